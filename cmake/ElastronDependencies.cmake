@@ -1,0 +1,23 @@
+# Every dependency comes from a Debian 12 package; launch/setup.sh installs them.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
+find_package(MPI REQUIRED COMPONENTS CXX)
+find_package(yaml-cpp REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(dnnl REQUIRED CONFIG)
+find_package(Protobuf REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(GLOG REQUIRED IMPORTED_TARGET libglog)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+# The parallel build of HDF5; FindHDF5 prefers the serial one when both are installed.
+pkg_check_modules(HDF5 REQUIRED IMPORTED_TARGET hdf5-openmpi)
+
+if(BUILD_TESTING)
+  find_package(GTest REQUIRED)
+endif()
+if(ELASTRON_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

@@ -1,0 +1,92 @@
+#include "core/device.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "core/error.h"
+
+namespace elastron {
+
+namespace {
+constexpr size_t kAlignment = 64;
+}
+
+CpuDevice::~CpuDevice() {
+  for (auto& [bytes, blocks] : cached_) {
+    for (void* block : blocks) std::free(block);
+  }
+}
+
+std::string CpuDevice::description() const {
+  return "cpu, " + std::to_string(std::thread::hardware_concurrency()) + " hardware threads";
+}
+
+size_t CpuDevice::size_class(size_t bytes) {
+  const size_t at_least = std::max<size_t>(bytes, kAlignment);
+  // Eight classes per power of two.
+  const size_t step = std::max<size_t>(kAlignment, std::bit_floor(at_least) / 8);
+  return (at_least + step - 1) / step * step;
+}
+
+void* CpuDevice::allocate(size_t bytes) {
+  const size_t size = size_class(bytes);
+  const std::lock_guard lock(mutex_);
+  void* block = nullptr;
+  if (auto it = cached_.find(size); it != cached_.end() && !it->second.empty()) {
+    block = it->second.back();
+    it->second.pop_back();
+  } else {
+    block = std::aligned_alloc(kAlignment, size);
+    if (block == nullptr) {
+      // Cached blocks of other sizes may be all that is in the way.
+      for (auto& [cached_size, blocks] : cached_) {
+        for (void* b : blocks) std::free(b);
+        statistics_.reserved_bytes -= static_cast<int64_t>(cached_size * blocks.size());
+        blocks.clear();
+      }
+      block = std::aligned_alloc(kAlignment, size);
+    }
+    if (block == nullptr) {
+      throw UsageError("out of memory: " + std::to_string(size) + " bytes asked, " +
+                           std::to_string(statistics_.in_use_bytes) + " bytes held",
+                       "device cpu", "lower data.max_tokens or train.micro_batch, or set "
+                       "train.recompute: layer");
+    }
+    ++statistics_.system_allocations;
+    statistics_.reserved_bytes += static_cast<int64_t>(size);
+  }
+  statistics_.in_use_bytes += static_cast<int64_t>(size);
+  statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
+  return block;
+}
+
+void CpuDevice::release(void* block, size_t bytes) noexcept {
+  const size_t size = size_class(bytes);
+  const std::lock_guard lock(mutex_);
+  cached_[size].push_back(block);
+  statistics_.in_use_bytes -= static_cast<int64_t>(size);
+}
+
+void CpuDevice::copy_from_host(void* dst, const void* src, size_t bytes) {
+  std::memcpy(dst, src, bytes);
+}
+void CpuDevice::copy_to_host(void* dst, const void* src, size_t bytes) {
+  std::memcpy(dst, src, bytes);
+}
+void CpuDevice::copy(void* dst, const void* src, size_t bytes) { std::memcpy(dst, src, bytes); }
+void CpuDevice::fill_zero(void* dst, size_t bytes) { std::memset(dst, 0, bytes); }
+
+MemoryStatistics CpuDevice::memory() const {
+  const std::lock_guard lock(mutex_);
+  return statistics_;
+}
+
+void CpuDevice::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  statistics_.peak_bytes = statistics_.in_use_bytes;
+}
+
+}  // namespace elastron

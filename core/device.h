@@ -1,0 +1,74 @@
+// A device owns memory and knows how to move bytes. Created once from the configuration, owned by
+// the runtime, outlives every tensor on it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace elastron {
+
+enum class DeviceKind : uint8_t { cpu, cuda };
+
+struct MemoryStatistics {
+  int64_t in_use_bytes = 0;        // held by live tensors
+  int64_t peak_bytes = 0;          // highest in_use_bytes since the last reset_peak()
+  int64_t reserved_bytes = 0;      // taken from the system: in use + cached
+  int64_t system_allocations = 0;  // calls to the system; a steady-state step adds none
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  virtual DeviceKind kind() const = 0;
+  virtual std::string description() const = 0;
+  // At least 64-byte aligned; contents are undefined. Thread-safe. Throws Error(input) with what
+  // was asked and what is held when the system has no more.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* block, size_t bytes) noexcept = 0;
+  virtual void copy_from_host(void* dst, const void* src, size_t bytes) = 0;
+  virtual void copy_to_host(void* dst, const void* src, size_t bytes) = 0;
+  virtual void copy(void* dst, const void* src, size_t bytes) = 0;  // within this device
+  virtual void fill_zero(void* dst, size_t bytes) = 0;
+
+  virtual MemoryStatistics memory() const = 0;
+  virtual void reset_peak() = 0;
+
+ protected:
+  Device() = default;
+};
+
+// Host memory behind a caching allocator: blocks are kept by size class and reused, so that a
+// steady-state training step makes no call to the system.
+class CpuDevice final : public Device {
+ public:
+  CpuDevice() = default;
+  ~CpuDevice() override;
+
+  DeviceKind kind() const override { return DeviceKind::cpu; }
+  std::string description() const override;
+  void* allocate(size_t bytes) override;
+  void release(void* block, size_t bytes) noexcept override;
+  void copy_from_host(void* dst, const void* src, size_t bytes) override;
+  void copy_to_host(void* dst, const void* src, size_t bytes) override;
+  void copy(void* dst, const void* src, size_t bytes) override;
+  void fill_zero(void* dst, size_t bytes) override;
+  MemoryStatistics memory() const override;
+  void reset_peak() override;
+
+  // Size of the block that serves a request: at most 1/8 more than asked (pure, tested).
+  static size_t size_class(size_t bytes);
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> cached_;
+  MemoryStatistics statistics_;
+};
+
+}  // namespace elastron

@@ -1,0 +1,175 @@
+#include "core/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace elastron {
+
+Shape::Shape(std::initializer_list<int64_t> extents)
+    : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
+
+Shape::Shape(std::span<const int64_t> extents) : rank_(int(extents.size())) {
+  ELASTRON_CHECK(rank_ <= kMaxRank, "at most six dims");
+  for (int64_t e : extents) ELASTRON_CHECK(e >= 0, "negative extent");
+  std::copy(extents.begin(), extents.end(), extents_.begin());
+}
+
+int64_t Shape::operator[](int dim) const {
+  if (dim < 0) dim += rank_;
+  ELASTRON_CHECK(dim >= 0 && dim < rank_, "dim out of range of " + str());
+  return extents_[size_t(dim)];
+}
+
+void Shape::set(int dim, int64_t extent) {
+  if (dim < 0) dim += rank_;
+  ELASTRON_CHECK(dim >= 0 && dim < rank_ && extent >= 0, "dim out of range of " + str());
+  extents_[size_t(dim)] = extent;
+}
+
+int64_t Shape::numel() const {
+  int64_t n = 1;
+  for (int i = 0; i < rank_; ++i) n *= extents_[size_t(i)];
+  return n;
+}
+
+std::string Shape::str() const {
+  std::string s = "[";
+  for (int i = 0; i < rank_; ++i) {
+    if (i > 0) s += ", ";
+    s += std::to_string(extents_[size_t(i)]);
+  }
+  return s + "]";
+}
+
+bool Shape::operator==(const Shape& other) const {
+  return std::ranges::equal(extents(), other.extents());
+}
+
+namespace {
+
+std::array<int64_t, Shape::kMaxRank> contiguous_strides(const Shape& shape) {
+  std::array<int64_t, Shape::kMaxRank> strides{};
+  int64_t step = 1;
+  for (int i = shape.rank() - 1; i >= 0; --i) {
+    strides[size_t(i)] = step;
+    step *= shape[i];
+  }
+  return strides;
+}
+
+}  // namespace
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device& device) {
+  Tensor t;
+  t.shape_ = shape;
+  t.strides_ = contiguous_strides(shape);
+  t.dtype_ = dtype;
+  t.device_ = &device;
+  const size_t bytes = std::max<size_t>(t.bytes(), 1);
+  Device* owner = &device;
+  t.block_ = std::shared_ptr<void>(device.allocate(bytes),
+                                   [owner, bytes](void* block) { owner->release(block, bytes); });
+  t.data_ = t.block_.get();
+  return t;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device& device) {
+  Tensor t = empty(shape, dtype, device);
+  t.zero();
+  return t;
+}
+
+Tensor Tensor::borrow(void* data, const Shape& shape, DType dtype, Device& device) {
+  Tensor t;
+  t.shape_ = shape;
+  t.strides_ = contiguous_strides(shape);
+  t.dtype_ = dtype;
+  t.device_ = &device;
+  t.data_ = data;
+  return t;
+}
+
+int64_t Tensor::stride(int dim) const {
+  if (dim < 0) dim += rank();
+  ELASTRON_CHECK(dim >= 0 && dim < rank(), "dim out of range of " + shape_.str());
+  return strides_[size_t(dim)];
+}
+
+Device& Tensor::device() const {
+  ELASTRON_CHECK(device_ != nullptr, "empty tensor handle");
+  return *device_;
+}
+
+bool Tensor::contiguous() const {
+  int64_t step = 1;
+  for (int i = rank() - 1; i >= 0; --i) {
+    if (shape_[i] != 1 && strides_[size_t(i)] != step) return false;
+    step *= shape_[i];
+  }
+  return true;
+}
+
+Tensor Tensor::slice(int dim, int64_t begin, int64_t end) const {
+  if (dim < 0) dim += rank();
+  ELASTRON_CHECK(begin >= 0 && begin <= end && end <= size(dim),
+                 "slice out of range of " + shape_.str());
+  Tensor t = *this;
+  t.shape_.set(dim, end - begin);
+  t.data_ = static_cast<char*>(data_) + size_t(begin * stride(dim)) * dtype_size(dtype_);
+  return t;
+}
+
+Tensor Tensor::view(const Shape& shape) const {
+  ELASTRON_CHECK(contiguous(), "view of a tensor with gaps");
+  ELASTRON_CHECK(shape.numel() == numel(), "view " + shape.str() + " of " + shape_.str());
+  Tensor t = *this;
+  t.shape_ = shape;
+  t.strides_ = contiguous_strides(shape);
+  return t;
+}
+
+Tensor Tensor::clone() const {
+  Tensor t = empty(shape_, dtype_, device());
+  t.copy_from(*this);
+  return t;
+}
+
+namespace {
+
+void copy_strided(char* dst, const char* src, const Tensor& dst_t, const Tensor& src_t, int dim) {
+  const size_t element = dtype_size(dst_t.dtype());
+  if (dim == dst_t.rank()) {
+    std::memcpy(dst, src, element);
+    return;
+  }
+  const bool last = dim + 1 == dst_t.rank();
+  if (last && dst_t.stride(dim) == 1 && src_t.stride(dim) == 1) {
+    std::memcpy(dst, src, size_t(dst_t.size(dim)) * element);
+    return;
+  }
+  for (int64_t i = 0; i < dst_t.size(dim); ++i) {
+    copy_strided(dst + size_t(i * dst_t.stride(dim)) * element,
+                 src + size_t(i * src_t.stride(dim)) * element, dst_t, src_t, dim + 1);
+  }
+}
+
+}  // namespace
+
+void Tensor::copy_from(const Tensor& src) {
+  ELASTRON_CHECK(shape_ == src.shape_, "copy " + src.shape_.str() + " to " + shape_.str());
+  ELASTRON_CHECK(dtype_ == src.dtype_ && device_ == src.device_, "copy across dtypes or devices");
+  if (numel() == 0) return;
+  if (contiguous() && src.contiguous()) {
+    device().copy(data_, src.data_, bytes());
+    return;
+  }
+  ELASTRON_CHECK(device().kind() == DeviceKind::cpu, "strided copies are for the CPU");
+  copy_strided(static_cast<char*>(data_), static_cast<const char*>(src.data_), *this, src, 0);
+}
+
+void Tensor::zero() {
+  ELASTRON_CHECK(contiguous(), "zero() of a tensor with gaps");
+  if (numel() > 0) device().fill_zero(data_, bytes());
+}
+
+}  // namespace elastron
