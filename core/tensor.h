@@ -85,7 +85,7 @@ class Tensor {
   void zero();                           // contiguous
   template <class T> std::vector<T> to_vector() const {
     const Tensor source = contiguous() ? *this : clone();
-    std::vector<T> values(size_t(numel()));
+    std::vector<T> values(static_cast<size_t>(numel()));
     if (!values.empty()) device().copy_to_host(values.data(), source.data<T>(), bytes());
     return values;
   }
