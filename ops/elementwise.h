@@ -1,0 +1,23 @@
+// Small elementwise ops and reductions.
+#pragma once
+#include "core/tensor.h"
+
+namespace elastron::ops {
+
+Tensor add(const Tensor& a, const Tensor& b);           // a + b, same shape and dtype
+void add_into(Tensor& a, const Tensor& b);              // a += b, same shape and dtype
+void scale_into(Tensor& a, double factor);              // a *= factor
+Tensor cast(const Tensor& x, DType dtype);              // rounds to nearest even; always a copy
+void cast_into(const Tensor& x, Tensor& y);             // y = x in y's dtype
+Tensor silu_forward(const Tensor& x);
+Tensor silu_backward(const Tensor& dy, const Tensor& x);
+
+// Sum of squares in double, in a fixed order that does not depend on the thread count.
+double sum_of_squares(const Tensor& x);
+bool all_finite(const Tensor& x);
+
+// Rows `rows` [n] int32 of x [tokens, m] -> [n, m]; and y[rows[i]] = x[i] (rows are distinct).
+Tensor gather_rows(const Tensor& x, const Tensor& rows);
+void scatter_rows(const Tensor& x, const Tensor& rows, Tensor& y);
+
+}  // namespace elastron::ops

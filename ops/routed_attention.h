@@ -1,0 +1,71 @@
+// Routed attention: per sequence and kv head a gate z chooses full (FA, z = 1) or streaming sparse
+// attention (SSA, z = 0): O = z O_FA + (1 - z) O_SA (spec 3.1). Causal within each sequence.
+//
+// The keys of SSA are a subset of the keys of FA: tiles of SSA are visited first, O_SA is written,
+// and the same running maximum, sum and accumulator go on over the remaining tiles to O_FA. Two
+// outputs for the price of one (spec 3.3). Backward runs only through the selected branch; of the
+// other branch only the row dot with dO is needed (spec 3.2, 3.4).
+#pragma once
+#include "core/tensor.h"
+#include "ops/varlen.h"
+
+namespace elastron::ops {
+
+// Streaming sparse attention, spec 4.1: query i sees key j <= i iff floor(j / block) < sink_blocks
+// or floor(i / block) - floor(j / block) < local_blocks. Positions are relative to the sequence.
+struct StreamingRule {
+  int64_t block = 64;
+  int64_t sink_blocks = 2;
+  int64_t local_blocks = 32;  // at least 1; the first is the diagonal block
+
+  static StreamingRule from_tokens(int64_t sink, int64_t local, int64_t block_tokens) {
+    return {block_tokens, (sink + block_tokens - 1) / block_tokens,
+            (local + block_tokens - 1) / block_tokens};
+  }
+  bool visible(int64_t query, int64_t key) const {
+    return key <= query && (key / block < sink_blocks || query / block - key / block < local_blocks);
+  }
+};
+
+// Number of visible (query, key) pairs of a sequence of that length under the rule / causally.
+int64_t visible_pairs(const StreamingRule& rule, int64_t length);
+inline int64_t causal_pairs(int64_t length) { return length * (length + 1) / 2; }
+
+struct RoutedAttentionInput {
+  // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).
+  Tensor q;     // [tokens, q_heads, head_dim], after RoPE
+  Tensor k, v;  // [tokens, kv_heads, head_dim]; query head h reads kv head h / (q_heads / kv_heads)
+  Tensor gate;  // [sequences, kv_heads] uint8: 1 = full attention
+  Varlen varlen;
+  StreamingRule rule;
+  double softmax_scale = 0;  // head_dim^-0.5
+};
+
+enum class Branches : uint8_t {
+  selected,  // inference, pretraining, and the first forward under full recomputation
+  both,      // training: dL/dz needs the other output too
+};
+
+struct RoutedAttentionOutput {
+  Tensor selected;  // [tokens, q_heads, head_dim], contiguous
+  Tensor other;     // the same for the branch that was not selected; undefined for `selected`
+  Tensor lse;       // [tokens, q_heads] master dtype, of the selected branch, natural log
+};
+
+RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, Branches branches);
+
+struct RoutedAttentionGradient {
+  Tensor q, k, v;  // as the inputs, contiguous; undefined unless asked for
+  Tensor gate;     // [sequences, kv_heads] master dtype: sum of <dO, O_FA - O_SA>; undefined unless
+                   // asked for
+};
+
+// d_out [tokens, q_heads, head_dim]. `need_qkv` false computes only the gate's gradient (the lowest
+// layer with a router has nothing trainable below). `need_gate` requires out.other.
+RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
+                                                  const RoutedAttentionInput& in,
+                                                  const RoutedAttentionOutput& out, bool need_qkv,
+                                                  bool need_gate);
+
+
+}  // namespace elastron::ops

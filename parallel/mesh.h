@@ -1,0 +1,36 @@
+// Ranks arranged as data x context x tensor, tensor fastest. Owns a communicator per axis.
+#pragma once
+#include <memory>
+
+#include "parallel/communicator.h"
+#include "parallel/mesh_layout.h"
+
+namespace elastron::parallel {
+
+class World;  // parallel/world.h: MPI's lifetime; the only source of MPI communicators
+
+class Mesh {
+ public:
+  // Collective over the world. layout.ranks() must equal the world's size.
+  Mesh(World& world, const MeshLayout& layout);
+  // One rank, no MPI: tests and tools.
+  static Mesh single();
+  Mesh(Mesh&&) noexcept;
+  ~Mesh();
+
+  const MeshLayout& layout() const { return layout_; }
+  MeshCoordinates coordinates() const { return coordinates_; }
+  Communicator& world() const { return *world_; }
+  Communicator& data() const { return *data_; }      // same context and tensor coordinates
+  Communicator& context() const { return *context_; }
+  Communicator& tensor() const { return *tensor_; }
+  Communicator& grad() const { return *grad_; }      // data x context: who sums gradients
+
+ private:
+  Mesh() = default;
+  MeshLayout layout_;
+  MeshCoordinates coordinates_;
+  std::unique_ptr<Communicator> world_, data_, context_, tensor_, grad_;
+};
+
+}  // namespace elastron::parallel
