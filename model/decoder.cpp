@@ -1,0 +1,142 @@
+#include "model/decoder.h"
+
+#include "core/philox.h"
+#include "model/backbone_parameter.h"
+#include "ops/elementwise.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+
+namespace elastron::model {
+
+DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
+  const Shape tokens{batch.tokens()};
+  return {.host = &batch,
+          .token_ids = Tensor::from(batch.token_ids, tokens, device),
+          .targets = Tensor::from(batch.targets, tokens, device),
+          .positions = Tensor::from(batch.positions, tokens, device)};
+}
+
+namespace {
+
+void check_divides(int64_t value, int group, const char* what) {
+  if (value % group != 0) {
+    throw UsageError("parallel.tensor = " + std::to_string(group) + " does not divide " + what +
+                         " = " + std::to_string(value),
+                     "model", "choose a divisor of " + std::to_string(value));
+  }
+}
+
+}  // namespace
+
+Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
+                 parallel::Communicator& tensor, Device& device)
+    : config_(config), options_(options), tensor_(tensor), device_(device) {
+  check_divides(config.kv_heads, tensor.size(), "num_key_value_heads");
+  check_divides(config.intermediate_size, tensor.size(), "intermediate_size");
+
+  embedding_ = std::make_unique<parallel::VocabParallelEmbedding>(
+      "model.embed_tokens.weight", config.vocab_size, config.hidden_size, options.dtype,
+      options.train_backbone, tensor, device);
+  parameters_.push_back(&embedding_->parameter());
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    layers_.push_back(std::make_unique<DecoderLayer>(i, config, options, tensor, device));
+    layers_.back()->append_parameters(parameters_);
+  }
+  final_norm_ = replicated_weight("model.norm.weight", {config.hidden_size}, options, device);
+  parameters_.push_back(&final_norm_);
+  if (config.tie_word_embeddings) {
+    head_ = std::make_unique<parallel::VocabParallelHead>(embedding_->parameter(), tensor);
+  } else {
+    head_ = std::make_unique<parallel::VocabParallelHead>(
+        "lm_head.weight", config.vocab_size, config.hidden_size, options.dtype,
+        options.train_backbone, tensor, device);
+    parameters_.push_back(&head_->parameter());
+  }
+  const auto frequencies = ops::rope_inverse_frequencies(config.head_dim, config.rope_theta);
+  rope_table_ = ops::rope_table(frequencies, options.max_position,
+                                accumulator_dtype(options.dtype), device);
+}
+
+void Decoder::initialise(uint64_t seed) {
+  for (Parameter* p : parameters_) {
+    const Shape local = local_shape(*p);
+    std::vector<float> values(size_t(local.numel()), 1.0f);
+    if (local.rank() == 2) {
+      const RandomStream stream(seed, RandomPurpose::backbone_init, random_coordinate(p->name));
+      const int64_t row0 = p->partition.dim == 0 ? p->partition.offset : 0;
+      const int64_t column0 = p->partition.dim == 1 ? p->partition.offset : 0;
+      for (int64_t r = 0; r < local[0]; ++r) {
+        for (int64_t c = 0; c < local[1]; ++c) {
+          const int64_t element = (row0 + r) * p->logical_shape[1] + column0 + c;
+          values[size_t(r * local[1] + c)] =
+              float(config_.initializer_range * stream.normal_at(uint64_t(element)));
+        }
+      }
+    }
+    Tensor source = Tensor::from(values, local, device_);
+    ops::cast_into(source, p->value);
+    if (p->trainable && p->master.raw() != p->value.raw()) ops::cast_into(source, p->master);
+  }
+}
+
+void Decoder::refresh_masters() {
+  for (Parameter* p : parameters_) {
+    if (p->trainable && p->master.raw() != p->value.raw()) ops::cast_into(p->value, p->master);
+  }
+}
+
+LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
+                                  const router::RouterBatch& router_batch) const {
+  return {.positions = batch.positions,
+          .rope_table = rope_table_,
+          .varlen = batch.varlen(),
+          .router_batch = &router_batch};
+}
+
+Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
+                        std::vector<router::RoutedLayer>& routed, SavedForward* saved) {
+  ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
+  const LayerInputs in = layer_inputs(batch, router_batch);
+  if (saved != nullptr) saved->layers.assign(layers_.size(), {});
+  Tensor x = embedding_->forward(batch.token_ids);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr);
+  }
+  auto [normed, inv_rms] = ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps);
+  if (saved != nullptr) {
+    saved->last = x;
+    saved->final_inv_rms = inv_rms;
+  }
+  return normed;
+}
+
+parallel::CrossEntropyResult Decoder::loss(const Tensor& hidden, const DeviceBatch& batch,
+                                           const parallel::CrossEntropyOptions& options) {
+  return head_->loss(hidden, batch.host->targets, options);
+}
+
+void Decoder::backward(const Tensor& d_hidden, const DeviceBatch& batch,
+                       const router::RouterBatch& router_batch,
+                       std::vector<router::RoutedLayer>& routed, SavedForward& saved,
+                       const std::vector<Tensor>& d_gate,
+                       const std::function<void(Parameter&)>& on_gradient) {
+  const bool train = options_.train_backbone;
+  const LayerInputs in = layer_inputs(batch, router_batch);
+  if (train && !config_.tie_word_embeddings) on_gradient(head_->parameter());
+  Tensor d = ops::rms_norm_backward(d_hidden, saved.last, final_norm_.value, saved.final_inv_rms,
+                                    {}, train ? &final_norm_.grad : nullptr);
+  if (train) on_gradient(final_norm_);
+  for (size_t i = layers_.size(); i-- > 0;) {
+    // Below the lowest layer there is nothing to train unless the embedding is.
+    const bool need_input = i > 0 || train;
+    d = layers_[i]->backward(d, in, routed[i], saved.layers[i],
+                             d_gate.empty() ? Tensor{} : d_gate[i], need_input, on_gradient);
+    saved.layers[i] = {};
+  }
+  if (train) {
+    embedding_->backward_weight(d, batch.token_ids);
+    on_gradient(embedding_->parameter());
+  }
+}
+
+}  // namespace elastron::model

@@ -1,0 +1,85 @@
+// A decoder-only transformer (Qwen3) with routed attention: embedding, layers, final norm, LM head
+// fused with the loss. The same code runs frozen (router training, evaluation) and trainable
+// (pretraining), on one rank or split over a tensor-parallel group.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "data/packed_batch.h"
+#include "model/decoder_layer.h"
+#include "parallel/cross_entropy.h"
+#include "parallel/embedding.h"
+
+namespace elastron::model {
+
+// A packed batch on the device, as the decoder reads it. Keeps a reference to the host batch.
+struct DeviceBatch {
+  const data::PackedBatch* host = nullptr;
+  Tensor token_ids;  // [T] int32
+  Tensor targets;    // [T] int32, -100 = no label
+  Tensor positions;  // [T] int32
+
+  static DeviceBatch make(const data::PackedBatch& batch, Device& device);
+  ops::Varlen varlen() const { return {host->cu_seqlens}; }
+};
+
+// What the backward pass needs of a forward pass.
+struct SavedForward {
+  std::vector<SavedLayer> layers;
+  Tensor last;           // [T, E] input of the final norm
+  Tensor final_inv_rms;  // [T]
+};
+
+class Decoder {
+ public:
+  // Allocates this rank's shards; fill them with load() or initialise(). The group and the device
+  // must outlive the decoder. Throws UsageError where the group does not divide the heads or the
+  // MLP.
+  Decoder(const ModelConfig& config, const DecoderOptions& options,
+          parallel::Communicator& tensor, Device& device);
+
+  const ModelConfig& config() const { return config_; }
+  const DecoderOptions& options() const { return options_; }
+  // All backbone parameters, in forward order.
+  const ParameterList& parameters() const { return parameters_; }
+
+  // N(0, initializer_range^2) for matrices, 1 for norms, keyed by (seed, logical name, logical
+  // element): the same on any layout.
+  void initialise(uint64_t seed);
+  // To be called once after the values of trainable parameters were set: masters follow values.
+  void refresh_masters();
+
+  // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
+  // [T, E]. With `saved`, keeps what backward() needs.
+  Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
+                 std::vector<router::RoutedLayer>& routed, SavedForward* saved);
+
+  // LM head and cross-entropy over the labelled positions (spec 7.3).
+  parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
+                                    const parallel::CrossEntropyOptions& options);
+
+  // d_hidden [T, E]: gradient to forward()'s result. d_gate[l]: the objective's own gradient to the
+  // gates of layer l (undefined tensors without a router). Frees `saved` layer by layer.
+  void backward(const Tensor& d_hidden, const DeviceBatch& batch,
+                const router::RouterBatch& router_batch, std::vector<router::RoutedLayer>& routed,
+                SavedForward& saved, const std::vector<Tensor>& d_gate,
+                const std::function<void(Parameter&)>& on_gradient);
+
+ private:
+  LayerInputs layer_inputs(const DeviceBatch& batch,
+                           const router::RouterBatch& router_batch) const;
+
+  ModelConfig config_;
+  DecoderOptions options_;
+  parallel::Communicator& tensor_;
+  Device& device_;
+  std::unique_ptr<parallel::VocabParallelEmbedding> embedding_;
+  std::unique_ptr<parallel::VocabParallelHead> head_;
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  Parameter final_norm_;
+  Tensor rope_table_;
+  ParameterList parameters_;
+};
+
+}  // namespace elastron::model

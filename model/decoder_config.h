@@ -1,0 +1,24 @@
+// What a decoder is built with, beside the shapes of its folder.
+#pragma once
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace elastron::model {
+
+// What the backward pass computes again instead of keeping (spec 3.4; floors, section 1).
+enum class Recompute : uint8_t {
+  none,       // keep everything
+  selective,  // keep residuals, both attention outputs and LSE; recompute projections and gate/up
+  layer,      // keep the layer's input and its gate; the first forward runs the selected branch only
+};
+
+struct DecoderOptions {
+  DType dtype = DType::f32;       // of weights and activations
+  bool train_backbone = false;    // pretraining; otherwise the backbone is frozen
+  Recompute recompute = Recompute::none;
+  int64_t max_position = 4096;    // longest document
+  int64_t loss_chunk_rows = 2048; // logits exist for that many positions at a time
+};
+
+}  // namespace elastron::model

@@ -1,0 +1,253 @@
+#include "model/decoder_layer.h"
+
+#include <cmath>
+
+#include "model/backbone_parameter.h"
+#include "ops/elementwise.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/swiglu.h"
+
+namespace elastron::model {
+
+namespace {
+
+void sum_over(parallel::Communicator& group, Tensor& t) {
+  if (group.size() > 1) group.all_reduce(t, parallel::ReduceOp::sum).wait();
+}
+
+std::string name_of(int64_t layer, const char* leaf) {
+  return "model.layers." + std::to_string(layer) + "." + leaf + ".weight";
+}
+
+}  // namespace
+
+DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config,
+                           const DecoderOptions& options, parallel::Communicator& tensor,
+                           Device& device)
+    : layer_(layer),
+      q_heads_(config.q_heads / tensor.size()),
+      kv_heads_(config.kv_heads / tensor.size()),
+      head_dim_(config.head_dim),
+      eps_(config.rms_norm_eps),
+      options_(options),
+      tensor_(tensor),
+      input_norm_(replicated_weight(name_of(layer, "input_layernorm"), {config.hidden_size},
+                                    options, device)),
+      post_attention_norm_(replicated_weight(name_of(layer, "post_attention_layernorm"),
+                                             {config.hidden_size}, options, device)),
+      q_norm_(replicated_weight(name_of(layer, "self_attn.q_norm"), {head_dim_}, options, device)),
+      k_norm_(replicated_weight(name_of(layer, "self_attn.k_norm"), {head_dim_}, options, device)),
+      q_(name_of(layer, "self_attn.q_proj"), config.q_heads * head_dim_, config.hidden_size,
+         options.dtype, options.train_backbone, tensor, device),
+      k_(name_of(layer, "self_attn.k_proj"), config.kv_heads * head_dim_, config.hidden_size,
+         options.dtype, options.train_backbone, tensor, device),
+      v_(name_of(layer, "self_attn.v_proj"), config.kv_heads * head_dim_, config.hidden_size,
+         options.dtype, options.train_backbone, tensor, device),
+      gate_(name_of(layer, "mlp.gate_proj"), config.intermediate_size, config.hidden_size,
+            options.dtype, options.train_backbone, tensor, device),
+      up_(name_of(layer, "mlp.up_proj"), config.intermediate_size, config.hidden_size,
+          options.dtype, options.train_backbone, tensor, device),
+      o_(name_of(layer, "self_attn.o_proj"), config.hidden_size, config.q_heads * head_dim_,
+         options.dtype, options.train_backbone, tensor, device),
+      down_(name_of(layer, "mlp.down_proj"), config.hidden_size, config.intermediate_size,
+            options.dtype, options.train_backbone, tensor, device) {
+  // These are applied to the rank's own heads, so each rank sees a part of their gradient.
+  q_norm_.gradient_partial_over_tensor = true;
+  k_norm_.gradient_partial_over_tensor = true;
+}
+
+void DecoderLayer::append_parameters(ParameterList& list) {
+  for (Parameter* p :
+       {&input_norm_, &q_.parameter(), &k_.parameter(), &v_.parameter(), &q_norm_, &k_norm_,
+        &o_.parameter(), &post_attention_norm_, &gate_.parameter(), &up_.parameter(),
+        &down_.parameter()}) {
+    list.push_back(p);
+  }
+}
+
+Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
+                                  router::RoutedLayer& routed, router::SavedRoute& route,
+                                  bool decide, bool keep_normed) {
+  const int64_t tokens = x.size(0);
+  Projections p;
+  auto [normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
+  p.input_norm_inv_rms = inv_rms;
+  p.q_raw = q_.forward(normed).view({tokens, q_heads_, head_dim_});
+  p.k_raw = k_.forward(normed).view({tokens, kv_heads_, head_dim_});
+  p.v = v_.forward(normed).view({tokens, kv_heads_, head_dim_});
+  if (keep_normed) p.normed = normed;
+
+  auto [q, q_inv_rms] = ops::rms_norm_forward(p.q_raw, q_norm_.value, eps_);
+  auto [k, k_inv_rms] = ops::rms_norm_forward(p.k_raw, k_norm_.value, eps_);
+  p.q_inv_rms = q_inv_rms;
+  p.k_inv_rms = k_inv_rms;
+  // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
+  if (decide) routed.decide(k, in.varlen, in.router_batch, route);
+  ops::rope_apply(q, in.positions, in.rope_table, false);
+  ops::rope_apply(k, in.positions, in.rope_table, false);
+  p.q = q;
+  p.k = k;
+  return p;
+}
+
+ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p,
+                                                        const LayerInputs& in,
+                                                        const router::RoutedLayer& routed,
+                                                        const router::SavedRoute& route) const {
+  return {.q = p.q,
+          .k = p.k,
+          .v = p.v,
+          .gate = route.gate,
+          .varlen = in.varlen,
+          .rule = routed.rule(),
+          .softmax_scale = 1.0 / std::sqrt(double(head_dim_))};
+}
+
+Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {
+  Tensor y = o_.forward(attention_output.view({x.size(0), q_heads_ * head_dim_}));
+  sum_over(tensor_, y);
+  ops::add_into(y, x);
+  return y;
+}
+
+GateUp DecoderLayer::gate_up(const Tensor& middle, bool keep_normed) {
+  GateUp g;
+  auto [normed, inv_rms] = ops::rms_norm_forward(middle, post_attention_norm_.value, eps_);
+  g.inv_rms = inv_rms;
+  g.gate = gate_.forward(normed);
+  g.up = up_.forward(normed);
+  if (keep_normed) g.normed = normed;
+  return g;
+}
+
+Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
+  Tensor y = down_.forward(ops::swiglu_forward(g.gate, g.up));
+  sum_over(tensor_, y);
+  ops::add_into(y, middle);
+  return y;
+}
+
+Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
+                             SavedLayer* saved) {
+  router::SavedRoute local_route;
+  router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
+  const bool keep_normed = saved != nullptr && options_.train_backbone;
+  Projections p = project(x, in, routed, route, /*decide=*/true, keep_normed);
+
+  // Under full recomputation only the output that goes on is needed now; the other branch is
+  // computed in the recompute, next to its use (spec 3.4).
+  const bool both = saved != nullptr && routed.needs_gate_gradient() &&
+                    options_.recompute != Recompute::layer;
+  auto attention = ops::routed_attention_forward(
+      attention_input(p, in, routed, route), both ? ops::Branches::both : ops::Branches::selected);
+  Tensor middle = attention_residual(x, attention.selected);
+  GateUp g = gate_up(middle, keep_normed);
+  Tensor out = mlp_residual(middle, g);
+
+  if (saved != nullptr) {
+    saved->input = x;
+    if (options_.recompute != Recompute::layer) {
+      saved->attention = std::move(attention);
+      saved->middle = middle;
+    }
+    if (options_.recompute == Recompute::none) {
+      saved->projections = std::move(p);
+      saved->gate_up = std::move(g);
+    }
+  }
+  return out;
+}
+
+Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
+                              router::RoutedLayer& routed, SavedLayer& saved,
+                              const Tensor& d_gate_objective, bool need_input,
+                              const std::function<void(Parameter&)>& on_gradient) {
+  const bool train = options_.train_backbone;
+  const int64_t tokens = d_out.size(0);
+
+  // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
+  if (!saved.projections) {
+    saved.projections = project(saved.input, in, routed, saved.route, /*decide=*/false, train);
+  }
+  const Projections& p = *saved.projections;
+  const auto attention_in = attention_input(p, in, routed, saved.route);
+  if (!saved.attention) {
+    saved.attention = ops::routed_attention_forward(
+        attention_in,
+        routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
+    saved.middle = attention_residual(saved.input, saved.attention->selected);
+  }
+  if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, train);
+  GateUp& g = *saved.gate_up;
+
+  // MLP.
+  Tensor d_hidden = down_.backward_input(d_out);
+  if (train) {
+    down_.backward_weight(d_out, ops::swiglu_forward(g.gate, g.up));
+    on_gradient(down_.parameter());
+  }
+  auto [d_gate, d_up] = ops::swiglu_backward(d_hidden, g.gate, g.up, /*in_place=*/true);
+  if (train) {
+    gate_.backward_weight(d_gate, g.normed);
+    up_.backward_weight(d_up, g.normed);
+    on_gradient(up_.parameter());
+    on_gradient(gate_.parameter());
+  }
+  Tensor d_normed = gate_.backward_input(d_gate);
+  up_.backward_input(d_up, d_normed);
+  sum_over(tensor_, d_normed);
+  Tensor d_middle = d_out.clone();
+  ops::rms_norm_backward(d_normed, saved.middle, post_attention_norm_.value, g.inv_rms, d_middle,
+                         train ? &post_attention_norm_.grad : nullptr);
+  if (train) on_gradient(post_attention_norm_);
+  saved.gate_up.reset();
+
+  // Attention.
+  Tensor d_attention = o_.backward_input(d_middle).view({tokens, q_heads_, head_dim_});
+  if (train) {
+    o_.backward_weight(d_middle,
+                       saved.attention->selected.view({tokens, q_heads_ * head_dim_}));
+    on_gradient(o_.parameter());
+  }
+  const bool need_qkv = need_input || train;
+  auto d = ops::routed_attention_backward(d_attention, attention_in, *saved.attention, need_qkv,
+                                          routed.needs_gate_gradient());
+  if (need_qkv) {
+    ops::rope_apply(d.q, in.positions, in.rope_table, true);
+    ops::rope_apply(d.k, in.positions, in.rope_table, true);
+  }
+  if (routed.needs_gate_gradient()) {
+    // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
+    routed.backward(d.gate, d_gate_objective, in.varlen, in.router_batch, saved.route,
+                    need_qkv ? &d.k : nullptr, on_gradient);
+  }
+  if (!need_qkv) return {};
+
+  Tensor dq_raw = ops::rms_norm_backward(d.q, p.q_raw, q_norm_.value, p.q_inv_rms, {},
+                                         train ? &q_norm_.grad : nullptr)
+                      .view({tokens, q_heads_ * head_dim_});
+  Tensor dk_raw = ops::rms_norm_backward(d.k, p.k_raw, k_norm_.value, p.k_inv_rms, {},
+                                         train ? &k_norm_.grad : nullptr)
+                      .view({tokens, kv_heads_ * head_dim_});
+  Tensor dv = d.v.view({tokens, kv_heads_ * head_dim_});
+  if (train) {
+    q_.backward_weight(dq_raw, p.normed);
+    k_.backward_weight(dk_raw, p.normed);
+    v_.backward_weight(dv, p.normed);
+    for (Parameter* parameter :
+         {&k_norm_, &q_norm_, &v_.parameter(), &k_.parameter(), &q_.parameter()}) {
+      on_gradient(*parameter);
+    }
+  }
+  Tensor d_input_normed = q_.backward_input(dq_raw);
+  k_.backward_input(dk_raw, d_input_normed);
+  v_.backward_input(dv, d_input_normed);
+  sum_over(tensor_, d_input_normed);
+  ops::rms_norm_backward(d_input_normed, saved.input, input_norm_.value, p.input_norm_inv_rms,
+                         d_middle, train ? &input_norm_.grad : nullptr);
+  if (train) on_gradient(input_norm_);
+  return d_middle;
+}
+
+}  // namespace elastron::model

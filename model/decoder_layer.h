@@ -1,0 +1,97 @@
+// One pre-norm transformer layer of the Qwen3 kind: RMSNorm, grouped-query attention with q/k norm
+// and RoPE, RMSNorm, SwiGLU. Explicit forward and backward; weights split over the tensor-parallel
+// group (column-parallel q, k, v, gate, up; row-parallel o, down).
+//
+// T tokens (packed), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
+// intermediate_size of this rank, S sequences.
+#pragma once
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "core/parameter.h"
+#include "model/decoder_config.h"
+#include "model/weights/model_config.h"
+#include "ops/routed_attention.h"
+#include "parallel/communicator.h"
+#include "parallel/linear.h"
+#include "router/routed_layer.h"
+
+namespace elastron::model {
+
+// What every layer of one forward pass shares.
+struct LayerInputs {
+  Tensor positions;   // [T] int32
+  Tensor rope_table;  // ops/rope.h
+  ops::Varlen varlen;
+  const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
+};
+
+// q, k, v as attention reads them, and what their backward needs.
+struct Projections {
+  Tensor input_norm_inv_rms;  // [T]
+  Tensor normed;              // [T, E]; kept only where weight gradients need it
+  Tensor q_raw, k_raw;        // [T, Hq, D], [T, K, D] before q/k norm
+  Tensor q_inv_rms, k_inv_rms;
+  Tensor q, k, v;             // after norm and RoPE
+};
+
+struct GateUp {
+  Tensor inv_rms;   // [T]
+  Tensor normed;    // [T, E]; kept only where weight gradients need it
+  Tensor gate, up;  // [T, F]
+};
+
+// What a layer keeps between its forward and its backward pass. Fields a recompute mode drops are
+// undefined (see Recompute).
+struct SavedLayer {
+  Tensor input;                                   // [T, E], all modes
+  router::SavedRoute route;                       // gate and router activations, all modes; small
+  std::optional<Projections> projections;         // none
+  std::optional<ops::RoutedAttentionOutput> attention;  // none, selective
+  Tensor middle;                                  // [T, E] after attention: none, selective
+  std::optional<GateUp> gate_up;                  // none
+};
+
+class DecoderLayer {
+ public:
+  // Weights are allocated, not filled. `layer` counts from 0. `tensor` must outlive the layer.
+  DecoderLayer(int64_t layer, const ModelConfig& config, const DecoderOptions& options,
+               parallel::Communicator& tensor, Device& device);
+
+  void append_parameters(ParameterList& list);
+
+  // x [T, E] -> [T, E]. With `saved`, keeps what backward needs under options.recompute. The gate
+  // is decided by `routed` (a router, or a fixed rule).
+  Tensor forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
+                 SavedLayer* saved);
+
+  // d_out [T, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
+  // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate, undefined
+  // without a router. Weight gradients are accumulated where trainable; `on_gradient` is called
+  // with each parameter whose gradient is then complete.
+  Tensor backward(const Tensor& d_out, const LayerInputs& in, router::RoutedLayer& routed,
+                  SavedLayer& saved, const Tensor& d_gate_objective, bool need_input,
+                  const std::function<void(Parameter&)>& on_gradient);
+
+ private:
+  Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
+                      router::SavedRoute& route, bool decide, bool keep_normed);
+  ops::RoutedAttentionInput attention_input(const Projections& p, const LayerInputs& in,
+                                            const router::RoutedLayer& routed,
+                                            const router::SavedRoute& route) const;
+  Tensor attention_residual(const Tensor& x, const Tensor& attention_output);
+  GateUp gate_up(const Tensor& middle, bool keep_normed);
+  Tensor mlp_residual(const Tensor& middle, const GateUp& g);
+
+  int64_t layer_;
+  int64_t q_heads_, kv_heads_, head_dim_;
+  double eps_;
+  DecoderOptions options_;
+  parallel::Communicator& tensor_;
+  Parameter input_norm_, post_attention_norm_, q_norm_, k_norm_;
+  parallel::ColumnParallelLinear q_, k_, v_, gate_, up_;
+  parallel::RowParallelLinear o_, down_;
+};
+
+}  // namespace elastron::model

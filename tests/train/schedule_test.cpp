@@ -1,0 +1,34 @@
+#include "train/schedule.h"
+
+#include <gtest/gtest.h>
+
+namespace elastron::train {
+namespace {
+
+// Spec 13, item 7: router lr 5e-4 over 300 steps.
+TEST(Schedule, PublishedValues) {
+  const Schedule s = Schedule::make(ScheduleKind::cosine, 300, 0.2, 1e-7);
+  EXPECT_EQ(s.warmup_steps, 60);
+  EXPECT_EQ(s.multiplier(0), 0.0);
+  EXPECT_DOUBLE_EQ(5e-4 * s.multiplier(30), 2.5e-4);
+  EXPECT_DOUBLE_EQ(5e-4 * s.multiplier(60), 5e-4);
+  EXPECT_NEAR(5e-4 * s.multiplier(180), 2.5e-4, 1e-10);
+  EXPECT_NEAR(5e-4 * s.multiplier(240), 7.3223e-5, 1e-9);
+  double sum = 0;
+  for (int i = 0; i < 300; ++i) sum += s.multiplier(i);
+  EXPECT_NEAR(sum, 150.0, 0.6);
+}
+
+TEST(Schedule, EdgesStayDefined) {
+  const Schedule all_warmup = Schedule::make(ScheduleKind::cosine, 10, 1.0, 0.0);
+  EXPECT_DOUBLE_EQ(all_warmup.multiplier(9), 0.9);
+  EXPECT_DOUBLE_EQ(all_warmup.multiplier(10), 1.0);
+  const Schedule none = Schedule::make(ScheduleKind::cosine, 10, 0.0, 0.1);
+  EXPECT_DOUBLE_EQ(none.multiplier(0), 1.0);
+  EXPECT_DOUBLE_EQ(none.multiplier(10), 0.1);
+  EXPECT_DOUBLE_EQ(none.multiplier(1000), 0.1);
+  EXPECT_DOUBLE_EQ(Schedule::make(ScheduleKind::constant, 10, 0.5, 0.1).multiplier(9), 1.0);
+}
+
+}  // namespace
+}  // namespace elastron::train
