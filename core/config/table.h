@@ -1,0 +1,57 @@
+// A configuration object seen as a flat table of keys, and everything that is done with it. Built
+// from the Schema specialisations by schema.h; knows no configuration type.
+#pragma once
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/config/value.h"
+
+namespace elastron::config {
+
+// One key and the value it stands for. The functions refer to the object the table was made of.
+struct Leaf {
+  std::string key;  // "router.ssa.sink"
+  std::string doc;
+  std::string type;  // "an integer >= 0"
+  std::function<Read(const Node&)> read;
+  std::function<std::string()> write;  // YAML, one line
+  // Maps only: sets one entry.
+  std::function<Read(const std::string& name, const Node&)> read_entry;
+};
+
+struct Section {
+  std::string key;  // "router.ssa"
+  std::string doc;
+  std::function<void(Problems&)> check;  // empty when the schema has none
+};
+
+struct Table {
+  std::vector<Leaf> leaves;       // in the order of the schemas
+  std::vector<Section> sections;  // outer before inner; the first is the whole ("")
+};
+
+struct Difference {
+  std::string key, before, after;
+};
+
+// Reads one document (a map) into the object, and notes where each value came from.
+void apply_document(const Table& table, const Node& document, const std::string& source,
+                    Origins& origins, Problems& problems);
+// `assignment` is "a.b=value".
+void apply_override(const Table& table, const std::string& assignment, Origins& origins,
+                    Problems& problems);
+// The schemas' own checks. A section in which something could not be read is passed over.
+void run_checks(const Table& table, const Origins& origins, Problems& problems);
+
+// YAML of all values. With `origins`, each line says where its value came from.
+std::string write_values(const Table& table, const Origins* origins);
+// YAML of all values with documentation.
+std::string write_reference(const Table& table);
+std::vector<Difference> compare(const Table& before, const Table& after);
+
+// The whole file. Throws UsageError when it cannot be read or is over 1 MiB.
+std::string read_config_file(const std::string& path, Problems& problems);
+
+}  // namespace elastron::config
