@@ -1,0 +1,84 @@
+#include "ops/linear.h"
+
+#include "core/dispatch.h"
+#include "ops/check.h"
+#include "ops/cpu/column_sums.h"
+#include "ops/cpu/matmul.h"
+
+namespace elastron::ops {
+
+struct LinearWeight::Packed {
+  cpu::PackedWeight forward, dgrad;
+};
+
+LinearWeight::LinearWeight(Tensor weight, bool frozen) : weight_(std::move(weight)), frozen_(frozen) {
+  ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
+  check_contiguous(weight_, "linear weight");
+  if (frozen) packed_ = std::make_unique<Packed>();
+}
+LinearWeight::~LinearWeight() = default;
+LinearWeight::LinearWeight(LinearWeight&&) noexcept = default;
+LinearWeight& LinearWeight::operator=(LinearWeight&&) noexcept = default;
+
+Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
+  ELASTRON_CHECK(x.rank() == 2 && x.size(1) == w.in_features(),
+                 "linear: x " + x.shape().str() + ", weight " + w.tensor().shape().str());
+  ELASTRON_CHECK(x.dtype() == w.tensor().dtype(), "linear: weight of another dtype");
+  if (bias.defined()) check_shape(bias, {w.out_features()}, "linear bias");
+  check_contiguous(x, "linear");
+  check_cpu(x, "linear");
+  Tensor y = Tensor::empty({x.size(0), w.out_features()}, x.dtype(), x.device());
+  cpu::matmul_forward(x, w.tensor(), bias, w.packed() ? &w.packed()->forward : nullptr, y);
+  return y;
+}
+
+Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accumulate_into) {
+  ELASTRON_CHECK(dy.rank() == 2 && dy.size(1) == w.out_features(),
+                 "linear_dgrad: dy " + dy.shape().str() + ", weight " + w.tensor().shape().str());
+  ELASTRON_CHECK(dy.dtype() == w.tensor().dtype(), "linear_dgrad: weight of another dtype");
+  check_contiguous(dy, "linear_dgrad");
+  check_cpu(dy, "linear_dgrad");
+  Tensor dx = accumulate_into;
+  if (dx.defined()) {
+    check_shape(dx, {dy.size(0), w.in_features()}, "linear_dgrad");
+    check_contiguous(dx, "linear_dgrad");
+  } else {
+    dx = Tensor::empty({dy.size(0), w.in_features()}, dy.dtype(), dy.device());
+  }
+  cpu::matmul_dgrad(dy, w.tensor(), w.packed() ? &w.packed()->dgrad : nullptr,
+                    accumulate_into.defined(), dx);
+  return dx;
+}
+
+void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
+  ELASTRON_CHECK(dy.rank() == 2 && x.rank() == 2 && dy.size(0) == x.size(0),
+                 "linear_wgrad: dy " + dy.shape().str() + ", x " + x.shape().str());
+  check_shape(dw, {dy.size(1), x.size(1)}, "linear_wgrad");
+  ELASTRON_CHECK(dy.dtype() == x.dtype() && dw.dtype() == accumulator_dtype(x.dtype()),
+                 "linear_wgrad: the gradient is in master dtype");
+  check_contiguous(dy, "linear_wgrad");
+  check_contiguous(x, "linear_wgrad");
+  check_contiguous(dw, "linear_wgrad");
+  check_cpu(x, "linear_wgrad");
+  cpu::matmul_wgrad(dy, x, dw);
+}
+
+void linear_bias_grad(const Tensor& dy, Tensor& db) {
+  ELASTRON_CHECK(dy.rank() == 2, "linear_bias_grad takes [tokens, out]");
+  check_shape(db, {dy.size(1)}, "linear_bias_grad");
+  ELASTRON_CHECK(db.dtype() == accumulator_dtype(dy.dtype()),
+                 "linear_bias_grad: the gradient is in master dtype");
+  check_contiguous(dy, "linear_bias_grad");
+  check_cpu(dy, "linear_bias_grad");
+  with_float_dtype(dy.dtype(), [&]<class T>() {
+    using A = accumulator_t<T>;
+    const T* rows = dy.data<T>();
+    const int64_t n = dy.size(1);
+    cpu::add_column_sums<A>(dy.size(0), n, db.data<A>(), [=](int64_t row, A* sums) {
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) sums[i] += A(rows[row * n + i]);
+    });
+  });
+}
+
+}  // namespace elastron::ops
