@@ -83,7 +83,7 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
   p.q_inv_rms = q_inv_rms;
   p.k_inv_rms = k_inv_rms;
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
-  if (decide) routed.decide(k, in.varlen, in.router_batch, route);
+  if (decide) routed.decide(k, in.varlen, *in.router_batch, route);
   ops::rope_apply(q, in.positions, in.rope_table, false);
   ops::rope_apply(k, in.positions, in.rope_table, false);
   p.q = q;
@@ -219,7 +219,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   }
   if (routed.needs_gate_gradient()) {
     // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
-    routed.backward(d.gate, d_gate_objective, in.varlen, in.router_batch, saved.route,
+    routed.backward(d.gate, d_gate_objective, *in.router_batch, saved.route,
                     need_qkv ? &d.k : nullptr, on_gradient);
   }
   if (!need_qkv) return {};

@@ -1,0 +1,31 @@
+// The stochastic gate, per (sequence, kv head): spec 2. Shared by every back end.
+#pragma once
+#include <cmath>
+
+#include "core/host_device.h"
+
+namespace elastron::ops::detail {
+
+// g = -ln(-ln(u + eps) + eps), in float as the spec asks.
+ELASTRON_HD inline float gumbel_noise(float u) {
+  constexpr float kEps = 1e-8f;
+  return -logf(-logf(u + kEps) + kEps);
+}
+
+// g = ln u - ln(1 - u): removes the bias of the single-logit gate (option of spec 2.2).
+ELASTRON_HD inline float logistic_noise(float u) {
+  constexpr float kEps = 1e-8f;
+  return logf(u + kEps) - logf(1.0f - u + kEps);
+}
+
+template <class A> ELASTRON_HD inline A gate_sigmoid(A x) { return A(1) / (A(1) + std::exp(-x)); }
+
+// FA probability of the noisy gate. Softmax over (SA, FA) is the sigmoid of the difference.
+template <class A> ELASTRON_HD inline A gate_probability(A noisy_logit, A tau) {
+  return gate_sigmoid(noisy_logit / tau);
+}
+
+// dp / d(noisy logit), at the p of the forward pass.
+template <class A> ELASTRON_HD inline A gate_slope(A p, A tau) { return p * (A(1) - p) / tau; }
+
+}  // namespace elastron::ops::detail

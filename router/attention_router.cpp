@@ -1,0 +1,101 @@
+#include "router/attention_router.h"
+
+#include <cmath>
+
+#include "core/philox.h"
+#include "ops/elementwise.h"
+
+namespace elastron::router {
+
+namespace {
+
+constexpr std::array<const char*, 5> kNames = {"task.0", "task.2", "router.0", "router.2",
+                                               "router.4"};
+
+Parameter make_parameter(const std::string& name, const Shape& shape, DType dtype, bool trainable,
+                         Device& device) {
+  Parameter p;
+  p.name = name;
+  p.logical_shape = shape;
+  p.group = ParameterGroup::router;
+  p.trainable = trainable;
+  p.gradient_partial_over_tensor = true;
+  p.value = Tensor::zeros(shape, dtype, device);
+  if (trainable) {
+    p.master = p.value;
+    p.grad = Tensor::zeros(shape, dtype, device);
+  }
+  return p;
+}
+
+template <class F> void fill(Tensor& t, const F& value) {
+  std::vector<float> values(size_t(t.numel()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = value(i);
+  ops::cast_into(Tensor::from(values, t.shape(), t.device()), t);
+}
+
+}  // namespace
+
+AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, const RouterConfig& config,
+                                 DType dtype, uint64_t seed, bool trainable, Device& device)
+    : head_dim_(head_dim), classes_(config.classes()) {
+  const int64_t hidden = config.hidden_mult * head_dim;
+  const std::array<Shape, kLinears> shapes = {Shape{hidden, head_dim}, Shape{head_dim, hidden},
+                                              Shape{hidden, head_dim}, Shape{head_dim, hidden},
+                                              Shape{classes_, head_dim}};
+  for (size_t i = 0; i < size_t(kLinears); ++i) {
+    const std::string name = "router.layers." + std::to_string(layer) + "." + kNames[i];
+    weight_[i] = make_parameter(name + ".weight", shapes[i], dtype, trainable, device);
+    bias_[i] = make_parameter(name + ".bias", {shapes[i][0]}, dtype, trainable, device);
+    const RandomStream stream(seed, RandomPurpose::router_init,
+                              random_coordinate(weight_[i].name));
+    const bool kaiming = config.init == Init::kaiming && i >= 2;
+    if (kaiming && i == 4) {
+      fill(bias_[i].value, [](size_t) { return 1.0f; });
+    } else if (kaiming) {
+      const double bound = 1.0 / std::sqrt(double(shapes[i][1]));
+      fill(weight_[i].value,
+           [&](size_t e) { return float(bound * (2.0 * double(stream.uniform_at(e)) - 1.0)); });
+    } else {
+      fill(weight_[i].value,
+           [&](size_t e) { return float(config.init_std * stream.normal_at(e)); });
+    }
+    linear_[i] = ops::LinearWeight(weight_[i].value, /*frozen=*/!trainable);
+  }
+}
+
+void AttentionRouter::append_parameters(ParameterList& list) {
+  for (size_t i = 0; i < size_t(kLinears); ++i) {
+    list.push_back(&weight_[i]);
+    list.push_back(&bias_[i]);
+  }
+}
+
+Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved) const {
+  const int64_t sequences = pooled.size(0), heads = pooled.size(1);
+  Tensor x = pooled.view({sequences * heads, head_dim_});
+  for (size_t i = 0; i < size_t(kLinears); ++i) {
+    Tensor y = ops::linear_forward(x, linear_[i], bias_[i].value);
+    if (saved != nullptr) saved->input[i] = x;
+    if (kActivation[i]) {
+      if (saved != nullptr) saved->before[i] = y;
+      y = ops::silu_forward(y);
+    }
+    x = y;
+  }
+  return x.view({sequences, heads, classes_});
+}
+
+Tensor AttentionRouter::backward(const Tensor& d_logits, const SavedRouter& saved) {
+  const int64_t sequences = d_logits.size(0), heads = d_logits.size(1);
+  Tensor d = d_logits.view({sequences * heads, classes_});
+  for (size_t i = size_t(kLinears); i-- > 0;) {
+    if (kActivation[i]) d = ops::silu_backward(d, saved.before[i]);
+    ops::linear_wgrad(d, saved.input[i], weight_[i].grad);
+    ops::linear_bias_grad(d, bias_[i].grad);
+    d = ops::linear_dgrad(d, linear_[i]);
+  }
+  return d.view({sequences, heads, head_dim_});
+}
+
+}  // namespace elastron::router

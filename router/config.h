@@ -1,0 +1,171 @@
+// Configuration of the Attention Router: the `router` section. Defaults are the paper's (spec 7, 11).
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "core/config/schema.h"
+#include "ops/routed_attention.h"
+
+namespace elastron::router {
+
+enum class Mode : uint8_t { fa_ssa };
+enum class Kind : uint8_t { softmax, sigmoid };
+enum class Pool : uint8_t { boundary, mean };
+enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
+enum class Init : uint8_t { normal, kaiming };
+enum class Noise : uint8_t { gumbel, logistic };
+enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant };
+enum class DiffKind : uint8_t { abs, signed_gap };
+
+struct SsaConfig {
+  int64_t sink = 128;
+  int64_t local = 2048;
+  int64_t block = 64;
+};
+
+struct RegConfig {
+  bool enabled = true;  // false: Reg = mean |gap|, without lambdas (spec 7.1)
+  double t_sen = 0.7;
+  double t_rob = 1.0;
+  std::map<std::string, double> targets;  // per task name, in place of t_sen and t_rob
+  DiffKind diff = DiffKind::abs;
+  std::optional<double> lambda_clamp;
+};
+
+struct TauConfig {
+  double init = 1.5;
+  double min = 1.0;
+  double rate = 0.6;
+};
+
+struct RouterConfig {
+  Mode mode = Mode::fa_ssa;
+  Kind kind = Kind::softmax;
+  Noise noise = Noise::gumbel;
+  Pool pool = Pool::boundary;
+  PoolSegmentKind pool_segment = PoolSegmentKind::ctx_q;
+  int64_t pool_budget = 100;
+  bool pool_dedup = false;
+  int64_t hidden_mult = 4;
+  Init init = Init::normal;
+  double init_std = 0.02;
+  bool detach_input = false;
+  TauSchedule tau_schedule = TauSchedule::exp_fraction;
+  TauConfig tau;
+  SsaConfig ssa;
+  RegConfig reg;
+  std::string force = "none";  // evaluation: full | sparse | static:FILE | random:MSR:SEED | none
+
+  int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
+  ops::StreamingRule streaming_rule() const {
+    return ops::StreamingRule::from_tokens(ssa.sink, ssa.local, ssa.block);
+  }
+};
+
+}  // namespace elastron::router
+
+namespace elastron::config {
+
+template <> struct EnumNames<router::Mode> {
+  static constexpr NameOf<router::Mode> names[] = {{router::Mode::fa_ssa, "fa-ssa"}};
+};
+template <> struct EnumNames<router::Kind> {
+  static constexpr NameOf<router::Kind> names[] = {{router::Kind::softmax, "softmax"},
+                                                   {router::Kind::sigmoid, "sigmoid"}};
+};
+template <> struct EnumNames<router::Noise> {
+  static constexpr NameOf<router::Noise> names[] = {{router::Noise::gumbel, "gumbel"},
+                                                    {router::Noise::logistic, "logistic"}};
+};
+template <> struct EnumNames<router::Pool> {
+  static constexpr NameOf<router::Pool> names[] = {{router::Pool::boundary, "boundary"},
+                                                   {router::Pool::mean, "mean"}};
+};
+template <> struct EnumNames<router::PoolSegmentKind> {
+  using K = router::PoolSegmentKind;
+  static constexpr NameOf<K> names[] = {{K::first_token, "first_token"},
+                                        {K::ctx, "ctx"},
+                                        {K::q, "q"},
+                                        {K::a, "a"},
+                                        {K::ctx_q, "ctx_q"}};
+};
+template <> struct EnumNames<router::Init> {
+  static constexpr NameOf<router::Init> names[] = {{router::Init::normal, "normal"},
+                                                   {router::Init::kaiming, "kaiming"}};
+};
+template <> struct EnumNames<router::TauSchedule> {
+  using T = router::TauSchedule;
+  static constexpr NameOf<T> names[] = {{T::exp_fraction, "exp_fraction"},
+                                        {T::cosine, "cosine"},
+                                        {T::exp_step, "exp_step"},
+                                        {T::constant, "constant"}};
+};
+template <> struct EnumNames<router::DiffKind> {
+  static constexpr NameOf<router::DiffKind> names[] = {{router::DiffKind::abs, "abs"},
+                                                       {router::DiffKind::signed_gap, "signed"}};
+};
+
+template <> struct Schema<router::SsaConfig> {
+  using C = router::SsaConfig;
+  static constexpr auto fields = std::tuple{
+      field("sink", &C::sink, at_least(0),
+            "tokens at the start of a sequence that sparse heads always see"),
+      field("local", &C::local, at_least(1),
+            "most recent tokens that sparse heads see, counted in blocks"),
+      field("block", &C::block, at_least(1),
+            "tokens per block: sink and local are rounded up to whole blocks")};
+};
+
+template <> struct Schema<router::RegConfig> {
+  using C = router::RegConfig;
+  static constexpr auto fields = std::tuple{
+      field("enabled", &C::enabled,
+            "per-task multipliers; false: the mean |gap| without multipliers"),
+      field("t_sen", &C::t_sen, between(0, 1),
+            "target sparsity of sensitive tasks (Single QA, MultiHop QA)"),
+      field("t_rob", &C::t_rob, between(0, 1), "target sparsity of the other tasks"),
+      field("targets", &C::targets, "target sparsity by task name, in place of t_sen and t_rob"),
+      field("diff", &C::diff, "linear term of the objective: |gap|, or the signed gap"),
+      field("lambda_clamp", &C::lambda_clamp, greater_than(0),
+            "largest value of a multiplier")};
+};
+
+template <> struct Schema<router::TauConfig> {
+  using C = router::TauConfig;
+  static constexpr auto fields = std::tuple{
+      field("init", &C::init, greater_than(0), "temperature at step 0"),
+      field("min", &C::min, greater_than(0), "lowest temperature"),
+      field("rate", &C::rate, at_least(0), "decay rate of the exponential schedules")};
+};
+
+template <> struct Schema<router::RouterConfig> {
+  using C = router::RouterConfig;
+  static constexpr auto fields = std::tuple{
+      field("mode", &C::mode, "the two attention modes a head chooses from"),
+      field("kind", &C::kind, "two logits with softmax, or one with sigmoid"),
+      field("noise", &C::noise,
+            "noise of the training gate; logistic removes the bias of the sigmoid kind"),
+      field("pool", &C::pool, "which tokens of the segment the router reads"),
+      field("pool_segment", &C::pool_segment, "segment of the document that is pooled"),
+      field("pool_budget", &C::pool_budget, at_least(1),
+            "tokens read from each end of the segment by boundary pooling"),
+      field("pool_dedup", &C::pool_dedup,
+            "count tokens of overlapping ends once instead of twice"),
+      field("hidden_mult", &C::hidden_mult, at_least(1),
+            "hidden width of the router's MLPs in units of head_dim"),
+      field("init", &C::init, "initialisation of the router MLP"),
+      field("init_std", &C::init_std, greater_than(0),
+            "standard deviation of the normal initialisation"),
+      field("detach_input", &C::detach_input,
+            "stop the gradient from the gate into the key states"),
+      field("tau_schedule", &C::tau_schedule, "how the gate's temperature falls"),
+      section("tau", &C::tau, "temperature of the training gate"),
+      section("ssa", &C::ssa, "streaming sparse attention"),
+      section("reg", &C::reg, "the sparsity objective"),
+      field("force", &C::force,
+            "evaluation without the router: full | sparse | static:FILE | random:MSR:SEED | none")};
+};
+
+}  // namespace elastron::config

@@ -1,0 +1,99 @@
+#include "router/forced_gate.h"
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/philox.h"
+
+namespace elastron::router {
+
+StaticGates uniform_gates(int64_t layers, int64_t kv_heads, uint8_t gate) {
+  return StaticGates(size_t(layers), std::vector<uint8_t>(size_t(kv_heads), gate));
+}
+
+StaticGates random_static_gates(int64_t layers, int64_t kv_heads, double msr, uint64_t seed) {
+  StaticGates gates = uniform_gates(layers, kv_heads, 1);
+  const int64_t total = layers * kv_heads;
+  const auto sparse = int64_t(std::llround(msr * double(total)));
+  std::vector<int64_t> order(static_cast<size_t>(total));
+  for (int64_t i = 0; i < total; ++i) order[size_t(i)] = i;
+  RandomStream stream(seed, RandomPurpose::static_gate);
+  for (int64_t i = 0; i < sparse; ++i) {
+    const int64_t j = i + stream.next_below(uint32_t(total - i));
+    std::swap(order[size_t(i)], order[size_t(j)]);
+    gates[size_t(order[size_t(i)] / kv_heads)][size_t(order[size_t(i)] % kv_heads)] = 0;
+  }
+  return gates;
+}
+
+namespace {
+
+StaticGates read_gates(const std::string& path, int64_t layers, int64_t kv_heads) {
+  std::ifstream in(path);
+  if (!in) throw InputError("cannot read the gate file", path, "check the path in router.force");
+  std::ostringstream text;
+  text << in.rdbuf();
+  const auto json = parse_json_strict(text.str(), path);
+  const auto wrong = [&](const std::string& what) {
+    return InputError(what, path,
+                      "give a list of " + std::to_string(layers) + " lists of " +
+                          std::to_string(kv_heads) + " gates, 0 (sparse) or 1 (full)");
+  };
+  if (!json.is_array() || int64_t(json.size()) != layers) throw wrong("wrong number of layers");
+  StaticGates gates;
+  for (const auto& layer : json) {
+    if (!layer.is_array() || int64_t(layer.size()) != kv_heads) {
+      throw wrong("wrong number of kv heads in layer " + std::to_string(gates.size()));
+    }
+    std::vector<uint8_t> row;
+    for (const auto& gate : layer) {
+      if (!gate.is_number_integer() || (gate != 0 && gate != 1)) {
+        throw wrong("a gate that is neither 0 nor 1 in layer " + std::to_string(gates.size()));
+      }
+      row.push_back(gate.get<uint8_t>());
+    }
+    gates.push_back(std::move(row));
+  }
+  return gates;
+}
+
+}  // namespace
+
+Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads) {
+  if (text == "none") return {};
+  if (text == "full") return {true, uniform_gates(layers, kv_heads, 1)};
+  if (text == "sparse") return {true, uniform_gates(layers, kv_heads, 0)};
+  if (text.starts_with("static:")) return {true, read_gates(text.substr(7), layers, kv_heads)};
+  if (text.starts_with("random:")) {
+    const size_t colon = text.find(':', 7);
+    try {
+      if (colon == std::string::npos) throw std::invalid_argument("no seed");
+      size_t used = 0;
+      const std::string msr_text = text.substr(7, colon - 7), seed_text = text.substr(colon + 1);
+      const double msr = std::stod(msr_text, &used);
+      if (used != msr_text.size() || !(msr >= 0 && msr <= 1)) throw std::invalid_argument("msr");
+      const uint64_t seed = std::stoull(seed_text, &used);
+      if (used != seed_text.size()) throw std::invalid_argument("seed");
+      return {true, random_static_gates(layers, kv_heads, msr, seed)};
+    } catch (const std::exception&) {
+      throw UsageError("cannot read '" + text + "'", "router.force",
+                       "write random:MSR:SEED with MSR in [0, 1]");
+    }
+  }
+  throw UsageError("unknown value '" + text + "'", "router.force",
+                   "use full, sparse, static:FILE, random:MSR:SEED or none");
+}
+
+uint8_t RandomGates::gate(uint32_t step, uint32_t sample_key, int64_t layer,
+                          int64_t kv_head) const {
+  const RandomStream document(seed, RandomPurpose::training_gate, step, sample_key, ~0u);
+  if (!(double(document.uniform_at(0)) < sequence_share)) return 1;
+  const RandomStream head(seed, RandomPurpose::training_gate, step, sample_key,
+                          uint32_t(layer) << 16 | uint32_t(kv_head));
+  return double(head.uniform_at(0)) < sparse_probability ? 0 : 1;
+}
+
+}  // namespace elastron::router

@@ -1,0 +1,39 @@
+// Gates that no router decides: baselines in evaluation, and random gates while a backbone is
+// pretrained.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace elastron::router {
+
+// A static gate per layer and global kv head: gates[layer][head], 1 = full attention.
+using StaticGates = std::vector<std::vector<uint8_t>>;
+
+StaticGates uniform_gates(int64_t layers, int64_t kv_heads, uint8_t gate);
+
+// round(msr * layers * kv_heads) sparse heads, drawn without replacement; a function of the seed.
+StaticGates random_static_gates(int64_t layers, int64_t kv_heads, double msr, uint64_t seed);
+
+// What `router.force` says. none: the router decides.
+struct Force {
+  bool active = false;
+  StaticGates gates;
+};
+
+// "full", "sparse", "none", "static:FILE" (JSON: a list per layer of 0 or 1 per kv head) or
+// "random:MSR:SEED". Throws UsageError for another form, InputError for a bad file.
+Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads);
+
+// Gates of pretraining: a share of the sequences runs with each head sparse with some probability, so
+// that the backbone learns to work under both.
+struct RandomGates {
+  double sequence_share = 0;      // of sequences that have random gates at all
+  double sparse_probability = 0;  // per (layer, kv head) of such a sequence
+  uint64_t seed = 0;
+
+  // The gate of one head; sample_key and step name the document.
+  uint8_t gate(uint32_t step, uint32_t sample_key, int64_t layer, int64_t kv_head) const;
+};
+
+}  // namespace elastron::router

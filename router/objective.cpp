@@ -1,0 +1,127 @@
+#include "router/objective.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/dispatch.h"
+#include "core/philox.h"
+#include "ops/elementwise.h"
+
+namespace elastron::router {
+
+std::vector<double> task_targets(const RegConfig& config,
+                                 std::span<const std::string> task_names) {
+  std::vector<double> targets;
+  for (const std::string& name : task_names) {
+    const bool sensitive = name == "Single QA" || name == "MultiHop QA";
+    targets.push_back(sensitive ? config.t_sen : config.t_rob);
+  }
+  for (const auto& [name, target] : config.targets) {
+    const auto it = std::ranges::find(task_names, name);
+    if (it == task_names.end()) {
+      std::string known;
+      for (const std::string& n : task_names) known += (known.empty() ? "" : ", ") + n;
+      throw UsageError("unknown task '" + name + "'", "router.reg.targets", "use " + known);
+    }
+    if (!(target >= 0 && target <= 1)) {
+      throw UsageError("target of '" + name + "' is not in [0, 1]", "router.reg.targets",
+                       "give a share of sparse heads");
+    }
+    targets[size_t(it - task_names.begin())] = target;
+  }
+  return targets;
+}
+
+namespace {
+
+Parameter make_lambda(const std::string& name, int64_t tasks, DType dtype, uint64_t seed,
+                      bool trainable, Device& device) {
+  Parameter p;
+  p.name = name;
+  p.logical_shape = {tasks};
+  p.group = ParameterGroup::lambda;
+  p.trainable = trainable;
+  p.maximize = true;
+  const RandomStream stream(seed, RandomPurpose::lambda_init, random_coordinate(name));
+  std::vector<float> values(static_cast<size_t>(tasks));
+  for (size_t t = 0; t < values.size(); ++t) values[t] = 0.5f * stream.uniform_at(t);
+  p.value = ops::cast(Tensor::from(values, {tasks}, device), dtype);
+  if (trainable) {
+    p.master = p.value;
+    p.grad = Tensor::zeros({tasks}, dtype, device);
+  }
+  return p;
+}
+
+void add_to(Tensor& t, int64_t index, double value) {
+  with_master_dtype(t.dtype(), [&]<class A>() { t.data<A>()[index] += A(value); });
+}
+
+}  // namespace
+
+SparsityObjective::SparsityObjective(const RegConfig& config, std::vector<double> targets,
+                                     DType dtype, uint64_t seed, bool trainable, Device& device)
+    : config_(config),
+      targets_(std::move(targets)),
+      lambda1_(make_lambda("objective.lambda1", int64_t(targets_.size()), dtype, seed,
+                           trainable && config.enabled, device)),
+      lambda2_(make_lambda("objective.lambda2", int64_t(targets_.size()), dtype, seed,
+                           trainable && config.enabled, device)) {}
+
+void SparsityObjective::append_parameters(ParameterList& list) {
+  list.push_back(&lambda1_);
+  list.push_back(&lambda2_);
+}
+
+std::vector<double> SparsityObjective::host(const Parameter& p) {
+  return ops::cast(p.value, DType::f64).to_vector<double>();
+}
+
+ObjectiveValue SparsityObjective::evaluate(std::span<const int32_t> tasks,
+                                           std::span<const double> msr, double accumulate_scale) {
+  ELASTRON_CHECK(tasks.size() == msr.size(), "one MSR per document");
+  std::vector<int64_t> documents(targets_.size(), 0);
+  for (const int32_t t : tasks) ++documents[size_t(t)];
+  const auto present = double(std::ranges::count_if(documents, [](int64_t n) { return n > 0; }));
+
+  const auto l1 = lambda1(), l2 = lambda2();
+  ObjectiveValue out;
+  for (size_t b = 0; b < tasks.size(); ++b) {
+    const auto task = size_t(tasks[b]);
+    const double gap = msr[b] - targets_[task];
+    const double sign = gap > 0 ? 1.0 : (gap < 0 ? -1.0 : 0.0);
+    if (!config_.enabled) {
+      const double w = 1.0 / double(tasks.size());
+      out.reg.push_back(std::abs(gap));
+      out.d_msr.push_back(w * sign);
+      out.value += w * std::abs(gap);
+      continue;
+    }
+    const bool absolute = config_.diff == DiffKind::abs;
+    const double f = absolute ? std::abs(gap) : gap;
+    const double slope = absolute ? sign : 1.0;
+    const double w = 1.0 / (present * double(documents[task]));
+    out.reg.push_back(l1[task] * f + l2[task] * gap * gap);
+    out.d_msr.push_back(w * (l1[task] * slope + 2.0 * l2[task] * gap));
+    out.value += w * out.reg.back();
+    if (accumulate_scale != 0 && lambda1_.trainable) {
+      add_to(lambda1_.grad, int64_t(task), accumulate_scale * w * f);
+      add_to(lambda2_.grad, int64_t(task), accumulate_scale * w * gap * gap);
+    }
+  }
+  return out;
+}
+
+void SparsityObjective::clamp() {
+  if (!config_.lambda_clamp) return;
+  for (Parameter* p : {&lambda1_, &lambda2_}) {
+    with_master_dtype(p->value.dtype(), [&]<class A>() {
+      A* values = p->value.data<A>();
+      for (int64_t i = 0; i < p->value.numel(); ++i) {
+        values[i] = std::clamp(values[i], A(0), A(*config_.lambda_clamp));
+      }
+    });
+  }
+}
+
+}  // namespace elastron::router

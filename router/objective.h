@@ -1,0 +1,54 @@
+// The sparsity objective: per task a linear and a quadratic penalty on the gap between the measured
+// sparsity and its target, with multipliers that ascend (spec 7.1, 7.2).
+//
+//   gap_b = MSR_b - t[task_b],  reg_b = lambda1[task_b] f(gap_b) + lambda2[task_b] gap_b^2,
+//   Reg = mean over the tasks present of (mean over that task's documents of reg_b)
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/parameter.h"
+#include "router/config.h"
+
+namespace elastron::router {
+
+// Target sparsity by task id. Sensitive tasks (Single QA, MultiHop QA) get t_sen, others t_rob,
+// unless reg.targets names them. Throws UsageError for a name that is no task.
+std::vector<double> task_targets(const RegConfig& config, std::span<const std::string> task_names);
+
+struct ObjectiveValue {
+  double value = 0;
+  std::vector<double> d_msr;  // [documents] dReg / dMSR_b
+  std::vector<double> reg;    // [documents] reg_b
+};
+
+class SparsityObjective {
+ public:
+  // Owns lambda1 and lambda2 ("objective.lambda1", "objective.lambda2", [tasks], master dtype):
+  // uniform in [0, 0.5), a function of the seed.
+  SparsityObjective(const RegConfig& config, std::vector<double> targets, DType dtype,
+                    uint64_t seed, bool trainable, Device& device);
+
+  void append_parameters(ParameterList& list);
+  double target(int64_t task) const { return targets_[size_t(task)]; }
+  std::vector<double> lambda1() const { return host(lambda1_); }
+  std::vector<double> lambda2() const { return host(lambda2_); }
+
+  // Value and gradient of Reg for one micro batch; tasks and msr per document. With
+  // accumulate_scale != 0, adds accumulate_scale times the multipliers' gradients.
+  ObjectiveValue evaluate(std::span<const int32_t> tasks, std::span<const double> msr,
+                          double accumulate_scale);
+  // After an optimiser step: reg.lambda_clamp.
+  void clamp();
+
+ private:
+  static std::vector<double> host(const Parameter& p);
+
+  RegConfig config_;
+  std::vector<double> targets_;
+  Parameter lambda1_, lambda2_;
+};
+
+}  // namespace elastron::router
