@@ -16,6 +16,7 @@ LinearWeight::LinearWeight(Tensor weight, bool frozen) : weight_(std::move(weigh
   check_contiguous(weight_, "linear weight");
   if (frozen) packed_ = std::make_unique<Packed>();
 }
+LinearWeight::LinearWeight() = default;
 LinearWeight::~LinearWeight() = default;
 LinearWeight::LinearWeight(LinearWeight&&) noexcept = default;
 LinearWeight& LinearWeight::operator=(LinearWeight&&) noexcept = default;

@@ -17,7 +17,7 @@ namespace elastron::ops {
 // Keeps the tensor alive. Movable, not copyable.
 class LinearWeight {
  public:
-  LinearWeight() = default;
+  LinearWeight();
   LinearWeight(Tensor weight, bool frozen);
   ~LinearWeight();
   LinearWeight(LinearWeight&&) noexcept;
