@@ -35,7 +35,7 @@ class Problems {
 
   bool empty() const { return list_.empty(); }
   size_t size() const { return list_.size(); }
-  // Throws one UsageError, unless empty. Its text has one line per problem, in file order:
+  // Throws one UsageError, unless empty. Its text has one line per problem, in the order found:
   // "<what> (<where>): <what to do>".
   void raise() const;
 

@@ -51,7 +51,7 @@ std::string write_values(const Table& table, const Origins* origins);
 std::string write_reference(const Table& table);
 std::vector<Difference> compare(const Table& before, const Table& after);
 
-// The whole file. Throws UsageError when it cannot be read or is over 1 MiB.
+// The whole file (at most one byte over kMaxYamlBytes). Empty, with a problem, if unreadable.
 std::string read_config_file(const std::string& path, Problems& problems);
 
 }  // namespace elastron::config
