@@ -4,6 +4,7 @@
 
 #include "parallel/communicator.h"
 #include "parallel/mesh_layout.h"
+#include "parallel/recording.h"
 
 namespace elastron::parallel {
 
@@ -11,20 +12,24 @@ class World;  // parallel/world.h: MPI's lifetime; the only source of MPI commun
 
 class Mesh {
  public:
-  // Collective over the world. layout.ranks() must equal the world's size.
+  // Collective over the world. layout.ranks() must equal the world's size (MeshLayout::resolve sees
+  // to it). The world must outlive the mesh.
   Mesh(World& world, const MeshLayout& layout);
   // One rank, no MPI: tests and tools.
   static Mesh single();
+  // What one rank of `layout` would send, without ranks. `log` must outlive the mesh.
+  static Mesh recording(const MeshLayout& layout, const MeshCoordinates& me, CollectiveLog& log);
   Mesh(Mesh&&) noexcept;
   ~Mesh();
 
   const MeshLayout& layout() const { return layout_; }
   MeshCoordinates coordinates() const { return coordinates_; }
   Communicator& world() const { return *world_; }
-  Communicator& data() const { return *data_; }      // same context and tensor coordinates
-  Communicator& context() const { return *context_; }
-  Communicator& tensor() const { return *tensor_; }
-  Communicator& grad() const { return *grad_; }      // data x context: who sums gradients
+  Communicator& data() const { return *data_; }        // same context and tensor coordinates
+  Communicator& context() const { return *context_; }  // same data and tensor coordinates
+  Communicator& tensor() const { return *tensor_; }    // same data and context coordinates
+  // Data x context, same tensor coordinate: who sums gradients.
+  Communicator& grad() const { return *grad_; }
 
  private:
   Mesh() = default;

@@ -1,5 +1,6 @@
-// A collective under way. On the CPU without overlap it is born done.
+// A collective under way. It keeps its buffers alive until it is waited for.
 #pragma once
+#include <exception>
 #include <functional>
 #include <utility>
 
@@ -8,8 +9,10 @@ namespace elastron::parallel {
 class [[nodiscard]] Pending {
  public:
   Pending() = default;  // already done
-  explicit Pending(std::function<void()> finish) : finish_(std::move(finish)) {}
-  Pending(Pending&& other) noexcept : finish_(std::exchange(other.finish_, nullptr)) {}
+  explicit Pending(std::function<void()> finish)
+      : finish_(std::move(finish)), exceptions_(std::uncaught_exceptions()) {}
+  Pending(Pending&& other) noexcept
+      : finish_(std::exchange(other.finish_, nullptr)), exceptions_(other.exceptions_) {}
   Pending& operator=(Pending&&) = delete;
   ~Pending();  // dropped without wait(), and not by an exception: terminates. Never communicates.
 
@@ -21,6 +24,7 @@ class [[nodiscard]] Pending {
 
  private:
   std::function<void()> finish_;
+  int exceptions_ = 0;  // in flight when it was made
 };
 
 }  // namespace elastron::parallel

@@ -1,0 +1,28 @@
+#include "parallel/embedding.h"
+
+#include "ops/embedding.h"
+#include "parallel/region.h"
+#include "parallel/shard.h"
+
+namespace elastron::parallel {
+
+VocabParallelEmbedding::VocabParallelEmbedding(const std::string& name, int64_t vocab,
+                                               int64_t hidden, DType dtype, bool trainable,
+                                               Communicator& tensor, Device& device)
+    : parameter_(std::make_unique<Parameter>(make_sharded_weight(
+          name, {vocab, hidden}, ceil_partition(0, vocab, tensor.rank(), tensor.size()), dtype,
+          trainable, device))),
+      tensor_(&tensor) {}
+
+Tensor VocabParallelEmbedding::forward(const Tensor& ids) const {
+  Tensor y = ops::embedding_forward(ids, parameter_->value, parameter_->partition.offset);
+  sum_over_group(y, *tensor_);
+  return y;
+}
+
+void VocabParallelEmbedding::backward_weight(const Tensor& dy, const Tensor& ids) {
+  ELASTRON_CHECK(parameter_->trainable, parameter_->name + " is frozen");
+  ops::embedding_backward(dy, ids, parameter_->partition.offset, parameter_->grad);
+}
+
+}  // namespace elastron::parallel

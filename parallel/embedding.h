@@ -1,0 +1,33 @@
+// Token embedding with the vocabulary split over the tensor-parallel group: contiguous parts of
+// ceil(vocab / n) rows, the last ones perhaps shorter or empty.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "core/parameter.h"
+#include "parallel/communicator.h"
+
+namespace elastron::parallel {
+
+class VocabParallelEmbedding {
+ public:
+  // Table [vocab, hidden], uninitialised. `tensor` must outlive the layer.
+  VocabParallelEmbedding(const std::string& name, int64_t vocab, int64_t hidden, DType dtype,
+                         bool trainable, Communicator& tensor, Device& device);
+
+  // ids [T] int32 in [0, vocab) -> [T, hidden], the same on all ranks of the group (one
+  // all-reduce).
+  Tensor forward(const Tensor& ids) const;
+  // dy [T, hidden], the same on all ranks. Gradient += scatter of dy. Trainable only.
+  void backward_weight(const Tensor& dy, const Tensor& ids);
+
+  // Its address stays the same when the layer is moved.
+  Parameter& parameter() { return *parameter_; }
+  const Parameter& parameter() const { return *parameter_; }
+
+ private:
+  std::unique_ptr<Parameter> parameter_;
+  Communicator* tensor_;
+};
+
+}  // namespace elastron::parallel

@@ -1,0 +1,148 @@
+#include "parallel/watchdog.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "parallel/activity.h"
+
+namespace elastron::parallel {
+
+namespace {
+
+constexpr double kNanosecond = 1e-9;
+
+// "waiting in all_reduce (tensor), collective 57" or "not in a collective, 56 so far".
+std::string standing(const RankActivity& rank) {
+  const int64_t waiting_for = rank.waiting_for.load();
+  if (waiting_for > 0) {
+    return fmt::format("waiting in {}, collective {}", rank.collective.load(), waiting_for);
+  }
+  const int64_t started = rank.collectives.load();
+  if (started == 0) return "before its first collective";
+  const std::string last = rank.collective.load();
+  return fmt::format("not in a collective, {} started{}", started,
+                     last.empty() ? std::string() : ", last waited for " + last);
+}
+
+}  // namespace
+
+Watchdog::Watchdog(World& world, double timeout_seconds)
+    : world_(world), default_timeout_(timeout_seconds) {
+  publish_timeout();
+  thread_ = std::thread([this] { watch(); });
+}
+
+Watchdog::~Watchdog() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+  RankActivity& mine = world_.activity().mine();
+  mine.timeout_ns = 0;
+  mine.beats = 0;
+}
+
+void Watchdog::beat() {
+  RankActivity& mine = world_.activity().mine();
+  mine.last_beat_ns.store(Activity::now_ns(), std::memory_order_relaxed);
+  mine.beats.fetch_add(1, std::memory_order_release);
+}
+
+void Watchdog::publish_timeout() {
+  const double seconds = phase_timeout_ > 0 ? phase_timeout_ : default_timeout_;
+  world_.activity().mine().timeout_ns = seconds > 0 ? int64_t(seconds / kNanosecond) : 0;
+  wake_.notify_all();
+}
+
+void Watchdog::set_timeout(double seconds) {
+  default_timeout_ = seconds;
+  publish_timeout();
+}
+
+Watchdog::Scope::Scope(Watchdog& watchdog, std::string_view phase, double timeout_seconds)
+    : watchdog_(watchdog),
+      outer_phase_(watchdog.world_.activity().mine().phase.load()),
+      outer_timeout_(watchdog.phase_timeout_) {
+  watchdog_.world_.activity().mine().phase.store(phase);
+  watchdog_.beat();
+  if (timeout_seconds > 0) {
+    watchdog_.phase_timeout_ = timeout_seconds;
+    watchdog_.publish_timeout();
+  }
+}
+
+Watchdog::Scope::~Scope() {
+  watchdog_.beat();
+  watchdog_.world_.activity().mine().phase.store(outer_phase_);
+  if (watchdog_.phase_timeout_ != outer_timeout_) {
+    watchdog_.phase_timeout_ = outer_timeout_;
+    watchdog_.publish_timeout();
+  }
+}
+
+void Watchdog::watch() {
+  Activity& activity = world_.activity();
+  const RankActivity& mine = activity.mine();
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    const int64_t timeout = mine.timeout_ns.load();
+    const int64_t now = Activity::now_ns();
+    const bool watched = timeout > 0 && mine.beats.load(std::memory_order_acquire) > 0;
+    const int64_t silent = now - mine.last_beat_ns.load(std::memory_order_relaxed);
+    if (watched && silent > timeout) {
+      // One line per machine: whoever is second gives the first the time to say it and to abort.
+      const bool first = activity.take_the_word();
+      if (!first && wake_.wait_for(lock, std::chrono::seconds(3), [this] { return stop_; })) return;
+      if (first) {
+        std::fprintf(stderr, "error: %s\n", diagnosis(now).c_str());
+        std::fflush(stderr);
+      }
+      world_.abort(ExitCode::communication);
+    }
+    // Ten looks per time-out: late by a tenth at most.
+    const int64_t nap =
+        timeout > 0 ? std::clamp<int64_t>(timeout / 10, 10'000'000, 1'000'000'000) : 1'000'000'000;
+    wake_.wait_for(lock, std::chrono::nanoseconds(nap));
+  }
+}
+
+std::string Watchdog::diagnosis(int64_t now_ns) const {
+  const Activity& activity = world_.activity();
+  const RankActivity& mine = activity.of(activity.node_rank());
+  std::string what = fmt::format(
+      "no progress for {:.1f} s in {}", double(now_ns - mine.last_beat_ns.load()) * kNanosecond,
+      mine.phase.load().empty() ? "an unnamed phase" : mine.phase.load());
+  std::string where = fmt::format("rank {}, {}", world_.rank(), standing(mine));
+
+  // Missing: not in a collective, or in an earlier one, while others are further.
+  int64_t furthest = 0;
+  for (int r = 0; r < activity.node_size(); ++r) {
+    furthest = std::max(furthest, activity.of(r).waiting_for.load());
+  }
+  std::string missing;
+  for (int r = 0; r < activity.node_size(); ++r) {
+    const RankActivity& other = activity.of(r);
+    const int64_t waiting_for = other.waiting_for.load();
+    if (waiting_for != 0 && waiting_for >= furthest) continue;
+    if (!missing.empty()) missing += "; ";
+    missing += fmt::format("rank {} ({}, {}, last beat {:.1f} s ago)", other.rank.load(),
+                           other.phase.load(), standing(other),
+                           double(now_ns - other.last_beat_ns.load()) * kNanosecond);
+  }
+  std::string advice = "the job ends";
+  if (furthest > 0 && !missing.empty()) {
+    advice = "missing: " + missing;
+  } else if (world_.size() > activity.node_size()) {
+    advice = "the rank that is missing is on another machine";
+  } else if (furthest > 0) {
+    advice = "all ranks wait: a collective of theirs cannot complete";
+  }
+  return fmt::format("{} ({}): {}", what, where, advice);
+}
+
+}  // namespace elastron::parallel
