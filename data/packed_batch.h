@@ -21,11 +21,20 @@ struct PackedBatch {
   std::vector<uint32_t> sample_keys;  // [S] names the document within its step, independent of the
                                       // layout: keys the gate noise (spec 2.1)
   std::vector<int64_t> sample_ids;    // [S] which record it was, for reports
+  std::vector<int32_t> kind_ids;      // [S] into the source's kind names, for reports
+  std::vector<int64_t> answer_lengths;  // [S] tokens of the answer, without end-of-sequence
 
   int64_t tokens() const { return int64_t(token_ids.size()); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
   int64_t labels() const;  // targets that are not -100
 };
+
+struct Document;  // data/document.h
+
+// Documents laid end to end. `micro_batch_index` is the global index of the micro batch within its
+// step, so that sample_keys do not depend on the layout.
+PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
+                              uint32_t micro_batch_index);
 
 // The paper's five tasks, in the order of their ids (spec 9).
 inline constexpr int kTaskCount = 5;

@@ -1,0 +1,94 @@
+// Configuration of data: the `data` section.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/config/schema.h"
+#include "data/document.h"
+#include "data/packing.h"
+
+namespace elastron::data {
+
+enum class Format : uint8_t { jsonl, synthetic };
+enum class UnknownTask : uint8_t { error, drop };
+enum class Overlong : uint8_t { error, drop };
+
+struct SyntheticConfig {
+  std::map<std::string, double> kinds;  // weight by kind name; empty: the six tasks, evenly
+  std::vector<int64_t> lengths = {512};
+  int64_t clearance = 96;
+  int64_t seed = 1;
+  int64_t eval_per_kind = 32;
+};
+
+struct DataConfig {
+  Format format = Format::jsonl;
+  std::vector<std::string> train;
+  std::vector<std::string> eval;
+  int64_t max_tokens = 65536;
+  int64_t min_tokens = 1;
+  Packing packing = Packing::sorted;
+  LabelMode label_mode = LabelMode::all;
+  UnknownTask unknown_task = UnknownTask::error;
+  Overlong overlong = Overlong::error;
+  SyntheticConfig synthetic;
+};
+
+}  // namespace elastron::data
+
+namespace elastron::config {
+
+template <> struct EnumNames<data::Format> {
+  static constexpr NameOf<data::Format> names[] = {{data::Format::jsonl, "jsonl"},
+                                                   {data::Format::synthetic, "synthetic"}};
+};
+template <> struct EnumNames<data::UnknownTask> {
+  static constexpr NameOf<data::UnknownTask> names[] = {{data::UnknownTask::error, "error"},
+                                                        {data::UnknownTask::drop, "drop"}};
+};
+template <> struct EnumNames<data::Overlong> {
+  static constexpr NameOf<data::Overlong> names[] = {{data::Overlong::error, "error"},
+                                                     {data::Overlong::drop, "drop"}};
+};
+template <> struct EnumNames<data::Packing> {
+  static constexpr NameOf<data::Packing> names[] = {{data::Packing::sorted, "sorted"},
+                                                    {data::Packing::first_fit, "first_fit"},
+                                                    {data::Packing::none, "none"}};
+};
+template <> struct EnumNames<data::LabelMode> {
+  static constexpr NameOf<data::LabelMode> names[] = {{data::LabelMode::all, "all"},
+                                                      {data::LabelMode::answer, "answer"}};
+};
+
+template <> struct Schema<data::SyntheticConfig> {
+  using C = data::SyntheticConfig;
+  static constexpr auto fields = std::tuple{
+      field("kinds", &C::kinds,
+            "weight by kind: needle, recall, trace, gist, continuation, pattern, repeat; empty: the "
+            "six tasks evenly"),
+      field("lengths", &C::lengths, "document lengths in words, drawn evenly"),
+      field("clearance", &C::clearance, at_least(0),
+            "words between the last far fact and the question"),
+      field("seed", &C::seed, at_least(0), "seed of the generator; evaluation uses seed + 1"),
+      field("eval_per_kind", &C::eval_per_kind, at_least(1),
+            "evaluation documents per kind and length")};
+};
+
+template <> struct Schema<data::DataConfig> {
+  using C = data::DataConfig;
+  static constexpr auto fields = std::tuple{
+      field("format", &C::format, "jsonl files, or documents made on the fly"),
+      field("train", &C::train, "training files"),
+      field("eval", &C::eval, "evaluation files"),
+      field("max_tokens", &C::max_tokens, at_least(2), "tokens per pack, and of the longest document"),
+      field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),
+      field("packing", &C::packing, "which documents share a pack"),
+      field("label_mode", &C::label_mode, "predict every token, or the answer only"),
+      field("unknown_task", &C::unknown_task, "what to do with a record of an unknown task"),
+      field("overlong", &C::overlong, "what to do with a document longer than max_tokens"),
+      section("synthetic", &C::synthetic, "documents made on the fly (format: synthetic)")};
+};
+
+}  // namespace elastron::config

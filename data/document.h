@@ -1,0 +1,42 @@
+// A record as token ids, with its labels and the ranges the router pools (spec 9).
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/packed_batch.h"
+#include "data/record.h"
+#include "data/tokenizer.h"
+
+namespace elastron::data {
+
+enum class LabelMode : uint8_t {
+  all,     // every token but the first is predicted
+  answer,  // only the answer (and the end-of-sequence token) is
+};
+
+struct Document {
+  std::vector<int32_t> ids;
+  int64_t user_length = 0;    // tokens before the answer
+  int64_t answer_length = 0;  // tokens of the answer, without end-of-sequence
+  int32_t task_id = 0;
+  int32_t kind_id = 0;    // into the source's kind names
+  int64_t sample_id = 0;  // which record it was
+  LabelMode labels = LabelMode::all;
+
+  int64_t length() const { return int64_t(ids.size()); }
+  // [0, 0, 0, user_len - 1, 0, user_len - 1, user_len, len - 1], inclusive.
+  RangeIds range_ids() const;
+};
+
+// Index into kTaskNames, or -1.
+int task_id(const std::string& name);
+
+// The user's text: question and context in the record's order, each after a newline.
+std::string user_text(const Record& record);
+
+// Tokenises; appends `eos` unless it is last already. task_id() must know the task.
+Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
+                       LabelMode labels);
+
+}  // namespace elastron::data

@@ -1,0 +1,47 @@
+#include "data/packed_batch.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "data/document.h"
+
+namespace elastron::data {
+
+const std::array<std::string, kTaskCount> kTaskNames = {
+    "Single QA", "MultiHop QA", "Summarization", "Code", "In-Context Learning"};
+
+namespace {
+constexpr int32_t kNoLabel = -100;
+}
+
+int64_t PackedBatch::labels() const {
+  return std::ranges::count_if(targets, [](int32_t t) { return t != kNoLabel; });
+}
+
+PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
+                              uint32_t micro_batch_index) {
+  ELASTRON_CHECK(documents.size() < 65536, "at most 65535 documents per micro batch");
+  PackedBatch batch;
+  batch.cu_seqlens = {0};
+  for (size_t d = 0; d < documents.size(); ++d) {
+    const Document& document = *documents[d];
+    const int64_t n = document.length();
+    batch.token_ids.insert(batch.token_ids.end(), document.ids.begin(), document.ids.end());
+    for (int64_t i = 0; i < n; ++i) {
+      batch.positions.push_back(int32_t(i));
+      const bool predicted =
+          i + 1 < n && (document.labels == LabelMode::all || i + 1 >= document.user_length);
+      batch.targets.push_back(predicted ? document.ids[size_t(i + 1)] : kNoLabel);
+    }
+    batch.cu_seqlens.push_back(int32_t(batch.token_ids.size()));
+    batch.range_ids.push_back(document.range_ids());
+    batch.task_ids.push_back(document.task_id);
+    batch.kind_ids.push_back(document.kind_id);
+    batch.answer_lengths.push_back(document.answer_length);
+    batch.sample_keys.push_back(micro_batch_index << 16 | uint32_t(d));
+    batch.sample_ids.push_back(document.sample_id);
+  }
+  return batch;
+}
+
+}  // namespace elastron::data

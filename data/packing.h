@@ -1,0 +1,20 @@
+// Which documents share a pack (spec 9).
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace elastron::data {
+
+enum class Packing : uint8_t {
+  sorted,     // the paper: ascending by length, greedy, flush when the next would not fit
+  first_fit,  // in order, each into the first pack with room
+  none,       // one document per pack
+};
+
+// Indices of documents per pack. Every length must be at most max_tokens. Deterministic: ties keep
+// the order of the documents.
+std::vector<std::vector<int64_t>> pack_documents(std::span<const int64_t> lengths,
+                                                 int64_t max_tokens, Packing packing);
+
+}  // namespace elastron::data

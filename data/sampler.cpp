@@ -1,0 +1,87 @@
+#include "data/sampler.h"
+
+#include <numeric>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "data/source.h"
+
+namespace elastron::data {
+
+Sampler::Sampler(int64_t packs, std::string fingerprint, uint64_t seed, int64_t packs_per_step)
+    : packs_(packs),
+      fingerprint_(std::move(fingerprint)),
+      seed_(seed),
+      packs_per_step_(packs_per_step) {
+  if (packs < packs_per_step) {
+    throw UsageError("the data has " + std::to_string(packs) + " packs, a step needs " +
+                         std::to_string(packs_per_step),
+                     "train.global_batch",
+                     "lower train.global_batch or data.max_tokens, or give more data");
+  }
+  shuffle();
+}
+
+void Sampler::shuffle() {
+  if (packs_ == PackSource::kUnlimited) return;
+  order_.resize(size_t(packs_));
+  std::iota(order_.begin(), order_.end(), 0);
+  RandomStream stream(seed_, RandomPurpose::shuffle, uint32_t(epoch_), uint32_t(epoch_ >> 32));
+  for (int64_t i = packs_ - 1; i > 0; --i) {
+    std::swap(order_[size_t(i)], order_[stream.next_below(uint32_t(i + 1))]);
+  }
+}
+
+std::vector<int64_t> Sampler::next_step() {
+  if (position_ + packs_per_step_ > packs_) {
+    ++epoch_;
+    position_ = 0;
+    shuffle();
+  }
+  std::vector<int64_t> step;
+  for (int64_t i = 0; i < packs_per_step_; ++i, ++position_) {
+    step.push_back(order_.empty() ? position_ : order_[size_t(position_)]);
+  }
+  return step;
+}
+
+std::map<std::string, std::string> Sampler::state() const {
+  return {{"epoch", std::to_string(epoch_)},
+          {"position", std::to_string(position_)},
+          {"seed", std::to_string(seed_)},
+          {"packs", std::to_string(packs_)},
+          {"packs_per_step", std::to_string(packs_per_step_)},
+          {"fingerprint", fingerprint_}};
+}
+
+void Sampler::restore(const std::map<std::string, std::string>& state) {
+  const auto own = this->state();
+  for (const auto& [key, value] : own) {
+    const auto it = state.find(key);
+    if (it == state.end()) {
+      throw CheckpointError("the data cursor lacks '" + key + "'", "/data",
+                            "the checkpoint is damaged; choose another");
+    }
+    const bool moves = key == "epoch" || key == "position";
+    if (!moves && it->second != value) {
+      throw CheckpointError("the data cursor belongs to other data: " + key + " is " +
+                                it->second + " there and " + value + " here",
+                            "/data", "resume with the data, train.seed and train.global_batch of "
+                            "the checkpoint, or start with --resume none");
+    }
+  }
+  try {
+    epoch_ = std::stoll(state.at("epoch"));
+    position_ = std::stoll(state.at("position"));
+  } catch (const std::exception&) {
+    throw CheckpointError("the data cursor is not a number", "/data",
+                          "the checkpoint is damaged; choose another");
+  }
+  if (epoch_ < 0 || position_ < 0 || position_ > packs_) {
+    throw CheckpointError("the data cursor is out of range", "/data",
+                          "the checkpoint is damaged; choose another");
+  }
+  shuffle();
+}
+
+}  // namespace elastron::data
