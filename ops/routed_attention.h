@@ -7,29 +7,10 @@
 // other branch only the row dot with dO is needed (spec 3.2, 3.4).
 #pragma once
 #include "core/tensor.h"
+#include "ops/attention/streaming_rule.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
-
-// Streaming sparse attention, spec 4.1: query i sees key j <= i iff floor(j / block) < sink_blocks
-// or floor(i / block) - floor(j / block) < local_blocks. Positions are relative to the sequence.
-struct StreamingRule {
-  int64_t block = 64;
-  int64_t sink_blocks = 2;
-  int64_t local_blocks = 32;  // at least 1; the first is the diagonal block
-
-  static StreamingRule from_tokens(int64_t sink, int64_t local, int64_t block_tokens) {
-    return {block_tokens, (sink + block_tokens - 1) / block_tokens,
-            (local + block_tokens - 1) / block_tokens};
-  }
-  bool visible(int64_t query, int64_t key) const {
-    return key <= query && (key / block < sink_blocks || query / block - key / block < local_blocks);
-  }
-};
-
-// Number of visible (query, key) pairs of a sequence of that length under the rule / causally.
-int64_t visible_pairs(const StreamingRule& rule, int64_t length);
-inline int64_t causal_pairs(int64_t length) { return length * (length + 1) / 2; }
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).
@@ -66,6 +47,5 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
                                                   const RoutedAttentionInput& in,
                                                   const RoutedAttentionOutput& out, bool need_qkv,
                                                   bool need_gate);
-
 
 }  // namespace elastron::ops

@@ -1,0 +1,243 @@
+// Both branches in one pass over the keys, tile by tile with a running softmax (spec 3.3).
+//
+// Lanes are queries: scores are kept as [key, query], so that maxima and sums over keys need no
+// shuffles, keys and values are read where they lie, and only the queries are transposed, once per
+// tile. Scores are in units of log2: the queries are multiplied by scale * log2(e).
+#include <omp.h>
+
+#include <numbers>
+#include <type_traits>
+
+#include "ops/attention/schedule.h"
+#include "ops/cpu/routed_attention.h"
+#include "ops/cpu/routed_attention_gemm.h"
+
+namespace elastron::ops::cpu {
+namespace {
+
+constexpr int64_t kRows = kTileRows;
+enum class Mask { none, streaming, rest };
+
+// Slices of one thread's workspace, in elements of the accumulator type.
+template <class T>
+struct ForwardWorkspace {
+  T *queries, *scores, *sums, *keys, *values;
+  ForwardWorkspace(std::byte* memory, int64_t head_dim) {
+    queries = reinterpret_cast<T*>(memory);  // [head_dim, rows]
+    sums = queries + head_dim * kRows;       // [head_dim, rows], not yet divided
+    scores = sums + head_dim * kRows;        // [keys, rows]
+    keys = scores + kTileKeys * kRows;       // [keys, head_dim]: widened bf16
+    values = keys + kTileKeys * head_dim;
+  }
+  static int64_t elements(int64_t head_dim) {
+    return 2 * head_dim * kRows + kTileKeys * kRows + 2 * kTileKeys * head_dim;
+  }
+};
+
+template <class Storage>
+class ForwardTile {
+  using T = accumulator_t<Storage>;
+  static constexpr int n = kLanes<T>;
+  static constexpr int kRegisters = int(kRows) / n;
+  static constexpr bool kWiden = !std::is_same_v<Storage, T>;
+
+ public:
+  ForwardTile(const AttentionForwardArgs& args, std::byte* memory)
+      : args_(args), shape_(args.shape), space_(memory, args.shape.head_dim) {}
+
+  void run(const AttentionTile& work) {
+    const int64_t tokens = tile_tokens(shape_.group());
+    first_token_ = args_.varlen.begin(work.sequence);
+    begin_ = work.tile * tokens;
+    end_ = std::min(args_.varlen.length(work.sequence), begin_ + tokens);
+    kv_head_ = work.kv_head;
+    start();
+    const QueryTilePlan plan = plan_query_tile(args_.rule, begin_, end_);
+    const bool full = args_.gate[work.sequence * shape_.kv_heads + kv_head_] != 0;
+    visit(plan.streaming, Mask::streaming);
+    if (!full) emit(args_.selected, true);
+    if (full && args_.other != nullptr) emit(args_.other, false);
+    if (!full && args_.other == nullptr) return;
+    visit(plan.rest, Mask::rest);
+    emit(full ? args_.selected : args_.other, full);
+  }
+
+ private:
+  int64_t token_of(int64_t row) const { return begin_ + row / shape_.group(); }
+  int64_t head_of(int64_t row) const { return kv_head_ * shape_.group() + row % shape_.group(); }
+
+  void start() {
+    rows_ = (end_ - begin_) * shape_.group();
+    registers_ = int((rows_ + n - 1) / n);
+    const auto* q = static_cast<const Storage*>(args_.q.data);
+    const auto row = [&](int64_t r) {
+      return q + (first_token_ + token_of(r)) * args_.q.token_stride + head_of(r) * shape_.head_dim;
+    };
+    pack_transposed<T, Storage>(row, rows_, shape_.head_dim, T(args_.scale * std::numbers::log2e),
+                                space_.queries, kRows);
+    for (int64_t r = 0; r < registers_ * n; ++r) {
+      // Lanes behind the last row compute something finite that nobody reads.
+      const int64_t token = token_of(std::min(r, rows_ - 1));
+      position_[r] = Integer(token);
+      window_[r] = Integer(args_.rule.local_begin(token));
+      // Any number below every score that is not minus infinity, so that a tile without a visible
+      // key gives 2^-inf = 0 and not a NaN.
+      maximum_[r] = std::numeric_limits<T>::lowest() / 4;
+      sum_[r] = 0;
+    }
+    std::fill_n(space_.sums, shape_.head_dim * kRows, T(0));
+  }
+
+  void visit(const KeySegments& segments, Mask mask) {
+    for (int i = 0; i < segments.count; ++i) {
+      const KeySegment& segment = segments.items[i];
+      for (int64_t key = segment.begin; key < segment.end; key += kTileKeys) {
+        const int64_t count = std::min(kTileKeys, segment.end - key);
+        if (!segment.masked) {
+          tile<Mask::none>(key, count);
+        } else if (mask == Mask::streaming) {
+          tile<Mask::streaming>(key, count);
+        } else {
+          tile<Mask::rest>(key, count);
+        }
+      }
+    }
+  }
+
+  // Rows of `count` keys or values of this kv head, as accumulators, and their stride.
+  std::pair<const T*, int64_t> rows_of(const HeadsView& view, int64_t key, int64_t count,
+                                       T* widened) const {
+    const auto* rows = static_cast<const Storage*>(view.data) +
+                       (first_token_ + key) * view.token_stride + kv_head_ * shape_.head_dim;
+    if constexpr (kWiden) {
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t d = 0; d < shape_.head_dim; ++d) {
+          widened[i * shape_.head_dim + d] = T(rows[i * view.token_stride + d]);
+        }
+      }
+      return {widened, shape_.head_dim};
+    } else {
+      return {rows, view.token_stride};
+    }
+  }
+
+  template <Mask kMask>
+  void tile(int64_t key, int64_t count) {
+    const auto [keys, key_stride] = rows_of(args_.k, key, count, space_.keys);
+    const auto [values, value_stride] = rows_of(args_.v, key, count, space_.values);
+    vec<T> highest[kRegisters];
+    for (int c = 0; c < registers_; ++c) highest[c] = load<T>(maximum_ + c * n);
+
+    // Scores [key, query] and their maxima.
+    multiply<T>(
+        {keys, key_stride, 1}, space_.queries, kRows, count, registers_, shape_.head_dim,
+        [](int64_t, int) { return vec<T>{}; },
+        [&, key]<int kColumns>(int64_t r, int column, vec<T>(&scores)[kColumns]) {
+#pragma GCC unroll 8
+          for (int c = 0; c < kColumns; ++c) {
+            if constexpr (kMask != Mask::none) {
+              scores[c] = visible<kMask>(key + r, column + c)
+                              ? scores[c]
+                              : broadcast<T>(-std::numeric_limits<T>::infinity());
+            }
+            highest[column + c] = larger<T>(highest[column + c], scores[c]);
+            store<T>(space_.scores + r * kRows + (column + c) * n, scores[c]);
+          }
+        });
+
+    // Probabilities relative to the new maxima, their sums, and what the old sums shrink by.
+    for (int c = 0; c < registers_; ++c) {
+      const vec<T> top = highest[c];
+      vec<T> total = vec<T>{};
+      for (int64_t r = 0; r < count; ++r) {
+        T* at = space_.scores + r * kRows + c * n;
+        const vec<T> p = exp2_lanes<T>(load<T>(at) - top);
+        total += p;
+        store<T>(at, p);
+      }
+      const vec<T> shrink = exp2_lanes<T>(load<T>(maximum_ + c * n) - top);
+      store<T>(shrink_ + c * n, shrink);
+      store<T>(maximum_ + c * n, top);
+      store<T>(sum_ + c * n, multiply_add<T>(load<T>(sum_ + c * n), shrink, total));
+    }
+
+    // Sums [channel, query] of probabilities times values.
+    multiply<T>(
+        {values, 1, value_stride}, space_.scores, kRows, shape_.head_dim, registers_, count,
+        [&](int64_t d, int c) {
+          return load<T>(space_.sums + d * kRows + c * n) * load<T>(shrink_ + c * n);
+        },
+        [&]<int kColumns>(int64_t d, int column, vec<T>(&sums)[kColumns]) {
+#pragma GCC unroll 8
+          for (int c = 0; c < kColumns; ++c) {
+            store<T>(space_.sums + d * kRows + (column + c) * n, sums[c]);
+          }
+        });
+  }
+
+  template <Mask kMask>
+  ivec<T> visible(int64_t key, int c) const {
+    ivec<T> position, window;
+    std::memcpy(&position, position_ + c * n, sizeof position);
+    std::memcpy(&window, window_ + c * n, sizeof window);
+    const auto k = Integer(key);
+    const ivec<T> causal = position >= k;
+    const bool sink = key < args_.rule.sink_tokens();
+    if constexpr (kMask == Mask::streaming) return sink ? causal : causal & (window <= k);
+    return causal & (window > k);  // segments of the rest begin behind the sink
+  }
+
+  void emit(void* out, bool with_lse) {
+    auto* rows_out = static_cast<Storage*>(out);
+    auto* lse = static_cast<T*>(args_.lse);
+    for (int64_t r = 0; r < registers_ * n; ++r) inverse_[r] = T(1) / sum_[r];
+    const auto row = [&](int64_t r) {
+      return rows_out +
+             ((first_token_ + token_of(r)) * shape_.q_heads + head_of(r)) * shape_.head_dim;
+    };
+    unpack_transposed<T, Storage>(space_.sums, kRows, inverse_, rows_, shape_.head_dim, row);
+    if (!with_lse) return;
+    for (int64_t r = 0; r < rows_; ++r) {
+      lse[(first_token_ + token_of(r)) * shape_.q_heads + head_of(r)] =
+          (maximum_[r] + std::log2(sum_[r])) * std::numbers::ln2_v<T>;
+    }
+  }
+
+  using Integer = typename Simd<T>::Integer;
+  const AttentionForwardArgs& args_;
+  const AttentionShape shape_;
+  ForwardWorkspace<T> space_;
+  int64_t first_token_ = 0, begin_ = 0, end_ = 0, kv_head_ = 0, rows_ = 0;
+  int registers_ = 0;
+  alignas(64) T maximum_[kRows], sum_[kRows], shrink_[kRows], inverse_[kRows];
+  alignas(64) Integer position_[kRows], window_[kRows];
+};
+
+}  // namespace
+
+size_t attention_forward_workspace(int64_t head_dim, size_t accumulator_bytes) {
+  return size_t(ForwardWorkspace<float>::elements(head_dim)) * accumulator_bytes;
+}
+
+template <class Storage>
+void routed_attention_forward(const AttentionForwardArgs& args, int threads, std::byte* workspace) {
+  const size_t slice =
+      attention_forward_workspace(args.shape.head_dim, sizeof(accumulator_t<Storage>));
+  const auto work = forward_schedule(
+      args.varlen, args.shape.kv_heads, args.shape.group(), args.rule,
+      [&](int64_t s, int64_t h) { return args.gate[s * args.shape.kv_heads + h] != 0; },
+      args.other != nullptr);
+  const auto count = int64_t(work.size());
+#pragma omp parallel num_threads(int(std::clamp <int64_t>(count, 1, threads)))
+  {
+    ForwardTile<Storage> tile(args, workspace + size_t(omp_get_thread_num()) * slice);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < count; ++i) tile.run(work[size_t(i)]);
+  }
+}
+
+template void routed_attention_forward<double>(const AttentionForwardArgs&, int, std::byte*);
+template void routed_attention_forward<float>(const AttentionForwardArgs&, int, std::byte*);
+template void routed_attention_forward<bf16>(const AttentionForwardArgs&, int, std::byte*);
+
+}  // namespace elastron::ops::cpu

@@ -1,0 +1,178 @@
+#include "ops/routed_attention.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/dispatch.h"
+#include "ops/attention/args.h"
+#include "ops/attention/tile_plan.h"
+#include "ops/check.h"
+#include "ops/cpu/routed_attention.h"
+
+namespace elastron::ops {
+namespace {
+
+constexpr const char* kOp = "routed_attention";
+
+// Dims 1 and 2 are contiguous; any stride between tokens.
+HeadsView heads_view(const Tensor& t, int64_t tokens, int64_t heads, int64_t head_dim,
+                     DType dtype) {
+  check_shape(t, Shape{tokens, heads, head_dim}, kOp);
+  check_cpu(t, kOp);
+  ELASTRON_CHECK(t.dtype() == dtype, "routed_attention: q, k, v and d_out must have one dtype");
+  ELASTRON_CHECK((head_dim == 1 || t.stride(2) == 1) && (heads == 1 || t.stride(1) == head_dim),
+                 "routed_attention: the heads of a token must be contiguous");
+  return {t.raw(), t.stride(0)};
+}
+
+AttentionShape checked_shape(const RoutedAttentionInput& in) {
+  ELASTRON_CHECK(in.q.defined() && in.k.defined() && in.v.defined() && in.gate.defined(),
+                 "routed_attention: missing input");
+  ELASTRON_CHECK(in.q.rank() == 3 && in.k.rank() == 3,
+                 "routed_attention: q and k are [tokens, heads, head_dim]");
+  const AttentionShape shape{in.q.size(1), in.k.size(1), in.q.size(2)};
+  ELASTRON_CHECK(shape.kv_heads > 0 && shape.q_heads > 0 && shape.q_heads % shape.kv_heads == 0,
+                 "routed_attention: kv heads must divide query heads");
+  ELASTRON_CHECK(shape.head_dim > 0, "routed_attention: head_dim must be positive");
+  ELASTRON_CHECK(shape.group() <= kTileRows,
+                 "routed_attention: at most 64 query heads per kv head");
+  const StreamingRule& rule = in.rule;
+  ELASTRON_CHECK(rule.block >= 1 && rule.sink_blocks >= 0 && rule.local_blocks >= 1,
+                 "routed_attention: the rule needs block >= 1, sink >= 0, local >= 1");
+  // Positions, and bounds computed from them, are held in 32 bits by the kernels.
+  constexpr int64_t kLimit = std::numeric_limits<int32_t>::max();
+  ELASTRON_CHECK(rule.block <= kLimit && rule.sink_blocks <= kLimit && rule.local_blocks <= kLimit,
+                 "routed_attention: the rule's numbers must fit in 32 bits");
+  ELASTRON_CHECK(in.softmax_scale > 0, "routed_attention: softmax_scale must be positive");
+
+  const auto cu = in.varlen.cu_seqlens;
+  ELASTRON_CHECK(
+      !cu.empty() && cu.front() == 0 && std::ranges::is_sorted(cu) && cu.back() <= in.q.size(0),
+      "routed_attention: cu_seqlens must start at 0, not decrease, and stay within the "
+      "batch");
+  check_shape(in.gate, Shape{in.varlen.sequences(), shape.kv_heads}, kOp);
+  check_cpu(in.gate, kOp);
+  check_contiguous(in.gate, kOp);
+  ELASTRON_CHECK(in.gate.dtype() == DType::u8, "routed_attention: the gate is uint8");
+  return shape;
+}
+
+void zero_padding(const Tensor& t, const Varlen& varlen) {
+  if (varlen.tokens() < t.size(0)) t.slice(0, varlen.tokens(), t.size(0)).zero();
+}
+
+// Scratch comes from the device's cache: a steady step makes no call to the system.
+Tensor workspace_for(int threads, size_t bytes_each, Device& device) {
+  return Tensor::empty(Shape{threads, int64_t(bytes_each)}, DType::u8, device);
+}
+
+}  // namespace
+
+RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, Branches branches) {
+  const AttentionShape shape = checked_shape(in);
+  const DType dtype = in.q.dtype(), accumulator = accumulator_dtype(dtype);
+  const int64_t tokens = in.q.size(0);
+  Device& device = in.q.device();
+
+  AttentionForwardArgs args;
+  args.q = heads_view(in.q, tokens, shape.q_heads, shape.head_dim, dtype);
+  args.k = heads_view(in.k, tokens, shape.kv_heads, shape.head_dim, dtype);
+  args.v = heads_view(in.v, tokens, shape.kv_heads, shape.head_dim, dtype);
+  args.gate = in.gate.data<uint8_t>();
+  args.varlen = in.varlen;
+  args.rule = in.rule;
+  args.shape = shape;
+  args.scale = in.softmax_scale;
+
+  RoutedAttentionOutput out;
+  out.selected = Tensor::empty(in.q.shape(), dtype, device);
+  out.lse = Tensor::empty(Shape{tokens, shape.q_heads}, accumulator, device);
+  zero_padding(out.selected, in.varlen);
+  zero_padding(out.lse, in.varlen);
+  args.selected = out.selected.raw();
+  args.lse = out.lse.raw();
+  if (branches == Branches::both) {
+    out.other = Tensor::empty(in.q.shape(), dtype, device);
+    zero_padding(out.other, in.varlen);
+    args.other = out.other.raw();
+  }
+
+  const int threads = omp_get_max_threads();
+  const Tensor workspace = workspace_for(
+      threads, cpu::attention_forward_workspace(shape.head_dim, dtype_size(accumulator)), device);
+  with_float_dtype(dtype, [&]<class T>() {
+    cpu::routed_attention_forward<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
+  });
+  return out;
+}
+
+RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
+                                                  const RoutedAttentionInput& in,
+                                                  const RoutedAttentionOutput& out, bool need_qkv,
+                                                  bool need_gate) {
+  const AttentionShape shape = checked_shape(in);
+  const DType dtype = in.q.dtype(), accumulator = accumulator_dtype(dtype);
+  const int64_t tokens = in.q.size(0);
+  Device& device = in.q.device();
+
+  AttentionBackwardArgs args;
+  args.q = heads_view(in.q, tokens, shape.q_heads, shape.head_dim, dtype);
+  args.k = heads_view(in.k, tokens, shape.kv_heads, shape.head_dim, dtype);
+  args.v = heads_view(in.v, tokens, shape.kv_heads, shape.head_dim, dtype);
+  ELASTRON_CHECK(d_out.defined(), "routed_attention: missing d_out");
+  args.d_out = heads_view(d_out, tokens, shape.q_heads, shape.head_dim, dtype);
+  args.gate = in.gate.data<uint8_t>();
+  args.varlen = in.varlen;
+  args.rule = in.rule;
+  args.shape = shape;
+  args.scale = in.softmax_scale;
+  ELASTRON_CHECK(out.selected.defined() && out.lse.defined(),
+                 "routed_attention: backward needs the forward's outputs");
+  check_same(out.selected, in.q, kOp);
+  check_contiguous(out.selected, kOp);
+  check_shape(out.lse, Shape{tokens, shape.q_heads}, kOp);
+  check_contiguous(out.lse, kOp);
+  ELASTRON_CHECK(out.lse.dtype() == accumulator, "routed_attention: dtype of lse");
+  args.selected = out.selected.raw();
+  args.lse = out.lse.raw();
+
+  RoutedAttentionGradient gradient;
+  if (need_gate) {
+    ELASTRON_CHECK(out.other.defined(),
+                   "routed_attention: the gate's gradient needs both branches' outputs");
+    check_same(out.other, in.q, kOp);
+    check_contiguous(out.other, kOp);
+    args.other = out.other.raw();
+    gradient.gate =
+        Tensor::empty(Shape{in.varlen.sequences(), shape.kv_heads}, accumulator, device);
+    args.d_gate = gradient.gate.raw();
+  }
+  Tensor row_dots, dq;
+  if (need_qkv) {
+    row_dots = Tensor::empty(Shape{tokens, shape.q_heads}, accumulator, device);
+    args.row_dots = row_dots.raw();
+    gradient.q = Tensor::empty(in.q.shape(), dtype, device);
+    gradient.k = Tensor::empty(in.k.shape(), dtype, device);
+    gradient.v = Tensor::empty(in.v.shape(), dtype, device);
+    // dq is summed over key tiles, in the accumulator type.
+    dq = dtype == accumulator ? gradient.q : Tensor::empty(in.q.shape(), accumulator, device);
+    for (const Tensor& t : {gradient.q, gradient.k, gradient.v}) zero_padding(t, in.varlen);
+    args.dq = gradient.q.raw();
+    args.dq_sums = dq.raw();
+    args.dk = gradient.k.raw();
+    args.dv = gradient.v.raw();
+  }
+
+  const int threads = omp_get_max_threads();
+  const Tensor workspace = workspace_for(
+      need_qkv ? threads : 0,
+      cpu::attention_backward_workspace(shape.head_dim, dtype_size(accumulator)), device);
+  with_float_dtype(dtype, [&]<class T>() {
+    cpu::routed_attention_backward<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
+  });
+  return gradient;
+}
+
+}  // namespace elastron::ops

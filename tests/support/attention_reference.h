@@ -1,0 +1,139 @@
+// Routed attention written as the formulas say it (spec 3 and 4.1), one pair at a time: the oracle
+// of every fast version. Arithmetic in A; outputs that are stored pass through Storage, so that
+// reference<float, bf16> is what a plain bf16 implementation commits.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/dtype.h"
+#include "ops/attention/streaming_rule.h"
+
+namespace elastron::testing {
+
+struct AttentionProblem {
+  int64_t q_heads = 1, kv_heads = 1, head_dim = 1;
+  std::vector<int32_t> cu_seqlens = {0};
+  int64_t padding = 0;  // tokens behind the last sequence
+  ops::StreamingRule rule;
+  double scale = 1;
+  std::vector<uint8_t> gate;           // [sequences, kv_heads]
+  std::vector<double> q, k, v, d_out;  // [tokens, heads, head_dim]
+
+  int64_t tokens() const { return cu_seqlens.back() + padding; }
+  int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
+  int64_t group() const { return q_heads / kv_heads; }
+};
+
+// Normal values that Storage holds exactly; `spread` widens the scores.
+template <class Storage>
+void fill_problem(AttentionProblem& p, uint64_t seed, double spread = 1.0) {
+  std::mt19937_64 engine(seed);
+  std::normal_distribution<double> normal;
+  const auto draw = [&](std::vector<double>& values, int64_t heads, double factor) {
+    values.resize(size_t(p.tokens() * heads * p.head_dim));
+    for (double& x : values) x = double(Storage(float(factor * normal(engine))));
+  };
+  draw(p.q, p.q_heads, spread);
+  draw(p.k, p.kv_heads, 1);
+  draw(p.v, p.kv_heads, 1);
+  draw(p.d_out, p.q_heads, 1);
+}
+
+template <class A>
+struct AttentionAnswer {
+  std::vector<A> full, sparse;          // [tokens, q_heads, head_dim]
+  std::vector<A> lse_full, lse_sparse;  // [tokens, q_heads]
+  std::vector<A> dq, dk, dv;            // through the selected branch
+  std::vector<A> d_gate;                // [sequences, kv_heads]
+};
+
+// The rule as spec 4.1 words it, on purpose not through StreamingRule's own arithmetic.
+inline bool spec_visible(const ops::StreamingRule& rule, int64_t query, int64_t key) {
+  if (key > query) return false;
+  return key / rule.block < rule.sink_blocks ||
+         query / rule.block - key / rule.block < rule.local_blocks;
+}
+
+template <class A, class Storage>
+AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
+  AttentionAnswer<A> out;
+  const int64_t dim = p.head_dim, group = p.group();
+  const auto rounded = [](A x) { return A(Storage(x)); };
+  out.full.assign(p.q.size(), A(0));
+  out.sparse = out.dq = out.full;
+  out.dk.assign(p.k.size(), A(0));
+  out.dv = out.dk;
+  out.lse_full.assign(size_t(p.tokens() * p.q_heads), A(0));
+  out.lse_sparse = out.lse_full;
+  out.d_gate.assign(p.gate.size(), A(0));
+
+  for (int64_t s = 0; s < p.sequences(); ++s) {
+    const int64_t first = p.cu_seqlens[size_t(s)], length = p.cu_seqlens[size_t(s) + 1] - first;
+    for (int64_t h = 0; h < p.q_heads; ++h) {
+      const int64_t kv = h / group;
+      const size_t gate = size_t(s * p.kv_heads + kv);
+      for (int64_t i = 0; i < length; ++i) {
+        const size_t row = size_t((first + i) * p.q_heads + h);
+        const auto q_at = [&](int64_t d) { return size_t(row * size_t(dim) + size_t(d)); };
+        const auto k_at = [&](int64_t j, int64_t d) {
+          return size_t(((first + j) * p.kv_heads + kv) * dim + d);
+        };
+        std::vector<A> score(size_t(i) + 1);
+        for (int64_t j = 0; j <= i; ++j) {
+          A dot = 0;
+          for (int64_t d = 0; d < dim; ++d) dot += A(p.q[q_at(d)]) * A(p.k[k_at(j, d)]);
+          score[size_t(j)] = dot * A(p.scale);
+        }
+        const auto branch = [&](bool full, std::vector<A>& o, std::vector<A>& lse) {
+          const auto seen = [&](int64_t j) { return full || spec_visible(p.rule, i, j); };
+          A top = -std::numeric_limits<A>::infinity(), sum = 0;
+          for (int64_t j = 0; j <= i; ++j) {
+            if (seen(j)) top = std::max(top, score[size_t(j)]);
+          }
+          std::vector<A> value(size_t(dim), A(0));
+          for (int64_t j = 0; j <= i; ++j) {
+            if (!seen(j)) continue;
+            const A e = std::exp(score[size_t(j)] - top);
+            sum += e;
+            for (int64_t d = 0; d < dim; ++d) value[size_t(d)] += e * A(p.v[k_at(j, d)]);
+          }
+          for (int64_t d = 0; d < dim; ++d) o[q_at(d)] = rounded(value[size_t(d)] / sum);
+          lse[row] = top + std::log(sum);
+        };
+        branch(true, out.full, out.lse_full);
+        branch(false, out.sparse, out.lse_sparse);
+
+        const bool full = p.gate[gate] != 0;
+        const std::vector<A>& o = full ? out.full : out.sparse;
+        const A lse = full ? out.lse_full[row] : out.lse_sparse[row];
+        A dot = 0;
+        for (int64_t d = 0; d < dim; ++d) {
+          const A g = A(p.d_out[q_at(d)]);
+          dot += g * o[q_at(d)];
+          out.d_gate[gate] += g * (out.full[q_at(d)] - out.sparse[q_at(d)]);
+        }
+        for (int64_t j = 0; j <= i; ++j) {
+          if (!full && !spec_visible(p.rule, i, j)) continue;
+          const A probability = std::exp(score[size_t(j)] - lse);
+          A dp = 0;
+          for (int64_t d = 0; d < dim; ++d) dp += A(p.d_out[q_at(d)]) * A(p.v[k_at(j, d)]);
+          const A ds = probability * (dp - dot) * A(p.scale);
+          for (int64_t d = 0; d < dim; ++d) {
+            out.dv[k_at(j, d)] += probability * A(p.d_out[q_at(d)]);
+            out.dq[q_at(d)] += ds * A(p.k[k_at(j, d)]);
+            out.dk[k_at(j, d)] += ds * A(p.q[q_at(d)]);
+          }
+        }
+      }
+    }
+  }
+  for (auto* gradient : {&out.dq, &out.dk, &out.dv}) {
+    for (A& x : *gradient) x = rounded(x);
+  }
+  return out;
+}
+
+}  // namespace elastron::testing
