@@ -65,7 +65,7 @@ void Problems::raise() const {
       one_line(last.todo) + (more > 0 ? " (and " + std::to_string(more) + " more problems)" : ""));
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr size_t kMax = 60;
   std::string shown(text.substr(0, kMax));
   if (text.size() > kMax) {

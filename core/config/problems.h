@@ -49,6 +49,6 @@ class Problems {
 };
 
 // For messages: quotes, no control characters, at most 60 bytes. One error stays one line.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 }  // namespace elastron::config

@@ -45,7 +45,7 @@ class Index {
       const std::string section = dot == key.npos ? "" : key.substr(0, dot);
       todo = "known here: " + names_in(is_section(section) ? section : "");
     }
-    problems.add_at(where, key, "unknown key " + quoted(key), todo);
+    problems.add_at(where, key, "unknown key " + in_quotes(key), todo);
   }
 
  private:
@@ -66,7 +66,7 @@ class Index {
 
 void report(const Mismatch& bad, const std::string& key, const std::string& where,
             Problems& problems) {
-  problems.add_at(where, key, quoted(key + bad.element) + " is " + bad.got,
+  problems.add_at(where, key, in_quotes(key + bad.element) + " is " + bad.got,
                   "write " + bad.expected);
 }
 
@@ -80,7 +80,7 @@ class DocumentReader {
     for (const auto& [name, value] : node.entries) {
       const std::string key = prefix + name;
       if (name.find('.') != name.npos && (index_.leaf(key) != nullptr || index_.is_section(key))) {
-        problems_.add_at(where(value.line), key, "unknown key " + quoted(key) + " with a dot",
+        problems_.add_at(where(value.line), key, "unknown key " + in_quotes(key) + " with a dot",
                          "write one level below the other: 'section:', then 'key: value' indented");
       } else if (const Leaf* leaf = index_.leaf(key)) {
         read_leaf(*leaf, value);
@@ -89,7 +89,7 @@ class DocumentReader {
       } else if (value.kind == Node::Kind::map) {
         read_section(value, key + ".");
       } else if (value.kind != Node::Kind::null) {
-        problems_.add_at(where(value.line), key, quoted(key) + " is a section",
+        problems_.add_at(where(value.line), key, in_quotes(key) + " is a section",
                          "write its keys below it, indented");
       }
     }
@@ -195,7 +195,7 @@ void apply_override(const Table& table, const std::string& assignment, Origins& 
     return;
   }
   if (!key.empty() && index.is_section(key)) {
-    problems.add_at(where, key, quoted(key) + " is a section",
+    problems.add_at(where, key, in_quotes(key) + " is a section",
                     "set one of its keys: --set " + key + ".NAME=VALUE");
     return;
   }

@@ -114,7 +114,7 @@ Mismatch mismatch(const Node& node, std::string expected) {
     case Node::Kind::sequence: got = "a list"; break;
     case Node::Kind::map: got = "a map"; break;
     case Node::Kind::scalar:
-      got = node.quoted ? "the quoted text " + quoted(node.text) : quoted(node.text);
+      got = node.quoted ? "the quoted text " + in_quotes(node.text) : in_quotes(node.text);
       break;
   }
   return {std::move(got), std::move(expected), "", node.line};

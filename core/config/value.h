@@ -242,7 +242,7 @@ struct Value<std::map<std::string, T>> {
     return {};
   }
   static Read read_entry(const std::string& name, const Node& n, const Rule& rule, Map& out) {
-    if (!valid_name(name)) return Mismatch{quoted(name), "a short printable name", "", n.line};
+    if (!valid_name(name)) return Mismatch{in_quotes(name), "a short printable name", "", n.line};
     T value{};
     if (auto bad = Value<T>::read(n, rule, value)) {
       bad->element = "." + name + bad->element;

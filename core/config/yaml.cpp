@@ -55,7 +55,7 @@ class TreeBuilder final : public YAML::EventHandler {
     if (value == "<<" && !quoted_scalar) {
       problem(mark, "a merge key (<<)", "write the keys out");
     } else if (!frame.seen.insert(value).second) {
-      problem(mark, "duplicate key " + quoted(value), "remove one of them");
+      problem(mark, "duplicate key " + in_quotes(value), "remove one of them");
     }
     frame.key = value;
     frame.key_line = line_of(mark);
@@ -219,7 +219,7 @@ Node parse_yaml_value(std::string_view text, const std::string& where, Problems&
   if (!node) return null_node;
   // A comment would be dropped without a word.
   if (node->kind == Node::Kind::scalar && !node->quoted && node->text != trimmed(text)) {
-    problems.add_at(where, "", "the value would be read as " + quoted(node->text),
+    problems.add_at(where, "", "the value would be read as " + in_quotes(node->text),
                     "put it in double quotes");
   }
   return std::move(*node);
