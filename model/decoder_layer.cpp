@@ -7,14 +7,11 @@
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
+#include "parallel/region.h"
 
 namespace elastron::model {
 
 namespace {
-
-void sum_over(parallel::Communicator& group, Tensor& t) {
-  if (group.size() > 1) group.all_reduce(t, parallel::ReduceOp::sum).wait();
-}
 
 std::string name_of(int64_t layer, const char* leaf) {
   return "model.layers." + std::to_string(layer) + "." + leaf + ".weight";
@@ -106,7 +103,7 @@ ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p,
 
 Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {
   Tensor y = o_.forward(attention_output.view({x.size(0), q_heads_ * head_dim_}));
-  sum_over(tensor_, y);
+  parallel::sum_over_group(y, tensor_);
   ops::add_into(y, x);
   return y;
 }
@@ -123,7 +120,7 @@ GateUp DecoderLayer::gate_up(const Tensor& middle, bool keep_normed) {
 
 Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
   Tensor y = down_.forward(ops::swiglu_forward(g.gate, g.up));
-  sum_over(tensor_, y);
+  parallel::sum_over_group(y, tensor_);
   ops::add_into(y, middle);
   return y;
 }
@@ -196,7 +193,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   }
   Tensor d_normed = gate_.backward_input(d_gate);
   up_.backward_input(d_up, d_normed);
-  sum_over(tensor_, d_normed);
+  parallel::sum_over_group(d_normed, tensor_);
   Tensor d_middle = d_out.clone();
   ops::rms_norm_backward(d_normed, saved.middle, post_attention_norm_.value, g.inv_rms, d_middle,
                          train ? &post_attention_norm_.grad : nullptr);
@@ -243,7 +240,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   Tensor d_input_normed = q_.backward_input(dq_raw);
   k_.backward_input(dk_raw, d_input_normed);
   v_.backward_input(dv, d_input_normed);
-  sum_over(tensor_, d_input_normed);
+  parallel::sum_over_group(d_input_normed, tensor_);
   ops::rms_norm_backward(d_input_normed, saved.input, input_norm_.value, p.input_norm_inv_rms,
                          d_middle, train ? &input_norm_.grad : nullptr);
   if (train) on_gradient(input_norm_);

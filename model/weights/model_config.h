@@ -1,0 +1,30 @@
+// Shapes and constants of a decoder, from a Hugging Face config.json.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace elastron::model {
+
+struct ModelConfig {
+  std::string architecture = "Qwen3ForCausalLM";
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_layers = 0;
+  int64_t q_heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocab_size = 0;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000.0;
+  bool tie_word_embeddings = false;
+  int64_t max_position_embeddings = 0;
+  double initializer_range = 0.02;
+  int32_t eos_token_id = 0;
+};
+
+// Throws InputError naming file and key: a key that is missing, of the wrong type, out of range or
+// contradictory, or a variant that is not supported.
+ModelConfig read_model_config(const std::string& folder);
+ModelConfig parse_model_config(std::string_view json, const std::string& where);
+
+}  // namespace elastron::model
