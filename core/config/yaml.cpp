@@ -21,7 +21,9 @@ struct Stop {};  // what follows cannot be understood; the problem has been note
 
 class TreeBuilder final : public YAML::EventHandler {
  public:
-  TreeBuilder(Where where, Problems& problems) : where_(std::move(where)), problems_(problems) {}
+  // `text` is what the parser reads.
+  TreeBuilder(std::string_view text, Where where, Problems& problems)
+      : text_(text), where_(std::move(where)), problems_(problems) {}
 
   std::optional<Node> take() { return std::move(root_); }
 
@@ -44,6 +46,7 @@ class TreeBuilder final : public YAML::EventHandler {
     // The parser's own marks: "?" for plain text, "!" for quotes (or the tag that says the same).
     if (!tag.empty() && tag != "?" && tag != "!") refuse_tag(mark);
     const bool quoted_scalar = tag == "!";
+    if (quoted_scalar) check_quotes(mark);
     if (!key_expected()) {
       place({.kind = Node::Kind::scalar,
              .text = value,
@@ -96,6 +99,25 @@ class TreeBuilder final : public YAML::EventHandler {
   }
   void refuse_tag(const YAML::Mark& mark) { problem(mark, "a tag (!type)", "remove it"); }
 
+  // yaml-cpp closes an open quote at the end of the file without a word.
+  void check_quotes(const YAML::Mark& mark) {
+    size_t at = size_t(mark.pos);
+    const char quote = at < text_.size() ? text_[at] : '\0';
+    if (quote != '"' && quote != '\'') {
+      refuse_tag(mark);  // "! text"
+      return;
+    }
+    for (++at; at < text_.size(); ++at) {
+      if (quote == '"' && text_[at] == '\\') {
+        ++at;
+      } else if (text_[at] == quote) {
+        if (quote == '"' || at + 1 == text_.size() || text_[at + 1] != quote) return;
+        ++at;
+      }
+    }
+    fail(mark, "a quote that is not closed", "close it");
+  }
+
   bool key_expected() const {
     return !stack_.empty() && stack_.back().node.kind == Node::Kind::map && !stack_.back().has_key;
   }
@@ -104,7 +126,7 @@ class TreeBuilder final : public YAML::EventHandler {
             Node::Kind kind) {
     refuse_anchor(mark, anchor);
     if (!tag.empty() && tag != "?") refuse_tag(mark);
-    if (key_expected()) fail(mark, "a list or map as a key", "use a word as the key");
+    if (key_expected()) fail(mark, "a list or map as a key", "use a word, or close the bracket");
     if (int(stack_.size()) >= kMaxYamlDepth) {
       fail(mark, "nested deeper than " + std::to_string(kMaxYamlDepth), "flatten it");
     }
@@ -134,6 +156,7 @@ class TreeBuilder final : public YAML::EventHandler {
     frame.has_key = false;
   }
 
+  const std::string_view text_;
   const Where where_;
   Problems& problems_;
   std::vector<Frame> stack_;
@@ -168,14 +191,16 @@ bool acceptable_text(std::string_view text, const Where& where, Problems& proble
 
 std::optional<Node> parse(std::string_view text, const Where& where, Problems& problems) {
   if (!acceptable_text(text, where, problems)) return {};
-  TreeBuilder builder(where, problems);
+  // Positions count from after the byte order mark.
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  TreeBuilder builder(text, where, problems);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(builder)) return {};
     std::optional<Node> node = builder.take();
     Problems unused;
-    TreeBuilder rest(where, unused);
+    TreeBuilder rest(text, where, unused);
     if (parser.HandleNextDocument(rest)) {
       problems.add_at(where(1), "", "more than one YAML document", "keep one document per file");
     }
