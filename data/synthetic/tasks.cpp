@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -12,13 +11,14 @@ namespace elastron::data {
 
 namespace {
 
-constexpr int kNoise = 64;      // words without meaning
-constexpr int kValues = 48;     // answers of the sensitive kinds
-constexpr int kKeys = 48;       // names that values are bound to
-constexpr int kSequence = 32;   // successor words of `continuation`, cyclic
-constexpr int kSymbols = 32;    // elements of `pattern`
-constexpr int kTopics = 8;      // of `gist`, with kTopicWords words each
+constexpr int kNoise = 64;     // words without meaning
+constexpr int kValues = 48;    // answers of the sensitive kinds
+constexpr int kKeys = 48;      // names that values are bound to
+constexpr int kSequence = 32;  // successor words of `continuation`, cyclic
+constexpr int kSymbols = 32;   // elements of `pattern`
+constexpr int kTopics = 8;     // of `gist`, with kTopicWords words each
 constexpr int kTopicWords = 8;
+constexpr int64_t kSinkWords = 32;  // words at the start without facts
 
 struct KindEntry {
   SyntheticKind kind;
@@ -42,7 +42,9 @@ constexpr std::array<std::string_view, 20> kGrammar = {
     "find",  "the",   "secret", "is",     "lookup", "key",    "holds", "follow", "variable", "gets",
     "topic", "about", "next",   "series", "rule",   "answer", "copy",  "again",  "pattern",  "."};
 
-std::string word(std::string_view stem, uint32_t i) { return std::string(stem) + std::to_string(i); }
+std::string word(std::string_view stem, uint32_t i) {
+  return std::string(stem) + std::to_string(i);
+}
 
 using Words = std::vector<std::string>;
 
@@ -51,7 +53,10 @@ class Writer {
   explicit Writer(const RandomStream& stream) : random_(stream) {}
 
   uint32_t below(int64_t n) { return random_.next_below(uint32_t(std::max<int64_t>(n, 1))); }
-  std::string noise() { return word("n", below(kNoise)); }
+  // A word of no importance. One in sixteen is a value nobody asks for, so that a fact cannot be
+  // told by the class of its words alone.
+  std::string noise() { return below(16) == 0 ? word("v", below(kValues)) : plain_noise(); }
+  std::string plain_noise() { return word("n", below(kNoise)); }
   // `count` different numbers below n.
   std::vector<uint32_t> distinct(int64_t count, int64_t n) {
     std::vector<uint32_t> all(static_cast<size_t>(n));
@@ -79,13 +84,13 @@ std::string join(const Words& words) {
   return text;
 }
 
-// Facts spread over a context of noise: none in the first words (every head sees those) and none in
-// the last `clearance` words.
+// Facts spread over a context of noise: none in the first words (sinks, which every head sees) and
+// none in the last `clearance` words.
 Words scatter(Writer& writer, const std::vector<Words>& facts, int64_t length, int64_t clearance) {
   int64_t fact_words = 0;
   for (const Words& f : facts) fact_words += int64_t(f.size());
   const int64_t noise = std::max<int64_t>(length - fact_words, 0);
-  const int64_t head = std::min<int64_t>(24, noise / 4);
+  const int64_t head = std::min<int64_t>(kSinkWords, noise / 4);
   const int64_t tail = std::min(clearance, (noise - head) * 2 / 3);
   const int64_t middle = noise - head - tail;
   // Gaps between facts: sorted random cuts of the middle noise.
@@ -165,7 +170,7 @@ Parts make_gist(Writer& w, int64_t length, int64_t) {
     // Half noise, the rest mostly of the topic: clear in any window of a few dozen words.
     const uint32_t dice = w.below(8);
     if (dice < 4) {
-      p.context.push_back(w.noise());
+      p.context.push_back(w.plain_noise());
     } else {
       const uint32_t t = dice < 7 ? topic : w.below(kTopics);
       p.context.push_back(word("t", t * kTopicWords + w.below(kTopicWords)));
@@ -200,32 +205,47 @@ Parts make_pattern(Writer& w, int64_t length, int64_t) {
     p.context.push_back(word("p", symbols[size_t(i % period)]));
   }
   p.question = {"rule", "pattern", p.context.empty() ? word("p", symbols[0]) : p.context.back()};
-  for (int64_t k = 0; k < kAnswer; ++k) p.answer.push_back(word("p", symbols[size_t((i + k) % period)]));
+  for (int64_t k = 0; k < kAnswer; ++k)
+    p.answer.push_back(word("p", symbols[size_t((i + k) % period)]));
   return p;
 }
 
-// A random segment somewhere in noise, asked for again: at any distance, near ones too.
+// Segments of words that occur once in the context, scattered over noise, and all of them again in
+// another order: after each first word the rest can only be copied, from any distance.
 Parts make_repeat(Writer& w, int64_t length, int64_t) {
-  const int64_t segment = std::min<int64_t>(8 + int64_t(w.below(17)), length / 4);
-  const auto any_word = [&] {
-    switch (w.below(4)) {
-      case 0: return word("k", w.below(kKeys));
-      case 1: return word("v", w.below(kValues));
-      case 2: return word("p", w.below(kSymbols));
-      default: return w.noise();
-    }
-  };
-  Words copied;
-  for (int64_t i = 0; i < segment; ++i) copied.push_back(any_word());
-  Parts p;
-  const int64_t context = std::max<int64_t>(length - 2 - segment, segment);
-  const auto begin = int64_t(w.below(context - segment + 1));
-  for (int64_t i = 0; i < context; ++i) {
-    p.context.push_back(i >= begin && i < begin + segment ? copied[size_t(i - begin)]
-                                                          : any_word());
+  Words words;
+  for (const auto& [stem, count] : {std::pair{"v", kValues},
+                                    {"k", kKeys},
+                                    {"p", kSymbols},
+                                    {"s", kSequence},
+                                    {"t", kTopics * kTopicWords}}) {
+    for (int i = 0; i < count; ++i) words.push_back(word(stem, uint32_t(i)));
   }
-  p.question = {"copy", "again", copied.front()};
-  p.answer.assign(copied.begin() + 1, copied.end());
+  const int64_t copied = std::min<int64_t>(length / 3, 160);
+  std::vector<Words> segments;
+  const auto order = w.distinct(copied, int64_t(words.size()));
+  for (int64_t i = 0; i < copied;) {
+    const int64_t size = std::min<int64_t>(2 + w.below(11), copied - i);
+    Words& segment = segments.emplace_back();
+    for (int64_t j = 0; j < size; ++j) segment.push_back(words[order[size_t(i + j)]]);
+    i += size;
+  }
+  Parts p;
+  const int64_t context = length - 3 - (copied - 1), gaps = context - copied;
+  std::vector<int64_t> cuts;
+  for (size_t i = 0; i < segments.size(); ++i) cuts.push_back(int64_t(w.below(gaps + 1)));
+  std::ranges::sort(cuts);
+  int64_t written = 0;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    for (; written < cuts[i]; ++written) p.context.push_back(w.plain_noise());
+    p.context.insert(p.context.end(), segments[i].begin(), segments[i].end());
+  }
+  for (; written < gaps; ++written) p.context.push_back(w.plain_noise());
+  for (const uint32_t i : w.distinct(int64_t(segments.size()), int64_t(segments.size()))) {
+    p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
+  }
+  p.question = {"copy", "again", p.answer.front()};
+  p.answer.erase(p.answer.begin());
   return p;
 }
 

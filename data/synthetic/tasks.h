@@ -22,7 +22,7 @@ enum class SyntheticKind : uint8_t {
   gist,          // Summarization: the topic most words belong to
   continuation,  // Code: continue a sequence by its local rule
   pattern,       // In-Context Learning: continue a pattern shown throughout the context
-  repeat,        // pretraining only: repeat a random segment seen at a random distance
+  repeat,        // pretraining only: random segments, again at random distances
 };
 
 inline constexpr int kSyntheticKinds = 7;
