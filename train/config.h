@@ -24,7 +24,13 @@ struct ModelSection {
   std::string path;
   WeightSource weights = WeightSource::load;
   ComputeDType dtype = ComputeDType::float32;
-  int64_t max_position = 0;  // 0: data.max_tokens
+  config::Auto<int64_t> max_position;
+
+  DType compute_dtype() const {
+    return dtype == ComputeDType::float64    ? DType::f64
+           : dtype == ComputeDType::bfloat16 ? DType::bf16
+                                             : DType::f32;
+  }
 };
 
 struct ParallelSection {
@@ -46,9 +52,14 @@ struct LossSection {
   int64_t chunk_rows = 2048;
 };
 
+struct RandomGateSection {
+  double share = 0.0;
+  double sparse = 0.5;
+};
+
 struct TrainSection {
   Objective objective = Objective::router;
-  std::vector<std::string> trainable;  // empty: what the objective says
+  std::vector<std::string> trainable;
   int64_t steps = 300;
   int64_t global_batch = 48;
   int64_t micro_batch = 1;
@@ -57,14 +68,14 @@ struct TrainSection {
   ScheduleKind schedule = ScheduleKind::cosine;
   double final_lr_ratio = 1e-7;
   AdamWConfig adam;
+  double weight_decay = 0.1;
   double clip = 5.0;
   int64_t seed = 42;
   model::Recompute recompute = model::Recompute::none;
   Accumulation accum = Accumulation::mean;
   LossSection loss;
-  double random_gate_share = 0.0;
-  double random_gate_sparse = 0.5;
-  int64_t max_skipped_steps = 3;
+  RandomGateSection random_gates;
+  int64_t max_skips = 3;
 };
 
 struct EvalSection {
@@ -75,7 +86,6 @@ struct EvalSection {
 struct CheckpointSection {
   int64_t every = 100;
   int64_t keep = 2;
-  bool final = true;
 };
 
 struct OutputSection {
@@ -101,3 +111,181 @@ struct Config {
 };
 
 }  // namespace elastron::train
+
+namespace elastron::config {
+
+template <> struct EnumNames<train::Objective> {
+  static constexpr NameOf<train::Objective> names[] = {{train::Objective::pretrain, "pretrain"},
+                                                       {train::Objective::router, "router"}};
+};
+template <> struct EnumNames<train::WeightSource> {
+  static constexpr NameOf<train::WeightSource> names[] = {{train::WeightSource::load, "load"},
+                                                          {train::WeightSource::random, "random"}};
+};
+template <> struct EnumNames<train::ComputeDType> {
+  using T = train::ComputeDType;
+  static constexpr NameOf<T> names[] = {
+      {T::float32, "float32"}, {T::bfloat16, "bfloat16"}, {T::float64, "float64"}};
+};
+template <> struct EnumNames<train::DeviceChoice> {
+  using T = train::DeviceChoice;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
+};
+template <> struct EnumNames<train::LossNorm> {
+  static constexpr NameOf<train::LossNorm> names[] = {{train::LossNorm::global, "global"},
+                                                      {train::LossNorm::per_rank, "per_rank"}};
+};
+template <> struct EnumNames<train::Accumulation> {
+  static constexpr NameOf<train::Accumulation> names[] = {{train::Accumulation::mean, "mean"},
+                                                          {train::Accumulation::sum, "sum"}};
+};
+template <> struct EnumNames<train::ScheduleKind> {
+  static constexpr NameOf<train::ScheduleKind> names[] = {
+      {train::ScheduleKind::cosine, "cosine"}, {train::ScheduleKind::constant, "constant"}};
+};
+template <> struct EnumNames<model::Recompute> {
+  using R = model::Recompute;
+  static constexpr NameOf<R> names[] = {
+      {R::none, "none"}, {R::selective, "selective"}, {R::layer, "layer"}};
+};
+
+template <> struct Schema<train::ModelSection> {
+  using C = train::ModelSection;
+  static constexpr auto fields = std::tuple{
+      field("path", &C::path, "Hugging Face model folder: config.json, weights, tokenizer.json"),
+      field("weights", &C::weights, "load the folder's weights, or start from random ones"),
+      field("dtype", &C::dtype, "of weights and activations; sums are in float32 or wider"),
+      field("max_position", &C::max_position, at_least(1),
+            "longest document in tokens; auto: data.max_tokens")};
+};
+template <> struct Schema<train::ParallelSection> {
+  using C = train::ParallelSection;
+  static constexpr auto fields = std::tuple{
+      field("tensor", &C::tensor, at_least(1), "ranks that split each layer's weights"),
+      field("context", &C::context, between(1, 1), "ranks that split each sequence"),
+      field("data", &C::data, at_least(1), "ranks that see different packs; auto: what is left"),
+      field("bucket_bytes", &C::bucket_bytes, at_least(1), "size of a gradient bucket"),
+      field("timeout_seconds", &C::timeout_seconds, at_least(0),
+            "a rank without progress for so long ends the job; 0: never")};
+};
+template <> struct Schema<train::LearningRates> {
+  using C = train::LearningRates;
+  static constexpr auto fields = std::tuple{
+      field("router", &C::router, at_least(0), "peak rate of the routers"),
+      field("lambda", &C::lambda, at_least(0), "peak rate of the multipliers"),
+      field("backbone", &C::backbone, at_least(0), "peak rate of the backbone (pretraining)")};
+};
+template <> struct Schema<train::LossSection> {
+  using C = train::LossSection;
+  static constexpr auto fields = std::tuple{
+      field("norm", &C::norm,
+            "divide by the labels of the whole step, or each micro batch by its own"),
+      field("chunk_rows", &C::chunk_rows, at_least(1),
+            "positions for which logits exist at a time")};
+};
+template <> struct Schema<train::RandomGateSection> {
+  using C = train::RandomGateSection;
+  static constexpr auto fields = std::tuple{
+      field("share", &C::share, between(0, 1),
+            "pretraining: share of documents that run with random gates"),
+      field("sparse", &C::sparse, between(0, 1),
+            "probability that a head of such a document is sparse")};
+};
+template <> struct Schema<train::AdamWConfig> {
+  using C = train::AdamWConfig;
+  static constexpr auto fields = std::tuple{
+      field("beta1", &C::beta1, between(0, 1), "decay of the first moment"),
+      field("beta2", &C::beta2, between(0, 1), "decay of the second moment"),
+      field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
+};
+template <> struct Schema<train::TrainSection> {
+  using C = train::TrainSection;
+  static constexpr auto fields = std::tuple{
+      field("objective", &C::objective, "what is trained: all weights, or the routers"),
+      field("trainable", &C::trainable,
+            "what trains: [router] or [backbone]; empty: what the objective says"),
+      field("steps", &C::steps, at_least(1), "optimiser steps"),
+      field("global_batch", &C::global_batch, at_least(1), "packs per step, over all ranks"),
+      field("micro_batch", &C::micro_batch, at_least(1), "packs per forward pass of a rank"),
+      section("lr", &C::lr, "peak learning rates"),
+      field("warmup_ratio", &C::warmup_ratio, between(0, 1), "share of the steps that warms up"),
+      field("schedule", &C::schedule, "after warm-up"),
+      field("final_lr_ratio", &C::final_lr_ratio, between(0, 1),
+            "learning rate at the end, over the peak"),
+      section("adam", &C::adam, "AdamW"),
+      field("weight_decay", &C::weight_decay, at_least(0),
+            "decoupled weight decay of every trainable tensor"),
+      field("clip", &C::clip, at_least(0), "largest global gradient norm; 0: no clipping"),
+      field("seed", &C::seed, at_least(0), "seed of everything random"),
+      field("recompute", &C::recompute,
+            "activations computed again in the backward pass instead of kept"),
+      field("accum", &C::accum, "average or sum the micro batches' gradients"),
+      section("loss", &C::loss, "language-model loss"),
+      section("random_gates", &C::random_gates, "sparse heads while a backbone is pretrained"),
+      field("max_skips", &C::max_skips, at_least(0),
+            "steps in a row that may be skipped for a non-finite loss before the run ends")};
+};
+template <> struct Schema<train::EvalSection> {
+  using C = train::EvalSection;
+  static constexpr auto fields = std::tuple{
+      field("every", &C::every, at_least(0), "steps between evaluations; 0: none while training"),
+      field("micro_batch", &C::micro_batch, at_least(1), "documents per forward pass")};
+};
+template <> struct Schema<train::CheckpointSection> {
+  using C = train::CheckpointSection;
+  static constexpr auto fields = std::tuple{
+      field("every", &C::every, at_least(0),
+            "steps between checkpoints; 0: only the last step and on a stop"),
+      field("keep", &C::keep, at_least(2), "checkpoints kept; the oldest go first")};
+};
+template <> struct Schema<train::OutputSection> {
+  using C = train::OutputSection;
+  static constexpr auto fields = std::tuple{
+      field("dir", &C::dir, "folder of checkpoints, metrics, logs and the resolved config"),
+      field("tensorboard", &C::tensorboard, "write TensorBoard event files")};
+};
+template <> struct Schema<train::LogSection> {
+  using C = train::LogSection;
+  static constexpr auto fields = std::tuple{
+      field("every", &C::every, at_least(1), "steps between progress lines and metrics")};
+};
+template <> struct Schema<train::Config> {
+  using C = train::Config;
+  static constexpr auto fields = std::tuple{
+      section("model", &C::model, "the backbone"),
+      section("router", &C::router, "the Attention Router"),
+      section("parallel", &C::parallel, "how ranks share the work"),
+      section("train", &C::train, "training"),
+      section("eval", &C::eval, "evaluation"),
+      section("data", &C::data, "data"),
+      section("checkpoint", &C::checkpoint, "checkpoints"),
+      section("output", &C::output, "what a run leaves behind"),
+      section("log", &C::log, "progress"),
+      field("device", &C::device, "auto: CUDA where there is a GPU and the build has it")};
+  static void check(const C& c, Problems& problems) {
+    if (c.model.path.empty()) {
+      problems.add("model.path", "no model folder is given", "set it to a Hugging Face folder");
+    }
+    if (c.train.global_batch % c.train.micro_batch != 0) {
+      problems.add("train.global_batch", "train.micro_batch does not divide it",
+                   "make it a multiple of train.micro_batch");
+    }
+    const bool pretrain = c.train.objective == train::Objective::pretrain;
+    const std::string wanted = pretrain ? "backbone" : "router";
+    for (const std::string& name : c.train.trainable) {
+      if (name != wanted) {
+        problems.add("train.trainable", "'" + name + "' does not train under this objective",
+                     "use [" + wanted + "]");
+      }
+    }
+    if (!pretrain && c.model.weights == train::WeightSource::random) {
+      problems.add("model.weights", "a router needs a trained backbone", "set it to load");
+    }
+    if (c.device == train::DeviceChoice::cuda) {
+      problems.add("device", "this build has no CUDA back end", "set it to auto or cpu");
+    }
+  }
+};
+
+}  // namespace elastron::config

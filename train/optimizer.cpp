@@ -2,8 +2,9 @@
 
 namespace elastron::train {
 
-Optimizer::Optimizer(const ParameterList& parameters, const AdamWConfig& config)
-    : config_(config) {
+Optimizer::Optimizer(const ParameterList& parameters, const AdamWConfig& config,
+                     double weight_decay)
+    : config_(config), weight_decay_(weight_decay) {
   for (Parameter* p : parameters) {
     if (!p->trainable) continue;
     ELASTRON_CHECK(p->master.defined(), "trainable parameter without master: " + p->name);
@@ -15,10 +16,6 @@ Optimizer::Optimizer(const ParameterList& parameters, const AdamWConfig& config)
   }
 }
 
-void Optimizer::zero_grad() {
-  for (Parameter* p : parameters_) p->grad.zero();
-}
-
 void Optimizer::step(int64_t update_count, const std::map<ParameterGroup, double>& lr,
                      double grad_scale) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -27,7 +24,7 @@ void Optimizer::step(int64_t update_count, const std::map<ParameterGroup, double
                                       .beta1 = config_.beta1,
                                       .beta2 = config_.beta2,
                                       .eps = config_.eps,
-                                      .weight_decay = config_.weight_decay,
+                                      .weight_decay = weight_decay_,
                                       .maximize = p.maximize};
     Tensor* value = p.value.raw() == p.master.raw() ? nullptr : &p.value;
     ops::adamw_step(p.master, p.grad, moments_[i].exp_avg, moments_[i].exp_avg_sq, value, settings,

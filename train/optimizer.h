@@ -13,7 +13,6 @@ struct AdamWConfig {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  double weight_decay = 0.1;  // on every trainable tensor, biases and lambdas included
 };
 
 // First and second moments of one parameter: local shards, master dtype.
@@ -25,9 +24,8 @@ class Optimizer {
  public:
   // Keeps pointers to the trainable ones among `parameters`, which must outlive it. Allocates their
   // moments (zero) and, where missing, their gradients.
-  Optimizer(const ParameterList& parameters, const AdamWConfig& config);
-
-  void zero_grad();
+  // weight_decay applies to every trainable tensor, biases and lambdas included (spec 7.4).
+  Optimizer(const ParameterList& parameters, const AdamWConfig& config, double weight_decay);
   // update_count counts from 1 (bias correction); lr by group; grad_scale from clipping.
   void step(int64_t update_count, const std::map<ParameterGroup, double>& lr, double grad_scale);
 
@@ -38,6 +36,7 @@ class Optimizer {
   ParameterList parameters_;
   std::vector<Moments> moments_;
   AdamWConfig config_;
+  double weight_decay_;
 };
 
 // Factor that brings a global norm down to `max_norm` (<= 0: never clip), as

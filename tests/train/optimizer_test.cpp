@@ -24,10 +24,9 @@ TEST(Optimizer, LambdaAscendsWithWarmup) {
   CpuDevice cpu;
   Parameter lambda = make_parameter("objective.lambda1", {0.2}, cpu, ParameterGroup::lambda);
   lambda.maximize = true;
-  Optimizer optimizer({&lambda}, {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1});
+  Optimizer optimizer({&lambda}, {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8}, 0.1);
   const double expected[] = {0.2, 0.2000163, 0.2000490};
   for (int step = 0; step < 3; ++step) {
-    optimizer.zero_grad();
     lambda.grad.data<double>()[0] = 0.0625;
     optimizer.step(step + 1, {{ParameterGroup::lambda, 1e-3 * step / 60.0}}, 1.0);
     EXPECT_NEAR(lambda.master.data<double>()[0], expected[step], 5e-8) << step;
@@ -39,7 +38,7 @@ TEST(Optimizer, LeavesFrozenParametersAlone) {
   Parameter frozen = make_parameter("w", {1, 2}, cpu, ParameterGroup::backbone);
   frozen.trainable = false;
   Parameter trained = make_parameter("r", {1, 2}, cpu, ParameterGroup::router);
-  Optimizer optimizer({&frozen, &trained}, {});
+  Optimizer optimizer({&frozen, &trained}, {}, 0.1);
   EXPECT_EQ(optimizer.parameters().size(), 1u);
   EXPECT_FALSE(frozen.grad.defined());
   trained.grad.data<double>()[0] = 1;

@@ -1,0 +1,240 @@
+#include "train/step.h"
+
+#include <cmath>
+
+#include "router/tau.h"
+
+namespace elastron::train {
+
+// What micro batches of this rank add up to; summed over the data ranks at the end of the step.
+struct StepRunner::Sums {
+  // Per task: documents, msr, three ESR figures, entropy.
+  static constexpr size_t kPerTask = 6;
+  std::array<double, data::kTaskCount * kPerTask> task{};
+  double lm_loss = 0;         // already scaled: sums to the step's LM loss
+  double sparsity_loss = 0;   // likewise
+  double tokens = 0;
+};
+
+StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& device,
+                       model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
+                       router::SparsityObjective* objective, Optimizer& optimizer)
+    : config_(config),
+      mesh_(mesh),
+      device_(device),
+      decoder_(decoder),
+      routed_(routed),
+      objective_(objective),
+      optimizer_(optimizer),
+      reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes),
+      schedule_(Schedule::make(config.train.schedule, config.train.steps,
+                               config.train.warmup_ratio, config.train.final_lr_ratio)) {}
+
+router::RouterBatch make_router_batch(const data::PackedBatch& batch,
+                                      const router::RouterConfig& config, int64_t step,
+                                      double tau, bool sample) {
+  router::RouterBatch out;
+  for (int64_t s = 0; s < batch.sequences(); ++s) {
+    out.segments.push_back(router::pool_segment(config.pool_segment, batch.range_ids[size_t(s)],
+                                                batch.cu_seqlens[size_t(s)]));
+  }
+  out.sample_keys = batch.sample_keys;
+  out.step = uint32_t(step);
+  out.tau = tau;
+  out.sample = sample;
+  return out;
+}
+
+GateCounts count_gates(const std::vector<Tensor>& gates, parallel::Communicator& tensor) {
+  GateCounts counts;
+  ELASTRON_CHECK(!gates.empty(), "no layers");
+  const int64_t sequences = gates.front().size(0), heads = gates.front().size(1);
+  std::vector<int64_t> sparse(size_t(2 * sequences), 0);  // all layers, last layer
+  for (size_t l = 0; l < gates.size(); ++l) {
+    const auto z = gates[l].to_vector<uint8_t>();
+    for (int64_t s = 0; s < sequences; ++s) {
+      for (int64_t h = 0; h < heads; ++h) {
+        const int64_t is_sparse = z[size_t(s * heads + h)] == 0 ? 1 : 0;
+        sparse[size_t(s)] += is_sparse;
+        if (l + 1 == gates.size()) sparse[size_t(sequences + s)] += is_sparse;
+      }
+    }
+  }
+  tensor.all_reduce_host(std::span<int64_t>(sparse), parallel::ReduceOp::sum);
+  counts.sparse.assign(sparse.begin(), sparse.begin() + sequences);
+  counts.sparse_last.assign(sparse.begin() + sequences, sparse.end());
+  return counts;
+}
+
+namespace {
+
+// Mean binary entropy of the gates' probability per document, over layers and heads, nats.
+std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers,
+                                 int64_t kv_heads, parallel::Communicator& tensor) {
+  const int64_t sequences = layers.front().route.gate.size(0);
+  std::vector<double> sum(size_t(sequences), 0.0);
+  for (const auto& layer : layers) {
+    const auto& p = layer.route.probability;
+    const int64_t heads = p.size(1);
+    std::vector<double> values(size_t(p.numel()));
+    if (p.dtype() == DType::f64) {
+      values = p.to_vector<double>();
+    } else {
+      const auto floats = p.to_vector<float>();
+      values.assign(floats.begin(), floats.end());
+    }
+    for (int64_t i = 0; i < p.numel(); ++i) {
+      const double v = values[size_t(i)];
+      const double h = (v > 0 ? -v * std::log(v) : 0) + (v < 1 ? -(1 - v) * std::log1p(-v) : 0);
+      sum[size_t(i / heads)] += h;
+    }
+  }
+  tensor.all_reduce_host(std::span<double>(sum), parallel::ReduceOp::sum);
+  for (double& v : sum) v /= double(int64_t(layers.size()) * kv_heads);
+  return sum;
+}
+
+}  // namespace
+
+void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, double lm_scale,
+                             double objective_scale, bool last, Sums& sums) {
+  const model::ModelConfig& m = decoder_.config();
+  const auto device_batch = model::DeviceBatch::make(batch, device_);
+  const double tau = router::gate_temperature(config_.router, step, config_.train.steps);
+  const auto router_batch =
+      make_router_batch(batch, config_.router, step, tau, objective_ != nullptr);
+
+  model::SavedForward saved;
+  const Tensor hidden = decoder_.forward(device_batch, router_batch, routed_, &saved);
+  auto loss = decoder_.loss(hidden, device_batch,
+                            {.need_gradient = true,
+                             .gradient_scale = lm_scale,
+                             .chunk_rows = config_.train.loss.chunk_rows});
+  sums.lm_loss += loss.loss_sum * lm_scale;
+  sums.tokens += double(batch.tokens());
+
+  std::vector<Tensor> gates;
+  for (const auto& layer : saved.layers) gates.push_back(layer.route.gate);
+  const GateCounts counts = count_gates(gates, mesh_.tensor());
+  std::vector<double> msr, entropy(size_t(batch.sequences()), 0.0);
+  if (objective_ != nullptr) entropy = gate_entropy(saved.layers, m.kv_heads, mesh_.tensor());
+  for (int64_t s = 0; s < batch.sequences(); ++s) {
+    const auto i = size_t(s);
+    const auto figures = router::sparsity_figures(
+        counts.sparse[i], counts.sparse_last[i], m.num_layers, m.kv_heads,
+        batch.cu_seqlens[i + 1] - batch.cu_seqlens[i], config_.router.streaming_rule());
+    msr.push_back(figures.msr);
+    double* t = &sums.task[size_t(batch.task_ids[i]) * Sums::kPerTask];
+    t[0] += 1;
+    t[1] += figures.msr;
+    t[2] += figures.esr_last_layer_last_query;
+    t[3] += figures.esr_all_layers_last_query;
+    t[4] += figures.esr_all_layers_area;
+    t[5] += entropy[i];
+  }
+
+  // The objective's gradient to a gate is the same for every layer and head of a document.
+  std::vector<Tensor> d_gate;
+  if (objective_ != nullptr) {
+    const auto value = objective_->evaluate(batch.task_ids, msr, objective_scale);
+    sums.sparsity_loss += value.value * objective_scale;
+    const int64_t heads = gates.front().size(1);
+    std::vector<double> d(size_t(batch.sequences() * heads));
+    for (size_t i = 0; i < d.size(); ++i) {
+      d[i] = -objective_scale * value.d_msr[i / size_t(heads)] / double(m.num_layers * m.kv_heads);
+    }
+    const DType dtype = saved.layers.front().route.probability.dtype();
+    const Shape shape{batch.sequences(), heads};
+    const Tensor tensor = dtype == DType::f64
+                              ? Tensor::from(d, shape, device_)
+                              : Tensor::from(std::vector<float>(d.begin(), d.end()), shape, device_);
+    d_gate.assign(saved.layers.size(), tensor);
+  }
+
+  decoder_.backward(loss.d_hidden, device_batch, router_batch, routed_, saved, d_gate,
+                    [&](Parameter& p) {
+                      if (last) reducer_.ready(p);
+                    });
+}
+
+StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
+                           int64_t global_micro_batches, const std::function<void()>& beat) {
+  // One divisor for the whole step, so that the loss does not depend on how labels are spread over
+  // micro batches and ranks.
+  int64_t labels[] = {0};
+  for (const auto& batch : micro_batches) labels[0] += batch.labels();
+  mesh_.grad().all_reduce_host(labels, parallel::ReduceOp::sum);
+  const double accumulation = config_.train.accum == Accumulation::sum
+                                  ? double(micro_batches.size())
+                                  : 1.0;
+
+  reducer_.zero();
+  Sums sums;
+  for (size_t i = 0; i < micro_batches.size(); ++i) {
+    beat();
+    const auto& batch = micro_batches[i];
+    const double own = double(batch.labels());
+    const double divisor = config_.train.loss.norm == LossNorm::global
+                               ? double(labels[0])
+                               : own * double(global_micro_batches);
+    const double lm_scale = divisor > 0 ? accumulation / divisor : 0.0;
+    micro_batch(step, batch, lm_scale, accumulation / double(global_micro_batches),
+                i + 1 == micro_batches.size(), sums);
+  }
+  reducer_.finish();
+
+  StepResult result;
+  std::vector<double> totals(sums.task.begin(), sums.task.end());
+  totals.insert(totals.end(), {sums.lm_loss, sums.sparsity_loss, sums.tokens});
+  mesh_.grad().all_reduce_host(std::span<double>(totals), parallel::ReduceOp::sum);
+  result.lm_loss = totals[sums.task.size()] / accumulation;
+  result.sparsity_loss = totals[sums.task.size() + 1] / accumulation;
+  result.tokens = int64_t(totals[sums.task.size() + 2]);
+  result.loss = result.lm_loss + result.sparsity_loss;
+  result.labels = labels[0];
+  const auto add = [](TaskFigures& f, const double* t) {
+    f.documents += int64_t(t[0]);
+    f.msr += t[1];
+    f.esr_last_layer_last_query += t[2];
+    f.esr_all_layers_last_query += t[3];
+    f.esr_all_layers_area += t[4];
+    f.entropy += t[5];
+  };
+  const auto finish = [](TaskFigures& f) {
+    if (f.documents == 0) return;
+    for (double* v : {&f.msr, &f.esr_last_layer_last_query, &f.esr_all_layers_last_query,
+                      &f.esr_all_layers_area, &f.entropy}) {
+      *v /= double(f.documents);
+    }
+  };
+  for (size_t t = 0; t < size_t(data::kTaskCount); ++t) {
+    add(result.task[t], &totals[t * Sums::kPerTask]);
+    add(result.all, &totals[t * Sums::kPerTask]);
+    finish(result.task[t]);
+  }
+  finish(result.all);
+  result.documents = result.all.documents;
+
+  result.grad_norm = reducer_.norm();
+  result.tau = router::gate_temperature(config_.router, step, config_.train.steps);
+  const double multiplier = schedule_.multiplier(step);
+  result.lr_router = config_.train.lr.router * multiplier;
+  result.lr_lambda = config_.train.lr.lambda * multiplier;
+  result.lr_backbone = config_.train.lr.backbone * multiplier;
+
+  // Loss and norm are the same bits on every rank, so every rank takes the same branch.
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    result.skipped = true;
+    return result;
+  }
+  optimizer_.step(updates_ + 1,
+                  {{ParameterGroup::router, result.lr_router},
+                   {ParameterGroup::lambda, result.lr_lambda},
+                   {ParameterGroup::backbone, result.lr_backbone}},
+                  clip_factor(result.grad_norm, config_.train.clip));
+  ++updates_;
+  if (objective_ != nullptr) objective_->clamp();
+  return result;
+}
+
+}  // namespace elastron::train

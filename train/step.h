@@ -1,0 +1,90 @@
+// One optimiser step: forward and backward over this rank's micro batches, the sparsity objective,
+// gradient reduction, clipping, update. Numbers that come out are the global ones, the same on all
+// ranks and on any layout (design A.5).
+#pragma once
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "data/packed_batch.h"
+#include "model/decoder.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/mesh.h"
+#include "router/objective.h"
+#include "router/sparsity.h"
+#include "train/config.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+namespace elastron::train {
+
+// Means over the documents of a task; count 0 where the step had none.
+struct TaskFigures {
+  int64_t documents = 0;
+  double msr = 0;
+  double esr_last_layer_last_query = 0;
+  double esr_all_layers_last_query = 0;
+  double esr_all_layers_area = 0;
+  double entropy = 0;  // binary entropy of the gates' noisy probability, nats
+};
+
+struct StepResult {
+  double loss = 0, lm_loss = 0, sparsity_loss = 0;
+  double grad_norm = 0;   // before clipping
+  double tau = 0;
+  double lr_router = 0, lr_lambda = 0, lr_backbone = 0;
+  int64_t tokens = 0, labels = 0, documents = 0;
+  TaskFigures all;
+  std::array<TaskFigures, data::kTaskCount> task;
+  bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank
+};
+
+// The batch as the routers read it. Keeps a reference to batch.sample_keys.
+router::RouterBatch make_router_batch(const data::PackedBatch& batch,
+                                      const router::RouterConfig& config, int64_t step,
+                                      double tau, bool sample);
+
+// Sparse heads per document, over all ranks of the tensor group.
+struct GateCounts {
+  std::vector<int64_t> sparse;       // of all layers
+  std::vector<int64_t> sparse_last;  // of the last layer
+};
+// gates[layer] [S, K] uint8, local heads. Collective over `tensor`.
+GateCounts count_gates(const std::vector<Tensor>& gates, parallel::Communicator& tensor);
+
+class StepRunner {
+ public:
+  // References must outlive the runner. `objective` is null without a router.
+  StepRunner(const Config& config, parallel::Mesh& mesh, Device& device, model::Decoder& decoder,
+             std::vector<router::RoutedLayer>& routed, router::SparsityObjective* objective,
+             Optimizer& optimizer);
+
+  // `micro_batches`: this data rank's, in order; `global_micro_batches`: of all data ranks together.
+  // `beat` is called between micro batches (watchdog, signals).
+  StepResult run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
+                 int64_t global_micro_batches, const std::function<void()>& beat);
+
+  // Optimiser updates so far: skipped steps do not count. Part of a checkpoint.
+  int64_t updates() const { return updates_; }
+  void set_updates(int64_t updates) { updates_ = updates; }
+
+ private:
+  struct Sums;
+  void micro_batch(int64_t step, const data::PackedBatch& batch, double lm_scale,
+                   double objective_scale, bool last, Sums& sums);
+
+  const Config& config_;
+  parallel::Mesh& mesh_;
+  Device& device_;
+  model::Decoder& decoder_;
+  std::vector<router::RoutedLayer>& routed_;
+  router::SparsityObjective* objective_;
+  Optimizer& optimizer_;
+  parallel::GradientReducer reducer_;
+  Schedule schedule_;
+  int64_t updates_ = 0;
+};
+
+}  // namespace elastron::train
