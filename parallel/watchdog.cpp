@@ -124,23 +124,30 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   for (int r = 0; r < activity.node_size(); ++r) {
     furthest = std::max(furthest, activity.of(r).waiting_for.load());
   }
-  std::string missing;
+  const auto append = [](std::string& list, const std::string& item) {
+    if (!list.empty()) list += "; ";
+    list += item;
+  };
+  std::string missing, waiting;
   for (int r = 0; r < activity.node_size(); ++r) {
     const RankActivity& other = activity.of(r);
     const int64_t waiting_for = other.waiting_for.load();
-    if (waiting_for != 0 && waiting_for >= furthest) continue;
-    if (!missing.empty()) missing += "; ";
-    missing += fmt::format("rank {} ({}, {}, last beat {:.1f} s ago)", other.rank.load(),
-                           other.phase.load(), standing(other),
-                           double(now_ns - other.last_beat_ns.load()) * kNanosecond);
+    if (waiting_for != 0 && waiting_for >= furthest) {
+      append(waiting, fmt::format("rank {} {}, collective {}", other.rank.load(),
+                                  other.collective.load(), waiting_for));
+    } else {
+      append(missing, fmt::format("rank {} ({}, {}, last beat {:.1f} s ago)", other.rank.load(),
+                                  other.phase.load(), standing(other),
+                                  double(now_ns - other.last_beat_ns.load()) * kNanosecond));
+    }
   }
-  std::string advice = "the job ends";
-  if (furthest > 0 && !missing.empty()) {
+  std::string advice;
+  if (!missing.empty()) {
     advice = "missing: " + missing;
   } else if (world_.size() > activity.node_size()) {
     advice = "the rank that is missing is on another machine";
-  } else if (furthest > 0) {
-    advice = "all ranks wait: a collective of theirs cannot complete";
+  } else {
+    advice = "all ranks wait, for collectives that cannot complete: " + waiting;
   }
   return fmt::format("{} ({}): {}", what, where, advice);
 }

@@ -1,0 +1,110 @@
+// The communicators that need no ranks, and Pending.
+#include "parallel/communicator.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel/recording.h"
+#include "tests/parallel/support.h"
+
+namespace elastron::parallel {
+namespace {
+
+TEST(Pending, WaitRunsOnceAndRethrows) {
+  int runs = 0;
+  Pending pending([&runs] { ++runs; });
+  EXPECT_FALSE(pending.done());
+  Pending moved = std::move(pending);
+  moved.wait();
+  moved.wait();
+  EXPECT_EQ(runs, 1);
+  EXPECT_TRUE(moved.done());
+
+  Pending failing([] { throw CommunicationError("x", "y", "z"); });
+  EXPECT_THROW(failing.wait(), CommunicationError);
+}
+
+TEST(PendingDeathTest, DroppedWithoutWaitTerminates) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH({ Pending dropped([] {}); }, "never waited for");
+}
+
+TEST(Pending, DroppedByAnExceptionKeepsTheBuffersAndLetsItPass) {
+  CpuDevice device;
+  // Static: given up on purpose, it stays reachable and is not a leak.
+  static auto* buffer = new std::shared_ptr<int>(std::make_shared<int>(1));
+  const std::weak_ptr<int> watched = *buffer;
+  try {
+    Pending dropped([kept = *buffer] { (void)kept; });
+    throw CommunicationError("another collective failed", "here", "go");
+  } catch (const CommunicationError&) {
+  }
+  EXPECT_EQ(watched.use_count(), 2);
+}
+
+TEST(SelfCommunicator, GivesBackWhatItGets) {
+  CpuDevice device;
+  SelfCommunicator self("tensor");
+  const Tensor in = random_tensor({3, 2}, DType::f32, 1, device);
+  Tensor out = Tensor::zeros({3, 2}, DType::f32, device);
+  self.all_gather(in, out).wait();
+  EXPECT_EQ(out.to_vector<float>(), in.to_vector<float>());
+  out.zero();
+  self.reduce_scatter(in, out).wait();
+  EXPECT_EQ(out.to_vector<float>(), in.to_vector<float>());
+  out.zero();
+  self.all_to_all(in, out).wait();
+  EXPECT_EQ(out.to_vector<float>(), in.to_vector<float>());
+  self.all_reduce(out, ReduceOp::max).wait();
+  self.broadcast(out, 0).wait();
+  EXPECT_EQ(out.to_vector<float>(), in.to_vector<float>());
+  EXPECT_EQ(self.all_gather_host("x"), std::vector<std::string>{"x"});
+  Tensor wrong = Tensor::zeros({4, 2}, DType::f32, device);
+  EXPECT_THROW(self.all_gather(in, wrong).wait(), LogicError);
+}
+
+TEST(RecordingCommunicator, WritesDownOperationAxisAndBytesAndMovesNothing) {
+  CpuDevice device;
+  CollectiveLog log;
+  RecordingCommunicator tensor("tensor", 1, 4, log);
+  Tensor x = random_tensor({2, 3}, DType::bf16, 1, device);
+  const auto before = x.to_vector<bf16>();
+  tensor.all_reduce(x, ReduceOp::sum).wait();
+  Tensor all = Tensor::zeros({8, 3}, DType::bf16, device);
+  tensor.all_gather(x, all).wait();
+  tensor.reduce_scatter(all, x).wait();
+  Tensor other = Tensor::zeros({8, 3}, DType::bf16, device);
+  tensor.all_to_all(all, other).wait();
+  tensor.broadcast(x, 3).wait();
+  tensor.barrier();
+  double number = 5;
+  tensor.all_reduce_host(std::span<double>(&number, 1), ReduceOp::sum);
+  EXPECT_EQ(tensor.all_gather_host("ab").size(), 4u);
+  EXPECT_EQ(tensor.broadcast_host("abc", 2), "abc");
+  const CollectiveLog expected = {
+      {"all_reduce", "tensor", 12}, {"all_gather", "tensor", 48}, {"reduce_scatter", "tensor", 48},
+      {"all_to_all", "tensor", 48}, {"broadcast", "tensor", 12},  {"barrier", "tensor", 0},
+      {"all_reduce", "tensor", 8},  {"all_gather", "tensor", 8},  {"broadcast", "tensor", 3}};
+  EXPECT_EQ(log, expected);
+  EXPECT_EQ(number, 5);
+  EXPECT_EQ(std::memcmp(before.data(), x.raw(), x.bytes()), 0);
+}
+
+TEST(RecordingCommunicator, ChecksShapesLikeARealOne) {
+  CpuDevice device;
+  CollectiveLog log;
+  RecordingCommunicator data("data", 0, 3, log);
+  Tensor five = Tensor::zeros({5}, DType::f32, device);
+  Tensor ten = Tensor::zeros({10}, DType::f32, device);
+  Tensor bytes = Tensor::zeros({5}, DType::u8, device);
+  Tensor column = Tensor::zeros({4, 4}, DType::f32, device).slice(1, 0, 2);
+  EXPECT_THROW(data.all_gather(five, ten).wait(), LogicError);
+  EXPECT_THROW(data.reduce_scatter(ten, five).wait(), LogicError);
+  EXPECT_THROW(data.all_to_all(five, five).wait(), LogicError);
+  EXPECT_THROW(data.broadcast(five, 3).wait(), LogicError);
+  EXPECT_THROW(data.all_reduce(bytes, ReduceOp::sum).wait(), LogicError);
+  EXPECT_THROW(data.all_reduce(column, ReduceOp::sum).wait(), LogicError);
+  EXPECT_TRUE(log.empty());
+}
+
+}  // namespace
+}  // namespace elastron::parallel

@@ -1,0 +1,172 @@
+// Tensor-parallel linear layers and embedding: the same results and gradients as one rank with the
+// whole weight.
+#include "ops/elementwise.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "parallel/embedding.h"
+#include "parallel/linear.h"
+#include "parallel/region.h"
+#include "parallel/shard.h"
+#include "tests/parallel/support.h"
+
+namespace elastron::parallel {
+namespace {
+
+struct Precision {
+  DType dtype;
+  double rtol;
+};
+
+// bfloat16: each rank's part is rounded to 8 bits before the sum, hence 2^-8 times a few.
+constexpr Precision kPrecisions[] = {{DType::f64, 1e-12}, {DType::f32, 2e-6}, {DType::bf16, 2e-2}};
+
+class Layers : public WorldTest {
+ protected:
+  // This rank's part of a logical value, as a loader would fill it in.
+  void fill(Parameter& p, const Tensor& logical) {
+    const Partition& part = p.partition;
+    p.value.copy_from(logical.slice(part.dim, part.offset, part.offset + part.size));
+  }
+  Tensor shard_of(const Tensor& logical, const Parameter& p) {
+    return logical.slice(p.partition.dim, p.partition.offset,
+                         p.partition.offset + p.partition.size);
+  }
+};
+
+TEST_F(Layers, ColumnThenRowIsTheSameAsOneRank) {
+  const Mesh mesh(world, {.data = 1, .context = 1, .tensor = world.size()});
+  Communicator& group = mesh.tensor();
+  const int64_t tokens = 9, in = 10, hidden = 6 * world.size(), out = 7;
+  for (const auto& [dtype, rtol] : kPrecisions) {
+    for (const bool trainable : {false, true}) {
+      SCOPED_TRACE(std::string(dtype_name(dtype)) + (trainable ? " trainable" : " frozen"));
+      const Tensor a = random_tensor({hidden, in}, dtype, 1, device);
+      const Tensor b = random_tensor({hidden, in}, dtype, 2, device);
+      const Tensor c = random_tensor({out, hidden}, dtype, 3, device);
+      const Tensor x = random_tensor({tokens, in}, dtype, 4, device);
+      const Tensor dy = random_tensor({tokens, out}, dtype, 5, device);
+
+      ColumnParallelLinear first("a", hidden, in, dtype, trainable, group, device);
+      ColumnParallelLinear second("b", hidden, in, dtype, trainable, group, device);
+      RowParallelLinear third("c", out, hidden, dtype, trainable, group, device);
+      fill(first.parameter(), a);
+      fill(second.parameter(), b);
+      fill(third.parameter(), c);
+
+      // One rank: y = (a x + b x) c.
+      const ops::LinearWeight wa(a, true), wb(b, true), wc(c, true);
+      const Tensor h = ops::add(ops::linear_forward(x, wa), ops::linear_forward(x, wb));
+      const Tensor y = ops::linear_forward(h, wc);
+      const Tensor dh = ops::linear_dgrad(dy, wc);
+      const Tensor dx = ops::linear_dgrad(dh, wb, ops::linear_dgrad(dh, wa));
+
+      const Tensor h_part = ops::add(first.forward(x), second.forward(x));
+      expect_close(h_part, own_slice(h, 1, group), rtol, "column-parallel forward");
+      Tensor y_sum = third.forward(h_part);
+      sum_over_group(y_sum, group);
+      expect_close(y_sum, y, rtol, "row-parallel forward");
+      expect_same_bits(y_sum, group);
+
+      const Tensor dh_part = third.backward_input(dy);
+      expect_close(dh_part, own_slice(dh, 1, group), rtol, "row-parallel dgrad");
+      // Two branches read x: one sum for both.
+      Tensor dx_sum = first.backward_input(dh_part);
+      second.backward_input(dh_part, dx_sum);
+      sum_over_group(dx_sum, group);
+      expect_close(dx_sum, dx, rtol, "column-parallel dgrad");
+
+      if (!trainable) {
+        EXPECT_FALSE(first.parameter().grad.defined());
+        EXPECT_FALSE(first.parameter().master.defined());
+        EXPECT_THROW(first.backward_weight(dh_part, x), LogicError);
+        continue;
+      }
+      const DType master = accumulator_dtype(dtype);
+      Tensor da = Tensor::zeros({hidden, in}, master, device);
+      Tensor dc = Tensor::zeros({out, hidden}, master, device);
+      for (int twice = 0; twice < 2; ++twice) {  // gradients accumulate
+        ops::linear_wgrad(dh, x, da);
+        ops::linear_wgrad(dy, h, dc);
+        first.backward_weight(dh_part, x);
+        third.backward_weight(dy, h_part);
+      }
+      expect_close(first.parameter().grad, shard_of(da, first.parameter()).clone(), rtol,
+                   "column-parallel wgrad");
+      expect_close(third.parameter().grad, shard_of(dc, third.parameter()).clone(), rtol,
+                   "row-parallel wgrad");
+      EXPECT_EQ(first.parameter().master.raw() == first.parameter().value.raw(), master == dtype);
+    }
+  }
+}
+
+TEST_F(Layers, TheParameterStaysWhereItIsWhenTheLayerMoves) {
+  SelfCommunicator self("tensor");
+  ColumnParallelLinear layer("w", 4, 4, DType::f32, true, self, device);
+  const Parameter* before = &layer.parameter();
+  const ColumnParallelLinear moved = std::move(layer);
+  EXPECT_EQ(&moved.parameter(), before);
+}
+
+TEST_F(Layers, AWidthThatDoesNotDivideIsAUsageError) {
+  const auto group = world.split(0, world.rank(), "tensor");
+  if (world.size() == 1) GTEST_SKIP() << "everything divides by one";
+  const int64_t width = world.size() * 4 + 1;
+  try {
+    ColumnParallelLinear("model.layers.0.mlp.up_proj.weight", width, 8, DType::f32, false, *group,
+                         device);
+    FAIL() << "no error";
+  } catch (const UsageError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "dimension 0 of model.layers.0.mlp.up_proj.weight, " + std::to_string(width) +
+                  ", cannot be divided over parallel.tensor=" + std::to_string(world.size()) +
+                  " ranks (parallel.tensor): choose a divisor of " + std::to_string(width));
+  }
+  EXPECT_THROW(RowParallelLinear("w", 8, width, DType::f32, false, *group, device), UsageError);
+}
+
+TEST(Shard, CeilPartsTileTheExtentOnceForEverySize) {
+  for (int64_t extent = 1; extent <= 40; ++extent) {
+    for (int size = 1; size <= 9; ++size) {
+      int64_t next = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        const Partition p = ceil_partition(0, extent, rank, size);
+        EXPECT_EQ(p.offset, next);
+        EXPECT_GE(p.size, 0);
+        EXPECT_LE(p.size, (extent + size - 1) / size);
+        next += p.size;
+      }
+      EXPECT_EQ(next, extent);
+    }
+  }
+}
+
+// Vocabularies that divide, that do not, and that leave ranks without rows.
+TEST_F(Layers, EmbeddingIsTheSameAsOneRankForAnyVocabulary) {
+  const auto group = world.split(0, world.rank(), "tensor");
+  const int64_t hidden = 5;
+  for (const auto& [dtype, rtol] : kPrecisions) {
+    for (const int64_t vocab : {1, 2, 5, 12, 13}) {
+      SCOPED_TRACE(std::string(dtype_name(dtype)) + " vocabulary " + std::to_string(vocab));
+      std::vector<int32_t> ids;
+      for (int32_t i = 0; i < 20; ++i) ids.push_back(int32_t(i * i % vocab));
+      const Tensor id = Tensor::from(ids, {20}, device);
+      const Tensor table = random_tensor({vocab, hidden}, dtype, 1, device);
+      const Tensor dy = random_tensor({20, hidden}, dtype, 2, device);
+      VocabParallelEmbedding layer("embed", vocab, hidden, dtype, true, *group, device);
+      fill(layer.parameter(), table);
+
+      const Tensor y = layer.forward(id);
+      expect_close(y, ops::embedding_forward(id, table, 0), 0, "forward is exact");
+      layer.backward_weight(dy, id);
+      Tensor dtable = Tensor::zeros({vocab, hidden}, accumulator_dtype(dtype), device);
+      ops::embedding_backward(dy, id, 0, dtable);
+      expect_close(layer.parameter().grad, shard_of(dtable, layer.parameter()).clone(), rtol,
+                   "gradient");
+      // The shards tile the logical table.
+      EXPECT_EQ(sum_of(double(layer.parameter().partition.size), *group), double(vocab));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace elastron::parallel
