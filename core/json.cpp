@@ -67,10 +67,12 @@ class Builder final : public nlohmann::json_sax<json> {
     return true;
   }
 
-  bool parse_error(size_t, const std::string& token, const json::exception& error) override {
+  bool parse_error(size_t, const std::string&, const json::exception& error) override {
     // Overflow of a number is the one error of another kind.
     if (error.id == 406) return fail("number too large");
-    return fail(token.empty() || token == "<end of input>" ? "unexpected end" : "not valid JSON");
+    const bool ended =
+        std::string_view(error.what()).find("unexpected end of input") != std::string_view::npos;
+    return fail(ended ? "unexpected end" : "not valid JSON");
   }
 
   json take() { return std::move(root_); }

@@ -1,0 +1,77 @@
+#include "core/dtype.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "core/dispatch.h"
+#include "core/error.h"
+
+namespace elastron {
+namespace {
+
+TEST(DType, SizesAndNames) {
+  const struct {
+    DType type;
+    size_t size;
+    const char* name;
+  } table[] = {{DType::f64, 8, "float64"}, {DType::f32, 4, "float32"}, {DType::bf16, 2, "bfloat16"},
+               {DType::i64, 8, "int64"},   {DType::i32, 4, "int32"},   {DType::u8, 1, "uint8"}};
+  for (const auto& row : table) {
+    EXPECT_EQ(dtype_size(row.type), row.size);
+    EXPECT_EQ(dtype_name(row.type), row.name);
+    EXPECT_EQ(dtype_from_name(row.name), row.type);
+  }
+  EXPECT_THROW(dtype_from_name("float16"), LogicError);
+  EXPECT_EQ(accumulator_dtype(DType::bf16), DType::f32);
+  EXPECT_EQ(accumulator_dtype(DType::f64), DType::f64);
+}
+
+bf16 from_bits(uint16_t bits) {
+  bf16 x;
+  x.bits = bits;
+  return x;
+}
+
+TEST(BFloat16, EveryValueSurvivesFloat) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float x = from_bits(uint16_t(bits));
+    const bf16 back(x);
+    if (std::isnan(x)) {
+      EXPECT_TRUE(std::isnan(float(back))) << bits;
+    } else {
+      EXPECT_EQ(back.bits, bits);
+    }
+  }
+}
+
+// Against the definition: the nearer neighbour, the even one in the middle.
+TEST(BFloat16, RoundsToNearestEven) {
+  for (uint32_t high = 0; high < 0x7f7f; high += 7) {
+    const double below = from_bits(uint16_t(high));
+    const double above = from_bits(uint16_t(high + 1));
+    for (const uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+      const auto x = std::bit_cast<float>(high << 16 | low);
+      const double to_below = double(x) - below;
+      const double to_above = above - double(x);
+      uint16_t expected = uint16_t(high);
+      if (to_above < to_below || (to_above == to_below && high % 2 == 1)) ++expected;
+      EXPECT_EQ(bf16(x).bits, expected) << std::hex << (high << 16 | low);
+      EXPECT_EQ(bf16(-x).bits, expected | 0x8000) << std::hex << (high << 16 | low);
+    }
+  }
+}
+
+TEST(BFloat16, Extremes) {
+  EXPECT_TRUE(std::isinf(float(bf16(std::numeric_limits<float>::max()))));
+  EXPECT_TRUE(std::isinf(float(bf16(std::numeric_limits<float>::infinity()))));
+  // A NaN whose payload lies in the dropped half must not become infinity.
+  EXPECT_TRUE(std::isnan(float(bf16(std::bit_cast<float>(0x7f800001u)))));
+  EXPECT_EQ(std::bit_cast<uint32_t>(float(bf16(-0.0f))), 0x80000000u);
+}
+
+}  // namespace
+}  // namespace elastron
