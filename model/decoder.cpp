@@ -94,13 +94,17 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
 }
 
 Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
-                        std::vector<router::RoutedLayer>& routed, SavedForward* saved) {
+                        std::vector<router::RoutedLayer>& routed, SavedForward* saved,
+                        std::vector<Tensor>* gates) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
   const LayerInputs in = layer_inputs(batch, router_batch);
   if (saved != nullptr) saved->layers.assign(layers_.size(), {});
   Tensor x = embedding_->forward(batch.token_ids);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr);
+    Tensor gate;
+    x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr,
+                            &gate);
+    if (gates != nullptr) gates->push_back(gate);
   }
   auto [normed, inv_rms] = ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps);
   if (saved != nullptr) {

@@ -51,9 +51,10 @@ class Decoder {
   void refresh_masters();
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
-  // [T, E]. With `saved`, keeps what backward() needs.
+  // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K].
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
-                 std::vector<router::RoutedLayer>& routed, SavedForward* saved);
+                 std::vector<router::RoutedLayer>& routed, SavedForward* saved,
+                 std::vector<Tensor>* gates = nullptr);
 
   // LM head and cross-entropy over the labelled positions (spec 7.3).
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,

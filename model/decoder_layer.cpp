@@ -126,11 +126,12 @@ Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
 }
 
 Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
-                             SavedLayer* saved) {
+                             SavedLayer* saved, Tensor* gate) {
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
   const bool keep_normed = saved != nullptr && options_.train_backbone;
   Projections p = project(x, in, routed, route, /*decide=*/true, keep_normed);
+  *gate = route.gate;
 
   // Under full recomputation only the output that goes on is needed now; the other branch is
   // computed in the recompute, next to its use (spec 3.4).

@@ -62,9 +62,9 @@ class DecoderLayer {
   void append_parameters(ParameterList& list);
 
   // x [T, E] -> [T, E]. With `saved`, keeps what backward needs under options.recompute. The gate
-  // is decided by `routed` (a router, or a fixed rule).
+  // is decided by `routed` (a router, or a fixed rule) and given back in `gate` [S, K].
   Tensor forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
-                 SavedLayer* saved);
+                 SavedLayer* saved, Tensor* gate);
 
   // d_out [T, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
   // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate, undefined

@@ -1,0 +1,363 @@
+#include "core/file/hdf5.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <hdf5.h>
+#include <utility>
+
+#include "core/error.h"
+
+namespace elastron {
+
+namespace {
+
+static_assert(sizeof(hid_t) == sizeof(int64_t));
+
+// The innermost message of HDF5's error stack, which is then cleared.
+std::string library_message() {
+  std::string text;
+  const auto collect = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
+    auto& message = *static_cast<std::string*>(out);
+    message = error->desc != nullptr ? error->desc : "";
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &text);
+  H5Eclear2(H5E_DEFAULT);
+  return text.empty() ? "HDF5 error" : text;
+}
+
+[[noreturn]] void fail(const std::string& what, const std::string& where) {
+  throw CheckpointError(what + ": " + library_message(), where,
+                        "check the disk, or use another checkpoint");
+}
+
+template <class T> T check(T value, const std::string& what, const std::string& where) {
+  if (value < 0) fail(what, where);
+  return value;
+}
+
+// An HDF5 handle with its closing function.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  operator hid_t() const { return id_; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+void quiet() {
+  static const bool once = [] {
+    // HDF5's file locks fail on some network file systems; our files have one writer by design.
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+    return true;
+  }();
+  (void)once;
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
+
+hid_t memory_type(DType t) {
+  switch (t) {
+    case DType::f64: return H5T_NATIVE_DOUBLE;
+    case DType::f32: return H5T_NATIVE_FLOAT;
+    case DType::bf16: return H5T_NATIVE_UINT16;
+    case DType::i64: return H5T_NATIVE_INT64;
+    case DType::i32: return H5T_NATIVE_INT32;
+    case DType::u8: return H5T_NATIVE_UINT8;
+  }
+  throw LogicError("unknown dtype");
+}
+
+hid_t file_type(DType t) {
+  switch (t) {
+    case DType::f64: return H5T_IEEE_F64LE;
+    case DType::f32: return H5T_IEEE_F32LE;
+    case DType::bf16: return H5T_STD_U16LE;
+    case DType::i64: return H5T_STD_I64LE;
+    case DType::i32: return H5T_STD_I32LE;
+    case DType::u8: return H5T_STD_U8LE;
+  }
+  throw LogicError("unknown dtype");
+}
+
+std::vector<hsize_t> extents_of(const Shape& shape) {
+  return {shape.extents().begin(), shape.extents().end()};
+}
+
+
+Handle select(hid_t dataset, const Shape& shape, const std::vector<int64_t>& offset,
+              const std::string& where) {
+  hid_t space = check(H5Dget_space(dataset), "cannot read the dataset's shape", where);
+  if (shape.rank() > 0) {
+    const std::vector<hsize_t> start(offset.begin(), offset.end());
+    const auto count = extents_of(shape);
+    if (H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr) < 0 ||
+        H5Sselect_valid(space) <= 0) {
+      H5Sclose(space);
+      fail("the block lies outside the dataset", where);
+    }
+  }
+  return Handle(space, H5Sclose);
+}
+
+Handle memory_space(const Shape& shape) {
+  const auto extents = extents_of(shape);
+  return Handle(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose);
+}
+
+}  // namespace
+
+Hdf5File Hdf5File::create(const std::string& path, std::optional<Hdf5Group> group) {
+  quiet();
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  check(H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "cannot set the format",
+        path);
+  if (group) {
+    check(H5Pset_fapl_mpio(access, MPI_Comm_f2c(group->handle), MPI_INFO_NULL),
+          "cannot open the file together", path);
+  }
+  const hid_t id = check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access),
+                         "cannot create the file", path);
+  return Hdf5File(path, id);
+}
+
+Hdf5File Hdf5File::open(const std::string& path, bool writable) {
+  quiet();
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    throw CheckpointError("not a regular file", path, "name a checkpoint file");
+  }
+  if (H5Fis_hdf5(path.c_str()) <= 0) {
+    H5Eclear2(H5E_DEFAULT);
+    throw CheckpointError("not an HDF5 file", path, "the file is damaged; use another checkpoint");
+  }
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  check(H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "cannot set the format",
+        path);
+  const hid_t id = check(H5Fopen(path.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
+                         "cannot open the file", path);
+  return Hdf5File(path, id);
+}
+
+Hdf5File::Hdf5File(Hdf5File&& other) noexcept
+    : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
+
+Hdf5File::~Hdf5File() {
+  if (id_ >= 0) {
+    H5Fclose(id_);
+    H5Eclear2(H5E_DEFAULT);
+  }
+}
+
+void Hdf5File::close() {
+  check(H5Fflush(id_, H5F_SCOPE_LOCAL), "cannot write the file", path_);
+  check(H5Fclose(std::exchange(id_, -1)), "cannot close the file", path_);
+}
+
+void Hdf5File::make_dataset(const Hdf5Dataset& d) {
+  const std::string where = path_ + d.path;
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links, 1);
+  const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_layout(layout, H5D_CONTIGUOUS);
+  H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
+  const Handle space = memory_space(d.shape);
+  const Handle dataset(H5Dcreate2(id_, d.path.c_str(), file_type(d.dtype), space, links, layout,
+                                  H5P_DEFAULT),
+                       H5Dclose);
+  check<hid_t>(dataset, "cannot make the dataset", where);
+  if (d.dtype == DType::bf16) {
+    const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose);
+    const Handle mark(H5Acreate2(dataset, "bfloat16", H5T_STD_U8LE, scalar, H5P_DEFAULT,
+                                 H5P_DEFAULT),
+                      H5Aclose);
+    const uint8_t one = 1;
+    check(H5Awrite(mark, H5T_NATIVE_UINT8, &one), "cannot mark the dataset", where);
+  }
+}
+
+void Hdf5File::write(const std::string& path, const Tensor& values,
+                     const std::vector<int64_t>& offset) {
+  const std::string where = path_ + path;
+  ELASTRON_CHECK(values.contiguous() && values.device().kind() == DeviceKind::cpu,
+                 "only contiguous CPU tensors are written");
+  if (values.numel() == 0) return;
+  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
+  check<hid_t>(dataset, "cannot open the dataset", where);
+  const Handle file = select(dataset, values.shape(), offset, where);
+  const Handle memory = memory_space(values.shape());
+  check(H5Dwrite(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
+        "cannot write the dataset", where);
+}
+
+void Hdf5File::read(const std::string& path, Tensor& values,
+                    const std::vector<int64_t>& offset) const {
+  const std::string where = path_ + path;
+  if (values.numel() == 0) return;
+  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
+  check<hid_t>(dataset, "cannot open the dataset", where);
+  const Handle file = select(dataset, values.shape(), offset, where);
+  const Handle memory = memory_space(values.shape());
+  check(H5Dread(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
+        "cannot read the dataset", where);
+}
+
+Hdf5Dataset Hdf5File::describe(const std::string& path) const {
+  const std::string where = path_ + path;
+  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
+  check<hid_t>(dataset, "the dataset is missing", where);
+  const Handle space(H5Dget_space(dataset), H5Sclose);
+  const int rank = check(H5Sget_simple_extent_ndims(space), "cannot read the shape", where);
+  if (rank > Shape::kMaxRank) {
+    throw CheckpointError("the dataset has too many dims", where, "use another checkpoint");
+  }
+  std::vector<hsize_t> extents(size_t(rank), 0);
+  check(H5Sget_simple_extent_dims(space, extents.data(), nullptr), "cannot read the shape", where);
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  if (H5Pget_layout(creation) != H5D_CONTIGUOUS || H5Pget_nfilters(creation) != 0 ||
+      H5Pget_external_count(creation) != 0) {
+    throw CheckpointError("the dataset is not stored plainly", where,
+                          "use a checkpoint that elastron wrote");
+  }
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  Hdf5Dataset out;
+  out.path = path;
+  bool known = false;
+  for (const DType t : {DType::f64, DType::f32, DType::i64, DType::i32, DType::u8, DType::bf16}) {
+    if (H5Tequal(type, file_type(t)) > 0) {
+      out.dtype = t;
+      known = true;
+    }
+  }
+  if (known && out.dtype == DType::bf16 && H5Aexists(dataset, "bfloat16") <= 0) known = false;
+  if (!known) {
+    throw CheckpointError("the dataset has an unknown type", where, "use another checkpoint");
+  }
+  std::vector<int64_t> sizes;
+  uint64_t bytes = dtype_size(out.dtype);
+  for (const hsize_t e : extents) {
+    if (e > (hsize_t(1) << 40) || __builtin_mul_overflow(bytes, uint64_t(e), &bytes)) {
+      throw CheckpointError("the dataset's shape overflows", where, "use another checkpoint");
+    }
+    sizes.push_back(int64_t(e));
+  }
+  out.shape = Shape(sizes);
+  if (H5Dget_storage_size(dataset) != bytes) {
+    throw CheckpointError("the dataset's storage does not fit its shape", where,
+                          "use another checkpoint");
+  }
+  return out;
+}
+
+std::vector<std::string> Hdf5File::list(const std::string& group) const {
+  struct Walk {
+    std::string prefix;
+    std::vector<std::string> paths;
+    bool foreign_link = false;
+  } walk{group == "/" ? "" : group, {}, false};
+  const auto visit = [](hid_t at, const char* name, const H5L_info_t* link, void* out) -> herr_t {
+    auto& w = *static_cast<Walk*>(out);
+    if (link->type != H5L_TYPE_HARD) {
+      w.foreign_link = true;
+      return -1;
+    }
+    H5O_info_t info;
+    if (H5Oget_info_by_name(at, name, &info, H5P_DEFAULT) < 0) return -1;
+    if (info.type == H5O_TYPE_DATASET) w.paths.push_back(w.prefix + "/" + name);
+    return 0;
+  };
+  const Handle base(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);
+  check<hid_t>(base, "the group is missing", path_ + group);
+  if (H5Lvisit(base, H5_INDEX_NAME, H5_ITER_INC, visit, &walk) < 0) {
+    if (walk.foreign_link) {
+      H5Eclear2(H5E_DEFAULT);
+      throw CheckpointError("the file links to other places", path_ + group,
+                            "use a checkpoint that elastron wrote");
+    }
+    fail("cannot list the group", path_ + group);
+  }
+  return walk.paths;
+}
+
+void Hdf5File::write_text(const std::string& path, std::string_view text) {
+  // An empty text is one zero byte: HDF5 stores no empty contiguous dataset.
+  const std::string stored = text.empty() ? std::string(1, '\0') : std::string(text);
+  static CpuDevice host;
+  const Tensor bytes = Tensor::from(std::vector<uint8_t>(stored.begin(), stored.end()),
+                                    {int64_t(stored.size())}, host);
+  make_dataset({path, DType::u8, bytes.shape()});
+  write(path, bytes, {0});
+}
+
+std::string Hdf5File::read_text(const std::string& path) const {
+  constexpr int64_t kLongest = int64_t(64) << 20;
+  const Hdf5Dataset d = describe(path);
+  if (d.dtype != DType::u8 || d.shape.rank() != 1 || d.shape.numel() > kLongest) {
+    throw CheckpointError("the dataset is not a text", path_ + path, "use another checkpoint");
+  }
+  static CpuDevice host;
+  Tensor bytes = Tensor::empty(d.shape, DType::u8, host);
+  read(path, bytes, {0});
+  const auto values = bytes.to_vector<uint8_t>();
+  std::string text(values.begin(), values.end());
+  return text == std::string(1, '\0') ? std::string() : text;
+}
+
+void Hdf5File::set_attribute(const std::string& name, int64_t value) {
+  const std::string where = path_ + " " + name;
+  if (H5Aexists(id_, name.c_str()) > 0) check(H5Adelete(id_, name.c_str()), "cannot replace", where);
+  const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose);
+  const Handle attribute(H5Acreate2(id_, name.c_str(), H5T_STD_I64LE, scalar, H5P_DEFAULT,
+                                    H5P_DEFAULT),
+                         H5Aclose);
+  check<hid_t>(attribute, "cannot make the attribute", where);
+  check(H5Awrite(attribute, H5T_NATIVE_INT64, &value), "cannot write the attribute", where);
+}
+
+void Hdf5File::set_attribute(const std::string& name, std::string_view value) {
+  const std::string where = path_ + " " + name;
+  if (H5Aexists(id_, name.c_str()) > 0) check(H5Adelete(id_, name.c_str()), "cannot replace", where);
+  const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose);
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  check(H5Tset_size(type, value.size() + 1), "cannot size the attribute", where);
+  const Handle attribute(H5Acreate2(id_, name.c_str(), type, scalar, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  check<hid_t>(attribute, "cannot make the attribute", where);
+  const std::string terminated(value);
+  check(H5Awrite(attribute, type, terminated.c_str()), "cannot write the attribute", where);
+}
+
+int64_t Hdf5File::integer_attribute(const std::string& name) const {
+  const std::string where = path_ + " " + name;
+  const Handle attribute(H5Aopen(id_, name.c_str(), H5P_DEFAULT), H5Aclose);
+  check<hid_t>(attribute, "the attribute '" + name + "' is missing", where);
+  const Handle type(H5Aget_type(attribute), H5Tclose);
+  if (H5Tequal(type, H5T_STD_I64LE) <= 0) fail("the attribute is not an integer", where);
+  int64_t value = 0;
+  check(H5Aread(attribute, H5T_NATIVE_INT64, &value), "cannot read the attribute", where);
+  return value;
+}
+
+std::string Hdf5File::text_attribute(const std::string& name) const {
+  const std::string where = path_ + " " + name;
+  const Handle attribute(H5Aopen(id_, name.c_str(), H5P_DEFAULT), H5Aclose);
+  check<hid_t>(attribute, "the attribute '" + name + "' is missing", where);
+  const Handle type(H5Aget_type(attribute), H5Tclose);
+  constexpr size_t kLongest = 4096;
+  const size_t size = H5Tget_size(type);
+  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || size > kLongest) {
+    fail("the attribute is not a short text", where);
+  }
+  std::string value(size + 1, '\0');
+  check(H5Aread(attribute, type, value.data()), "cannot read the attribute", where);
+  return value.c_str();
+}
+
+}  // namespace elastron

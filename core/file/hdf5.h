@@ -1,0 +1,68 @@
+// HDF5 files: a small part of the library behind types. The only place that includes hdf5.h.
+// Errors carry HDF5's own text; nothing is printed by the library.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace elastron {
+
+// A group of ranks that opens one file together, as an MPI communicator's Fortran handle: plain data,
+// so that core knows no MPI. Made by parallel/hdf5_access.h. Absent: this process alone.
+struct Hdf5Group {
+  int handle = 0;
+};
+
+// What a dataset is.
+struct Hdf5Dataset {
+  std::string path;  // "/params/model.norm.weight"
+  DType dtype = DType::f32;
+  Shape shape;
+};
+
+class Hdf5File {
+ public:
+  // Newest format version (metadata checksums, open flag), contiguous storage. With a group, every
+  // rank calls create() and everything that changes the file's structure, with the same arguments.
+  static Hdf5File create(const std::string& path, std::optional<Hdf5Group> group = {});
+  // One process. Refuses what is not a regular file with an HDF5 superblock.
+  static Hdf5File open(const std::string& path, bool writable);
+  Hdf5File(Hdf5File&& other) noexcept;
+  Hdf5File& operator=(Hdf5File&&) = delete;
+  ~Hdf5File();
+
+  // Writes everything out; errors of a full disk show here at the latest.
+  void close();
+
+  // Makes the dataset and the groups above it. bfloat16 is stored as 16-bit unsigned with the
+  // attribute dtype = "bfloat16".
+  void make_dataset(const Hdf5Dataset& dataset);
+  // Contiguous CPU tensors. `offset`: where in the dataset the tensor lies, per dim. Independent.
+  void write(const std::string& path, const Tensor& values, const std::vector<int64_t>& offset);
+  void read(const std::string& path, Tensor& values, const std::vector<int64_t>& offset) const;
+  // Throws unless the dataset is there, contiguous, unfiltered, of a known type and its storage
+  // lies in the file.
+  Hdf5Dataset describe(const std::string& path) const;
+  // All datasets below `group`, by path. Links out of the file are refused.
+  std::vector<std::string> list(const std::string& group) const;
+
+  void write_text(const std::string& path, std::string_view text);  // dataset of bytes
+  std::string read_text(const std::string& path) const;
+
+  void set_attribute(const std::string& name, int64_t value);
+  void set_attribute(const std::string& name, std::string_view value);
+  int64_t integer_attribute(const std::string& name) const;
+  std::string text_attribute(const std::string& name) const;
+
+ private:
+  Hdf5File(std::string path, int64_t id) : path_(std::move(path)), id_(id) {}
+  std::string path_;
+  int64_t id_ = -1;
+};
+
+}  // namespace elastron

@@ -1,0 +1,24 @@
+#include "parallel/agree.h"
+
+namespace elastron::parallel {
+
+void on_all_ranks(Communicator& group, const std::function<void()>& step) {
+  std::optional<Error> failure;
+  try {
+    step();
+  } catch (const Error& error) {
+    failure.emplace(error);
+  }
+  int64_t first_failing[] = {failure ? group.rank() : group.size()};
+  group.all_reduce_host(first_failing, ReduceOp::min);
+  const auto failing = int(first_failing[0]);
+  if (failing == group.size()) return;
+
+  const bool mine = failing == group.rank();
+  const std::string code = group.broadcast_host(
+      mine ? std::to_string(int(failure->kind())) : std::string(), failing);
+  throw AgreedFailure(ExitCode(std::stoi(code)),
+                      mine ? std::optional<std::string>(failure->what()) : std::nullopt);
+}
+
+}  // namespace elastron::parallel

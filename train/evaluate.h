@@ -1,0 +1,41 @@
+// Evaluation with hard routing: loss, accuracy of the answer, sparsity, by kind of document.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/source.h"
+#include "model/decoder.h"
+#include "parallel/mesh.h"
+#include "router/routed_layer.h"
+#include "train/config.h"
+
+namespace elastron::train {
+
+// Means over documents.
+struct EvalFigures {
+  int64_t documents = 0;
+  int64_t labels = 0;
+  double loss = 0;      // over labelled tokens, nats
+  double accuracy = 0;  // documents whose whole answer is the teacher-forced argmax
+  double msr = 0;
+  double esr_last_layer_last_query = 0;
+  double esr_all_layers_last_query = 0;
+  double esr_all_layers_area = 0;
+};
+
+struct EvalResult {
+  EvalFigures all;
+  std::map<std::string, EvalFigures> by_task;  // the paper's names
+  std::map<std::string, EvalFigures> by_kind;  // the source's finer names
+};
+
+// Collective over the mesh: data ranks share the documents; the result is the same on all ranks.
+// `routed` decides the gates (a router without noise, or forced gates).
+EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
+                    model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
+                    const data::PackSource& source, const std::function<void()>& beat);
+
+}  // namespace elastron::train
