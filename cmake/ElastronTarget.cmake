@@ -1,9 +1,10 @@
 # elastron_library(name SOURCES ... [PUBLIC ...] [PRIVATE ...]): one static library per folder.
 function(elastron_flags target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror)
-  # Designated initialisers leave members at their defaults on purpose; -Wrestrict of g++ 12 is
-  # wrong about std::string (GCC bug 105651).
-  target_compile_options(${target} PRIVATE -Wno-missing-field-initializers -Wno-restrict)
+  # Designated initialisers leave members at their defaults on purpose; -Wrestrict and
+  # -Wmaybe-uninitialized of g++ 12 are wrong about std::string (GCC bug 105651) and std::map.
+  target_compile_options(${target} PRIVATE -Wno-missing-field-initializers -Wno-restrict
+                         -Wno-maybe-uninitialized)
   # -fno-math-errno and -fno-trapping-math change no result; -ffast-math would, and is not used.
   target_compile_options(${target} PRIVATE -fno-math-errno -fno-trapping-math)
   if(ELASTRON_NATIVE)

@@ -1,6 +1,8 @@
 #include "launch/signals.h"
 
 #include <csignal>
+#include <ctime>
+#include <ctime>
 #include <unistd.h>
 
 #include "core/error.h"

@@ -1,0 +1,178 @@
+// elastron eval CONFIG.yaml... --checkpoint PATH [--out FILE.json] [--compare]
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "core/file/atomic_file.h"
+#include "core/json.h"
+#include "launch/command.h"
+#include "launch/runtime.h"
+#include "parallel/agree.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/session.h"
+
+namespace elastron::launch {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  ConfigArguments config;
+  std::string checkpoint, out;
+  bool compare = false;
+};
+
+// One way of deciding gates, evaluated.
+struct Row {
+  std::string gates;
+  train::EvalResult result;
+};
+
+Json figures_json(const train::EvalFigures& f) {
+  return {{"documents", f.documents},
+          {"labels", f.labels},
+          {"loss", f.loss},
+          {"accuracy", f.accuracy},
+          {"msr", f.msr},
+          {"esr_last_layer_last_query", f.esr_last_layer_last_query},
+          {"esr_all_layers_last_query", f.esr_all_layers_last_query},
+          {"esr_all_layers_area", f.esr_all_layers_area}};
+}
+
+Json row_json(const Row& row) {
+  Json object = {{"gates", row.gates}, {"all", figures_json(row.result.all)}};
+  for (const auto& [name, f] : row.result.by_task) object["by_task"][name] = figures_json(f);
+  for (const auto& [name, f] : row.result.by_kind) object["by_kind"][name] = figures_json(f);
+  return object;
+}
+
+// Accuracy of each kind under each way of deciding gates, and the router's MSR.
+std::string table(const std::vector<Row>& rows) {
+  std::string text = fmt::format("\n{:<22}{:>6}", "accuracy", "docs");
+  for (const Row& r : rows) text += fmt::format("{:>16}", r.gates);
+  text += fmt::format("{:>14}\n", "MSR of router");
+  const auto line = [&](const std::string& name, const auto& pick) {
+    text += fmt::format("{:<22}{:>6}", name, pick(rows.front()).documents);
+    double msr = 0;
+    for (const Row& r : rows) {
+      text += fmt::format("{:>16.3f}", pick(r).accuracy);
+      if (r.gates == "router") msr = pick(r).msr;
+    }
+    text += fmt::format("{:>14.2f}\n", msr);
+  };
+  for (const auto& [kind, unused] : rows.front().result.by_kind) {
+    line(kind, [&](const Row& r) { return r.result.by_kind.at(kind); });
+  }
+  line("all", [](const Row& r) { return r.result.all; });
+  return text;
+}
+
+class Evaluation {
+ public:
+  Evaluation(const train::Config& config, Runtime& runtime, const std::string& checkpoint)
+      : config_(config),
+        runtime_(runtime),
+        pretrain_(config.train.objective == train::Objective::pretrain),
+        session_(config, /*training=*/pretrain_, runtime.mesh(), runtime.device()) {
+    parallel::Mesh& mesh = runtime.mesh();
+    parallel::on_all_ranks(mesh.world(), [&] {
+      source_ = data::open_evaluation_source(config.data, session_.tokenizer(),
+                                             session_.decoder().config().eos_token_id);
+    });
+    if (checkpoint.empty()) return;
+    std::string path;
+    parallel::on_all_ranks(mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint); });
+    const auto header = train::verify_checkpoint(path, mesh);
+    parallel::on_all_ranks(mesh.world(), [&] {
+      if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
+        throw CheckpointError("the checkpoint belongs to another backbone", path,
+                              "set model.path to the backbone it was trained on");
+      }
+    });
+    train::load_tensors(path, {session_.objective_parameters(), nullptr}, mesh);
+    has_router_ = !pretrain_;
+  }
+
+  Row run(const std::string& force) {
+    const auto& m = session_.decoder().config();
+    router::Force forced;
+    parallel::on_all_ranks(runtime_.mesh().world(), [&] {
+      forced = router::parse_force(force, m.num_layers, m.kv_heads);
+      if (!forced.active && !has_router_) {
+        throw UsageError("there is no router to evaluate", "--checkpoint",
+                         "give a router checkpoint, or set router.force");
+      }
+    });
+    auto gates = forced.active ? session_.routed_by_gates(forced.gates) : session_.routed_by_router();
+    return {force == "none" ? "router" : force,
+            train::evaluate(config_, runtime_.mesh(), runtime_.device(), session_.decoder(), gates,
+                            *source_, [&] { runtime_.watchdog().beat(); })};
+  }
+  bool has_router() const { return has_router_; }
+
+ private:
+  const train::Config& config_;
+  Runtime& runtime_;
+  bool pretrain_, has_router_ = false;
+  train::Session session_;
+  std::unique_ptr<data::PackSource> source_;
+};
+
+ExitCode run(const Options& options, parallel::World& world) {
+  auto everyone = world.split(0, world.rank(), "world");
+  const train::Config config = load_run_config(options.config, *everyone);
+  Log log({.rank = world.rank()});
+  Runtime runtime(world, config);
+  Evaluation evaluation(config, runtime, options.checkpoint);
+
+  std::vector<Row> rows;
+  if (options.compare) {
+    rows.push_back(evaluation.run("full"));
+    rows.push_back(evaluation.run("sparse"));
+    if (evaluation.has_router()) {
+      rows.push_back(evaluation.run("none"));
+      // Static gates of the same sparsity as the router's, drawn at random.
+      const double msr = rows.back().result.all.msr;
+      for (int seed = 1; seed <= 3; ++seed) {
+        rows.push_back(evaluation.run(fmt::format("random:{:.2f}:{}", msr, seed)));
+      }
+    }
+  } else {
+    rows.push_back(evaluation.run(
+        config.router.force == "none" && !evaluation.has_router() ? "full" : config.router.force));
+  }
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() != 0) return;
+    std::fputs(table(rows).c_str(), stdout);
+    if (options.out.empty()) return;
+    Json all = Json::array();
+    for (const Row& r : rows) all.push_back(row_json(r));
+    write_text_atomically(options.out, (options.compare ? all : all[0]).dump(2) + "\n");
+  });
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Command& selected) {
+  auto* command = app.add_subcommand("eval", "loss, accuracy and sparsity on the evaluation data");
+  auto options = std::make_shared<Options>();
+  command->add_option("CONFIG", options->config.files, "configuration files, merged left to right")
+      ->required();
+  command->add_option("--set", options->config.overrides, "set a key: --set router.force=full")
+      ->allow_extra_args(false);
+  command->add_option("--checkpoint", options->checkpoint,
+                      "checkpoint, or a run's folder; without one the model folder's weights");
+  command->add_option("--out", options->out, "write the figures as JSON");
+  command->add_flag("--compare", options->compare,
+                    "full, sparse, the router, and random static gates of the router's sparsity");
+  command->callback([&selected, options] {
+    selected.together = [options](parallel::World& world) { return run(*options, world); };
+  });
+}
+
+}  // namespace elastron::launch

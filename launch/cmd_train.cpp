@@ -1,0 +1,76 @@
+// elastron train CONFIG.yaml... [--resume auto|none|PATH] [--dry-run] [--dump-config] [--set k=v]
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "launch/command.h"
+#include "launch/runtime.h"
+#include "launch/signals.h"
+#include "train/trainer.h"
+
+namespace elastron::launch {
+
+namespace {
+
+struct Options {
+  ConfigArguments config;
+  std::string resume = "auto";
+  bool dry_run = false, dump_config = false;
+};
+
+ExitCode run(const Options& options, parallel::World& world) {
+  auto everyone = world.split(0, world.rank(), "world");
+  const train::Config config = load_run_config(options.config, *everyone);
+  if (options.dump_config) {
+    if (world.rank() == 0) {
+      config::Origins origins;
+      const auto again = config::load_config<train::Config>(options.config.files,
+                                                            options.config.overrides, &origins);
+      std::fputs(config::dump_config(again, &origins).c_str(), stdout);
+    }
+    return ExitCode::ok;
+  }
+  Log log({.rank = world.rank()});
+  Runtime runtime(world, config);
+  if (options.dry_run) {
+    const std::string text = train::describe_run(config, runtime.mesh(), runtime.device());
+    if (world.rank() == 0) {
+      std::fputs(config::dump_config(config).c_str(), stdout);
+      std::fputs(text.c_str(), stdout);
+    }
+    return ExitCode::ok;
+  }
+  if (world.rank() == 0) {
+    std::filesystem::create_directories(config.output.dir);
+    log.write_to(config.output.dir + "/log.txt");
+  }
+  runtime.announce(world);
+  const auto mode = options.resume == "auto"   ? train::ResumeMode::automatic
+                    : options.resume == "none" ? train::ResumeMode::none
+                                               : train::ResumeMode::path;
+  return train::run_training(config, mode, options.resume, runtime.mesh(), runtime.device(),
+                             {.stop_requested = stop_requested,
+                              .beat = [&] { runtime.watchdog().beat(); }});
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Command& selected) {
+  auto* command = app.add_subcommand("train", "trains what train.objective says");
+  auto options = std::make_shared<Options>();
+  command->add_option("CONFIG", options->config.files, "configuration files, merged left to right")
+      ->required();
+  command->add_option("--set", options->config.overrides, "set a key: --set train.steps=20")
+      ->allow_extra_args(false);
+  command->add_option("--resume", options->resume, "auto, none, or a checkpoint")
+      ->capture_default_str();
+  command->add_flag("--dry-run", options->dry_run,
+                    "print the resolved configuration, parameters and memory, and end");
+  command->add_flag("--dump-config", options->dump_config,
+                    "print the configuration and where each value comes from, and end");
+  command->callback([&selected, options] {
+    selected.together = [options](parallel::World& world) { return run(*options, world); };
+  });
+}
+
+}  // namespace elastron::launch

@@ -1,0 +1,32 @@
+// Subcommands. Each file cmd_<name>.cpp adds its options to the parser and says what to run.
+#pragma once
+#include <functional>
+
+#include "core/error.h"
+#include "parallel/world.h"
+
+namespace CLI {
+class App;
+}
+
+namespace elastron::launch {
+
+// What the chosen subcommand runs, once the arguments are parsed: with all ranks, or alone (such a
+// command starts no MPI).
+struct Command {
+  std::function<ExitCode(parallel::World&)> together;
+  std::function<ExitCode()> alone;
+};
+
+using AddSubcommand = void (*)(CLI::App& app, Command& selected);
+
+void add_train(CLI::App& app, Command& selected);
+void add_eval(CLI::App& app, Command& selected);
+void add_inspect(CLI::App& app, Command& selected);
+void add_synthesize(CLI::App& app, Command& selected);
+void add_reference(CLI::App& app, Command& selected);
+
+inline constexpr AddSubcommand kSubcommands[] = {add_train, add_eval, add_inspect, add_synthesize,
+                                                 add_reference};
+
+}  // namespace elastron::launch

@@ -1,0 +1,100 @@
+// The elastron program: parses arguments, runs one subcommand, turns errors into one line and the
+// contract's exit code.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <sstream>
+
+#include "core/error.h"
+#include "launch/command.h"
+#include "launch/signals.h"
+#include "launch/version.h"
+#include "parallel/agree.h"
+#include "parallel/world.h"
+
+namespace elastron::launch {
+namespace {
+
+// One line per problem.
+void print_error(const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::fprintf(stderr, "error: %s\n", line.c_str());
+  }
+  std::fflush(stderr);
+}
+
+// Before MPI is up: whether this process is the one that speaks.
+bool first_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
+  }
+  return true;
+}
+
+// -> the exit code when there is nothing to run.
+std::optional<int> parse(int argc, char** argv, Command& selected) {
+  CLI::App app{"Elastron: trains Attention Routers on frozen decoders.", "elastron"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_text());
+  for (const auto& add : kSubcommands) add(app, selected);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // Help and version are "errors" with code 0.
+    if (error.get_exit_code() == 0) {
+      if (first_rank()) app.exit(error);
+      return int(ExitCode::ok);
+    }
+    if (first_rank()) {
+      print_error(std::string(error.what()) + " (command line): see elastron --help");
+    }
+    return int(ExitCode::usage);
+  }
+  return {};
+}
+
+int run_alone(const Command& command) {
+  try {
+    return int(command.alone());
+  } catch (const Error& error) {
+    print_error(error.what());
+    return int(error.kind());
+  }
+}
+
+int run_together(const Command& command) {
+  std::unique_ptr<parallel::World> world;
+  try {
+    world = std::make_unique<parallel::World>();
+    const ExitCode code = command.together(*world);
+    world->finalize();
+    return int(code);
+  } catch (const parallel::AgreedFailure& failure) {
+    if (failure.line()) print_error(*failure.line());
+    // All ranks know and leave together: no need to kill anyone.
+    world->finalize();
+    return int(failure.kind());
+  } catch (const Error& error) {
+    print_error(error.what());
+    if (world && world->size() > 1) world->abort(error.kind());
+    return int(error.kind());
+  } catch (const std::exception& error) {
+    print_error(std::string("internal error: ") + error.what() +
+                " (please report): this is a bug in elastron");
+    if (world && world->size() > 1) world->abort(ExitCode::communication);
+    return int(ExitCode::communication);
+  }
+}
+
+}  // namespace
+}  // namespace elastron::launch
+
+int main(int argc, char** argv) {
+  using namespace elastron::launch;
+  install_stop_signals();
+  Command command;
+  if (const auto code = parse(argc, argv, command)) return *code;
+  return command.alone ? run_alone(command) : run_together(command);
+}

@@ -1,0 +1,38 @@
+#include "launch/runtime.h"
+
+#include <omp.h>
+
+#include "launch/version.h"
+#include "parallel/agree.h"
+
+namespace elastron::launch {
+
+train::Config load_run_config(const ConfigArguments& arguments, parallel::Communicator& world) {
+  train::Config config;
+  parallel::on_all_ranks(world, [&] {
+    config = config::load_config<train::Config>(arguments.files, arguments.overrides);
+  });
+  return config;
+}
+
+Runtime::Runtime(parallel::World& world, const train::Config& config)
+    : device_(std::make_unique<CpuDevice>()) {
+  auto everyone = world.split(0, world.rank(), "world");
+  parallel::MeshLayout layout;
+  parallel::on_all_ranks(*everyone, [&] {
+    layout = parallel::MeshLayout::resolve(
+        world.size(), int(config.parallel.data.value_or(0)), int(config.parallel.context),
+        int(config.parallel.tensor));
+  });
+  mesh_ = std::make_unique<parallel::Mesh>(world, layout);
+  watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);
+}
+
+void Runtime::announce(const parallel::World& world) const {
+  const auto& layout = mesh_->layout();
+  log_info("elastron {} | {} | {} threads per rank | {} | data {} x context {} x tensor {}",
+           version_number(), device_->description(), omp_get_max_threads(), world.library(),
+           layout.data, layout.context, layout.tensor);
+}
+
+}  // namespace elastron::launch

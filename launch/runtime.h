@@ -1,0 +1,40 @@
+// The objects a subcommand runs on, in the order they are made and destroyed.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "core/log.h"
+#include "parallel/mesh.h"
+#include "parallel/watchdog.h"
+#include "parallel/world.h"
+#include "train/config.h"
+
+namespace elastron::launch {
+
+struct ConfigArguments {
+  std::vector<std::string> files;
+  std::vector<std::string> overrides;
+};
+
+// Reads, merges and checks the configuration on every rank; one rank reports what is wrong.
+train::Config load_run_config(const ConfigArguments& arguments, parallel::Communicator& world);
+
+class Runtime {
+ public:
+  Runtime(parallel::World& world, const train::Config& config);
+
+  Device& device() { return *device_; }
+  parallel::Mesh& mesh() { return *mesh_; }
+  parallel::Watchdog& watchdog() { return *watchdog_; }
+  // Once at start: back end, libraries, layout.
+  void announce(const parallel::World& world) const;
+
+ private:
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<parallel::Mesh> mesh_;
+  std::unique_ptr<parallel::Watchdog> watchdog_;
+};
+
+}  // namespace elastron::launch

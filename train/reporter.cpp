@@ -1,0 +1,182 @@
+#include "train/reporter.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include <fmt/format.h>
+
+#include "core/file/atomic_file.h"
+#include "core/json.h"
+#include "core/log.h"
+
+namespace elastron::train {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Keeps the lines of a metrics file up to `last_step`; a torn last line goes too.
+void cut_metrics(const std::string& path, int64_t last_step) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return;
+  std::string kept, line;
+  while (std::getline(in, line)) {
+    if (in.eof()) break;  // no newline: torn
+    const auto object = nlohmann::json::parse(line, nullptr, false);
+    if (object.is_discarded() || !object.contains("step") || object["step"] > last_step) break;
+    kept += line + "\n";
+  }
+  in.close();
+  write_text_atomically(path, kept);
+}
+
+std::string duration(double seconds) {
+  const auto s = int64_t(seconds + 0.5);
+  return fmt::format("{}:{:02d}:{:02d}", s / 3600, s / 60 % 60, s % 60);
+}
+
+Json task_map(const StepResult& r, double TaskFigures::*figure) {
+  Json map = Json::object();
+  for (size_t t = 0; t < r.task.size(); ++t) {
+    if (r.task[t].documents > 0) map[data::kTaskNames[t]] = r.task[t].*figure;
+  }
+  return map;
+}
+
+Json named(const std::vector<double>& values) {
+  Json map = Json::object();
+  for (size_t t = 0; t < values.size(); ++t) map[data::kTaskNames[t]] = values[t];
+  return map;
+}
+
+}  // namespace
+
+class Reporter::Sinks {
+ public:
+  Sinks(const std::string& folder, int64_t last_step) : path_(folder + "/metrics.jsonl") {
+    cut_metrics(path_, last_step);
+    file_.open(path_, std::ios::app | std::ios::binary);
+    if (!file_) {
+      throw UsageError("cannot write the metrics", path_, "check output.dir and its permissions");
+    }
+  }
+  void write(const Json& object) {
+    file_ << object.dump() << '\n' << std::flush;
+    if (!file_ && !failed_) {
+      failed_ = true;
+      log_warning("cannot write {}: the disk may be full", path_);
+    }
+  }
+
+ private:
+  std::string path_;
+  std::ofstream file_;
+  bool failed_ = false;
+};
+
+Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, Device& device)
+    : config_(config),
+      device_(device),
+      last_(std::chrono::steady_clock::now()),
+      begin_(last_),
+      first_step_(first_step) {
+  if (speaks) sinks_ = std::make_unique<Sinks>(config.output.dir, first_step);
+}
+
+Reporter::~Reporter() = default;
+
+void Reporter::step(int64_t step, const StepResult& r,
+                    const router::SparsityObjective* objective) {
+  tokens_since_ += r.tokens;
+  ++steps_since_;
+  if (!sinks_) return;
+  if (step % config_.log.every != 0 && step != config_.train.steps) return;
+  const auto now = std::chrono::steady_clock::now();
+  const double seconds = std::chrono::duration<double>(now - last_).count();
+  const double rate = seconds > 0 ? double(tokens_since_) / seconds : 0;
+  const double per_step = std::chrono::duration<double>(now - begin_).count() /
+                          double(step - first_step_);
+  const bool routed = objective != nullptr;
+
+  std::string line = fmt::format("step {}/{} | loss {:.4f} | lm {:.4f}", step, config_.train.steps,
+                                 r.loss, r.lm_loss);
+  if (routed) line += fmt::format(" | sparsity {:.4f}", r.sparsity_loss);
+  line += fmt::format(" | msr {:.2f}", r.all.msr);
+  if (routed) {
+    std::string tasks;
+    for (size_t t = 0; t < r.task.size(); ++t) {
+      if (r.task[t].documents == 0) continue;
+      tasks += fmt::format("{}{} {:.2f}", tasks.empty() ? "" : ", ", data::kTaskNames[t],
+                           r.task[t].msr);
+    }
+    line += " (" + tasks + ")";
+  }
+  line += fmt::format(" | lr {:.1e} | grad_norm {:.2f} | {:.0f} tok/s | eta {}",
+                      routed ? r.lr_router : r.lr_backbone, r.grad_norm, rate,
+                      duration(per_step * double(config_.train.steps - step)));
+  log_info("{}", line);
+
+  Json object = {{"step", step},
+                 {"loss", r.loss},
+                 {"lm_loss", r.lm_loss},
+                 {"sparsity_loss", r.sparsity_loss},
+                 {"msr", r.all.msr},
+                 {"msr_by_task", task_map(r, &TaskFigures::msr)},
+                 {"esr_last_layer_last_query", r.all.esr_last_layer_last_query},
+                 {"esr_all_layers_last_query", r.all.esr_all_layers_last_query},
+                 {"esr_all_layers_area", r.all.esr_all_layers_area},
+                 {"esr_by_task", task_map(r, &TaskFigures::esr_all_layers_area)}};
+  if (routed) {
+    Json targets = Json::object();
+    for (size_t t = 0; t < r.task.size(); ++t) {
+      targets[data::kTaskNames[t]] = objective->target(int64_t(t));
+    }
+    object["entropy_by_task"] = task_map(r, &TaskFigures::entropy);
+    object["target_by_task"] = targets;
+    object["lambda1"] = named(objective->lambda1());
+    object["lambda2"] = named(objective->lambda2());
+    object["tau"] = r.tau;
+    object["lr"] = r.lr_router;
+    object["lr_lambda"] = r.lr_lambda;
+  } else {
+    object["lr"] = r.lr_backbone;
+  }
+  object["grad_norm"] = r.grad_norm;
+  object["tokens"] = r.tokens;
+  object["labels"] = r.labels;
+  object["tokens_per_second"] = rate;
+  object["step_seconds"] = seconds / double(std::max<int64_t>(steps_since_, 1));
+  object["peak_memory_bytes"] = device_.memory().peak_bytes;
+  sinks_->write(object);
+  last_ = now;
+  tokens_since_ = 0;
+  steps_since_ = 0;
+}
+
+void Reporter::evaluation(int64_t step, const EvalResult& result) {
+  if (!sinks_) return;
+  Json accuracy = Json::object();
+  std::string line;
+  for (const auto& [kind, f] : result.by_kind) {
+    accuracy[kind] = f.accuracy;
+    line += fmt::format(" | {} {:.3f}", kind, f.accuracy);
+  }
+  log_info("eval at step {} | loss {:.4f} | accuracy {:.3f} | msr {:.2f}{}", step, result.all.loss,
+           result.all.accuracy, result.all.msr, line);
+  sinks_->write({{"step", step},
+                 {"event", "eval"},
+                 {"eval_loss", result.all.loss},
+                 {"eval_accuracy", result.all.accuracy},
+                 {"eval_msr", result.all.msr},
+                 {"eval_accuracy_by_kind", accuracy}});
+}
+
+void Reporter::skipped(int64_t step, const StepResult& result, int64_t in_a_row) {
+  if (!sinks_) return;
+  log_warning("step {} skipped: loss {}, grad_norm {} ({} in a row); nothing was updated", step,
+              result.loss, result.grad_norm, in_a_row);
+  sinks_->write({{"step", step}, {"event", "skipped"}, {"in_a_row", in_a_row}});
+}
+
+}  // namespace elastron::train

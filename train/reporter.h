@@ -1,0 +1,36 @@
+// What a run says about itself: one progress line and one metrics object per logged step.
+#pragma once
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "core/device.h"
+#include "router/objective.h"
+#include "train/config.h"
+#include "train/evaluate.h"
+#include "train/step.h"
+
+namespace elastron::train {
+
+class Reporter {
+ public:
+  // On the rank that speaks; on others nothing is written. `first_step`: metrics of that step and
+  // later ones, left by an interrupted run, are cut off.
+  Reporter(const Config& config, bool speaks, int64_t first_step, Device& device);
+  ~Reporter();
+
+  // `step` counts from 1: steps done. Called after every step; logs every log.every steps.
+  void step(int64_t step, const StepResult& result, const router::SparsityObjective* objective);
+  void evaluation(int64_t step, const EvalResult& result);
+  void skipped(int64_t step, const StepResult& result, int64_t in_a_row);
+
+ private:
+  class Sinks;
+  const Config& config_;
+  Device& device_;
+  std::unique_ptr<Sinks> sinks_;
+  std::chrono::steady_clock::time_point last_, begin_;
+  int64_t tokens_since_ = 0, steps_since_ = 0, first_step_;
+};
+
+}  // namespace elastron::train

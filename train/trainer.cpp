@@ -1,0 +1,269 @@
+#include "train/trainer.h"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "core/file/atomic_file.h"
+#include "core/log.h"
+#include "data/sampler.h"
+#include "data/source.h"
+#include "model/weights/model_folder.h"
+#include "ops/elementwise.h"
+#include "parallel/agree.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/reporter.h"
+#include "train/session.h"
+
+namespace elastron::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+class Trainer {
+ public:
+  Trainer(const Config& config, parallel::Mesh& mesh, Device& device, const TrainerHooks& hooks)
+      : config_(config),
+        mesh_(mesh),
+        device_(device),
+        hooks_(hooks),
+        session_(config, true, mesh, device),
+        trained_(session_.objective_parameters()),
+        optimizer_(trained_, config.train.adam, config.train.weight_decay),
+        routed_(session_.training_gates()),
+        runner_(config, mesh, device, session_.decoder(), routed_, session_.objective(),
+                optimizer_),
+        store_(config.output.dir + "/checkpoints", config.checkpoint.keep, mesh) {
+    const int32_t eos = session_.decoder().config().eos_token_id;
+    const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
+    parallel::on_all_ranks(mesh.world(), [&] {
+      if (micro_batches % mesh.data().size() != 0) {
+        throw UsageError(
+            fmt::format("{} micro batches per step cannot be shared by {} data-parallel ranks",
+                        micro_batches, mesh.data().size()),
+            "train.global_batch", "make global_batch / micro_batch a multiple of the data ranks");
+      }
+      source_ = data::open_training_source(config.data, session_.tokenizer(), eos);
+      if (config.eval.every > 0) {
+        evaluation_ = data::open_evaluation_source(config.data, session_.tokenizer(), eos);
+      }
+      sampler_ = std::make_unique<data::Sampler>(source_->packs(), source_->fingerprint(),
+                                                 uint64_t(config.train.seed),
+                                                 config.train.global_batch);
+    });
+    log_info("data: {}", source_->summary());
+  }
+
+  void resume(ResumeMode mode, const std::string& path) {
+    std::optional<std::string> from;
+    if (mode == ResumeMode::automatic) from = store_.newest_whole();
+    if (mode == ResumeMode::path) {
+      parallel::on_all_ranks(mesh_.world(), [&] { from = resolve_checkpoint(path); });
+    }
+    if (!from) return;
+    const CheckpointHeader header = verify_checkpoint(*from, mesh_);
+    parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, *from); });
+    load_tensors(*from, tensors(), mesh_);
+    for (Parameter* p : trained_) {
+      if (p->value.raw() != p->master.raw()) ops::cast_into(p->master, p->value);
+    }
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      sampler_->restore(header.data);
+      runner_.set_updates(std::stoll(header.state.at("updates")));
+    });
+    step_ = header.step;
+    tokens_ = header.tokens_seen;
+    saved_step_ = step_;
+    log_info("resumed from {} at step {}", *from, step_);
+    const Config before = config::parse_config<Config>(header.config, *from);
+    for (const auto& d : config::config_differences(before, config_)) {
+      log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
+    }
+  }
+
+  ExitCode run() {
+    Reporter reporter(config_, mesh_.world().rank() == 0, step_, device_);
+    int64_t skips = 0;
+    while (step_ < config_.train.steps) {
+      hooks_.beat();
+      const auto batches = next_micro_batches();
+      const StepResult result =
+          runner_.run(step_, batches, config_.train.global_batch / config_.train.micro_batch,
+                      hooks_.beat);
+      ++step_;
+      tokens_ += result.tokens;
+      if (result.skipped) {
+        reporter.skipped(step_, result, ++skips);
+        if (skips > config_.train.max_skips) {
+          parallel::on_all_ranks(mesh_.world(), [&] {
+            throw NumericalError(fmt::format("{} steps in a row had a loss or gradient that is not "
+                                             "finite", skips),
+                                 fmt::format("step {}", step_),
+                                 "lower the learning rate and resume from the last checkpoint");
+          });
+        }
+      } else {
+        skips = 0;
+      }
+      reporter.step(step_, result, session_.objective());
+      if (config_.eval.every > 0 && step_ % config_.eval.every == 0) {
+        auto gates = config_.train.objective == Objective::pretrain
+                         ? session_.routed_by_gates(full_gates())
+                         : session_.routed_by_router();
+        reporter.evaluation(step_, evaluate(config_, mesh_, device_, session_.decoder(), gates,
+                                            *evaluation_, hooks_.beat));
+      }
+      const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
+      const bool stop = stop_agreed();
+      if (due || stop) save();
+      if (stop) {
+        log_info("stopped on request at step {}", step_);
+        return ExitCode::stopped;
+      }
+    }
+    save();
+    if (config_.train.objective == Objective::pretrain) export_backbone();
+    return ExitCode::ok;
+  }
+
+ private:
+  router::StaticGates full_gates() {
+    const auto& m = session_.decoder().config();
+    return router::uniform_gates(m.num_layers, m.kv_heads, 1);
+  }
+
+  CheckpointTensors tensors() { return {optimizer_.parameters(), &optimizer_.moments()}; }
+
+  void check_header(const CheckpointHeader& header, const std::string& path) const {
+    const std::string objective(config::enum_name(config_.train.objective));
+    if (header.objective != objective) {
+      throw CheckpointError("the checkpoint's objective is " + header.objective + ", not " +
+                                objective,
+                            path, "resume with its configuration, or use --resume none");
+    }
+    if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
+      throw CheckpointError("the checkpoint belongs to another backbone", path,
+                            "set model.path to the backbone it was trained on");
+    }
+    if (!header.state.contains("updates")) {
+      throw CheckpointError("the checkpoint lacks its update counter", path,
+                            "use another checkpoint");
+    }
+  }
+
+  // This rank's micro batches of the next step, in order: the micro batches j with j % ranks == rank.
+  std::vector<data::PackedBatch> next_micro_batches() {
+    const auto packs = sampler_->next_step();
+    const auto size = size_t(config_.train.micro_batch);
+    std::vector<data::PackedBatch> batches;
+    for (size_t j = size_t(mesh_.data().rank()); j * size < packs.size();
+         j += size_t(mesh_.data().size())) {
+      std::vector<data::Document> documents;
+      for (size_t i = j * size; i < (j + 1) * size; ++i) {
+        for (auto& d : source_->pack(packs[i])) documents.push_back(std::move(d));
+      }
+      std::vector<const data::Document*> pointers;
+      for (const auto& d : documents) pointers.push_back(&d);
+      batches.push_back(data::make_packed_batch(pointers, uint32_t(j)));
+    }
+    return batches;
+  }
+
+  bool stop_agreed() {
+    int64_t stop[] = {hooks_.stop_requested() ? 1 : 0};
+    mesh_.world().all_reduce_host(stop, parallel::ReduceOp::max);
+    return stop[0] != 0;
+  }
+
+  void save() {
+    if (saved_step_ == step_) return;
+    hooks_.beat();
+    const std::string path = store_.save(
+        {.step = step_,
+         .tokens_seen = tokens_,
+         .objective = std::string(config::enum_name(config_.train.objective)),
+         .backbone_fingerprint = session_.backbone_fingerprint(),
+         .config = config::dump_config(config_),
+         .state = {{"updates", std::to_string(runner_.updates())}},
+         .data = sampler_->state(),
+         .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config_.train.seed)}}},
+        tensors());
+    saved_step_ = step_;
+    log_info("saved {}", path);
+  }
+
+  // The trained backbone as a Hugging Face folder.
+  void export_backbone() {
+    std::map<std::string, Tensor> whole;
+    for (Parameter* p : session_.decoder().parameters()) {
+      Tensor logical = Tensor::zeros(p->logical_shape, p->value.dtype(), device_);
+      Tensor own = logical;
+      if (!p->partition.replicated()) {
+        own = logical.slice(p->partition.dim, p->partition.offset,
+                            p->partition.offset + p->partition.size);
+      }
+      if (p->partition.replicated() ? mesh_.tensor().rank() == 0 : true) own.copy_from(p->value);
+      mesh_.tensor().all_reduce(logical, parallel::ReduceOp::sum).wait();
+      whole[p->name] = logical;
+    }
+    const std::string folder = config_.output.dir + "/model";
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      if (mesh_.world().rank() == 0) {
+        model::write_model_folder(folder, config_.model.path, whole);
+      }
+    });
+    log_info("the backbone is in {}", folder);
+  }
+
+  const Config& config_;
+  parallel::Mesh& mesh_;
+  Device& device_;
+  const TrainerHooks& hooks_;
+  Session session_;
+  ParameterList trained_;
+  Optimizer optimizer_;
+  std::vector<router::RoutedLayer> routed_;
+  StepRunner runner_;
+  CheckpointStore store_;
+  std::unique_ptr<data::PackSource> source_, evaluation_;
+  std::unique_ptr<data::Sampler> sampler_;
+  int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
+};
+
+}  // namespace
+
+ExitCode run_training(const Config& config, ResumeMode resume, const std::string& resume_path,
+                      parallel::Mesh& mesh, Device& device, const TrainerHooks& hooks) {
+  Trainer trainer(config, mesh, device, hooks);
+  trainer.resume(resume, resume_path);
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (mesh.world().rank() == 0) {
+      write_text_atomically(config.output.dir + "/config.yaml", config::dump_config(config));
+    }
+  });
+  return trainer.run();
+}
+
+std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& device) {
+  Session session(config, true, mesh, device);
+  int64_t backbone = 0, trained = 0;
+  for (const Parameter* p : session.parameters()) {
+    backbone += int64_t(p->value.bytes());
+    if (p->trainable) {
+      // Gradient and two moments, and a master copy where it is another tensor.
+      trained += 3 * int64_t(p->grad.bytes());
+      if (p->master.raw() != p->value.raw()) trained += int64_t(p->master.bytes());
+    }
+  }
+  const auto& layout = mesh.layout();
+  return fmt::format(
+      "# parameters: {} total, {} trainable\n"
+      "# bytes per rank: {} parameters, {} gradients and optimiser state\n"
+      "# layout: data {} x context {} x tensor {}, {} packs per step of up to {} tokens\n",
+      session.parameter_count(false), session.parameter_count(true), backbone, trained,
+      layout.data, layout.context, layout.tensor, config.train.global_batch,
+      config.data.max_tokens);
+}
+
+}  // namespace elastron::train

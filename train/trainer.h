@@ -1,0 +1,28 @@
+// The training loop: steps, metrics, evaluation, checkpoints, resuming, stopping on request.
+#pragma once
+#include <functional>
+#include <string>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "parallel/mesh.h"
+#include "train/config.h"
+
+namespace elastron::train {
+
+struct TrainerHooks {
+  std::function<bool()> stop_requested = [] { return false; };
+  std::function<void()> beat = [] {};  // progress, for the watchdog
+};
+
+enum class ResumeMode : uint8_t { automatic, none, path };
+
+// Collective over the mesh. -> ok, or stopped after a checkpoint was saved. Throws NumericalError
+// when more than train.max_skips steps in a row were not finite.
+ExitCode run_training(const Config& config, ResumeMode resume, const std::string& resume_path,
+                      parallel::Mesh& mesh, Device& device, const TrainerHooks& hooks);
+
+// What a run would be, without training: parameters, bytes per rank, layout. For --dry-run.
+std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& device);
+
+}  // namespace elastron::train
