@@ -1,0 +1,223 @@
+// The whole model against tests/fixtures/decoder, made by PyTorch (tests/oracle/
+// make_decoder_fixtures.py): logits under several gates, losses, and all gradients. In float64 the
+// two must agree to rounding; in float32 and bfloat16 to their precision.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/file/safetensors.h"
+#include "model/decoder.h"
+#include "model/weights/model_folder.h"
+#include "ops/elementwise.h"
+#include "router/objective.h"
+#include "router/sparsity.h"
+#include "train/step.h"
+
+namespace elastron {
+namespace {
+
+const std::string kFolder = std::string(ELASTRON_TEST_FIXTURES) + "/decoder";
+
+class DecoderFixture : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto lengths = expected("lengths").to_vector<int32_t>();
+    const auto tasks = expected("tasks").to_vector<int32_t>();
+    const auto users = expected("user_lengths").to_vector<int32_t>();
+    const auto ids = expected("token_ids").to_vector<int32_t>();
+    std::vector<data::Document> documents;
+    size_t at = 0;
+    for (size_t d = 0; d < lengths.size(); ++d) {
+      data::Document document;
+      document.ids.assign(ids.begin() + std::ptrdiff_t(at),
+                          ids.begin() + std::ptrdiff_t(at) + lengths[d]);
+      document.user_length = users[d];
+      document.task_id = tasks[d];
+      at += size_t(lengths[d]);
+      documents.push_back(document);
+    }
+    std::vector<const data::Document*> pointers;
+    for (const auto& d : documents) pointers.push_back(&d);
+    batch_ = data::make_packed_batch(pointers, 0);
+
+    const auto rule = expected("rule").to_vector<int32_t>();
+    config_.ssa = {.sink = rule[0] * rule[1], .local = rule[0] * rule[2], .block = rule[0]};
+    settings_ = expected("settings").to_vector<double>();
+    config_.pool_budget = int64_t(settings_[3]);
+    config_.hidden_mult = int64_t(settings_[4]);
+    config_.reg.t_sen = settings_[5];
+    config_.reg.t_rob = settings_[6];
+  }
+
+  Tensor expected(const std::string& name) { return file_.read(name, cpu_); }
+
+  std::unique_ptr<model::Decoder> decoder(DType dtype, bool train,
+                                          model::Recompute recompute = model::Recompute::none) {
+    const model::ModelFolder folder(kFolder);
+    auto d = std::make_unique<model::Decoder>(
+        folder.config(),
+        model::DecoderOptions{.dtype = dtype,
+                              .train_backbone = train,
+                              .recompute = recompute,
+                              .max_position = 128},
+        self_, cpu_);
+    folder.load(d->parameters());
+    return d;
+  }
+
+  std::vector<router::RoutedLayer> fixed(uint8_t gate) {
+    std::vector<router::RoutedLayer> layers;
+    for (int64_t l = 0; l < 2; ++l) {
+      layers.emplace_back(l, 0, config_, std::vector<uint8_t>(4, gate));
+    }
+    return layers;
+  }
+
+  // Largest absolute difference, over the largest expected magnitude.
+  double error(const Tensor& got, const std::string& name) {
+    const auto want = ops::cast(expected(name), DType::f64).to_vector<double>();
+    const auto have = ops::cast(got, DType::f64).to_vector<double>();
+    EXPECT_EQ(want.size(), have.size()) << name;
+    double worst = 0, scale = 0;
+    for (size_t i = 0; i < std::min(want.size(), have.size()); ++i) {
+      worst = std::max(worst, std::abs(want[i] - have[i]));
+      scale = std::max(scale, std::abs(want[i]));
+    }
+    return worst / std::max(scale, 1e-30);
+  }
+
+  Tensor logits(model::Decoder& d, const Tensor& hidden) {
+    for (Parameter* p : d.parameters()) {
+      if (p->name == "lm_head.weight") {
+        return ops::linear_forward(hidden, ops::LinearWeight(p->value, false));
+      }
+    }
+    ADD_FAILURE() << "no head";
+    return {};
+  }
+
+  CpuDevice cpu_;
+  SafetensorsFile file_{kFolder + "/expected.safetensors"};
+  parallel::SelfCommunicator self_{"tensor"};
+  data::PackedBatch batch_;
+  router::RouterConfig config_;
+  std::vector<double> settings_;
+};
+
+TEST_F(DecoderFixture, LogitsUnderFullAndSparseAttention) {
+  struct Case {
+    DType dtype;
+    double tolerance;
+  };
+  // bfloat16 keeps 8 bits: about twenty roundings in a row over two layers.
+  for (const Case c : {Case{DType::f64, 1e-12}, Case{DType::f32, 2e-5}, Case{DType::bf16, 0.06}}) {
+    auto d = decoder(c.dtype, false);
+    const auto on_device = model::DeviceBatch::make(batch_, cpu_);
+    for (const auto& [gate, name] : {std::pair<uint8_t, const char*>{1, "full.logits"},
+                                     {0, "sparse.logits"}}) {
+      auto layers = fixed(gate);
+      const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
+      const Tensor hidden = d->forward(on_device, rb, layers, nullptr);
+      EXPECT_LT(error(logits(*d, hidden), name), c.tolerance) << name << dtype_name(c.dtype);
+    }
+  }
+  // The two differ: the fixture's documents are longer than the window.
+  EXPECT_GT(error(expected("full.logits"), "sparse.logits"), 1e-3);
+}
+
+TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
+  for (const auto recompute :
+       {model::Recompute::none, model::Recompute::selective, model::Recompute::layer}) {
+    auto d = decoder(DType::f64, true, recompute);
+    const auto on_device = model::DeviceBatch::make(batch_, cpu_);
+    auto layers = fixed(1);
+    const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
+    model::SavedForward saved;
+    const Tensor hidden = d->forward(on_device, rb, layers, &saved);
+    const double labels = double(batch_.labels());
+    const auto loss = d->loss(hidden, on_device,
+                              {.need_gradient = true, .gradient_scale = 1 / labels, .chunk_rows = 16});
+    EXPECT_NEAR(loss.loss_sum / labels, expected("full.loss").to_vector<double>()[0], 1e-12);
+    int complete = 0;
+    d->backward(loss.d_hidden, on_device, rb, layers, saved, {}, [&](Parameter&) { ++complete; });
+    EXPECT_EQ(complete, int(d->parameters().size()));
+    for (Parameter* p : d->parameters()) {
+      EXPECT_LT(error(p->grad, "full.grad." + p->name), 1e-11) << p->name;
+    }
+  }
+}
+
+TEST_F(DecoderFixture, RouterTraining) {
+  for (const auto recompute :
+       {model::Recompute::none, model::Recompute::selective, model::Recompute::layer}) {
+    auto d = decoder(DType::f64, false, recompute);
+    const auto seed = uint64_t(settings_[0]);
+    std::vector<std::unique_ptr<router::AttentionRouter>> routers;
+    std::vector<router::RoutedLayer> layers;
+    ParameterList parameters;
+    for (int64_t l = 0; l < 2; ++l) {
+      routers.push_back(std::make_unique<router::AttentionRouter>(l, 16, config_, DType::f64, seed,
+                                                                  true, cpu_));
+      routers.back()->append_parameters(parameters);
+      layers.emplace_back(l, 0, config_, seed, *routers.back());
+    }
+    router::SparsityObjective objective(
+        config_.reg, router::task_targets(config_.reg, data::kTaskNames), DType::f64, seed, true,
+        cpu_);
+    ParameterList lambdas;
+    objective.append_parameters(lambdas);
+    for (Parameter* p : parameters) {
+      ops::cast_into(expected("router.param." + p->name), p->value);
+    }
+    ops::cast_into(expected("lambda1"), lambdas[0]->value);
+    ops::cast_into(expected("lambda2"), lambdas[1]->value);
+
+    const auto on_device = model::DeviceBatch::make(batch_, cpu_);
+    const auto rb =
+        train::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
+    model::SavedForward saved;
+    std::vector<Tensor> gates;
+    const Tensor hidden = d->forward(on_device, rb, layers, &saved, &gates);
+    EXPECT_LT(error(logits(*d, hidden), "router.logits"), 1e-12);
+    std::vector<uint8_t> z, want_z = expected("router.z").to_vector<uint8_t>();
+    double p_error = 0;
+    const auto want_p = expected("router.p").to_vector<double>();
+    size_t at = 0;
+    for (size_t l = 0; l < 2; ++l) {
+      for (const uint8_t g : gates[l].to_vector<uint8_t>()) z.push_back(g);
+      for (const double p : saved.layers[l].route.probability.to_vector<double>()) {
+        p_error = std::max(p_error, std::abs(p - want_p[at++]));
+      }
+    }
+    EXPECT_EQ(z, want_z);
+    // The noise is float32 on both sides, through two libraries' logf.
+    EXPECT_LT(p_error, 1e-6);
+
+    const double labels = double(batch_.labels());
+    const auto loss = d->loss(hidden, on_device,
+                              {.need_gradient = true, .gradient_scale = 1 / labels});
+    EXPECT_NEAR(loss.loss_sum / labels, expected("router.lm_loss").to_vector<double>()[0], 1e-12);
+    const auto counts = train::count_gates(gates, self_);
+    std::vector<double> msr;
+    for (const int64_t sparse : counts.sparse) msr.push_back(double(sparse) / 8.0);
+    const auto value = objective.evaluate(batch_.task_ids, msr, 1.0);
+    EXPECT_NEAR(value.value, expected("router.reg").to_vector<double>()[0], 1e-12);
+
+    std::vector<double> d_gate;
+    for (int64_t s = 0; s < batch_.sequences(); ++s) {
+      for (int h = 0; h < 4; ++h) d_gate.push_back(-value.d_msr[size_t(s)] / 8.0);
+    }
+    const Tensor dg = Tensor::from(d_gate, {batch_.sequences(), 4}, cpu_);
+    d->backward(loss.d_hidden, on_device, rb, layers, saved, {dg, dg}, [](Parameter&) {});
+    for (Parameter* p : parameters) {
+      EXPECT_LT(error(p->grad, "router.grad." + p->name), 2e-6) << p->name;
+    }
+    EXPECT_LT(error(lambdas[0]->grad, "lambda1.grad"), 1e-12);
+    EXPECT_LT(error(lambdas[1]->grad, "lambda2.grad"), 1e-12);
+    // Frozen is frozen: no gradient was ever allocated.
+    for (const Parameter* p : d->parameters()) EXPECT_FALSE(p->grad.defined()) << p->name;
+  }
+}
+
+}  // namespace
+}  // namespace elastron
