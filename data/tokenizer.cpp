@@ -1,154 +1,135 @@
 #include "data/tokenizer.h"
 
-#include <fstream>
-#include <limits>
-#include <sstream>
-#include <unordered_map>
-
+#include "core/config/problems.h"
 #include "core/error.h"
+#include "core/file/mapped_file.h"
 #include "core/json.h"
+#include "data/tokenizer/vocabulary.h"
+#include "data/tokenizer/word_level.h"
 
 namespace elastron::data {
 
 namespace {
 
-struct StringHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
-};
-using Vocabulary = std::unordered_map<std::string, int32_t, StringHash, std::equal_to<>>;
+using nlohmann::json;
 
-// Whitespace-separated words, each one token.
-class WordLevelTokenizer final : public Tokenizer {
+// Reads what all tokenizer.json files share, then hands over to the model's kind. Whatever is not
+// understood is refused: ignored, it would give other ids than the reference does.
+class Parser {
  public:
-  WordLevelTokenizer(Vocabulary vocabulary, std::vector<std::string> words, int32_t unknown)
-      : vocabulary_(std::move(vocabulary)), words_(std::move(words)), unknown_(unknown) {}
+  Parser(const json& root, std::string where) : root_(root), where_(std::move(where)) {
+    if (!root.is_object()) fail("the file is not a JSON object");
+  }
 
-  std::vector<int32_t> encode(std::string_view text) const override {
-    constexpr std::string_view kSpace = " \t\n\r\v\f";
+  std::unique_ptr<Tokenizer> parse() const {
+    for (const char* key : {"truncation", "padding"}) require_null(key);
+    const std::string kind = type_of("model");
+    if (kind == "WordLevel") return word_level();
+    unsupported("model", kind, "WordLevel");
+  }
+
+ private:
+  std::unique_ptr<Tokenizer> word_level() const {
+    for (const char* key : {"normalizer", "decoder"}) require_null(key);
+    const std::string split = type_of("pre_tokenizer");
+    if (split != "Whitespace" && split != "WhitespaceSplit") {
+      unsupported("pre_tokenizer", split, "Whitespace and WhitespaceSplit");
+    }
+    const json& model = root_["model"];
+    std::vector<std::pair<std::string, int64_t>> entries;
+    const json& words = member(model, "model.vocab", "vocab");
+    if (!words.is_object()) fail("'model.vocab' is not an object");
+    for (const auto& [token, id] : words.items()) entries.emplace_back(token, integer(id, token));
+    const std::vector<int32_t> added = add_added_tokens(entries);
+
+    const json& unk_token = member(model, "model.unk_token", "unk_token");
+    if (!unk_token.is_string()) fail("'model.unk_token' is not a string");
+    Vocabulary vocabulary(std::move(entries), where_);
+    const auto unknown = vocabulary.id(unk_token.get_ref<const std::string&>());
+    if (!unknown) fail("'model.unk_token' is not in the vocabulary");
+    return make_word_level(std::move(vocabulary), added, *unknown,
+                           split == "Whitespace" ? WordSplit::words : WordSplit::whitespace);
+  }
+
+  // Appends the added tokens to `entries`; returns their ids.
+  std::vector<int32_t> add_added_tokens(
+      std::vector<std::pair<std::string, int64_t>>& entries) const {
     std::vector<int32_t> ids;
-    size_t at = text.find_first_not_of(kSpace);
-    while (at != std::string_view::npos) {
-      const size_t end = std::min(text.find_first_of(kSpace, at), text.size());
-      ids.push_back(id(text.substr(at, end - at)).value_or(unknown_));
-      at = text.find_first_not_of(kSpace, end);
+    const auto list = root_.find("added_tokens");
+    if (list == root_.end()) return ids;
+    if (!list->is_array()) fail("'added_tokens' is not a list");
+    for (size_t i = 0; i < list->size(); ++i) {
+      const json& token = (*list)[i];
+      const std::string name = "added_tokens[" + std::to_string(i) + "]";
+      if (!token.is_object()) fail("'" + name + "' is not an object");
+      const json& content = member(token, name + ".content", "content");
+      if (!content.is_string() || content.get_ref<const std::string&>().empty()) {
+        fail("'" + name + ".content' is not a string with text");
+      }
+      for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
+        if (token.contains(flag) && token[flag] != false) {
+          fail("'" + name + "." + flag + "' is not false, which is not supported");
+        }
+      }
+      entries.emplace_back(content, integer(member(token, name + ".id", "id"), content));
+      ids.push_back(int32_t(entries.back().second));
     }
     return ids;
   }
-  std::string decode(const std::vector<int32_t>& ids) const override {
-    std::string text;
-    for (const int32_t i : ids) {
-      if (!text.empty()) text += ' ';
-      text += i >= 0 && size_t(i) < words_.size() ? words_[size_t(i)] : std::string("<invalid>");
-    }
-    return text;
-  }
-  int64_t vocab_size() const override { return int64_t(words_.size()); }
-  std::optional<int32_t> id(std::string_view token) const override {
-    const auto it = vocabulary_.find(token);
-    return it == vocabulary_.end() ? std::nullopt : std::optional<int32_t>(it->second);
-  }
 
- private:
-  Vocabulary vocabulary_;
-  std::vector<std::string> words_;
-  int32_t unknown_;
-};
-
-class Parser {
- public:
-  explicit Parser(std::string where) : where_(std::move(where)) {}
-
-  std::unique_ptr<Tokenizer> parse(const nlohmann::json& root) {
-    if (!root.is_object()) fail("the file is not a JSON object");
-    require_type(root, "model", "WordLevel");
-    require_type(root, "pre_tokenizer", "WhitespaceSplit");
-    for (const char* key : {"normalizer", "post_processor"}) {
-      if (root.contains(key) && !root[key].is_null()) {
-        fail(std::string("'") + key + "' is not supported with a WordLevel model");
-      }
-    }
-    const auto& model = root["model"];
-    if (!model.contains("vocab") || !model["vocab"].is_object()) fail("'model.vocab' is missing");
-    for (const auto& [token, id] : model["vocab"].items()) add(token, id);
-    if (root.contains("added_tokens")) {
-      if (!root["added_tokens"].is_array()) fail("'added_tokens' is not a list");
-      for (const auto& token : root["added_tokens"]) {
-        if (!token.is_object() || !token.contains("content") || !token["content"].is_string() ||
-            !token.contains("id")) {
-          fail("an entry of 'added_tokens' lacks content or id");
-        }
-        add(token["content"].get<std::string>(), token["id"]);
-      }
-    }
-    for (size_t i = 0; i < words_.size(); ++i) {
-      if (!used_[i]) fail("id " + std::to_string(i) + " has no token");
-    }
-    if (!model.contains("unk_token") || !model["unk_token"].is_string()) {
-      fail("'model.unk_token' is missing");
-    }
-    const auto unknown = vocabulary_.find(model["unk_token"].get<std::string>());
-    if (unknown == vocabulary_.end()) fail("'model.unk_token' is not in the vocabulary");
-    return std::make_unique<WordLevelTokenizer>(vocabulary_, words_, unknown->second);
-  }
-
- private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw InputError(what, where_, "give a tokenizer.json with a WordLevel model and "
-                     "WhitespaceSplit");
+    throw InputError(what, where_, "give a tokenizer.json as the tokenizers library writes it");
+  }
+  [[noreturn]] void unsupported(const std::string& key, const std::string& found,
+                                const std::string& supported) const {
+    throw InputError(key + " " + config::in_quotes(found) + " is not supported", where_,
+                     "supported: " + supported);
+  }
+  void require_null(const std::string& key) const {
+    const auto it = root_.find(key);
+    if (it == root_.end() || it->is_null()) return;
+    unsupported(key, it->is_object() && it->contains("type") ? type_of(key) : "that is not null",
+                "null");
+  }
+  const json& member(const json& object, const std::string& name, const char* key) const {
+    const auto it = object.find(key);
+    if (it == object.end()) fail("'" + name + "' is missing");
+    return *it;
+  }
+  std::string type_of(const std::string& key) const {
+    const auto it = root_.find(key);
+    if (it == root_.end() || it->is_null()) return "null";
+    if (!it->is_object() || !it->contains("type") || !(*it)["type"].is_string()) {
+      fail("'" + key + ".type' is missing or not a string");
+    }
+    return (*it)["type"].get<std::string>();
+  }
+  int64_t integer(const json& value, const std::string& token) const {
+    constexpr int64_t kMostIds = int64_t(1) << 31;
+    if (!value.is_number_integer() ||
+        (value.is_number_unsigned() ? value.get<uint64_t>() >= uint64_t(kMostIds)
+                                    : value.get<int64_t>() < 0)) {
+      fail("the id of token " + config::in_quotes(token) + " is not an integer in [0, 2^31)");
+    }
+    return value.get<int64_t>();
   }
 
-  void require_type(const nlohmann::json& root, const char* key, const char* type) const {
-    const auto it = root.find(key);
-    std::string found = "nothing";
-    if (it != root.end() && it->is_object() && it->contains("type") && (*it)["type"].is_string()) {
-      found = (*it)["type"].get<std::string>();
-    }
-    if (found != type) {
-      fail(std::string("'") + key + "' is " + found + ", supported is " + type);
-    }
-  }
-
-  void add(const std::string& token, const nlohmann::json& id_value) {
-    constexpr int64_t kMostIds = 1 << 24;
-    if (!id_value.is_number_integer()) fail("the id of '" + token + "' is not an integer");
-    const auto id = id_value.get<int64_t>();
-    if (id < 0 || id >= kMostIds) fail("the id of '" + token + "' is out of range");
-    const auto [it, inserted] = vocabulary_.emplace(token, int32_t(id));
-    if (!inserted && it->second != id) fail("'" + token + "' has two ids");
-    if (size_t(id) >= words_.size()) {
-      words_.resize(size_t(id) + 1);
-      used_.resize(size_t(id) + 1, false);
-    }
-    if (used_[size_t(id)] && words_[size_t(id)] != token) {
-      fail("id " + std::to_string(id) + " is used twice");
-    }
-    words_[size_t(id)] = token;
-    used_[size_t(id)] = true;
-  }
-
+  const json& root_;
   std::string where_;
-  Vocabulary vocabulary_;
-  std::vector<std::string> words_;
-  std::vector<bool> used_;
 };
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view json, const std::string& where) {
-  return Parser(where).parse(parse_json_strict(json, where));
+std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view text, const std::string& where) {
+  const json root = parse_json_strict(text, where);
+  return Parser(root, where).parse();
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/tokenizer.json";
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    throw InputError("cannot read the tokenizer", path,
-                     "give a model folder that holds a tokenizer.json");
-  }
-  std::ostringstream text;
-  text << in.rdbuf();
-  return parse_tokenizer(text.str(), path);
+  const MappedFile file(path);
+  return parse_tokenizer({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()},
+                         path);
 }
 
 }  // namespace elastron::data

@@ -1,0 +1,40 @@
+// How text is cut before a model sees it.
+#pragma once
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace elastron::data {
+
+// Pieces between Unicode White_Space ("WhitespaceSplit"). Views into `text`, which must be UTF-8.
+std::vector<std::string_view> split_whitespace(std::string_view text);
+
+// Matches of \w+|[^\w\s]+ ("Whitespace"), with \w as UTS 18 and the reference's regex library have
+// it: Alphabetic, Mark, Decimal_Number, Connector_Punctuation, Join_Control.
+std::vector<std::string_view> split_words(std::string_view text);
+
+// A token that is found in the text before it is split.
+struct AddedToken {
+  std::string_view content;  // owned by the vocabulary
+  int32_t id = 0;
+};
+
+// Cuts text at added tokens: the leftmost match first, the longest of those that start there.
+class AddedTokenSplitter {
+ public:
+  // A part of the text; id is that of an added token, or -1 for text between them.
+  struct Part {
+    std::string_view text;
+    int32_t id = -1;
+  };
+
+  explicit AddedTokenSplitter(std::vector<AddedToken> tokens);
+  std::vector<Part> split(std::string_view text) const;
+
+ private:
+  // Tokens by first byte, longest first.
+  std::vector<AddedToken> by_first_byte_[256];
+};
+
+}  // namespace elastron::data
