@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <exception>
 #include <sstream>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "launch/command.h"
@@ -55,6 +56,14 @@ std::optional<int> parse(int argc, char** argv, Command& selected) {
   return {};
 }
 
+// HDF5 1.10 crashes in its own clean-up, which MPI_Finalize and exit() run, after a file could not be
+// written out. Everything of ours is closed by now.
+[[noreturn]] void leave_at_once(parallel::World& world, ExitCode code) {
+  std::fflush(nullptr);
+  if (world.size() > 1) world.abort(code);
+  _exit(int(code));
+}
+
 int run_alone(const Command& command) {
   try {
     return int(command.alone());
@@ -73,6 +82,7 @@ int run_together(const Command& command) {
     return int(code);
   } catch (const parallel::AgreedFailure& failure) {
     if (failure.line()) print_error(*failure.line());
+    if (failure.kind() == ExitCode::checkpoint) leave_at_once(*world, failure.kind());
     // All ranks know and leave together: no need to kill anyone.
     world->finalize();
     return int(failure.kind());

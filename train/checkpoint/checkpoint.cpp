@@ -344,10 +344,12 @@ std::string describe_checkpoint(const std::string& path) {
   }
   int64_t elements = 0;
   std::string tensors;
+  const auto sums = stored_checksums(file, path);
   for (const std::string& name : file.list("/params")) {
     const Hdf5Dataset d = file.describe(name);
     elements += d.shape.numel();
-    tensors += fmt::format("    {} {} {}\n", name.substr(8), dtype_name(d.dtype), d.shape.str());
+    tensors += fmt::format("    {} {} {} {}\n", sums.at(name), name.substr(8), dtype_name(d.dtype),
+                           d.shape.str());
   }
   return text + fmt::format("  parameters: {}\n", elements) + tensors;
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kIndex = "/integrity/xxh3_128";
 constexpr const char* kIndexChecksum = "integrity_checksum";
+const std::string kRemedy = "the file is damaged; use another checkpoint";
 
 // Large tensors are hashed a slab of rows at a time.
 constexpr int64_t kSlabBytes = 16 << 20;
@@ -86,31 +87,35 @@ void seal(Hdf5File& file, std::map<std::string, std::string> sums) {
   file.set_attribute("complete", int64_t(1));
 }
 
-void verify_checksums(const Hdf5File& file, const std::string& where, int rank, int of) {
-  const std::string remedy = "the file is damaged; use another checkpoint";
+std::map<std::string, std::string> stored_checksums(const Hdf5File& file,
+                                                    const std::string& where) {
   const std::string lines = file.read_text(kIndex);
   if (checksum(std::string_view(lines)) != file.text_attribute(kIndexChecksum)) {
-    throw CheckpointError("checksum mismatch", where + kIndex, remedy);
+    throw CheckpointError("checksum mismatch", where + kIndex, kRemedy);
   }
   std::map<std::string, std::string> sums;
   std::istringstream in(lines);
   std::string sum, path;
   while (in >> sum >> path) sums[path] = sum;
+  return sums;
+}
 
+void verify_checksums(const Hdf5File& file, const std::string& where, int rank, int of) {
+  const auto sums = stored_checksums(file, where);
   auto paths = file.list("/");
   std::erase(paths, std::string(kIndex));
   for (const std::string& p : paths) {
-    if (!sums.contains(p)) throw CheckpointError("dataset without a checksum", where + p, remedy);
+    if (!sums.contains(p)) throw CheckpointError("dataset without a checksum", where + p, kRemedy);
   }
   if (paths.size() != sums.size()) {
     for (const auto& [p, s] : sums) {
       if (std::ranges::find(paths, p) == paths.end()) {
-        throw CheckpointError("the dataset is missing", where + p, remedy);
+        throw CheckpointError("the dataset is missing", where + p, kRemedy);
       }
     }
   }
   for (const auto& [p, s] : own_checksums(file, paths, rank, of)) {
-    if (sums.at(p) != s) throw CheckpointError("checksum mismatch", where + p, remedy);
+    if (sums.at(p) != s) throw CheckpointError("checksum mismatch", where + p, kRemedy);
   }
 }
 

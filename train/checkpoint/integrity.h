@@ -25,6 +25,10 @@ std::map<std::string, std::string> gather_checksums(const std::map<std::string, 
 // Adds the checksums of the texts, writes /integrity, and marks the file complete.
 void seal(Hdf5File& file, std::map<std::string, std::string> sums);
 
+// The checksums in the file, by dataset. Throws when they are not the ones that were sealed.
+std::map<std::string, std::string> stored_checksums(const Hdf5File& file,
+                                                    const std::string& where);
+
 // Checks that the file holds exactly the datasets of /integrity, and this rank's share of their
 // checksums. Throws CheckpointError naming the dataset.
 void verify_checksums(const Hdf5File& file, const std::string& where, int rank, int of);

@@ -1,0 +1,141 @@
+// Design invariants through the real program: the same curve on any layout, exact resume, frozen
+// backbone.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/launch/program.h"
+
+namespace elastron::test {
+namespace {
+
+std::string config(const std::string& name) {
+  return std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/" + name + ".yaml";
+}
+
+std::string router_arguments(const std::string& folder, const std::string& more = "") {
+  return "train " + config("router") + " --set model.path=" + tiny_backbone() +
+         " --set output.dir=" + folder + " " + more;
+}
+
+void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
+                       const std::map<int64_t, nlohmann::json>& b, double tolerance,
+                       const std::string& what) {
+  ASSERT_EQ(a.size(), b.size()) << what;
+  ASSERT_FALSE(a.empty()) << what;
+  for (const auto& [step, x] : a) {
+    const auto& y = b.at(step);
+    for (const char* key : {"loss", "lm_loss", "sparsity_loss", "msr", "grad_norm"}) {
+      const double u = x[key], v = y[key];
+      // Gradients near zero are sums that cancel: their relative error is larger.
+      const double slack = std::string(key) == "grad_norm" ? 50 * tolerance : tolerance;
+      ASSERT_LE(std::abs(u - v), slack * std::max(std::abs(u), 1e-3))
+          << what << " step " << step << " " << key << " " << u << " " << v;
+    }
+  }
+}
+
+struct Layout {
+  int ranks, tensor;
+};
+
+TEST(Layout, RouterCurveIsTheSameOnAnyLayout) {
+  const Scratch one;
+  ASSERT_EQ(elastron(0, router_arguments(one.path())).code, 0);
+  const auto golden = metrics(one.path());
+  ASSERT_EQ(golden.size(), 50u);
+  // The gates do move: a constant curve would prove nothing.
+  EXPECT_GT(std::abs(golden.at(50)["msr"].get<double>() - golden.at(1)["msr"].get<double>()), 0.01);
+  for (const Layout l : {Layout{2, 1}, {2, 2}, {4, 2}, {4, 4}, {8, 2}, {8, 8}, {4, 1}}) {
+    const Scratch other;
+    const auto run = elastron(
+        l.ranks, router_arguments(other.path(), "--set parallel.tensor=" + std::to_string(l.tensor)));
+    ASSERT_EQ(run.code, 0) << run.err;
+    expect_same_curve(golden, metrics(other.path()), 1e-5,
+                      std::to_string(l.ranks) + " ranks, tensor " + std::to_string(l.tensor));
+  }
+}
+
+TEST(Layout, PretrainingCurveIsTheSameOnAnyLayout) {
+  const auto arguments = [](const std::string& folder, int tensor) {
+    return "train " + config("pretrain") + " --set model.path=" + tiny_shapes() +
+           " --set output.dir=" + folder +
+           " --set parallel.tensor=" + std::to_string(tensor);
+  };
+  const Scratch one;
+  ASSERT_EQ(elastron(0, arguments(one.path(), 1)).code, 0);
+  for (const Layout l : {Layout{2, 2}, {4, 2}, {2, 1}}) {
+    const Scratch other;
+    const auto run = elastron(l.ranks, arguments(other.path(), l.tensor));
+    ASSERT_EQ(run.code, 0) << run.err;
+    expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5,
+                      std::to_string(l.ranks) + " ranks, tensor " + std::to_string(l.tensor));
+  }
+}
+
+TEST(Layout, GradientAccumulationAndBucketsChangeNothing) {
+  const Scratch one, small;
+  ASSERT_EQ(elastron(0, router_arguments(one.path(), "--set train.steps=8")).code, 0);
+  const auto run = elastron(2, router_arguments(small.path(),
+                                                "--set train.steps=8 --set parallel.bucket_bytes=64"));
+  ASSERT_EQ(run.code, 0) << run.err;
+  expect_same_curve(metrics(one.path()), metrics(small.path()), 1e-5, "small buckets");
+}
+
+TEST(Layout, RecomputeModesGiveTheSameCurve) {
+  const Scratch none;
+  ASSERT_EQ(elastron(0, router_arguments(none.path(), "--set train.steps=8")).code, 0);
+  for (const char* mode : {"selective", "layer"}) {
+    const Scratch other;
+    const auto run = elastron(0, router_arguments(other.path(),
+                                                  std::string("--set train.steps=8 --set "
+                                                              "train.recompute=") + mode));
+    ASSERT_EQ(run.code, 0) << run.err;
+    // The same operations on the same numbers: the same bits.
+    expect_same_curve(metrics(none.path()), metrics(other.path()), 0, mode);
+  }
+}
+
+TEST(Resume, IsExactOnTheSameLayoutAndCloseOnAnother) {
+  const Scratch whole;
+  ASSERT_EQ(elastron(2, router_arguments(whole.path(), "--set train.steps=9")).code, 0);
+  for (const Layout l : {Layout{2, 1}, {4, 2}, {0, 1}}) {
+    const Scratch parts;
+    // A shorter run under the long run's schedule: stopped by its own checkpoint at step 4.
+    const auto first = elastron(2, router_arguments(parts.path(), "--set train.steps=9 --set "
+                                                    "checkpoint.every=4"));
+    ASSERT_EQ(first.code, 0) << first.err;
+    for (const char* file : {"/checkpoints/step-00000009.h5", "/checkpoints/step-00000008.h5"}) {
+      std::filesystem::remove(parts.path() + file);
+    }
+    const auto second = elastron(
+        l.ranks, router_arguments(parts.path(), "--set train.steps=9 --set parallel.tensor=" +
+                                                    std::to_string(l.tensor)));
+    ASSERT_EQ(second.code, 0) << second.err;
+    EXPECT_NE(second.err.find("resumed from"), std::string::npos) << second.err;
+    const bool same = l.ranks == 2 && l.tensor == 1;
+    expect_same_curve(metrics(whole.path()), metrics(parts.path()), same ? 0 : 1e-5,
+                      std::to_string(l.ranks) + " ranks");
+    if (!same) continue;
+    const auto sums = [](const std::string& folder) {
+      const auto text = elastron(0, "inspect " + folder + "/checkpoints/step-00000009.h5");
+      EXPECT_EQ(text.code, 0) << text.err;
+      return text.out.substr(text.out.find('\n'));
+    };
+    EXPECT_EQ(sums(whole.path()), sums(parts.path()));
+  }
+}
+
+TEST(Frozen, BackboneBytesDoNotChange) {
+  const Scratch run;
+  const std::string weights = tiny_backbone() + "/model.safetensors";
+  const std::string before = read_text(weights);
+  ASSERT_EQ(elastron(2, router_arguments(run.path(), "--set train.steps=4")).code, 0);
+  EXPECT_EQ(before, read_text(weights));
+  const auto inspect = elastron(0, "inspect " + run.path());
+  EXPECT_EQ(inspect.code, 0) << inspect.err;
+  EXPECT_EQ(inspect.out.find("model.layers"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace elastron::test

@@ -1,0 +1,86 @@
+#include "tests/launch/program.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+namespace elastron::test {
+
+namespace fs = std::filesystem;
+
+Scratch::Scratch() {
+  std::string pattern = (fs::temp_directory_path() / "elastron-test-XXXXXX").string();
+  path_ = mkdtemp(pattern.data());
+}
+Scratch::~Scratch() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+Outcome elastron(int ranks, const std::string& arguments, const std::string& prefix) {
+  const Scratch scratch;
+  std::string command = prefix + " ";
+  if (ranks > 0) {
+    command += std::string(ELASTRON_SOURCE_DIR) + "/tests/support/mpirun.sh " +
+               std::to_string(ranks) + " ";
+  }
+  command += std::string(ELASTRON_PROGRAM) + " " + arguments + " >" + (scratch / "out") + " 2>" +
+             (scratch / "err") + " </dev/null";
+  const int status = std::system(command.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+          read_text(scratch / "out"), read_text(scratch / "err")};
+}
+
+std::map<int64_t, nlohmann::json> metrics(const std::string& folder) {
+  std::map<int64_t, nlohmann::json> steps;
+  std::ifstream in(folder + "/metrics.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    auto object = nlohmann::json::parse(line);
+    if (object.contains("event")) continue;
+    const int64_t step = object["step"];
+    EXPECT_FALSE(steps.contains(step)) << "step " << step << " is logged twice";
+    steps[step] = object;
+  }
+  return steps;
+}
+
+const std::string& tiny_shapes() {
+  static const Scratch scratch;
+  static const std::string folder = [] {
+    fs::copy(ELASTRON_TEST_FIXTURES "/tiny_model/config.json", scratch / "config.json");
+    const Outcome made = elastron(0, "synthesize --tokenizer " + (scratch / "tokenizer.json"));
+    EXPECT_EQ(made.code, 0) << made.err;
+    return scratch.path();
+  }();
+  return folder;
+}
+
+const std::string& tiny_backbone() {
+  static const Scratch scratch;
+  static const std::string folder = [] {
+    const Outcome made = elastron(
+        0, "train " + std::string(ELASTRON_SOURCE_DIR) +
+               "/tests/launch/pretrain.yaml --set model.path=" + tiny_shapes() +
+               " --set output.dir=" + scratch.path() + " --set train.steps=3");
+    EXPECT_EQ(made.code, 0) << made.err;
+    return scratch / "model";
+  }();
+  return folder;
+}
+
+}  // namespace elastron::test

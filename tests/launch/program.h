@@ -1,0 +1,45 @@
+// Runs the elastron program from tests, alone or under mpirun, and looks at what it leaves behind.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace elastron::test {
+
+struct Outcome {
+  int code = -1;
+  std::string out, err;
+};
+
+// A scratch folder that is gone when the test ends.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// ranks 0: without mpirun. `prefix` goes before the program ("ulimit -f 10;", "timeout 20").
+Outcome elastron(int ranks, const std::string& arguments, const std::string& prefix = "");
+
+// The objects of a metrics.jsonl that are steps, by step.
+std::map<int64_t, nlohmann::json> metrics(const std::string& folder);
+
+// A model folder without weights: tests/fixtures/tiny_model and the synthetic tasks' tokenizer.
+const std::string& tiny_shapes();
+
+// A model folder with random weights: exported by a short pretraining run, made once per process.
+const std::string& tiny_backbone();
+
+std::string read_text(const std::string& path);
+void write_text(const std::string& path, const std::string& text);
+
+}  // namespace elastron::test
