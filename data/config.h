@@ -33,6 +33,7 @@ struct DataConfig {
   LabelMode label_mode = LabelMode::all;
   UnknownTask unknown_task = UnknownTask::error;
   Overlong overlong = Overlong::error;
+  Prompts prompts;
   SyntheticConfig synthetic;
 };
 
@@ -40,34 +41,52 @@ struct DataConfig {
 
 namespace elastron::config {
 
-template <> struct EnumNames<data::Format> {
+template <>
+struct EnumNames<data::Format> {
   static constexpr NameOf<data::Format> names[] = {{data::Format::jsonl, "jsonl"},
                                                    {data::Format::synthetic, "synthetic"}};
 };
-template <> struct EnumNames<data::UnknownTask> {
+template <>
+struct EnumNames<data::UnknownTask> {
   static constexpr NameOf<data::UnknownTask> names[] = {{data::UnknownTask::error, "error"},
                                                         {data::UnknownTask::drop, "drop"}};
 };
-template <> struct EnumNames<data::Overlong> {
+template <>
+struct EnumNames<data::Overlong> {
   static constexpr NameOf<data::Overlong> names[] = {{data::Overlong::error, "error"},
                                                      {data::Overlong::drop, "drop"}};
 };
-template <> struct EnumNames<data::Packing> {
+template <>
+struct EnumNames<data::Packing> {
   static constexpr NameOf<data::Packing> names[] = {{data::Packing::sorted, "sorted"},
                                                     {data::Packing::first_fit, "first_fit"},
                                                     {data::Packing::none, "none"}};
 };
-template <> struct EnumNames<data::LabelMode> {
+template <>
+struct EnumNames<data::LabelMode> {
   static constexpr NameOf<data::LabelMode> names[] = {{data::LabelMode::all, "all"},
                                                       {data::LabelMode::answer, "answer"}};
 };
 
-template <> struct Schema<data::SyntheticConfig> {
+template <>
+struct Schema<data::Prompts> {
+  using C = data::Prompts;
+  static constexpr auto fields = std::tuple{
+      field("summarization_before", &C::summarization_before,
+            "instruction in front of a Summarization document"),
+      field("summarization_after", &C::summarization_after,
+            "cue after a Summarization document's text and a blank line, e.g. \"Summary:\""),
+      field("code_before", &C::code_before, "instruction in front of a Code document")};
+};
+
+template <>
+struct Schema<data::SyntheticConfig> {
   using C = data::SyntheticConfig;
   static constexpr auto fields = std::tuple{
-      field("kinds", &C::kinds,
-            "weight by kind: needle, recall, trace, gist, continuation, pattern, repeat; empty: the "
-            "six tasks evenly"),
+      field(
+          "kinds", &C::kinds,
+          "weight by kind: needle, recall, trace, gist, continuation, pattern, repeat; empty: the "
+          "six tasks evenly"),
       field("lengths", &C::lengths, "document lengths in words, drawn evenly"),
       field("clearance", &C::clearance, at_least(0),
             "words between the last far fact and the question"),
@@ -76,19 +95,28 @@ template <> struct Schema<data::SyntheticConfig> {
             "evaluation documents per kind and length")};
 };
 
-template <> struct Schema<data::DataConfig> {
+template <>
+struct Schema<data::DataConfig> {
   using C = data::DataConfig;
   static constexpr auto fields = std::tuple{
       field("format", &C::format, "jsonl files, or documents made on the fly"),
       field("train", &C::train, "training files"),
       field("eval", &C::eval, "evaluation files"),
-      field("max_tokens", &C::max_tokens, at_least(2), "tokens per pack, and of the longest document"),
+      field("max_tokens", &C::max_tokens, at_least(2),
+            "tokens per pack, and of the longest document"),
       field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),
       field("packing", &C::packing, "which documents share a pack"),
       field("label_mode", &C::label_mode, "predict every token, or the answer only"),
       field("unknown_task", &C::unknown_task, "what to do with a record of an unknown task"),
       field("overlong", &C::overlong, "what to do with a document longer than max_tokens"),
+      section("prompts", &C::prompts, "instructions added to the text; empty: none"),
       section("synthetic", &C::synthetic, "documents made on the fly (format: synthetic)")};
+  static void check(const C& c, Problems& problems) {
+    if (c.min_tokens > c.max_tokens) {
+      problems.add("min_tokens", "no document is that long and fits in data.max_tokens",
+                   "lower data.min_tokens or raise data.max_tokens");
+    }
+  }
 };
 
 }  // namespace elastron::config

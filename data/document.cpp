@@ -1,10 +1,26 @@
 #include "data/document.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "core/error.h"
 
 namespace elastron::data {
+
+namespace {
+
+constexpr std::string_view kSpace = " \t\n\r\v\f";
+
+std::string_view without_leading_space(std::string_view text) {
+  const size_t begin = text.find_first_not_of(kSpace);
+  return begin == text.npos ? std::string_view{} : text.substr(begin);
+}
+
+std::string_view without_trailing_space(std::string_view text) {
+  return text.substr(0, text.find_last_not_of(kSpace) + 1);  // npos + 1 = 0: nothing is left
+}
+
+}  // namespace
 
 RangeIds Document::range_ids() const {
   return {0, 0, 0, user_length - 1, 0, user_length - 1, user_length, length() - 1};
@@ -15,19 +31,23 @@ int task_id(const std::string& name) {
   return it == kTaskNames.end() ? -1 : int(it - kTaskNames.begin());
 }
 
-std::string user_text(const Record& record) {
-  // Spec 9: a newline before each part, no space after it, none at the context's end.
-  const auto begin = std::min(record.question.find_first_not_of(' '), record.question.size());
-  const std::string question = "\n" + record.question.substr(begin);
-  std::string context = "\n" + record.context;
-  while (!context.empty() && (context.back() == ' ' || context.back() == '\n')) context.pop_back();
-  return record.is_prefix ? question + "\n" + context : context + "\n" + question;
+std::string user_text(const Record& record, const Prompts& prompts) {
+  const std::string question = "\n" + std::string(without_leading_space(record.question));
+  const std::string context = "\n" + std::string(without_trailing_space(record.context));
+  std::string text = record.is_prefix ? question + "\n" + context : context + "\n" + question;
+  if (record.task == "Summarization") {
+    text = prompts.summarization_before + text;
+    if (!prompts.summarization_after.empty()) text += "\n\n" + prompts.summarization_after;
+  } else if (record.task == "Code") {
+    text = prompts.code_before + text;
+  }
+  return text;
 }
 
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels) {
+                       LabelMode labels, const Prompts& prompts) {
   Document document;
-  document.ids = tokenizer.encode(user_text(record));
+  document.ids = tokenizer.encode(user_text(record, prompts));
   document.user_length = document.length();
   const auto answer = tokenizer.encode(record.answer);
   document.answer_length = int64_t(answer.size());

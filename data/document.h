@@ -15,6 +15,13 @@ enum class LabelMode : uint8_t {
   answer,  // only the answer (and the end-of-sequence token) is
 };
 
+// Instructions that two of the tasks get around their text (spec 9). Empty: none.
+struct Prompts {
+  std::string summarization_before;  // a sentence in front
+  std::string summarization_after;   // a cue at the end, after a blank line
+  std::string code_before;           // a sentence in front
+};
+
 struct Document {
   std::vector<int32_t> ids;
   int64_t user_length = 0;    // tokens before the answer
@@ -27,16 +34,22 @@ struct Document {
   int64_t length() const { return int64_t(ids.size()); }
   // [0, 0, 0, user_len - 1, 0, user_len - 1, user_len, len - 1], inclusive.
   RangeIds range_ids() const;
+  // Whether token `i` carries a label. The first never does: nothing is predicted across documents.
+  bool predicted(int64_t i) const {
+    return i > 0 && (labels == LabelMode::all || i >= user_length);
+  }
 };
 
 // Index into kTaskNames, or -1.
 int task_id(const std::string& name);
 
-// The user's text: question and context in the record's order, each after a newline.
-std::string user_text(const Record& record);
+// The user's text: question and context in the record's order, each after a newline, with the
+// task's instructions around them.
+std::string user_text(const Record& record, const Prompts& prompts = {});
 
-// Tokenises; appends `eos` unless it is last already. task_id() must know the task.
+// Tokenises user text and answer apart, so that the border between them is exact (there is no chat
+// template); appends `eos` unless it is last already. task_id() must know the task.
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels);
+                       LabelMode labels, const Prompts& prompts = {});
 
 }  // namespace elastron::data

@@ -1,90 +1,105 @@
 #include "data/jsonl.h"
 
-#include <fstream>
+#include <cstring>
+#include <string_view>
 
 #include "core/error.h"
+#include "core/file/mapped_file.h"
 #include "core/json.h"
+#include "core/utf8.h"
+#include "data/python_literal.h"
 
 namespace elastron::data {
 
 namespace {
 
 constexpr size_t kLongestLine = size_t(64) << 20;
-const std::string kFields = "give context, question, answer and metadata.task";
+constexpr JsonLimits kLimits = {.max_bytes = kLongestLine, .max_depth = 16};
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+const char* const kFields = "give context, question, answer and metadata.task";
 
 std::string text_field(const nlohmann::json& object, const std::string& key,
-                       const std::string& where) {
+                       const std::string& name, const std::string& where) {
   const auto it = object.find(key);
-  if (it == object.end()) throw InputError("field '" + key + "' is missing", where, kFields);
-  if (!it->is_string()) throw InputError("field '" + key + "' is not a string", where, kFields);
+  if (it == object.end()) throw InputError("field '" + name + "' is missing", where, kFields);
+  if (!it->is_string()) throw InputError("field '" + name + "' is not a string", where, kFields);
   std::string text = it->get<std::string>();
-  // Byte order marks come in from files glued together (spec 9).
-  for (size_t at = text.find("\xEF\xBB\xBF"); at != std::string::npos;
-       at = text.find("\xEF\xBB\xBF", at)) {
-    text.erase(at, 3);
+  for (size_t at = text.find(kByteOrderMark); at != std::string::npos;
+       at = text.find(kByteOrderMark, at)) {
+    text.erase(at, kByteOrderMark.size());
   }
   return text;
 }
 
-Record parse_record(const std::string& line, const std::string& where) {
-  const auto object = parse_json_strict(line, where, {.max_bytes = kLongestLine, .max_depth = 16});
-  if (!object.is_object()) throw InputError("the line is not a JSON object", where, kFields);
-  Record record{.context = text_field(object, "context", where),
-                .question = text_field(object, "question", where),
-                .answer = text_field(object, "answer", where)};
-  if (!object.contains("metadata")) {
-    throw InputError("field 'metadata' is missing", where, kFields);
-  }
-  nlohmann::json metadata = object["metadata"];
+nlohmann::json metadata_of(const nlohmann::json& object, const std::string& where) {
+  const auto it = object.find("metadata");
+  if (it == object.end()) throw InputError("field 'metadata' is missing", where, kFields);
+  nlohmann::json metadata = *it;
   if (metadata.is_string()) {
-    metadata = parse_json_strict(metadata.get<std::string>(), where + ", metadata",
-                                 {.max_bytes = kLongestLine, .max_depth = 16});
+    const std::string text = metadata.get<std::string>();
+    const std::string inner = where + ", metadata";
+    // JSON needs double quotes, Python prefers single ones: the first quote tells them apart.
+    const size_t quote = text.find_first_of("'\"");
+    metadata = quote != text.npos && text[quote] == '"' ? parse_json_strict(text, inner, kLimits)
+                                                        : parse_python_literal(text, inner);
   }
   if (!metadata.is_object()) throw InputError("field 'metadata' is not an object", where, kFields);
-  record.task = text_field(metadata, "task", where + ", metadata");
-  if (metadata.contains("kind")) record.kind = text_field(metadata, "kind", where + ", metadata");
-  if (metadata.contains("is_prefix")) {
-    if (!metadata["is_prefix"].is_boolean()) {
-      throw InputError("field 'is_prefix' is not true or false", where + ", metadata", kFields);
-    }
-    record.is_prefix = metadata["is_prefix"].get<bool>();
-  }
-  return record;
+  return metadata;
 }
 
-// Like std::getline, but refuses a line before it has eaten the memory.
-bool read_line(std::istream& in, std::string& line, const std::string& where) {
-  line.clear();
-  int c = 0;
-  std::streambuf& buffer = *in.rdbuf();
-  while ((c = buffer.sbumpc()) != std::char_traits<char>::eof()) {
-    if (c == '\n') return true;
-    line.push_back(char(c));
-    if (line.size() > kLongestLine) {
-      throw InputError("the line is over 64 MiB", where, "split the record");
-    }
+Record parse_record(std::string_view line, const std::string& where) {
+  const auto object = parse_json_strict(line, where, kLimits);
+  if (!object.is_object()) throw InputError("the line is not a JSON object", where, kFields);
+  Record record;
+  record.context = text_field(object, "context", "context", where);
+  record.question = text_field(object, "question", "question", where);
+  record.answer = text_field(object, "answer", "answer", where);
+  const nlohmann::json metadata = metadata_of(object, where);
+  record.task = text_field(metadata, "task", "metadata.task", where);
+  if (metadata.contains("kind")) {
+    record.kind = text_field(metadata, "kind", "metadata.kind", where);
   }
-  if (line.empty()) return false;
-  throw InputError("the file ends in the middle of a line", where,
-                   "the file may be cut off; end the last line with a newline");
+  if (const auto it = metadata.find("is_prefix"); it != metadata.end()) {
+    if (!it->is_boolean()) {
+      throw InputError("field 'metadata.is_prefix' is not true or false", where, kFields);
+    }
+    record.is_prefix = it->get<bool>();
+  }
+  return record;
 }
 
 }  // namespace
 
 void read_jsonl(const std::string& path,
                 const std::function<void(const Record&, const std::string& where)>& on_record) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw InputError("cannot read the data file", path, "check data.train and data.eval");
-  std::string line;
-  for (int64_t number = 1;; ++number) {
+  const MappedFile file(path);
+  std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
+  for (int64_t number = 1; !rest.empty(); ++number) {
     const std::string where = path + ":" + std::to_string(number);
-    if (!read_line(in, line, where)) return;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const size_t newline = rest.find('\n');
+    const std::string_view line = rest.substr(0, newline);
+    rest.remove_prefix(newline == rest.npos ? rest.size() : newline + 1);
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    if (line.size() > kLongestLine) {
+      throw InputError("the line is over 64 MiB", where, "split the record");
+    }
+    if (newline == rest.npos && !nlohmann::json::accept(line)) {
+      throw InputError("the file ends in the middle of a record", where,
+                       "the file may be cut off: copy or make it again");
+    }
     on_record(parse_record(line, where), where);
   }
 }
 
 std::string jsonl_line(const Record& record) {
+  for (const std::string* text :
+       {&record.context, &record.question, &record.answer, &record.task, &record.kind}) {
+    if (first_invalid_utf8(*text)) {
+      throw InputError("text that is not UTF-8", "record of task " + record.task.substr(0, 60),
+                       "convert it");
+    }
+  }
   nlohmann::ordered_json metadata = {{"task", record.task}};
   if (!record.kind.empty()) metadata["kind"] = record.kind;
   metadata["is_prefix"] = record.is_prefix;

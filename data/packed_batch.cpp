@@ -1,14 +1,15 @@
 #include "data/packed_batch.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.h"
 #include "data/document.h"
 
 namespace elastron::data {
 
-const std::array<std::string, kTaskCount> kTaskNames = {
-    "Single QA", "MultiHop QA", "Summarization", "Code", "In-Context Learning"};
+const std::array<std::string, kTaskCount> kTaskNames = {"Single QA", "MultiHop QA", "Summarization",
+                                                        "Code", "In-Context Learning"};
 
 namespace {
 constexpr int32_t kNoLabel = -100;
@@ -20,8 +21,16 @@ int64_t PackedBatch::labels() const {
 
 PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
                               uint32_t micro_batch_index) {
-  ELASTRON_CHECK(documents.size() < 65536, "at most 65535 documents per micro batch");
+  // Sample keys: micro batch in the upper half, document in the lower.
+  ELASTRON_CHECK(documents.size() <= 65536, "at most 65536 documents per micro batch");
+  ELASTRON_CHECK(micro_batch_index < 65536, "at most 65536 micro batches per step");
+  int64_t tokens = 0;
+  for (const Document* document : documents) tokens += document->length();
+  ELASTRON_CHECK(tokens <= std::numeric_limits<int32_t>::max(), "cu_seqlens are 32-bit");
   PackedBatch batch;
+  batch.token_ids.reserve(size_t(tokens));
+  batch.targets.reserve(size_t(tokens));
+  batch.positions.reserve(size_t(tokens));
   batch.cu_seqlens = {0};
   for (size_t d = 0; d < documents.size(); ++d) {
     const Document& document = *documents[d];
@@ -29,8 +38,7 @@ PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
     batch.token_ids.insert(batch.token_ids.end(), document.ids.begin(), document.ids.end());
     for (int64_t i = 0; i < n; ++i) {
       batch.positions.push_back(int32_t(i));
-      const bool predicted =
-          i + 1 < n && (document.labels == LabelMode::all || i + 1 >= document.user_length);
+      const bool predicted = i + 1 < n && document.predicted(i + 1);
       batch.targets.push_back(predicted ? document.ids[size_t(i + 1)] : kNoLabel);
     }
     batch.cu_seqlens.push_back(int32_t(batch.token_ids.size()));

@@ -11,13 +11,13 @@ namespace elastron::data {
 using RangeIds = std::array<int64_t, 8>;
 
 struct PackedBatch {
-  std::vector<int32_t> token_ids;   // [T]
-  std::vector<int32_t> targets;     // [T] label of position i is token i + 1 of the same document, or
-                                    // -100: already shifted, so loss needs no neighbour
-  std::vector<int32_t> positions;   // [T] restart at 0 in each document
-  std::vector<int32_t> cu_seqlens;  // [S + 1]
-  std::vector<RangeIds> range_ids;  // [S]
-  std::vector<int32_t> task_ids;    // [S] 0..4: spec 9
+  std::vector<int32_t> token_ids;  // [T]
+  std::vector<int32_t> targets;  // [T] label of position i is token i + 1 of the same document, or
+                                 // -100: already shifted, so loss needs no neighbour
+  std::vector<int32_t> positions;     // [T] restart at 0 in each document
+  std::vector<int32_t> cu_seqlens;    // [S + 1]
+  std::vector<RangeIds> range_ids;    // [S]
+  std::vector<int32_t> task_ids;      // [S] 0..4: spec 9
   std::vector<uint32_t> sample_keys;  // [S] names the document within its step, independent of the
                                       // layout: keys the gate noise (spec 2.1)
   std::vector<int64_t> sample_ids;    // [S] which record it was, for reports

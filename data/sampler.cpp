@@ -1,5 +1,6 @@
 #include "data/sampler.h"
 
+#include <charconv>
 #include <numeric>
 
 #include "core/error.h"
@@ -8,11 +9,27 @@
 
 namespace elastron::data {
 
+namespace {
+
+int64_t number(const std::string& text) {
+  int64_t value = -1;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end || value < 0) {
+    throw CheckpointError("the data cursor is not a number", "/data",
+                          "the checkpoint is damaged; choose another");
+  }
+  return value;
+}
+
+}  // namespace
+
 Sampler::Sampler(int64_t packs, std::string fingerprint, uint64_t seed, int64_t packs_per_step)
     : packs_(packs),
       fingerprint_(std::move(fingerprint)),
       seed_(seed),
       packs_per_step_(packs_per_step) {
+  ELASTRON_CHECK(packs_per_step > 0, "a step without packs");
   if (packs < packs_per_step) {
     throw UsageError("the data has " + std::to_string(packs) + " packs, a step needs " +
                          std::to_string(packs_per_step),
@@ -24,6 +41,7 @@ Sampler::Sampler(int64_t packs, std::string fingerprint, uint64_t seed, int64_t 
 
 void Sampler::shuffle() {
   if (packs_ == PackSource::kUnlimited) return;
+  ELASTRON_CHECK(packs_ <= int64_t(UINT32_MAX), "packs are drawn by 32-bit numbers");
   order_.resize(size_t(packs_));
   std::iota(order_.begin(), order_.end(), 0);
   RandomStream stream(seed_, RandomPurpose::shuffle, uint32_t(epoch_), uint32_t(epoch_ >> 32));
@@ -64,23 +82,20 @@ void Sampler::restore(const std::map<std::string, std::string>& state) {
     }
     const bool moves = key == "epoch" || key == "position";
     if (!moves && it->second != value) {
-      throw CheckpointError("the data cursor belongs to other data: " + key + " is " +
-                                it->second + " there and " + value + " here",
-                            "/data", "resume with the data, train.seed and train.global_batch of "
+      throw CheckpointError("the data cursor belongs to other data: " + key + " is " + it->second +
+                                " there and " + value + " here",
+                            "/data",
+                            "resume with the data, train.seed and train.global_batch of "
                             "the checkpoint, or start with --resume none");
     }
   }
-  try {
-    epoch_ = std::stoll(state.at("epoch"));
-    position_ = std::stoll(state.at("position"));
-  } catch (const std::exception&) {
-    throw CheckpointError("the data cursor is not a number", "/data",
-                          "the checkpoint is damaged; choose another");
-  }
-  if (epoch_ < 0 || position_ < 0 || position_ > packs_) {
+  const int64_t epoch = number(state.at("epoch")), position = number(state.at("position"));
+  if (position > packs_) {
     throw CheckpointError("the data cursor is out of range", "/data",
                           "the checkpoint is damaged; choose another");
   }
+  epoch_ = epoch;
+  position_ = position;
   shuffle();
 }
 

@@ -14,8 +14,8 @@ class Sampler {
   // UsageError when an epoch holds fewer packs than a step needs.
   Sampler(int64_t packs, std::string fingerprint, uint64_t seed, int64_t packs_per_step);
 
-  // The packs of the next step, in order; advances. The remainder of an epoch that is shorter than a
-  // step is dropped, as in the paper's reference.
+  // The packs of the next step, in order; advances. The remainder of an epoch that is shorter than
+  // a step is dropped, as in the paper's reference.
   std::vector<int64_t> next_step();
 
   // Named values for a checkpoint, and back. Throws CheckpointError for a cursor of another data

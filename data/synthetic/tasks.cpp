@@ -11,13 +11,13 @@ namespace elastron::data {
 
 namespace {
 
-constexpr int kNoise = 64;     // words without meaning
-constexpr int kValues = 48;    // answers of the sensitive kinds
-constexpr int kKeys = 48;      // names that values are bound to
-constexpr int kSequence = 32;  // successor words of `continuation`, cyclic
-constexpr int kSymbols = 32;   // elements of `pattern`
+constexpr int kNoise = 32;     // words without meaning
+constexpr int kValues = 32;    // answers of the sensitive kinds
+constexpr int kKeys = 32;      // names that values are bound to
+constexpr int kSequence = 16;  // successor words of `continuation`, cyclic
+constexpr int kSymbols = 16;   // elements of `pattern`
 constexpr int kTopics = 8;     // of `gist`, with kTopicWords words each
-constexpr int kTopicWords = 8;
+constexpr int kTopicWords = 4;
 constexpr int64_t kSinkWords = 32;  // words at the start without facts
 
 struct KindEntry {
@@ -210,8 +210,8 @@ Parts make_pattern(Writer& w, int64_t length, int64_t) {
   return p;
 }
 
-// Segments of words that occur once in the context, scattered over noise, and all of them again in
-// another order: after each first word the rest can only be copied, from any distance.
+// Segments of words that occur once in the context, scattered over noise, and then again and again in
+// changing order: after each first word the rest can only be copied, from any distance.
 Parts make_repeat(Writer& w, int64_t length, int64_t) {
   Words words;
   for (const auto& [stem, count] : {std::pair{"v", kValues},
@@ -221,7 +221,8 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
                                     {"t", kTopics * kTopicWords}}) {
     for (int i = 0; i < count; ++i) words.push_back(word(stem, uint32_t(i)));
   }
-  const int64_t copied = std::min<int64_t>(length / 3, 160);
+  const int64_t answer = length / 2;
+  const int64_t copied = std::min<int64_t>(length / 12 + w.below(length / 4), 96);
   std::vector<Words> segments;
   const auto order = w.distinct(copied, int64_t(words.size()));
   for (int64_t i = 0; i < copied;) {
@@ -231,7 +232,7 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
     i += size;
   }
   Parts p;
-  const int64_t context = length - 3 - (copied - 1), gaps = context - copied;
+  const int64_t gaps = length - 3 - answer - copied;
   std::vector<int64_t> cuts;
   for (size_t i = 0; i < segments.size(); ++i) cuts.push_back(int64_t(w.below(gaps + 1)));
   std::ranges::sort(cuts);
@@ -241,9 +242,12 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
     p.context.insert(p.context.end(), segments[i].begin(), segments[i].end());
   }
   for (; written < gaps; ++written) p.context.push_back(w.plain_noise());
-  for (const uint32_t i : w.distinct(int64_t(segments.size()), int64_t(segments.size()))) {
-    p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
+  while (int64_t(p.answer.size()) <= answer) {
+    for (const uint32_t i : w.distinct(int64_t(segments.size()), int64_t(segments.size()))) {
+      p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
+    }
   }
+  p.answer.resize(size_t(answer + 1));
   p.question = {"copy", "again", p.answer.front()};
   p.answer.erase(p.answer.begin());
   return p;
