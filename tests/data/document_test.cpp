@@ -1,0 +1,207 @@
+// Documents, packing and packed batches against spec 9 and 13, item 12.
+#include "data/document.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "core/philox.h"
+#include "data/packing.h"
+#include "tests/data/support.h"
+
+namespace elastron::data {
+namespace {
+
+using test::Ids;
+using test::kEos;
+using Packs = std::vector<std::vector<int64_t>>;
+
+TEST(Document, UserText) {
+  const Record prefix{.context = "the context  \n", .question = "  why?", .task = "Code"};
+  EXPECT_EQ(user_text(prefix), "\nwhy?\n\nthe context");
+  Record suffix = prefix;
+  suffix.is_prefix = false;
+  EXPECT_EQ(user_text(suffix), "\nthe context\n\nwhy?");
+  EXPECT_EQ(user_text({.context = " ", .question = "\n"}), "\n\n\n");
+  const Prompts prompts{"Summarise.", "Summary:", "Complete."};
+  EXPECT_EQ(user_text(suffix, prompts), "Complete.\nthe context\n\nwhy?");
+  suffix.task = "Summarization";
+  EXPECT_EQ(user_text(suffix, prompts), "Summarise.\nthe context\n\nwhy?\n\nSummary:");
+  suffix.task = "Single QA";
+  EXPECT_EQ(user_text(suffix, prompts), user_text(suffix));
+}
+
+TEST(Document, TaskIds) {
+  EXPECT_EQ(task_id("Single QA"), 0);
+  EXPECT_EQ(task_id("MultiHop QA"), 1);
+  EXPECT_EQ(task_id("Summarization"), 2);
+  EXPECT_EQ(task_id("Code"), 3);
+  EXPECT_EQ(task_id("In-Context Learning"), 4);
+  EXPECT_EQ(task_id("code"), -1);
+  EXPECT_EQ(task_id(""), -1);
+}
+
+// Labels as the spec writes them: not shifted.
+std::vector<int32_t> labels(const Document& d) {
+  std::vector<int32_t> out;
+  for (int64_t i = 0; i < d.length(); ++i) {
+    out.push_back(d.predicted(i) ? d.ids[size_t(i)] : -100);
+  }
+  return out;
+}
+
+TEST(Document, SpecExample) {
+  const auto tokenizer = test::letters();
+  const Record record{.context = "b c", .question = "a", .answer = "d", .task = "Single QA"};
+  const Document all = make_document(record, *tokenizer, kEos, LabelMode::all);
+  EXPECT_EQ(all.ids, (Ids{2, 3, 4, 5, kEos}));
+  EXPECT_EQ(all.user_length, 3);
+  EXPECT_EQ(all.answer_length, 1);
+  EXPECT_EQ(all.range_ids(), (RangeIds{0, 0, 0, 2, 0, 2, 3, 4}));
+  EXPECT_EQ(labels(all), (Ids{-100, 3, 4, 5, kEos}));
+  const Document answer = make_document(record, *tokenizer, kEos, LabelMode::answer);
+  EXPECT_EQ(labels(answer), (Ids{-100, -100, -100, 5, kEos}));
+}
+
+TEST(Document, Borders) {
+  const auto tokenizer = test::letters();
+  // End-of-sequence is not doubled.
+  Document d = make_document({.context = "a", .answer = "b <eos>", .task = "Code"}, *tokenizer,
+                             kEos, LabelMode::answer);
+  EXPECT_EQ(d.ids, (Ids{2, 3, kEos}));
+  EXPECT_EQ(labels(d), (Ids{-100, 3, kEos}));
+  // An empty answer leaves the user's part and the end.
+  d = make_document({.context = "a b", .task = "Code"}, *tokenizer, kEos, LabelMode::answer);
+  EXPECT_EQ(d.range_ids(), (RangeIds{0, 0, 0, 1, 0, 1, 2, 2}));
+  EXPECT_EQ(labels(d), (Ids{-100, -100, kEos}));
+  // Nothing at all: one token, empty user ranges (last before first).
+  d = make_document({.task = "Code"}, *tokenizer, kEos, LabelMode::all);
+  EXPECT_EQ(d.range_ids(), (RangeIds{0, 0, 0, -1, 0, -1, 0, 0}));
+  EXPECT_EQ(labels(d), (Ids{-100}));
+  // No user's part: the first token of the answer has nothing to be predicted from.
+  d = make_document({.answer = "a b", .task = "Code"}, *tokenizer, kEos, LabelMode::answer);
+  EXPECT_EQ(labels(d), (Ids{-100, 3, kEos}));
+}
+
+TEST(PackedBatch, ConcatenatesAndShifts) {
+  const auto tokenizer = test::letters();
+  std::vector<Document> documents = {
+      make_document({.context = "b c", .question = "a", .answer = "d", .task = "MultiHop QA"},
+                    *tokenizer, kEos, LabelMode::answer),
+      make_document({.context = "e", .answer = "f g", .task = "Code"}, *tokenizer, kEos,
+                    LabelMode::all),
+      make_document({.task = "Summarization"}, *tokenizer, kEos, LabelMode::all)};
+  for (size_t i = 0; i < 3; ++i) {
+    documents[i].sample_id = int64_t(100 + i);
+    documents[i].kind_id = int32_t(i);
+  }
+  const PackedBatch batch = make_packed_batch({&documents[0], &documents[1], &documents[2]}, 5);
+  EXPECT_EQ(batch.token_ids, (Ids{2, 3, 4, 5, 1, 6, 7, 8, 1, 1}));
+  // No target crosses from one document to the next.
+  EXPECT_EQ(batch.targets, (Ids{-100, -100, 5, 1, -100, 7, 8, 1, -100, -100}));
+  EXPECT_EQ(batch.positions, (Ids{0, 1, 2, 3, 4, 0, 1, 2, 3, 0}));
+  EXPECT_EQ(batch.cu_seqlens, (Ids{0, 5, 9, 10}));
+  EXPECT_EQ(batch.task_ids, (Ids{1, 3, 2}));
+  EXPECT_EQ(batch.kind_ids, (Ids{0, 1, 2}));
+  EXPECT_EQ(batch.answer_lengths, (std::vector<int64_t>{1, 2, 0}));
+  EXPECT_EQ(batch.sample_keys, (std::vector<uint32_t>{5u << 16, 5u << 16 | 1, 5u << 16 | 2}));
+  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{100, 101, 102}));
+  EXPECT_EQ(batch.range_ids[1], (RangeIds{0, 0, 0, 0, 0, 0, 1, 3}));
+  EXPECT_EQ(batch.tokens(), 10);
+  EXPECT_EQ(batch.sequences(), 3);
+  EXPECT_EQ(batch.labels(), 5);
+  EXPECT_THROW(make_packed_batch({&documents[0]}, 1 << 16), LogicError);
+}
+
+// The answer's tokens are the targets of the `answer_lengths` rows from the last user token on:
+// what evaluation compares with the argmax.
+TEST(PackedBatch, AnswerRows) {
+  const auto tokenizer = test::letters();
+  for (const LabelMode mode : {LabelMode::all, LabelMode::answer}) {
+    const Document first =
+        make_document({.context = "a b", .answer = "c d", .task = "Code"}, *tokenizer, kEos, mode);
+    const Document second =
+        make_document({.context = "e f g", .answer = "h", .task = "Code"}, *tokenizer, kEos, mode);
+    const PackedBatch batch = make_packed_batch({&first, &second}, 0);
+    Ids answers;
+    for (size_t s = 0; s < 2; ++s) {
+      const int64_t row = batch.cu_seqlens[s] + batch.range_ids[s][6] - 1;
+      for (int64_t i = 0; i < batch.answer_lengths[s]; ++i) {
+        answers.push_back(batch.targets[size_t(row + i)]);
+      }
+    }
+    EXPECT_EQ(answers, (Ids{4, 5, 9}));
+  }
+}
+
+std::vector<int64_t> random_lengths(uint32_t round, int64_t max_tokens) {
+  RandomStream stream(7, RandomPurpose::test, round);
+  std::vector<int64_t> lengths(1 + stream.next_below(200));
+  for (int64_t& n : lengths) n = 1 + stream.next_below(uint32_t(max_tokens));
+  return lengths;
+}
+
+TEST(Packing, SpecExample) {
+  EXPECT_EQ(pack_documents(std::vector<int64_t>{4, 5, 6, 7}, 10, Packing::sorted),
+            (Packs{{0, 1}, {2}, {3}}));
+  // The order of the documents does not matter, except between equals.
+  EXPECT_EQ(pack_documents(std::vector<int64_t>{7, 5, 6, 4}, 10, Packing::sorted),
+            (Packs{{3, 1}, {2}, {0}}));
+  EXPECT_EQ(pack_documents(std::vector<int64_t>{5, 5, 5}, 10, Packing::sorted),
+            (Packs{{0, 1}, {2}}));
+  EXPECT_EQ(pack_documents(std::vector<int64_t>{4, 7, 5, 3, 6}, 10, Packing::first_fit),
+            (Packs{{0, 2}, {1, 3}, {4}}));
+  EXPECT_EQ(pack_documents(std::vector<int64_t>{4, 5}, 10, Packing::none), (Packs{{0}, {1}}));
+  for (const Packing p : {Packing::sorted, Packing::first_fit, Packing::none}) {
+    EXPECT_EQ(pack_documents({}, 10, p), Packs{});
+    EXPECT_EQ(pack_documents(std::vector<int64_t>{10}, 10, p), Packs{{0}});
+    EXPECT_THROW(pack_documents(std::vector<int64_t>{11}, 10, p), LogicError);
+  }
+}
+
+TEST(Packing, EveryDocumentOnceAndNoPackTooLong) {
+  for (uint32_t round = 0; round < 100; ++round) {
+    const int64_t max_tokens = 1 + RandomStream(8, RandomPurpose::test, round).next_below(300);
+    const auto lengths = random_lengths(round, max_tokens);
+    for (const Packing p : {Packing::sorted, Packing::first_fit, Packing::none}) {
+      std::multiset<int64_t> seen;
+      for (const auto& pack : pack_documents(lengths, max_tokens, p)) {
+        ASSERT_FALSE(pack.empty());
+        int64_t filled = 0;
+        for (const int64_t i : pack) {
+          seen.insert(i);
+          filled += lengths[size_t(i)];
+        }
+        EXPECT_LE(filled, max_tokens);
+      }
+      std::vector<int64_t> all(lengths.size());
+      std::iota(all.begin(), all.end(), 0);
+      EXPECT_TRUE(std::ranges::equal(seen, all)) << "round " << round;
+    }
+  }
+}
+
+TEST(Packing, FirstFitIsTheFirstThatFits) {
+  for (uint32_t round = 0; round < 100; ++round) {
+    const int64_t max_tokens = 50;
+    const auto lengths = random_lengths(round, max_tokens);
+    Packs plain;
+    std::vector<int64_t> room;
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      size_t into = 0;
+      while (into < room.size() && room[into] < lengths[i]) ++into;
+      if (into == room.size()) {
+        plain.emplace_back();
+        room.push_back(max_tokens);
+      }
+      plain[into].push_back(int64_t(i));
+      room[into] -= lengths[i];
+    }
+    EXPECT_EQ(pack_documents(lengths, max_tokens, Packing::first_fit), plain) << round;
+  }
+}
+
+}  // namespace
+}  // namespace elastron::data

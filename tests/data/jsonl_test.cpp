@@ -1,0 +1,169 @@
+#include "data/jsonl.h"
+
+#include <gtest/gtest.h>
+
+#include "data/python_literal.h"
+#include "tests/data/support.h"
+
+namespace elastron::data {
+namespace {
+
+std::vector<Record> read_all(const std::string& path) {
+  std::vector<Record> records;
+  read_jsonl(path, [&](const Record& r, const std::string&) { records.push_back(r); });
+  return records;
+}
+
+bool same(const Record& a, const Record& b) {
+  return a.context == b.context && a.question == b.question && a.answer == b.answer &&
+         a.task == b.task && a.kind == b.kind && a.is_prefix == b.is_prefix;
+}
+
+const std::string kGood =
+    R"({"context": "c", "question": "q", "answer": "a", "metadata": {"task": "Code"}})";
+
+TEST(Jsonl, RoundTrip) {
+  const std::vector<Record> records = {
+      {"some \"context\"\nwith lines\t\\", "question?", "answer", "Code", "", true},
+      {"\u00fc\u4e2d\U0001f600", "", "", "Single QA", "needle", false},
+      {"", "", "", "", "", true},
+  };
+  std::string text;
+  for (const Record& r : records) text += jsonl_line(r);
+  const test::TemporaryFolder folder;
+  const auto back = read_all(folder.write("x.jsonl", text));
+  ASSERT_EQ(back.size(), records.size());
+  for (size_t i = 0; i < records.size(); ++i) EXPECT_TRUE(same(back[i], records[i])) << i;
+  EXPECT_NE(test::error_of<InputError>([] { jsonl_line({.context = "\xff"}); }), "");
+}
+
+TEST(Jsonl, AcceptsWhatFilesHold) {
+  const test::TemporaryFolder folder;
+  const std::string bom = "\xEF\xBB\xBF";
+  const std::string text =
+      bom + kGood + "\r\n\n  \n" + R"({"context": "c)" + bom +
+      R"(", "question": "q", "answer": "a", "length": 7, "metadata": )" +
+      R"("{'task': 'MultiHop QA', 'is_prefix': False, 'length': 12.5}"})" + "\n" +
+      R"({"context": "", "question": "", "answer": "", "metadata": "{\"task\": \"Code\"}"})";
+  std::vector<std::string> places;
+  const std::string path = folder.write("x.jsonl", text);
+  std::vector<Record> records;
+  read_jsonl(path, [&](const Record& r, const std::string& where) {
+    records.push_back(r);
+    places.push_back(where);
+  });
+  ASSERT_EQ(records.size(), 3u);
+  EXPECT_EQ(places, (std::vector{path + ":1", path + ":4", path + ":5"}));
+  EXPECT_TRUE(records[0].is_prefix);
+  EXPECT_TRUE(same(records[1], {"c", "q", "a", "MultiHop QA", "", false}));
+  EXPECT_EQ(records[2].task, "Code");
+}
+
+// Each bad line stands second in its file.
+TEST(Jsonl, RefusesWithFileLineAndField) {
+  const auto without = [](const std::string& from, const std::string& to) {
+    std::string text = kGood;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  const struct {
+    std::string line, message;
+  } table[] = {
+      {without("\"context\": \"c\", ", ""), "field 'context' is missing (FILE:2)"},
+      {without("\"question\": \"q\", ", ""), "field 'question' is missing (FILE:2)"},
+      {without("\"answer\": \"a\", ", ""), "field 'answer' is missing (FILE:2)"},
+      {without("\"answer\": \"a\"", "\"answer\": null"), "field 'answer' is not a string (FILE:2)"},
+      {without("\"answer\": \"a\"", "\"answer\": [\"a\"]"),
+       "field 'answer' is not a string (FILE:2)"},
+      {without(", \"metadata\": {\"task\": \"Code\"}", ""), "field 'metadata' is missing (FILE:2)"},
+      {without("{\"task\": \"Code\"}", "3"), "field 'metadata' is not an object (FILE:2)"},
+      {without("{\"task\": \"Code\"}", "\"[1]\""), "field 'metadata' is not an object (FILE:2)"},
+      {without("{\"task\": \"Code\"}", "{}"), "field 'metadata.task' is missing (FILE:2)"},
+      {without("\"task\": \"Code\"", "\"task\": 3"),
+       "field 'metadata.task' is not a string (FILE:2)"},
+      {without("\"Code\"", "\"Code\", \"is_prefix\": 1"),
+       "field 'metadata.is_prefix' is not true or false (FILE:2)"},
+      {without("{\"task\": \"Code\"}", "\"{'task': open('x')}\""),
+       "not a Python literal: a value that is not known (FILE:2, metadata, byte 10)"},
+      {without("{\"task\": \"Code\"}", "\"{\\\"task\\\": }\""),
+       "(FILE:2, metadata, line 1 byte 10)"},
+      {"[]", "the line is not a JSON object (FILE:2)"},
+      {"{\"context\": }", "(FILE:2, line 1 byte 13)"},
+      {without("\"q\"", "\"\xC3(\""), "(FILE:2, line 1 byte "},
+      {without("\"question\"", "\"context\""), "duplicate key \"context\" (FILE:2, line 1 byte "},
+      {kGood + kGood, "(FILE:2, line 1 byte "},
+      {std::string(100, '[') + std::string(100, ']'), "(FILE:2, line 1 byte 17)"},
+  };
+  const test::TemporaryFolder folder;
+  for (const auto& row : table) {
+    const std::string path = folder.write("x.jsonl", kGood + "\n" + row.line + "\n");
+    std::string expected = row.message;
+    expected.replace(expected.find("FILE"), 4, path);
+    const std::string message = test::error_of<InputError>([&] { read_all(path); });
+    EXPECT_NE(message.find(expected), message.npos) << expected << "\n  got: " << message;
+    EXPECT_EQ(message.find('\n'), message.npos) << message;
+  }
+}
+
+TEST(Jsonl, CutOffAnywhereInTheLastLine) {
+  const test::TemporaryFolder folder;
+  for (size_t keep = 1; keep < kGood.size(); ++keep) {
+    const std::string path =
+        folder.write("x.jsonl", kGood + "\n" + kGood + "\n" + kGood.substr(0, keep));
+    EXPECT_EQ(test::error_of<InputError>([&] { read_all(path); }),
+              "the file ends in the middle of a record (" + path +
+                  ":3): the file may be cut off: copy or make it again")
+        << keep;
+  }
+  EXPECT_EQ(read_all(folder.write("x.jsonl", kGood + "\n" + kGood)).size(), 2u);
+}
+
+TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {
+  const test::TemporaryFolder folder;
+  const std::string long_line =
+      folder.write("x.jsonl", kGood + "\n\"" + std::string((size_t(64) << 20) + 1, 'x') + "\"\n");
+  EXPECT_EQ(test::error_of<InputError>([&] { read_all(long_line); }),
+            "the line is over 64 MiB (" + long_line + ":2): split the record");
+  for (const std::string& path : {folder.path() + "/none.jsonl", folder.path()}) {
+    const std::string message = test::error_of<InputError>([&] { read_all(path); });
+    EXPECT_NE(message.find(path), message.npos) << message;
+  }
+}
+
+TEST(PythonLiteral, Values) {
+  using nlohmann::json;
+  const struct {
+    std::string text;
+    json value;
+  } table[] = {
+      {"{}", json::object()},
+      {" { 'a' : 1 , } ", {{"a", 1}}},
+      {"{'task': 'Code', 'is_prefix': True, 'n': None, 'f': False}",
+       {{"task", "Code"}, {"is_prefix", true}, {"n", nullptr}, {"f", false}}},
+      {"{\"it's\": 'a \"b\"'}", {{"it's", "a \"b\""}}},
+      {R"({'e': 'a\'b\\c\nd\x41\u00fc\u4e2d\U0001f600'})",
+       {{"e", "a'b\\c\ndA\u00fc\u4e2d\U0001f600"}}},
+      {"[1, -2, 1.5, 1e3, (3, 'x'), []]",
+       {1, -2, 1.5, 1000.0, json::array({3, "x"}), json::array()}},
+  };
+  for (const auto& row : table) EXPECT_EQ(parse_python_literal(row.text, "x"), row.value);
+}
+
+TEST(PythonLiteral, Refuses) {
+  for (const std::string text : {"",       "{",         "{'a'",
+                                 "{'a':",  "{'a': 1",   "{'a': 1 'b': 2}",
+                                 "{a: 1}", "{1: 2}",    "{'a': 1, 'a': 2}",
+                                 "'a",     "'\\",       "'\\x4'",
+                                 "'\\q'",  "'\\ud800'", "'\\U00110000'",
+                                 "nan",    "inf",       "1e999",
+                                 "Truex",  "{} {}",     "[1 2]",
+                                 "[,]",    "{,}",       "__import__('os')"}) {
+    EXPECT_NE(test::error_of<InputError>([&] { parse_python_literal(text, "x"); }), "") << text;
+  }
+  EXPECT_NE(test::error_of<InputError>([] {
+              parse_python_literal(std::string(1000000, '['), "x");
+            }).find("nested too deeply (x, byte 17)"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace elastron::data

@@ -1,0 +1,73 @@
+// What the tests of data/ share.
+#pragma once
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "data/tokenizer.h"
+
+namespace elastron::data::test {
+
+// A folder that is gone after the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "elastron-data-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    path_ = name;
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  std::string path() const { return path_; }
+  // Writes a file; returns its path.
+  std::string write(const std::string& name, const std::string& content) const {
+    const std::string file = path_ + "/" + name;
+    std::ofstream(file, std::ios::binary) << content;
+    return file;
+  }
+
+ private:
+  std::string path_;
+};
+
+// The message of the `E` that `f` throws; "" when it throws nothing.
+template <class E, class F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const E& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// Ids: <unk> 0, <eos> 1, a 2, b 3, ... h 9.
+inline constexpr int32_t kEos = 1;
+inline std::string letters_json(const std::string& split = "WhitespaceSplit") {
+  std::string vocabulary = R"("<unk>": 0, "<eos>": 1)";
+  for (int i = 0; i < 8; ++i) {
+    vocabulary += std::string(", \"") + char('a' + i) + "\": " + std::to_string(i + 2);
+  }
+  return R"({"version": "1.0", "truncation": null, "padding": null,
+    "added_tokens": [{"id": 1, "content": "<eos>", "single_word": false, "lstrip": false,
+                      "rstrip": false, "normalized": false, "special": true}],
+    "normalizer": null, "pre_tokenizer": {"type": ")" +
+         split + R"("}, "post_processor": null, "decoder": null,
+    "model": {"type": "WordLevel", "vocab": {)" +
+         vocabulary + R"(}, "unk_token": "<unk>"}})";
+}
+inline std::unique_ptr<Tokenizer> letters() {
+  return parse_tokenizer(letters_json(), "tokenizer.json");
+}
+
+using Ids = std::vector<int32_t>;
+
+}  // namespace elastron::data::test
