@@ -210,8 +210,8 @@ Parts make_pattern(Writer& w, int64_t length, int64_t) {
   return p;
 }
 
-// Segments of words that occur once in the context, scattered over noise, and then again and again in
-// changing order: after each first word the rest can only be copied, from any distance.
+// Segments of words that occur once in the context, scattered over noise, and then again and again
+// in changing order: after each first word the rest can only be copied, from any distance.
 Parts make_repeat(Writer& w, int64_t length, int64_t) {
   Words words;
   for (const auto& [stem, count] : {std::pair{"v", kValues},
