@@ -1,0 +1,304 @@
+// Linear, RMSNorm, RoPE, SwiGLU, embedding, cross-entropy, AdamW, elementwise: gradients by finite
+// differences, float32 and bfloat16 against float64, the same bits for any number of threads.
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "ops/adamw.h"
+#include "ops/cross_entropy.h"
+#include "ops/detail/vector_math.h"
+#include "ops/elementwise.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/swiglu.h"
+#include "tests/support/gradcheck.h"
+
+namespace elastron::ops {
+namespace {
+
+using test::dot;
+using test::expect_gradient;
+using test::random_tensor;
+
+class Ops : public ::testing::Test {
+ protected:
+  Tensor rnd(const Shape& shape, uint64_t seed, DType dtype = DType::f64) {
+    return random_tensor(shape, dtype, cpu_, seed);
+  }
+  Tensor zeros(const Shape& shape) { return Tensor::zeros(shape, DType::f64, cpu_); }
+  CpuDevice cpu_;
+};
+
+TEST_F(Ops, LinearGradients) {
+  Tensor x = rnd({5, 7}, 1), w = rnd({3, 7}, 2), b = rnd({3}, 3);
+  const Tensor dy = rnd({5, 3}, 4);
+  const LinearWeight weight(w, false);
+  const auto loss = [&] { return dot(linear_forward(x, weight, b), dy); };
+  Tensor dw = zeros({3, 7}), db = zeros({3});
+  linear_wgrad(dy, x, dw);
+  linear_bias_grad(dy, db);
+  expect_gradient(x, linear_dgrad(dy, weight), loss, "x");
+  expect_gradient(w, dw, loss, "w");
+  expect_gradient(b, db, loss, "b");
+}
+
+TEST_F(Ops, LinearAccumulates) {
+  for (const DType t : {DType::f64, DType::f32}) {
+    const Tensor x = rnd({4, 6}, 1, t), dy = rnd({4, 5}, 2, t);
+    const LinearWeight w(rnd({5, 6}, 3, t), false);
+    const Tensor once = linear_dgrad(dy, w);
+    Tensor twice = once.clone();
+    linear_dgrad(dy, w, twice);
+    const auto a = cast(once, DType::f64).to_vector<double>();
+    const auto b = cast(twice, DType::f64).to_vector<double>();
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i], 2 * a[i], 1e-5);
+  }
+}
+
+// Largest error over the largest value; sums of `n` products.
+double relative_error(const Tensor& got, const Tensor& want) {
+  const auto g = cast(got, DType::f64).to_vector<double>();
+  const auto w = cast(want, DType::f64).to_vector<double>();
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < g.size(); ++i) {
+    worst = std::max(worst, std::abs(g[i] - w[i]));
+    scale = std::max(scale, std::abs(w[i]));
+  }
+  return worst / std::max(scale, 1e-30);
+}
+
+TEST_F(Ops, LinearInEveryPrecisionAndLayout) {
+  for (const int64_t rows : {1, 3, 16, 65, 1000}) {
+    for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 5}, {64, 48}, {130, 257}}) {
+      const Tensor x = rnd({rows, in}, 1), w = rnd({out, in}, 2), dy = rnd({rows, out}, 3);
+      const LinearWeight exact(w, false);
+      const Tensor y = linear_forward(x, exact), dx = linear_dgrad(dy, exact);
+      Tensor dw = zeros({out, in});
+      linear_wgrad(dy, x, dw);
+      for (const auto& [t, bound] : {std::pair<DType, double>{DType::f32, 2e-6}, {DType::bf16, 2e-2}}) {
+        const Tensor xt = cast(x, t), dyt = cast(dy, t);
+        for (const bool frozen : {false, true}) {
+          const LinearWeight weight(cast(w, t), frozen);
+          for (int repeat = 0; repeat < 2; ++repeat) {  // packed on first use, reused then
+            EXPECT_LT(relative_error(linear_forward(xt, weight), y), bound) << rows << " " << out;
+            EXPECT_LT(relative_error(linear_dgrad(dyt, weight), dx), bound) << rows << " " << out;
+          }
+        }
+        Tensor dwt = Tensor::zeros({out, in}, DType::f32, cpu_);
+        linear_wgrad(dyt, xt, dwt);
+        EXPECT_LT(relative_error(dwt, dw), bound) << rows << " " << out;
+      }
+    }
+  }
+}
+
+TEST_F(Ops, RmsNormGradients) {
+  Tensor x = rnd({4, 6}, 1), w = rnd({6}, 2);
+  const Tensor dy = rnd({4, 6}, 3);
+  constexpr double kEps = 1e-3;
+  const auto loss = [&] { return dot(rms_norm_forward(x, w, kEps).y, dy); };
+  const auto out = rms_norm_forward(x, w, kEps);
+  Tensor dw = zeros({6});
+  const Tensor dx = rms_norm_backward(dy, x, w, out.inv_rms, {}, &dw);
+  expect_gradient(x, dx, loss, "x");
+  expect_gradient(w, dw, loss, "w");
+  Tensor sum = dy.clone();
+  rms_norm_backward(dy, x, w, out.inv_rms, sum, nullptr);
+  EXPECT_LT(relative_error(sum, add(dy, dx)), 1e-14);
+}
+
+TEST_F(Ops, RopeRotatesAndTurnsBack) {
+  const auto frequencies = rope_inverse_frequencies(8, 10000.0);
+  EXPECT_DOUBLE_EQ(frequencies[0], 1.0);
+  EXPECT_NEAR(frequencies[1], 0.1, 1e-15);
+  const Tensor table = rope_table(frequencies, 32, DType::f64, cpu_);
+  const Tensor positions = Tensor::from(std::vector<int32_t>{0, 3, 31}, {3}, cpu_);
+  const Tensor x = rnd({3, 2, 8}, 1);
+  Tensor y = x.clone();
+  rope_apply(y, positions, table, false);
+  const double *a = x.data<double>(), *b = y.data<double>();
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(a[i], b[i]);  // position 0 does not turn
+  EXPECT_NEAR(b[16], a[16] * std::cos(3.0) - a[20] * std::sin(3.0), 1e-14);
+  EXPECT_NEAR(b[20], a[20] * std::cos(3.0) + a[16] * std::sin(3.0), 1e-14);
+  rope_apply(y, positions, table, true);
+  EXPECT_LT(relative_error(y, x), 1e-14);
+}
+
+TEST_F(Ops, SwigluAndSiluGradients) {
+  Tensor gate = rnd({3, 5}, 1), up = rnd({3, 5}, 2);
+  const Tensor dh = rnd({3, 5}, 3);
+  const auto loss = [&] { return dot(swiglu_forward(gate, up), dh); };
+  const auto d = swiglu_backward(dh, gate, up, false);
+  expect_gradient(gate, d.gate, loss, "gate");
+  expect_gradient(up, d.up, loss, "up");
+  expect_gradient(gate, silu_backward(dh, gate), [&] { return dot(silu_forward(gate), dh); }, "silu");
+  Tensor g2 = gate.clone(), u2 = up.clone();
+  const auto in_place = swiglu_backward(dh, g2, u2, true);
+  EXPECT_EQ(in_place.gate.to_vector<double>(), d.gate.to_vector<double>());
+  EXPECT_EQ(in_place.up.to_vector<double>(), d.up.to_vector<double>());
+  EXPECT_EQ(in_place.gate.raw(), g2.raw());
+}
+
+TEST_F(Ops, EmbeddingAndItsGradient) {
+  Tensor table = rnd({4, 3}, 1);
+  const Tensor ids = Tensor::from(std::vector<int32_t>{5, 2, 9, 2, 3}, {5}, cpu_);
+  const Tensor dy = rnd({5, 3}, 2);
+  // Rows 2 to 5 are here; 9 lies in another shard.
+  const auto loss = [&] { return dot(embedding_forward(ids, table, 2), dy); };
+  Tensor dtable = zeros({4, 3});
+  embedding_backward(dy, ids, 2, dtable);
+  expect_gradient(table, dtable, loss, "table");
+  const auto y = embedding_forward(ids, table, 2).to_vector<double>();
+  for (int i = 6; i < 9; ++i) EXPECT_EQ(y[size_t(i)], 0.0);
+}
+
+TEST_F(Ops, CrossEntropyGradient) {
+  Tensor logits = rnd({4, 6}, 1);
+  const Tensor labels = Tensor::from(std::vector<int32_t>{2, kIgnoreLabel, 5, 0}, {4}, cpu_);
+  const auto lse = [&] {
+    const auto r = cross_entropy_rows(logits, labels, 0);
+    std::vector<double> v(4);
+    for (int i = 0; i < 4; ++i) {
+      v[size_t(i)] = r.max.data<double>()[i] + std::log(r.sum_exp.data<double>()[i]);
+    }
+    return v;
+  };
+  const auto loss = [&] {
+    const auto r = cross_entropy_rows(logits, labels, 0);
+    const auto l = lse();
+    double sum = 0;
+    for (int i : {0, 2, 3}) sum += l[size_t(i)] - r.target.data<double>()[i];
+    return 0.5 * sum;
+  };
+  Tensor d = logits.clone();
+  cross_entropy_backward(d, labels, Tensor::from(lse(), {4}, cpu_), 0, 0.5);
+  expect_gradient(logits, d, loss, "logits");
+  Tensor extreme = Tensor::from(std::vector<float>{1e4f, -1e4f, 0}, {1, 3}, cpu_);
+  const auto r = cross_entropy_rows(extreme, Tensor::from(std::vector<int32_t>{1}, {1}, cpu_), 0);
+  EXPECT_EQ(r.max.data<float>()[0], 1e4f);
+  EXPECT_EQ(r.sum_exp.data<float>()[0], 1.0f);
+  EXPECT_EQ(r.argmax.data<int32_t>()[0], 0);
+}
+
+TEST(FastExp, WithinTwoUlpEverywhere) {
+  double worst = 0;
+  for (float x = -87.3f; x < 88.7f; x += 0.00037f) {
+    const double want = std::exp(double(x));
+    const double got = double(detail::fast_exp(x));
+    const double ulp = std::ldexp(1.0, std::ilogb(want) - 23);
+    worst = std::max(worst, std::abs(got - want) / ulp);
+  }
+  EXPECT_LT(worst, 2.0);
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(detail::fast_exp(-inf), 0.0f);
+  EXPECT_EQ(detail::fast_exp(-1e30f), 0.0f);
+  EXPECT_EQ(detail::fast_exp(inf), inf);
+  EXPECT_EQ(detail::fast_exp(1e30f), inf);
+  EXPECT_EQ(detail::fast_exp(0.0f), 1.0f);
+  EXPECT_TRUE(std::isnan(detail::fast_exp(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST_F(Ops, ReductionsSeeEverything) {
+  Tensor x = rnd({9000}, 1, DType::f32);
+  double want = 0;
+  for (const float v : x.to_vector<float>()) want += double(v) * double(v);
+  EXPECT_NEAR(sum_of_squares(x), want, 1e-9 * want);
+  EXPECT_TRUE(all_finite(x));
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    Tensor y = x.clone();
+    y.data<float>()[8999] = bad;
+    EXPECT_FALSE(all_finite(y));
+  }
+}
+
+TEST_F(Ops, RowsGatherAndScatter) {
+  const Tensor x = rnd({6, 4}, 1, DType::f32);
+  const Tensor rows = Tensor::from(std::vector<int32_t>{5, 0, 3}, {3}, cpu_);
+  const Tensor g = gather_rows(x, rows);
+  Tensor y = Tensor::zeros({6, 4}, DType::f32, cpu_);
+  scatter_rows(g, rows, y);
+  for (int64_t r = 0; r < 6; ++r) {
+    const bool moved = r == 5 || r == 0 || r == 3;
+    EXPECT_EQ(y.slice(0, r, r + 1).to_vector<float>(),
+              moved ? x.slice(0, r, r + 1).to_vector<float>() : std::vector<float>(4, 0.0f));
+  }
+}
+
+// Every op, twice: once on one thread, once on three. Bit for bit.
+TEST_F(Ops, ThreadCountChangesNothing) {
+  const auto everything = [&] {
+    const Tensor x = rnd({700, 96}, 1, DType::f32), w = rnd({96}, 2, DType::f32);
+    const Tensor dy = rnd({700, 96}, 3, DType::f32);
+    std::vector<Tensor> results;
+    const auto norm = rms_norm_forward(x, w, 1e-6);
+    Tensor dw = Tensor::zeros({96}, DType::f32, cpu_), db = dw.clone();
+    results.push_back(norm.y);
+    results.push_back(rms_norm_backward(dy, x, w, norm.inv_rms, {}, &dw));
+    linear_bias_grad(dy, db);
+    results.push_back(dw);
+    results.push_back(db);
+    results.push_back(swiglu_forward(x, dy));
+    std::vector<int32_t> ids(700);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = int32_t(i * 7 % 50);
+    Tensor table = Tensor::zeros({50, 96}, DType::f32, cpu_);
+    embedding_backward(dy, Tensor::from(ids, {700}, cpu_), 0, table);
+    results.push_back(table);
+    const auto rows = cross_entropy_rows(x, Tensor::from(ids, {700}, cpu_), 0);
+    results.push_back(rows.sum_exp);
+    Tensor norm2 = Tensor::from(std::vector<double>{sum_of_squares(x)}, {1}, cpu_);
+    results.push_back(norm2);
+    return results;
+  };
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const auto one = everything();
+  for (const int threads : {2, 3}) {
+    omp_set_num_threads(threads);
+    const auto many = everything();
+    for (size_t i = 0; i < one.size(); ++i) {
+      EXPECT_EQ(std::memcmp(one[i].raw(), many[i].raw(), one[i].bytes()), 0) << i << " " << threads;
+    }
+  }
+  omp_set_num_threads(before);
+}
+
+TEST_F(Ops, AdamWFollowsItsFormula) {
+  for (const bool maximize : {false, true}) {
+    Tensor p = rnd({50}, 1), m = zeros({50}), v = zeros({50});
+    auto want = p.to_vector<double>();
+    std::vector<double> wm(50), wv(50);
+    const AdamWSettings s{.lr = 0.01, .weight_decay = 0.1, .maximize = maximize};
+    for (int step = 1; step <= 5; ++step) {
+      const Tensor g = rnd({50}, uint64_t(10 + step));
+      adamw_step(p, g, m, v, nullptr, s, step, 0.5);
+      for (size_t i = 0; i < 50; ++i) {
+        const double gi = (maximize ? -0.5 : 0.5) * g.data<double>()[i];
+        wm[i] = 0.9 * wm[i] + 0.1 * gi;
+        wv[i] = 0.95 * wv[i] + 0.05 * gi * gi;
+        const double mh = wm[i] / (1 - std::pow(0.9, step));
+        const double vh = wv[i] / (1 - std::pow(0.95, step));
+        want[i] = want[i] * (1 - 0.01 * 0.1) - 0.01 * mh / (std::sqrt(vh) + 1e-8);
+      }
+    }
+    const auto got = p.to_vector<double>();
+    for (size_t i = 0; i < 50; ++i) EXPECT_NEAR(got[i], want[i], 1e-12);
+  }
+}
+
+TEST_F(Ops, AdamWRoundsTheModelsCopy) {
+  Tensor master = rnd({300}, 1, DType::f32), g = rnd({300}, 2, DType::f32);
+  Tensor m = Tensor::zeros({300}, DType::f32, cpu_), v = m.clone();
+  Tensor copy = cast(master, DType::bf16);
+  adamw_step(master, g, m, v, &copy, {.lr = 0.1}, 1, 1.0);
+  const auto a = master.to_vector<float>();
+  const auto b = copy.to_vector<bf16>();
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(b[i].bits, bf16(a[i]).bits);
+}
+
+}  // namespace
+}  // namespace elastron::ops
