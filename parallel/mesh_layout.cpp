@@ -39,21 +39,22 @@ std::string divisors(int n) {
   return text;
 }
 
-std::string ranks_text(int n) { return fmt::format("{} rank{}", n, n == 1 ? "" : "s"); }
+std::string ranks_text(int64_t n) { return fmt::format("{} rank{}", n, n == 1 ? "" : "s"); }
 
 }  // namespace
 
 MeshLayout MeshLayout::resolve(int world_size, int data, int context, int tensor) {
   ELASTRON_CHECK(world_size >= 1, "a job has at least one rank");
-  const auto require_positive = [](int value, const char* key) {
-    if (value < 1) {
-      throw UsageError(fmt::format("{} is {}", key, value), key, "give a size of at least 1");
-    }
+  static constexpr int kMost = 1 << 20;  // products of three fit 64 bits
+  const auto require_size = [](int value, const char* key) {
+    if (value >= 1 && value <= kMost) return;
+    throw UsageError(fmt::format("{} is {}", key, value), key,
+                     fmt::format("give a size between 1 and {}", kMost));
   };
-  require_positive(tensor, "parallel.tensor");
-  require_positive(context, "parallel.context");
+  require_size(tensor, "parallel.tensor");
+  require_size(context, "parallel.context");
+  if (data > 0) require_size(data, "parallel.data");
 
-  // In 64 bits: the sizes are whatever somebody typed.
   const int64_t inner = int64_t(context) * tensor;
   if (data <= 0) {
     if (inner > world_size || world_size % inner != 0) {
@@ -64,12 +65,11 @@ MeshLayout MeshLayout::resolve(int world_size, int data, int context, int tensor
       } else {
         remedy = fmt::format("their product can be {}", divisors(world_size));
       }
-      throw UsageError(
-          fmt::format("{} cannot be divided into groups of parallel.context={} x "
-                      "parallel.tensor={}",
-                      ranks_text(world_size), context, tensor),
-          "parallel.tensor, parallel.context",
-          fmt::format("{}, or start a multiple of {}", remedy, ranks_text(int(inner))));
+      throw UsageError(fmt::format("{} cannot be divided into groups of parallel.context={} x "
+                                   "parallel.tensor={}",
+                                   ranks_text(world_size), context, tensor),
+                       "parallel.tensor, parallel.context",
+                       fmt::format("{}, or start a multiple of {}", remedy, ranks_text(inner)));
     }
     return {.data = int(world_size / inner), .context = context, .tensor = tensor};
   }

@@ -72,15 +72,20 @@ TEST(MeshLayout, ErrorsNameKeysAndWhatWouldWork) {
             "started (parallel.data, parallel.context, parallel.tensor): start 2 ranks, or choose "
             "sizes whose product is 1");
   EXPECT_EQ(message_of(4, 0, 1, 0),
-            "parallel.tensor is 0 (parallel.tensor): give a size of at least 1");
+            "parallel.tensor is 0 (parallel.tensor): give a size between 1 and 1048576");
   EXPECT_EQ(message_of(4, 0, -2, 1),
-            "parallel.context is -2 (parallel.context): give a size of at least 1");
+            "parallel.context is -2 (parallel.context): give a size between 1 and 1048576");
 }
 
-TEST(MeshLayout, SizesThatOverflowAnIntAreAnErrorToo) {
-  EXPECT_NE(message_of(4, 0, 65536, 65536).find("cannot be divided"), std::string::npos);
-  EXPECT_NE(message_of(4, 65536, 65536, 1).find("needs 4294967296 ranks"), std::string::npos);
-  EXPECT_NE(message_of(4, 2147483647, 2147483647, 2147483647).find("ranks"), std::string::npos);
+TEST(MeshLayout, SizesWhoseProductOverflowsAreAnErrorToo) {
+  constexpr int kMost = 1 << 20, kInt = 2147483647;
+  EXPECT_NE(message_of(4, 0, kMost, kMost).find("cannot be divided"), std::string::npos);
+  EXPECT_NE(message_of(4, kMost, kMost, kMost).find("needs 1152921504606846976 ranks"),
+            std::string::npos);
+  for (const std::string& message :
+       {message_of(4, kInt, 1, 1), message_of(4, 0, kInt, 1), message_of(4, 0, 1, kInt)}) {
+    EXPECT_NE(message.find("is 2147483647"), std::string::npos) << message;
+  }
 }
 
 TEST(Mesh, RecordingMeshKnowsEachAxis) {

@@ -92,6 +92,12 @@ inline void expect_close(const Tensor& actual, const Tensor& expected, double rt
                                      << at << ", bound " << rtol * scale;
 }
 
+template <class T>
+bool holds(const Tensor& t, const std::vector<T>& values) {
+  return t.bytes() == values.size() * sizeof(T) &&
+         (values.empty() || std::memcmp(t.raw(), values.data(), t.bytes()) == 0);
+}
+
 // Every rank of the group holds the same bytes.
 inline void expect_same_bits(const Tensor& t, Communicator& group) {
   const Tensor whole = t.contiguous() ? t : t.clone();
