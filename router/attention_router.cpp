@@ -28,7 +28,8 @@ Parameter make_parameter(const std::string& name, const Shape& shape, DType dtyp
   return p;
 }
 
-template <class F> void fill(Tensor& t, const F& value) {
+template <class F>
+void fill(Tensor& t, const F& value) {
   std::vector<float> values(size_t(t.numel()));
   for (size_t i = 0; i < values.size(); ++i) values[i] = value(i);
   ops::cast_into(Tensor::from(values, t.shape(), t.device()), t);
@@ -38,7 +39,13 @@ template <class F> void fill(Tensor& t, const F& value) {
 
 AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, const RouterConfig& config,
                                  DType dtype, uint64_t seed, bool trainable, Device& device)
-    : head_dim_(head_dim), classes_(config.classes()) {
+    : head_dim_(head_dim),
+      classes_(config.classes()),
+      bfloat16_(config.dtype == RouterDType::bfloat16) {
+  if (bfloat16_ && dtype != DType::f32) {
+    throw UsageError("a router in bfloat16 under a model in " + std::string(dtype_name(dtype)),
+                     "router.dtype", "use float32, or another model.dtype");
+  }
   const int64_t hidden = config.hidden_mult * head_dim;
   const std::array<Shape, kLinears> shapes = {Shape{hidden, head_dim}, Shape{head_dim, hidden},
                                               Shape{hidden, head_dim}, Shape{head_dim, hidden},
@@ -47,8 +54,7 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, const RouterCo
     const std::string name = "router.layers." + std::to_string(layer) + "." + kNames[i];
     weight_[i] = make_parameter(name + ".weight", shapes[i], dtype, trainable, device);
     bias_[i] = make_parameter(name + ".bias", {shapes[i][0]}, dtype, trainable, device);
-    const RandomStream stream(seed, RandomPurpose::router_init,
-                              random_coordinate(weight_[i].name));
+    const RandomStream stream(seed, RandomPurpose::router_init, random_coordinate(weight_[i].name));
     const bool kaiming = config.init == Init::kaiming && i >= 2;
     if (kaiming && i == 4) {
       fill(bias_[i].value, [](size_t) { return 1.0f; });
@@ -71,11 +77,18 @@ void AttentionRouter::append_parameters(ParameterList& list) {
   }
 }
 
+ops::LinearWeight AttentionRouter::rounded(size_t i) const {
+  return {ops::cast(weight_[i].value, DType::bf16), /*frozen=*/false};
+}
+
 Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved) const {
   const int64_t sequences = pooled.size(0), heads = pooled.size(1);
   Tensor x = pooled.view({sequences * heads, head_dim_});
+  if (bfloat16_) x = ops::cast(x, DType::bf16);
   for (size_t i = 0; i < size_t(kLinears); ++i) {
-    Tensor y = ops::linear_forward(x, linear_[i], bias_[i].value);
+    Tensor y = bfloat16_
+                   ? ops::linear_forward(x, rounded(i), ops::cast(bias_[i].value, DType::bf16))
+                   : ops::linear_forward(x, linear_[i], bias_[i].value);
     if (saved != nullptr) saved->input[i] = x;
     if (kActivation[i]) {
       if (saved != nullptr) saved->before[i] = y;
@@ -83,18 +96,24 @@ Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved) const 
     }
     x = y;
   }
+  if (bfloat16_) x = ops::cast(x, DType::f32);
   return x.view({sequences, heads, classes_});
 }
 
-Tensor AttentionRouter::backward(const Tensor& d_logits, const SavedRouter& saved) {
+Tensor AttentionRouter::backward(const Tensor& d_logits, const SavedRouter& saved,
+                                 bool need_input) {
+  ELASTRON_CHECK(weight_[0].trainable, "this router is not trained");
   const int64_t sequences = d_logits.size(0), heads = d_logits.size(1);
   Tensor d = d_logits.view({sequences * heads, classes_});
+  if (bfloat16_) d = ops::cast(d, DType::bf16);
   for (size_t i = size_t(kLinears); i-- > 0;) {
     if (kActivation[i]) d = ops::silu_backward(d, saved.before[i]);
     ops::linear_wgrad(d, saved.input[i], weight_[i].grad);
     ops::linear_bias_grad(d, bias_[i].grad);
-    d = ops::linear_dgrad(d, linear_[i]);
+    if (i == 0 && !need_input) return {};
+    d = bfloat16_ ? ops::linear_dgrad(d, rounded(i)) : ops::linear_dgrad(d, linear_[i]);
   }
+  if (bfloat16_) d = ops::cast(d, DType::f32);
   return d.view({sequences, heads, head_dim_});
 }
 

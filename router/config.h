@@ -1,4 +1,4 @@
-// Configuration of the Attention Router: the `router` section. Defaults are the paper's (spec 7, 11).
+// Configuration of the Attention Router: the `router` section. Defaults are the paper's (spec 11).
 #pragma once
 #include <cstdint>
 #include <map>
@@ -16,6 +16,7 @@ enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
 enum class Init : uint8_t { normal, kaiming };
 enum class Noise : uint8_t { gumbel, logistic };
+enum class RouterDType : uint8_t { float32, bfloat16 };
 enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant };
 enum class DiffKind : uint8_t { abs, signed_gap };
 
@@ -52,6 +53,7 @@ struct RouterConfig {
   Init init = Init::normal;
   double init_std = 0.02;
   bool detach_input = false;
+  RouterDType dtype = RouterDType::float32;
   TauSchedule tau_schedule = TauSchedule::exp_fraction;
   TauConfig tau;
   SsaConfig ssa;
@@ -68,22 +70,27 @@ struct RouterConfig {
 
 namespace elastron::config {
 
-template <> struct EnumNames<router::Mode> {
+template <>
+struct EnumNames<router::Mode> {
   static constexpr NameOf<router::Mode> names[] = {{router::Mode::fa_ssa, "fa-ssa"}};
 };
-template <> struct EnumNames<router::Kind> {
+template <>
+struct EnumNames<router::Kind> {
   static constexpr NameOf<router::Kind> names[] = {{router::Kind::softmax, "softmax"},
                                                    {router::Kind::sigmoid, "sigmoid"}};
 };
-template <> struct EnumNames<router::Noise> {
+template <>
+struct EnumNames<router::Noise> {
   static constexpr NameOf<router::Noise> names[] = {{router::Noise::gumbel, "gumbel"},
                                                     {router::Noise::logistic, "logistic"}};
 };
-template <> struct EnumNames<router::Pool> {
+template <>
+struct EnumNames<router::Pool> {
   static constexpr NameOf<router::Pool> names[] = {{router::Pool::boundary, "boundary"},
                                                    {router::Pool::mean, "mean"}};
 };
-template <> struct EnumNames<router::PoolSegmentKind> {
+template <>
+struct EnumNames<router::PoolSegmentKind> {
   using K = router::PoolSegmentKind;
   static constexpr NameOf<K> names[] = {{K::first_token, "first_token"},
                                         {K::ctx, "ctx"},
@@ -91,34 +98,44 @@ template <> struct EnumNames<router::PoolSegmentKind> {
                                         {K::a, "a"},
                                         {K::ctx_q, "ctx_q"}};
 };
-template <> struct EnumNames<router::Init> {
+template <>
+struct EnumNames<router::Init> {
   static constexpr NameOf<router::Init> names[] = {{router::Init::normal, "normal"},
                                                    {router::Init::kaiming, "kaiming"}};
 };
-template <> struct EnumNames<router::TauSchedule> {
+template <>
+struct EnumNames<router::RouterDType> {
+  using T = router::RouterDType;
+  static constexpr NameOf<T> names[] = {{T::float32, "float32"}, {T::bfloat16, "bfloat16"}};
+};
+template <>
+struct EnumNames<router::TauSchedule> {
   using T = router::TauSchedule;
   static constexpr NameOf<T> names[] = {{T::exp_fraction, "exp_fraction"},
                                         {T::cosine, "cosine"},
                                         {T::exp_step, "exp_step"},
                                         {T::constant, "constant"}};
 };
-template <> struct EnumNames<router::DiffKind> {
+template <>
+struct EnumNames<router::DiffKind> {
   static constexpr NameOf<router::DiffKind> names[] = {{router::DiffKind::abs, "abs"},
                                                        {router::DiffKind::signed_gap, "signed"}};
 };
 
-template <> struct Schema<router::SsaConfig> {
+template <>
+struct Schema<router::SsaConfig> {
   using C = router::SsaConfig;
-  static constexpr auto fields = std::tuple{
-      field("sink", &C::sink, at_least(0),
-            "tokens at the start of a sequence that sparse heads always see"),
-      field("local", &C::local, at_least(1),
-            "most recent tokens that sparse heads see, counted in blocks"),
-      field("block", &C::block, at_least(1),
-            "tokens per block: sink and local are rounded up to whole blocks")};
+  static constexpr auto fields =
+      std::tuple{field("sink", &C::sink, at_least(0),
+                       "tokens at the start of a sequence that sparse heads always see"),
+                 field("local", &C::local, at_least(1),
+                       "most recent tokens that sparse heads see, counted in blocks"),
+                 field("block", &C::block, at_least(1),
+                       "tokens per block: sink and local are rounded up to whole blocks")};
 };
 
-template <> struct Schema<router::RegConfig> {
+template <>
+struct Schema<router::RegConfig> {
   using C = router::RegConfig;
   static constexpr auto fields = std::tuple{
       field("enabled", &C::enabled,
@@ -128,19 +145,21 @@ template <> struct Schema<router::RegConfig> {
       field("t_rob", &C::t_rob, between(0, 1), "target sparsity of the other tasks"),
       field("targets", &C::targets, "target sparsity by task name, in place of t_sen and t_rob"),
       field("diff", &C::diff, "linear term of the objective: |gap|, or the signed gap"),
-      field("lambda_clamp", &C::lambda_clamp, greater_than(0),
-            "largest value of a multiplier")};
+      field("lambda_clamp", &C::lambda_clamp, greater_than(0), "largest value of a multiplier")};
 };
 
-template <> struct Schema<router::TauConfig> {
+template <>
+struct Schema<router::TauConfig> {
   using C = router::TauConfig;
   static constexpr auto fields = std::tuple{
       field("init", &C::init, greater_than(0), "temperature at step 0"),
       field("min", &C::min, greater_than(0), "lowest temperature"),
-      field("rate", &C::rate, at_least(0), "decay rate of the exponential schedules")};
+      field("rate", &C::rate, at_least(0),
+            "decay rate of the exponential schedules; share of the run that cosine falls over")};
 };
 
-template <> struct Schema<router::RouterConfig> {
+template <>
+struct Schema<router::RouterConfig> {
   using C = router::RouterConfig;
   static constexpr auto fields = std::tuple{
       field("mode", &C::mode, "the two attention modes a head chooses from"),
@@ -151,8 +170,7 @@ template <> struct Schema<router::RouterConfig> {
       field("pool_segment", &C::pool_segment, "segment of the document that is pooled"),
       field("pool_budget", &C::pool_budget, at_least(1),
             "tokens read from each end of the segment by boundary pooling"),
-      field("pool_dedup", &C::pool_dedup,
-            "count tokens of overlapping ends once instead of twice"),
+      field("pool_dedup", &C::pool_dedup, "count tokens of overlapping ends once instead of twice"),
       field("hidden_mult", &C::hidden_mult, at_least(1),
             "hidden width of the router's MLPs in units of head_dim"),
       field("init", &C::init, "initialisation of the router MLP"),
@@ -160,12 +178,24 @@ template <> struct Schema<router::RouterConfig> {
             "standard deviation of the normal initialisation"),
       field("detach_input", &C::detach_input,
             "stop the gradient from the gate into the key states"),
+      field("dtype", &C::dtype,
+            "what the router's MLPs compute in; bfloat16 rounds a copy of the float32 weights"),
       field("tau_schedule", &C::tau_schedule, "how the gate's temperature falls"),
       section("tau", &C::tau, "temperature of the training gate"),
       section("ssa", &C::ssa, "streaming sparse attention"),
       section("reg", &C::reg, "the sparsity objective"),
       field("force", &C::force,
             "evaluation without the router: full | sparse | static:FILE | random:MSR:SEED | none")};
+  static void check(const C& c, Problems& problems) {
+    if (c.kind == router::Kind::softmax && c.noise == router::Noise::logistic) {
+      problems.add("noise", "two logits with logistic noise are no softmax",
+                   "use gumbel, or set router.kind to sigmoid");
+    }
+    if (c.tau_schedule != router::TauSchedule::constant && c.tau.min > c.tau.init) {
+      problems.add("tau.min", "the lowest temperature is above the first",
+                   "make it at most router.tau.init");
+    }
+  }
 };
 
 }  // namespace elastron::config

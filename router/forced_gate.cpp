@@ -1,8 +1,11 @@
 #include "router/forced_gate.h"
 
+#include <charconv>
 #include <cmath>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <string_view>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -18,6 +21,7 @@ StaticGates random_static_gates(int64_t layers, int64_t kv_heads, double msr, ui
   StaticGates gates = uniform_gates(layers, kv_heads, 1);
   const int64_t total = layers * kv_heads;
   const auto sparse = int64_t(std::llround(msr * double(total)));
+  ELASTRON_CHECK(sparse >= 0 && sparse <= total, "msr is a share");
   std::vector<int64_t> order(static_cast<size_t>(total));
   for (int64_t i = 0; i < total; ++i) order[size_t(i)] = i;
   RandomStream stream(seed, RandomPurpose::static_gate);
@@ -60,6 +64,16 @@ StaticGates read_gates(const std::string& path, int64_t layers, int64_t kv_heads
   return gates;
 }
 
+// The number that is all of `text`, if it is one.
+template <class T>
+std::optional<T> whole_number(std::string_view text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
 }  // namespace
 
 Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads) {
@@ -68,20 +82,17 @@ Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads) {
   if (text == "sparse") return {true, uniform_gates(layers, kv_heads, 0)};
   if (text.starts_with("static:")) return {true, read_gates(text.substr(7), layers, kv_heads)};
   if (text.starts_with("random:")) {
-    const size_t colon = text.find(':', 7);
-    try {
-      if (colon == std::string::npos) throw std::invalid_argument("no seed");
-      size_t used = 0;
-      const std::string msr_text = text.substr(7, colon - 7), seed_text = text.substr(colon + 1);
-      const double msr = std::stod(msr_text, &used);
-      if (used != msr_text.size() || !(msr >= 0 && msr <= 1)) throw std::invalid_argument("msr");
-      const uint64_t seed = std::stoull(seed_text, &used);
-      if (used != seed_text.size()) throw std::invalid_argument("seed");
-      return {true, random_static_gates(layers, kv_heads, msr, seed)};
-    } catch (const std::exception&) {
+    const std::string_view rest = std::string_view(text).substr(7);
+    const size_t colon = rest.find(':');
+    const auto msr = whole_number<double>(rest.substr(0, colon));
+    const auto random_seed = colon == std::string_view::npos
+                                 ? std::nullopt
+                                 : whole_number<uint64_t>(rest.substr(colon + 1));
+    if (!msr || !random_seed || !(*msr >= 0 && *msr <= 1)) {
       throw UsageError("cannot read '" + text + "'", "router.force",
-                       "write random:MSR:SEED with MSR in [0, 1]");
+                       "write random:MSR:SEED with MSR in [0, 1] and a whole number as SEED");
     }
+    return {true, random_static_gates(layers, kv_heads, *msr, *random_seed)};
   }
   throw UsageError("unknown value '" + text + "'", "router.force",
                    "use full, sparse, static:FILE, random:MSR:SEED or none");

@@ -25,8 +25,8 @@ struct Force {
 // "random:MSR:SEED". Throws UsageError for another form, InputError for a bad file.
 Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads);
 
-// Gates of pretraining: a share of the sequences runs with each head sparse with some probability, so
-// that the backbone learns to work under both.
+// Gates of pretraining: a share of the sequences runs with each head sparse with some probability,
+// so that the backbone learns to work under both.
 struct RandomGates {
   double sequence_share = 0;      // of sequences that have random gates at all
   double sparse_probability = 0;  // per (layer, kv head) of such a sequence

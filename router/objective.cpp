@@ -9,8 +9,7 @@
 
 namespace elastron::router {
 
-std::vector<double> task_targets(const RegConfig& config,
-                                 std::span<const std::string> task_names) {
+std::vector<double> task_targets(const RegConfig& config, std::span<const std::string> task_names) {
   std::vector<double> targets;
   for (const std::string& name : task_names) {
     const bool sensitive = name == "Single QA" || name == "MultiHop QA";
@@ -81,7 +80,10 @@ ObjectiveValue SparsityObjective::evaluate(std::span<const int32_t> tasks,
                                            std::span<const double> msr, double accumulate_scale) {
   ELASTRON_CHECK(tasks.size() == msr.size(), "one MSR per document");
   std::vector<int64_t> documents(targets_.size(), 0);
-  for (const int32_t t : tasks) ++documents[size_t(t)];
+  for (const int32_t t : tasks) {
+    ELASTRON_CHECK(t >= 0 && size_t(t) < targets_.size(), "task without a target");
+    ++documents[size_t(t)];
+  }
   const auto present = double(std::ranges::count_if(documents, [](int64_t n) { return n > 0; }));
 
   const auto l1 = lambda1(), l2 = lambda2();

@@ -51,16 +51,15 @@ void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const Ro
   if (router_ != nullptr) {
     const Tensor pooled = ops::boundary_pool_forward(keys, batch.segments, pool_);
     const Tensor logits = router_->forward(pooled, batch.sample ? &route.router : nullptr);
-    ops::GateOutput out =
-        batch.sample
-            ? ops::gate_sample(logits, {.seed = seed_,
-                                        .step = batch.step,
-                                        .sample_keys = batch.sample_keys,
-                                        .layer = uint32_t(layer_),
-                                        .first_kv_head = uint32_t(first_kv_head_),
-                                        .noise = noise_,
-                                        .tau = batch.tau})
-            : ops::gate_decide(logits);
+    ops::GateOutput out = batch.sample
+                              ? ops::gate_sample(logits, {.seed = seed_,
+                                                          .step = batch.step,
+                                                          .sample_keys = batch.sample_keys,
+                                                          .layer = uint32_t(layer_),
+                                                          .first_kv_head = uint32_t(first_kv_head_),
+                                                          .noise = noise_,
+                                                          .tau = batch.tau})
+                              : ops::gate_decide(logits);
     route.gate = out.gate;
     route.probability = out.probability;
     return;
@@ -69,9 +68,9 @@ void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const Ro
   for (int64_t s = 0; s < sequences; ++s) {
     for (int64_t h = 0; h < heads; ++h) {
       gates[size_t(s * heads + h)] =
-          fixed_.empty() ? random_.gate(batch.step, batch.sample_keys[size_t(s)], layer_,
-                                        first_kv_head_ + h)
-                         : fixed_[size_t(h)];
+          fixed_.empty()
+              ? random_.gate(batch.step, batch.sample_keys[size_t(s)], layer_, first_kv_head_ + h)
+              : fixed_[size_t(h)];
     }
   }
   route.gate = Tensor::from(gates, {sequences, heads}, keys.device());
@@ -85,8 +84,9 @@ void RoutedLayer::backward(const Tensor& d_gate_attention, const Tensor& d_gate_
   if (d_gate_objective.defined()) d_gate = ops::add(d_gate_attention, d_gate_objective);
   const Tensor d_logits =
       ops::gate_backward(d_gate, route.probability, router_->classes(), batch.tau);
-  const Tensor d_pooled = router_->backward(d_logits, route.router);
-  if (d_keys != nullptr && !detach_input_) {
+  const bool need_input = d_keys != nullptr && !detach_input_;
+  const Tensor d_pooled = router_->backward(d_logits, route.router, need_input);
+  if (need_input) {
     ops::boundary_pool_backward(d_pooled, batch.segments, pool_, *d_keys);
   }
   ParameterList parameters;

@@ -13,8 +13,7 @@ double skipped_share_area(const ops::StreamingRule& rule, int64_t length) {
 }
 
 SparsityFigures sparsity_figures(int64_t sparse_heads, int64_t sparse_heads_last, int64_t layers,
-                                 int64_t kv_heads, int64_t length,
-                                 const ops::StreamingRule& rule) {
+                                 int64_t kv_heads, int64_t length, const ops::StreamingRule& rule) {
   const double msr = double(sparse_heads) / double(layers * kv_heads);
   const double last_query = skipped_share_last_query(rule, length);
   return {.msr = msr,

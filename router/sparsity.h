@@ -7,10 +7,11 @@
 namespace elastron::router {
 
 struct SparsityFigures {
-  double msr = 0;                        // share of (layer, kv head) pairs that run sparse
-  double esr_last_layer_last_query = 0;  // paper, eq. 5: pruned share of keys, last layer's last query
+  double msr = 0;  // share of (layer, kv head) pairs that run sparse
+  double esr_last_layer_last_query =
+      0;  // paper, eq. 5: pruned share of keys, last layer's last query
   double esr_all_layers_last_query = 0;
-  double esr_all_layers_area = 0;        // 1 - visited pairs / causal pairs: predicts the cost
+  double esr_all_layers_area = 0;  // 1 - visited pairs / causal pairs: predicts the cost
 };
 
 // sparse_heads: of all layers x kv_heads; sparse_heads_last: of the last layer's kv_heads.

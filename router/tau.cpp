@@ -19,8 +19,8 @@ double gate_temperature(const RouterConfig& config, int64_t step, int64_t max_st
       // From init to min over the first `rate` of the run: the reference's 1 + (1 + cos) / 4.
       const double steps = std::ceil(tau.rate * double(max_steps) - 1e-9);
       if (double(step) >= steps) return tau.min;
-      return tau.min + (tau.init - tau.min) * 0.5 *
-                           (1.0 + std::cos(std::numbers::pi * double(step) / steps));
+      return tau.min +
+             (tau.init - tau.min) * 0.5 * (1.0 + std::cos(std::numbers::pi * double(step) / steps));
     }
   }
   throw LogicError("unknown tau schedule");
