@@ -129,6 +129,30 @@ TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {
   }
 }
 
+// Whatever the file holds: records of UTF-8 text, or an InputError of one line naming the file.
+TEST(Jsonl, SurvivesMutations) {
+  const test::TemporaryFolder folder;
+  const std::string python =
+      R"({"context": "c", "question": "q", "answer": "a", "metadata": "{'task': 'Code', 'n': 1.5}"})";
+  RandomStream random(12, RandomPurpose::test);
+  int refused = 0;
+  constexpr int kFiles = 3000;
+  for (int i = 0; i < kFiles; ++i) {
+    const std::string path =
+        folder.write("x.jsonl", test::mutated(kGood + "\n" + python + "\n" + kGood, random));
+    try {
+      for (const Record& r : read_all(path)) ASSERT_NE(jsonl_line(r), "");
+    } catch (const InputError& error) {
+      ++refused;
+      const std::string message = error.what();
+      ASSERT_NE(message.find(path), message.npos) << message;
+      ASSERT_EQ(message.find('\n'), message.npos) << message;
+    }
+  }
+  EXPECT_GT(refused, kFiles / 4);
+  EXPECT_LT(refused, kFiles);
+}
+
 TEST(PythonLiteral, Values) {
   using nlohmann::json;
   const struct {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/philox.h"
 #include "data/tokenizer.h"
 
 namespace elastron::data::test {
@@ -47,6 +48,22 @@ std::string error_of(F&& f) {
     return error.what();
   }
   return "";
+}
+
+// `text` with one to four random changes: a byte replaced, removed or doubled, or a piece cut out.
+inline std::string mutated(std::string text, RandomStream& random) {
+  static constexpr std::string_view kLikely = "{}[]\",:\\'0-9e.tn \xff\xc3\0";
+  for (uint32_t changes = 1 + random.next_below(4); changes > 0 && !text.empty(); --changes) {
+    const size_t at = random.next_below(uint32_t(text.size()));
+    switch (random.next_below(5)) {
+      case 0: text[at] = char(random.next_below(256)); break;
+      case 1: text[at] = kLikely[random.next_below(uint32_t(kLikely.size()))]; break;
+      case 2: text.erase(at, 1); break;
+      case 3: text.insert(at, 1, text[at]); break;
+      default: text.erase(at, 1 + random.next_below(20)); break;
+    }
+  }
+  return text;
 }
 
 // Ids: <unk> 0, <eos> 1, a 2, b 3, ... h 9.
