@@ -226,7 +226,7 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
   std::vector<Words> segments;
   const auto order = w.distinct(copied, int64_t(words.size()));
   for (int64_t i = 0; i < copied;) {
-    const int64_t size = std::min<int64_t>(2 + w.below(11), copied - i);
+    const int64_t size = std::min<int64_t>(w.below(3) == 0 ? 2 : 2 + w.below(9), copied - i);
     Words& segment = segments.emplace_back();
     for (int64_t j = 0; j < size; ++j) segment.push_back(words[order[size_t(i + j)]]);
     i += size;
@@ -244,7 +244,11 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
   for (; written < gaps; ++written) p.context.push_back(w.plain_noise());
   while (int64_t(p.answer.size()) <= answer) {
     for (const uint32_t i : w.distinct(int64_t(segments.size()), int64_t(segments.size()))) {
-      p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
+      // Up to three times in a row: pairs of words then teach the look one word back that copying
+      // from afar is built on.
+      for (uint32_t times = 1 + w.below(3); times > 0; --times) {
+        p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
+      }
     }
   }
   p.answer.resize(size_t(answer + 1));
