@@ -98,7 +98,8 @@ TEST_F(BadData, Records) {
                3, {"data.jsonl:3", "unknown task 'Poetry'", "Single QA"});
   expect_error(with(good_ + "not json\n"), 3, {"data.jsonl:2"});
   expect_error(with(good_ + good_.substr(0, 40)), 3, {"data.jsonl:2"});
-  expect_error(with(""), 3, {"no document"});
+  expect_error(with(""), 3, {"data.jsonl", "empty"});
+  expect_error(with("\n"), 3, {"data.jsonl", "no document"});
 }
 
 TEST_F(BadData, OverlongSample) {
