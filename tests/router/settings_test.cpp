@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <numbers>
+#include <set>
 
 #include "router/attention_router.h"
 #include "router/forced_gate.h"
@@ -346,6 +347,20 @@ TEST(RandomGates, SharesAndIndependenceOfTheLayout) {
   EXPECT_NEAR(double(sparse) / double(z.size()), 0.12, 0.0185);
   // Sequences without any sparse head: 0.6 + 0.4 * 0.7^4 = 0.696; four deviations 0.041.
   EXPECT_NEAR(double(dense_sequences) / kSequences, 0.69604, 0.0412);
+}
+
+// No two (layer, head) pairs share their draws.
+TEST(RandomGates, PairsAreIndependent) {
+  const RandomGates random{.sequence_share = 1, .sparse_probability = 0.5, .seed = 6};
+  std::set<std::vector<uint8_t>> seen;
+  for (int64_t layer = 0; layer < 3; ++layer) {
+    for (int64_t head = 0; head < 3; ++head) {
+      std::vector<uint8_t> column;
+      for (uint32_t s = 0; s < 100; ++s) column.push_back(random.gate(2, s, layer, head));
+      seen.insert(column);
+    }
+  }
+  EXPECT_EQ(seen.size(), 9u);
 }
 
 TEST(PoolSegment, EmptyRangesPoolNothing) {
