@@ -132,8 +132,7 @@ TEST(GateSample, NoiseBelongsToTheGlobalHead) {
       half, {.seed = 9, .step = 4, .sample_keys = keys, .layer = 2, .first_kv_head = 4});
   EXPECT_EQ(whole.probability.slice(1, 4, 8).clone().to_vector<float>(),
             part.probability.to_vector<float>());
-  EXPECT_EQ(whole.gate.slice(1, 4, 8).clone().to_vector<uint8_t>(),
-            part.gate.to_vector<uint8_t>());
+  EXPECT_EQ(whole.gate.slice(1, 4, 8).clone().to_vector<uint8_t>(), part.gate.to_vector<uint8_t>());
   const auto other_step =
       ops::gate_sample(all, {.seed = 9, .step = 5, .sample_keys = keys, .layer = 2});
   EXPECT_NE(whole.probability.to_vector<float>(), other_step.probability.to_vector<float>());
@@ -212,7 +211,8 @@ TEST_F(Objective, GradientIsTheDerivative) {
     up[b] += 1e-6;
     down[b] -= 1e-6;
     const double slope = (objective_->evaluate(tasks, up, 0.0).value -
-                          objective_->evaluate(tasks, down, 0.0).value) / 2e-6;
+                          objective_->evaluate(tasks, down, 0.0).value) /
+                         2e-6;
     EXPECT_NEAR(v.d_msr[b], slope, 1e-8);
   }
 }
@@ -220,7 +220,8 @@ TEST_F(Objective, GradientIsTheDerivative) {
 TEST(Lambdas, StartBelowHalf) {
   CpuDevice cpu;
   RegConfig config;
-  const SparsityObjective objective(config, task_targets(config, kTasks), DType::f32, 42, true, cpu);
+  const SparsityObjective objective(config, task_targets(config, kTasks), DType::f32, 42, true,
+                                    cpu);
   for (const auto& l : {objective.lambda1(), objective.lambda2()}) {
     for (const double v : l) {
       EXPECT_GE(v, 0.0);
@@ -263,7 +264,8 @@ TEST(ForcedGates, RandomHasTheSparsityAsked) {
 TEST(ForcedGates, Texts) {
   EXPECT_FALSE(parse_force("none", 2, 2).active);
   EXPECT_EQ(parse_force("sparse", 1, 2).gates, (StaticGates{{0, 0}}));
-  for (const char* bad : {"fully", "random:", "random:0.5", "random:2:1", "random:0.5:x", "random:a:1"}) {
+  for (const char* bad :
+       {"fully", "random:", "random:0.5", "random:2:1", "random:0.5:x", "random:a:1"}) {
     EXPECT_THROW(parse_force(bad, 2, 2), UsageError) << bad;
   }
   EXPECT_THROW(parse_force("static:/nonexistent.json", 2, 2), InputError);
