@@ -18,8 +18,7 @@ void adamw_step(Tensor& master, const Tensor& grad, Tensor& exp_avg, Tensor& exp
   with_master_dtype(master.dtype(), [&]<class A>() {
     const auto run = [&]<class V>(V* copy) {
       cpu::adamw_step<A, V>(master.data<A>(), grad.data<A>(), exp_avg.data<A>(),
-                            exp_avg_sq.data<A>(), copy, master.numel(), settings, step,
-                            grad_scale);
+                            exp_avg_sq.data<A>(), copy, master.numel(), settings, step, grad_scale);
     };
     if (value == nullptr) {
       run(static_cast<A*>(nullptr));

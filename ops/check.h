@@ -16,13 +16,21 @@ inline void check_contiguous(const Tensor& t, const char* op) {
 }
 
 inline void check_shape(const Tensor& t, const Shape& shape, const char* op) {
-  ELASTRON_CHECK(t.shape() == shape, std::string(op) + ": got " + t.shape().str() + ", wanted " +
-                                         shape.str());
+  ELASTRON_CHECK(t.shape() == shape,
+                 std::string(op) + ": got " + t.shape().str() + ", wanted " + shape.str());
 }
 
 // The CPU is the only back end of this build; a tensor elsewhere is a mistake of the caller.
 inline void check_cpu(const Tensor& t, const char* op) {
-  ELASTRON_CHECK(t.device().kind() == DeviceKind::cpu, std::string(op) + ": no back end for device");
+  ELASTRON_CHECK(t.device().kind() == DeviceKind::cpu,
+                 std::string(op) + ": no back end for device");
+}
+
+// All of them contiguous and on the CPU.
+template <class... Tensors>
+void check_dense(const char* op, const Tensors&... tensors) {
+  (check_contiguous(tensors, op), ...);
+  (check_cpu(tensors, op), ...);
 }
 
 }  // namespace elastron::ops

@@ -17,8 +17,8 @@ struct CrossEntropyRows {
 // logits [rows, shard], labels [rows] int32; the shard holds ids [first_id, first_id + shard).
 CrossEntropyRows cross_entropy_rows(const Tensor& logits, const Tensor& labels, int64_t first_id);
 
-// logits -> d(loss)/d(logits) in place: (exp(logit - lse) - [id == label]) * scale; rows whose label
-// is kIgnoreLabel become 0. lse [rows].
+// logits -> d(loss)/d(logits) in place: (exp(logit - lse) - [id == label]) * scale; rows whose
+// label is kIgnoreLabel become 0. lse [rows].
 void cross_entropy_backward(Tensor& logits, const Tensor& labels, const Tensor& lse,
                             int64_t first_id, double scale);
 

@@ -7,8 +7,11 @@
 namespace elastron::ops {
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  Tensor sum = a.clone();
-  add_into(sum, b);
+  check_same(a, b, "add");
+  check_dense("add", a, b);
+  Tensor sum = Tensor::empty(a.shape(), a.dtype(), a.device());
+  with_float_dtype(
+      a.dtype(), [&]<class T>() { cpu::add(a.data<T>(), b.data<T>(), sum.data<T>(), a.numel()); });
   return sum;
 }
 
@@ -17,9 +20,8 @@ void add_into(Tensor& a, const Tensor& b) {
   check_contiguous(a, "add_into");
   check_contiguous(b, "add_into");
   check_cpu(a, "add_into");
-  with_float_dtype(a.dtype(), [&]<class T>() {
-    cpu::add_into(a.data<T>(), b.data<T>(), a.numel());
-  });
+  with_float_dtype(a.dtype(),
+                   [&]<class T>() { cpu::add(a.data<T>(), b.data<T>(), a.data<T>(), a.numel()); });
 }
 
 void scale_into(Tensor& a, double factor) {
@@ -40,9 +42,8 @@ void cast_into(const Tensor& x, Tensor& y) {
   check_contiguous(y, "cast");
   check_cpu(x, "cast");
   with_float_dtype(x.dtype(), [&]<class From>() {
-    with_float_dtype(y.dtype(), [&]<class To>() {
-      cpu::cast(x.data<From>(), y.data<To>(), x.numel());
-    });
+    with_float_dtype(y.dtype(),
+                     [&]<class To>() { cpu::cast(x.data<From>(), y.data<To>(), x.numel()); });
   });
 }
 
@@ -50,9 +51,8 @@ Tensor silu_forward(const Tensor& x) {
   check_contiguous(x, "silu");
   check_cpu(x, "silu");
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  with_float_dtype(x.dtype(), [&]<class T>() {
-    cpu::silu_forward(x.data<T>(), y.data<T>(), x.numel());
-  });
+  with_float_dtype(x.dtype(),
+                   [&]<class T>() { cpu::silu_forward(x.data<T>(), y.data<T>(), x.numel()); });
   return y;
 }
 
@@ -72,7 +72,8 @@ double sum_of_squares(const Tensor& x) {
   check_contiguous(x, "sum_of_squares");
   check_cpu(x, "sum_of_squares");
   double sum = 0;
-  with_float_dtype(x.dtype(), [&]<class T>() { sum = cpu::sum_of_squares(x.data<T>(), x.numel()); });
+  with_float_dtype(x.dtype(),
+                   [&]<class T>() { sum = cpu::sum_of_squares(x.data<T>(), x.numel()); });
   return sum;
 }
 

@@ -4,11 +4,11 @@
 
 namespace elastron::ops {
 
-Tensor add(const Tensor& a, const Tensor& b);           // a + b, same shape and dtype
-void add_into(Tensor& a, const Tensor& b);              // a += b, same shape and dtype
-void scale_into(Tensor& a, double factor);              // a *= factor
-Tensor cast(const Tensor& x, DType dtype);              // rounds to nearest even; always a copy
-void cast_into(const Tensor& x, Tensor& y);             // y = x in y's dtype
+Tensor add(const Tensor& a, const Tensor& b);  // a + b, same shape and dtype
+void add_into(Tensor& a, const Tensor& b);     // a += b, same shape and dtype
+void scale_into(Tensor& a, double factor);     // a *= factor
+Tensor cast(const Tensor& x, DType dtype);     // rounds to nearest even; always a copy
+void cast_into(const Tensor& x, Tensor& y);    // y = x in y's dtype
 Tensor silu_forward(const Tensor& x);
 Tensor silu_backward(const Tensor& dy, const Tensor& x);
 

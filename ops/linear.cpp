@@ -11,7 +11,8 @@ struct LinearWeight::Packed {
   cpu::PackedWeight forward, dgrad;
 };
 
-LinearWeight::LinearWeight(Tensor weight, bool frozen) : weight_(std::move(weight)), frozen_(frozen) {
+LinearWeight::LinearWeight(Tensor weight, bool frozen)
+    : weight_(std::move(weight)), frozen_(frozen) {
   ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
   check_contiguous(weight_, "linear weight");
   if (frozen) packed_ = std::make_unique<Packed>();
@@ -73,12 +74,10 @@ void linear_bias_grad(const Tensor& dy, Tensor& db) {
   check_cpu(dy, "linear_bias_grad");
   with_float_dtype(dy.dtype(), [&]<class T>() {
     using A = accumulator_t<T>;
-    const T* rows = dy.data<T>();
+    const T* first = dy.data<T>();
     const int64_t n = dy.size(1);
-    cpu::add_column_sums<A>(dy.size(0), n, db.data<A>(), [=](int64_t row, A* sums) {
-#pragma omp simd
-      for (int64_t i = 0; i < n; ++i) sums[i] += A(rows[row * n + i]);
-    });
+    cpu::add_column_sums(dy.size(0), n, db.data<A>(),
+                         [=](int64_t row, A* sums) { cpu::add_row(first + row * n, sums, n); });
   });
 }
 

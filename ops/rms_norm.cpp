@@ -21,8 +21,8 @@ RmsNormOutput rms_norm_forward(const Tensor& x, const Tensor& w, double eps) {
   return out;
 }
 
-Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w,
-                         const Tensor& inv_rms, const Tensor& accumulate_into, Tensor* dw) {
+Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& inv_rms,
+                         const Tensor& accumulate_into, Tensor* dw) {
   const int64_t n = x.size(-1), rows = n > 0 ? x.numel() / n : 0;
   ELASTRON_CHECK(dy.numel() == x.numel() && dy.dtype() == x.dtype(), "rms_norm_backward: dy");
   check_shape(w, {n}, "rms_norm_backward");
@@ -43,8 +43,8 @@ Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w,
     cpu::rms_norm_backward<T>(dy.data<T>(), x.data<T>(), w.data<T>(), inv_rms.data<A>(),
                               dx.data<T>(), accumulate_into.defined(), rows, n);
     if (dw != nullptr) {
-      cpu::rms_norm_weight_gradient<T>(dy.data<T>(), x.data<T>(), inv_rms.data<A>(),
-                                       dw->data<A>(), rows, n);
+      cpu::rms_norm_weight_gradient<T>(dy.data<T>(), x.data<T>(), inv_rms.data<A>(), dw->data<A>(),
+                                       rows, n);
     }
   });
   return dx;

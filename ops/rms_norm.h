@@ -17,7 +17,7 @@ RmsNormOutput rms_norm_forward(const Tensor& x, const Tensor& w, double eps);
 // dy, x [..., n], w [n], inv_rms [rows] -> dx. With `accumulate_into` defined (shape of x) dx is
 // added to it, and it is returned: the residual path's gradient. With dw defined ([n] master
 // dtype) the weight's gradient is added to it.
-Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w,
-                         const Tensor& inv_rms, const Tensor& accumulate_into, Tensor* dw);
+Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& inv_rms,
+                         const Tensor& accumulate_into, Tensor* dw);
 
 }  // namespace elastron::ops

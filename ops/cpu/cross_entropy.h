@@ -1,5 +1,6 @@
-// CPU back end of ops/cross_entropy.h.
+// CPU back end of ops/cross_entropy.h: plain pointers, everything checked by the caller.
 #pragma once
+#include <algorithm>
 #include <limits>
 
 #include "core/dtype.h"
@@ -10,24 +11,62 @@
 namespace elastron::ops::cpu {
 
 template <class T>
+accumulator_t<T> largest_of(const T* x, int64_t n) {
+  using A = accumulator_t<T>;
+  A largest = -std::numeric_limits<A>::infinity();
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = A(x[i]) > largest ? A(x[i]) : largest;
+  return largest;
+}
+
+// Index of the first element equal to `value`; 0 when there is none (NaN). Whole blocks are looked
+// through without a branch.
+template <class T>
+int64_t first_equal(const T* x, accumulator_t<T> value, int64_t n) {
+  using A = accumulator_t<T>;
+  constexpr int64_t kBlock = 256;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t end = std::min(n, begin + kBlock);
+    int32_t found = 0;
+#pragma omp simd reduction(| : found)
+    for (int64_t i = begin; i < end; ++i) found |= A(x[i]) == value ? 1 : 0;
+    if (found == 0) continue;
+    for (int64_t i = begin; i < end; ++i) {
+      if (A(x[i]) == value) return i;
+    }
+  }
+  return 0;
+}
+
+template <class T>
+accumulator_t<T> sum_of_exp(const T* x, accumulator_t<T> shift, int64_t n) {
+  using A = accumulator_t<T>;
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += detail::fast_exp(A(x[i]) - shift);
+  return sum;
+}
+
+// x -> exp(x - lse) scale
+template <class T>
+void scaled_softmax_row(T* x, accumulator_t<T> lse, accumulator_t<T> scale, int64_t n) {
+  using A = accumulator_t<T>;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) detail::put(x[i], detail::fast_exp(A(x[i]) - lse) * scale);
+}
+
+template <class T>
 void cross_entropy_rows(const T* logits, const int32_t* labels, int64_t rows, int64_t shard,
                         int64_t first_id, accumulator_t<T>* max, accumulator_t<T>* sum_exp,
                         accumulator_t<T>* target, int32_t* argmax) {
   using A = accumulator_t<T>;
   parallel_rows(rows, 4 * shard, [=](int64_t row) {
     const T* l = logits + row * shard;
-    A largest = -std::numeric_limits<A>::infinity();
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < shard; ++i) largest = A(l[i]) > largest ? A(l[i]) : largest;
-    int64_t first = 0;
-    while (first < shard && !(A(l[first]) == largest)) ++first;
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < shard; ++i) sum += detail::fast_exp(A(l[i]) - largest);
-    max[row] = largest;
-    sum_exp[row] = sum;
-    argmax[row] = int32_t(first_id + (first < shard ? first : 0));
+    const A largest = largest_of(l, shard);
     const int64_t label = int64_t(labels[row]) - first_id;
+    max[row] = largest;
+    sum_exp[row] = sum_of_exp(l, largest, shard);
+    argmax[row] = int32_t(first_id + first_equal(l, largest, shard));
     target[row] = label >= 0 && label < shard ? A(l[label]) : A(0);
   });
 }
@@ -40,16 +79,15 @@ void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_
   parallel_rows(rows, 4 * shard, [=](int64_t row) {
     T* l = logits + row * shard;
     if (labels[row] == kIgnoreLabel) {
-      for (int64_t i = 0; i < shard; ++i) l[i] = T(A(0));
+      std::fill(l, l + shard, T(A(0)));
       return;
     }
-    const A row_lse = lse[row];
     const int64_t label = int64_t(labels[row]) - first_id;
     const bool here = label >= 0 && label < shard;
-    const A label_logit = here ? A(l[label]) : A(0);
-#pragma omp simd
-    for (int64_t i = 0; i < shard; ++i) l[i] = T(detail::fast_exp(A(l[i]) - row_lse) * s);
-    if (here) l[label] = T((detail::fast_exp(label_logit - row_lse) - A(1)) * s);
+    // From the logit itself: p - 1 is rounded once, not twice.
+    const A at_label = here ? (detail::fast_exp(A(l[label]) - lse[row]) - A(1)) * s : A(0);
+    scaled_softmax_row(l, lse[row], s, shard);
+    if (here) l[label] = T(at_label);
   });
 }
 

@@ -1,5 +1,6 @@
 // CPU back ends of ops/elementwise.h: plain pointers, everything checked by the caller.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -10,77 +11,121 @@
 
 namespace elastron::ops::cpu {
 
-template <class T> void add_into(T* a, const T* b, int64_t n) {
+template <class T>
+void sum_range(const T* a, const T* b, T* sum, int64_t n) {
   using A = accumulator_t<T>;
-  parallel_ranges(n, 1, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) a[i] = T(A(a[i]) + A(b[i]));
-  });
+  for (int64_t i = 0; i < n; ++i) detail::put(sum[i], A(a[i]) + A(b[i]));
 }
 
-template <class T> void scale_into(T* a, double factor, int64_t n) {
+template <class T>
+void scale_range(T* a, accumulator_t<T> factor, int64_t n) {
   using A = accumulator_t<T>;
-  const A f = A(factor);
-  parallel_ranges(n, 1, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) a[i] = T(A(a[i]) * f);
-  });
+  for (int64_t i = 0; i < n; ++i) detail::put(a[i], A(a[i]) * factor);
 }
 
-template <class From, class To> void cast(const From* x, To* y, int64_t n) {
-  // Through the wider of the two accumulators, so that double to float rounds once.
-  parallel_ranges(n, 1, [=](int64_t begin, int64_t end) {
+template <class From, class To>
+void cast_range(const From* x, To* y, int64_t n) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      y[i] = To(accumulator_t<To>(accumulator_t<From>(x[i])));
-    }
-  });
+  for (int64_t i = 0; i < n; ++i) detail::put(y[i], accumulator_t<From>(x[i]));
 }
 
-template <class T> void silu_forward(const T* x, T* y, int64_t n) {
+template <class T>
+void silu_range(const T* x, T* y, int64_t n) {
   using A = accumulator_t<T>;
-  parallel_ranges(n, 4, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = T(detail::silu(A(x[i])));
-  });
+  for (int64_t i = 0; i < n; ++i) detail::put(y[i], detail::silu(A(x[i])));
 }
 
-template <class T> void silu_backward(const T* dy, const T* x, T* dx, int64_t n) {
+template <class T>
+void silu_backward_range(const T* dy, const T* x, T* dx, int64_t n) {
   using A = accumulator_t<T>;
-  parallel_ranges(n, 4, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      dx[i] = T(A(dy[i]) * detail::silu_derivative(A(x[i])));
-    }
-  });
+  for (int64_t i = 0; i < n; ++i) {
+    detail::put(dx[i], A(dy[i]) * detail::silu_derivative(A(x[i])));
+  }
 }
 
-// Summed per block of fixed size, then over blocks in order: the same for any thread count.
-template <class T> double sum_of_squares(const T* x, int64_t n) {
-  constexpr int64_t kBlock = 4096;
-  const int64_t blocks = (n + kBlock - 1) / kBlock;
-  std::vector<double> partial(size_t(blocks), 0.0);
-  parallel_rows(blocks, kBlock, [&](int64_t b) {
-    double sum = 0;
-    const int64_t end = std::min(n, (b + 1) * kBlock);
-    for (int64_t i = b * kBlock; i < end; ++i) {
-      const double value = double(accumulator_t<T>(x[i]));
-      sum += value * value;
-    }
-    partial[size_t(b)] = sum;
-  });
+template <class T>
+double sum_of_squares_range(const T* x, int64_t n) {
   double sum = 0;
-  for (double p : partial) sum += p;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    const double value = double(accumulator_t<T>(x[i]));
+    sum += value * value;
+  }
   return sum;
 }
 
-template <class T> bool all_finite(const T* x, int64_t n) {
-  // x * 0 is 0 for finite x and NaN otherwise; one compare at the end.
+// x * 0 is 0 for finite x and NaN otherwise; one compare at the end.
+template <class T>
+bool finite_range(const T* x, int64_t n) {
   using A = accumulator_t<T>;
   A zeros = 0;
 #pragma omp simd reduction(+ : zeros)
   for (int64_t i = 0; i < n; ++i) zeros += A(x[i]) * A(0);
   return zeros == A(0);
+}
+
+// sum may be a or b.
+template <class T>
+void add(const T* a, const T* b, T* sum, int64_t n) {
+  parallel_ranges(n, 1, [=](int64_t begin, int64_t end) {
+    sum_range(a + begin, b + begin, sum + begin, end - begin);
+  });
+}
+
+template <class T>
+void scale_into(T* a, double factor, int64_t n) {
+  parallel_ranges(n, 1, [=](int64_t begin, int64_t end) {
+    scale_range(a + begin, accumulator_t<T>(factor), end - begin);
+  });
+}
+
+template <class From, class To>
+void cast(const From* x, To* y, int64_t n) {
+  parallel_ranges(
+      n, 1, [=](int64_t begin, int64_t end) { cast_range(x + begin, y + begin, end - begin); });
+}
+
+template <class T>
+void silu_forward(const T* x, T* y, int64_t n) {
+  parallel_ranges(
+      n, 4, [=](int64_t begin, int64_t end) { silu_range(x + begin, y + begin, end - begin); });
+}
+
+template <class T>
+void silu_backward(const T* dy, const T* x, T* dx, int64_t n) {
+  parallel_ranges(n, 4, [=](int64_t begin, int64_t end) {
+    silu_backward_range(dy + begin, x + begin, dx + begin, end - begin);
+  });
+}
+
+// Summed per block of fixed size, then over blocks in order: the same for any thread count.
+template <class T>
+double sum_of_squares(const T* x, int64_t n) {
+  constexpr int64_t kBlock = 4096;
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+  std::vector<double> partial(size_t(blocks), 0.0);
+  parallel_rows(blocks, kBlock, [&](int64_t b) {
+    const int64_t begin = b * kBlock;
+    partial[size_t(b)] = sum_of_squares_range(x + begin, std::min(kBlock, n - begin));
+  });
+  double sum = 0;
+  for (const double p : partial) sum += p;
+  return sum;
+}
+
+template <class T>
+bool all_finite(const T* x, int64_t n) {
+  bool finite = true;
+  parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
+    if (finite_range(x + begin, end - begin)) return;
+#pragma omp atomic write
+    finite = false;
+  });
+  return finite;
 }
 
 inline void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes) {
@@ -90,8 +135,7 @@ inline void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, 
   });
 }
 
-inline void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n,
-                         size_t row_bytes) {
+inline void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes) {
   parallel_rows(n, int64_t(row_bytes) / 4, [=](int64_t i) {
     std::memcpy(static_cast<char*>(y) + size_t(rows[i]) * row_bytes,
                 static_cast<const char*>(x) + size_t(i) * row_bytes, row_bytes);

@@ -1,8 +1,9 @@
-// CPU back end of ops/embedding.h.
+// CPU back end of ops/embedding.h: plain pointers, everything checked by the caller.
 #pragma once
 #include <cstring>
 
 #include "core/dtype.h"
+#include "ops/cpu/column_sums.h"
 #include "ops/cpu/parallel_for.h"
 
 namespace elastron::ops::cpu {
@@ -25,15 +26,11 @@ void embedding_forward(const int32_t* ids, const T* table, T* y, int64_t tokens,
 template <class T>
 void embedding_backward(const T* dy, const int32_t* ids, accumulator_t<T>* dtable, int64_t tokens,
                         int64_t rows, int64_t hidden, int64_t first_row) {
-  using A = accumulator_t<T>;
   parallel_ranges(hidden, tokens, [=](int64_t begin, int64_t end) {
     for (int64_t t = 0; t < tokens; ++t) {
       const int64_t row = int64_t(ids[t]) - first_row;
       if (row < 0 || row >= rows) continue;
-      const T* dyr = dy + t * hidden;
-      A* d = dtable + row * hidden;
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) d[i] += A(dyr[i]);
+      add_row(dy + t * hidden + begin, dtable + row * hidden + begin, end - begin);
     }
   });
 }

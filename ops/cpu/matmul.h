@@ -5,10 +5,9 @@
 //   dgrad    dx [rows, in] (+)= dy [rows, out] W
 //   wgrad    dW [out, in]   += dy^T x
 #pragma once
+#include <dnnl.hpp>
 #include <memory>
 #include <optional>
-
-#include <dnnl.hpp>
 
 #include "core/tensor.h"
 

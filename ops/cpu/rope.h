@@ -1,9 +1,24 @@
-// CPU back end of ops/rope.h.
+// CPU back end of ops/rope.h: plain pointers, everything checked by the caller.
 #pragma once
 #include "core/dtype.h"
 #include "ops/cpu/parallel_for.h"
+#include "ops/detail/rope_math.h"
+#include "ops/detail/vector_math.h"
 
 namespace elastron::ops::cpu {
+
+// One head of one token: x [2 half] in place, cosine and sine [half]. `sign` -1 turns back.
+template <class T>
+void rope_row(T* x, const accumulator_t<T>* cosine, const accumulator_t<T>* sine,
+              accumulator_t<T> sign, int64_t half) {
+  using A = accumulator_t<T>;
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const auto [a, b] = detail::rotate(A(x[i]), A(x[i + half]), cosine[i], sign * sine[i]);
+    detail::put(x[i], a);
+    detail::put(x[i + half], b);
+  }
+}
 
 template <class T>
 void rope_apply(T* x, int64_t token_stride, const int32_t* positions, const accumulator_t<T>* table,
@@ -13,16 +28,9 @@ void rope_apply(T* x, int64_t token_stride, const int32_t* positions, const accu
   const A sign = inverse ? A(-1) : A(1);
   parallel_rows(tokens, heads * head_dim, [=](int64_t t) {
     const A* cosine = table + int64_t(positions[t]) * head_dim;
-    const A* sine = cosine + half;
+    T* heads_of_token = x + t * token_stride;
     for (int64_t h = 0; h < heads; ++h) {
-      T* first = x + t * token_stride + h * head_dim;
-      T* second = first + half;
-#pragma omp simd
-      for (int64_t i = 0; i < half; ++i) {
-        const A a = A(first[i]), b = A(second[i]), s = sign * sine[i];
-        first[i] = T(a * cosine[i] - b * s);
-        second[i] = T(b * cosine[i] + a * s);
-      }
+      rope_row(heads_of_token + h * head_dim, cosine, cosine + half, sign, half);
     }
   });
 }
