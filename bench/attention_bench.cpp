@@ -132,6 +132,7 @@ int run(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   omp_set_num_threads(1);
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // a line per figure, also into a pipe
 
   const double peak = fma_peak();
   std::printf("FMA peak of one core, float: %.1f GFLOP/s\n\n", 1e-9 * peak);

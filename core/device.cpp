@@ -14,6 +14,13 @@ namespace {
 constexpr size_t kAlignment = 64;
 }
 
+void* Device::attached(std::type_index type, std::shared_ptr<void> (*make)()) {
+  const std::lock_guard lock(attached_mutex_);
+  std::shared_ptr<void>& object = attached_[type];
+  if (!object) object = make();
+  return object.get();
+}
+
 CpuDevice::~CpuDevice() {
   for (auto& [bytes, blocks] : cached_) {
     for (void* block : blocks) std::free(block);
@@ -52,7 +59,8 @@ void* CpuDevice::allocate(size_t bytes) {
     if (block == nullptr) {
       throw UsageError("out of memory: " + std::to_string(size) + " bytes asked, " +
                            std::to_string(statistics_.in_use_bytes) + " bytes held",
-                       "device cpu", "lower data.max_tokens or train.micro_batch, or set "
+                       "device cpu",
+                       "lower data.max_tokens or train.micro_batch, or set "
                        "train.recompute: layer");
     }
     ++statistics_.system_allocations;

@@ -7,6 +7,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <typeindex>
+#include <unordered_map>
 #include <vector>
 
 namespace elastron {
@@ -40,8 +42,22 @@ class Device {
   virtual MemoryStatistics memory() const = 0;
   virtual void reset_peak() = 0;
 
+  // What a back end keeps per device, such as a library's handle and the kernels it compiled: made
+  // by T's default constructor on first use, ends with the device, holds no memory of the device.
+  // Thread-safe; T looks after itself.
+  template <class T>
+  T& attached() {
+    return *static_cast<T*>(
+        attached(typeid(T), [] { return std::static_pointer_cast<void>(std::make_shared<T>()); }));
+  }
+
  protected:
   Device() = default;
+
+ private:
+  void* attached(std::type_index type, std::shared_ptr<void> (*make)());
+  std::mutex attached_mutex_;
+  std::unordered_map<std::type_index, std::shared_ptr<void>> attached_;
 };
 
 // Host memory behind a caching allocator: blocks are kept by size class and reused, so that a

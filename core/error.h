@@ -21,6 +21,8 @@ class Error : public std::runtime_error {
  public:
   Error(ExitCode kind, const std::string& what, const std::string& where,
         const std::string& what_to_do);
+  // An error of another process or rank, by its line.
+  Error(ExitCode kind, const std::string& line) : std::runtime_error(line), kind_(kind) {}
   ExitCode kind() const noexcept { return kind_; }
 
  private:
@@ -56,10 +58,10 @@ class LogicError : public std::logic_error {
 };
 
 // Throws LogicError with file, line and `message` unless `ok`.
-#define ELASTRON_CHECK(ok, message)                                          \
-  do {                                                                       \
-    if (!(ok)) [[unlikely]]                                                  \
-      ::elastron::throw_logic_error(__FILE__, __LINE__, #ok, (message));     \
+#define ELASTRON_CHECK(ok, message)                                      \
+  do {                                                                   \
+    if (!(ok)) [[unlikely]]                                              \
+      ::elastron::throw_logic_error(__FILE__, __LINE__, #ok, (message)); \
   } while (false)
 
 [[noreturn]] void throw_logic_error(const char* file, int line, const char* expression,

@@ -27,7 +27,8 @@ class JsonlSource final : public PackSource {
     if (entries_.empty()) {
       throw InputError(
           "no document is left of " + std::to_string(records_) + " records (" + dropped() + ")",
-          key, "check the files, data.min_tokens and data.max_tokens");
+          fmt::format("{}: {}", key, fmt::join(files, ", ")),
+          "check the files, data.min_tokens and data.max_tokens");
     }
     tokens_.shrink_to_fit();
     std::vector<int64_t> lengths;

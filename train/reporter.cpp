@@ -1,14 +1,17 @@
 #include "train/reporter.h"
 
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-
 #include <fmt/format.h>
 
+#include <cstdio>
+#include <fstream>
+#include <optional>
+
+#include "core/file/append_file.h"
 #include "core/file/atomic_file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "train/metrics/event_file.h"
+#include "train/metrics/scalar_tags.h"
 
 namespace elastron::train {
 
@@ -54,25 +57,24 @@ Json named(const std::vector<double>& values) {
 
 class Reporter::Sinks {
  public:
-  Sinks(const std::string& folder, int64_t last_step) : path_(folder + "/metrics.jsonl") {
-    cut_metrics(path_, last_step);
-    file_.open(path_, std::ios::app | std::ios::binary);
-    if (!file_) {
-      throw UsageError("cannot write the metrics", path_, "check output.dir and its permissions");
-    }
+  Sinks(const OutputSection& output, int64_t last_step)
+      : metrics_((cut_metrics(metrics_path(output), last_step), metrics_path(output))) {
+    if (output.tensorboard) events_.emplace(output.dir + "/tensorboard", last_step);
   }
-  void write(const Json& object) {
-    file_ << object.dump() << '\n' << std::flush;
-    if (!file_ && !failed_) {
-      failed_ = true;
-      log_warning("cannot write {}: the disk may be full", path_);
-    }
+  void write(int64_t step, const Json& object) {
+    metrics_.append(object.dump() + "\n");
+    if (!events_) return;
+    const auto scalars = scalars_by_tag(object);
+    if (!scalars.empty()) events_->scalars(step, scalars);
   }
 
  private:
-  std::string path_;
-  std::ofstream file_;
-  bool failed_ = false;
+  static std::string metrics_path(const OutputSection& output) {
+    return output.dir + "/metrics.jsonl";
+  }
+
+  AppendFile metrics_;
+  std::optional<EventFile> events_;
 };
 
 Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, Device& device)
@@ -81,13 +83,12 @@ Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, Device
       last_(std::chrono::steady_clock::now()),
       begin_(last_),
       first_step_(first_step) {
-  if (speaks) sinks_ = std::make_unique<Sinks>(config.output.dir, first_step);
+  if (speaks) sinks_ = std::make_unique<Sinks>(config.output, first_step);
 }
 
 Reporter::~Reporter() = default;
 
-void Reporter::step(int64_t step, const StepResult& r,
-                    const router::SparsityObjective* objective) {
+void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObjective* objective) {
   tokens_since_ += r.tokens;
   ++steps_since_;
   if (!sinks_) return;
@@ -95,8 +96,8 @@ void Reporter::step(int64_t step, const StepResult& r,
   const auto now = std::chrono::steady_clock::now();
   const double seconds = std::chrono::duration<double>(now - last_).count();
   const double rate = seconds > 0 ? double(tokens_since_) / seconds : 0;
-  const double per_step = std::chrono::duration<double>(now - begin_).count() /
-                          double(step - first_step_);
+  const double per_step =
+      std::chrono::duration<double>(now - begin_).count() / double(step - first_step_);
   const bool routed = objective != nullptr;
 
   std::string line = fmt::format("step {}/{} | loss {:.4f} | lm {:.4f}", step, config_.train.steps,
@@ -107,13 +108,14 @@ void Reporter::step(int64_t step, const StepResult& r,
     std::string tasks;
     for (size_t t = 0; t < r.task.size(); ++t) {
       if (r.task[t].documents == 0) continue;
-      tasks += fmt::format("{}{} {:.2f}", tasks.empty() ? "" : ", ", data::kTaskNames[t],
-                           r.task[t].msr);
+      tasks +=
+          fmt::format("{}{} {:.2f}", tasks.empty() ? "" : ", ", data::kTaskNames[t], r.task[t].msr);
     }
     line += " (" + tasks + ")";
   }
-  line += fmt::format(" | lr {:.1e} | grad_norm {:.2f} | {:.0f} tok/s | eta {}",
+  line += fmt::format(" | lr {:.1e} | grad_norm {:.2f} | {:.0f} tok/s | peak {:.0f} MiB | eta {}",
                       routed ? r.lr_router : r.lr_backbone, r.grad_norm, rate,
+                      double(device_.memory().peak_bytes) / double(1 << 20),
                       duration(per_step * double(config_.train.steps - step)));
   log_info("{}", line);
 
@@ -137,10 +139,10 @@ void Reporter::step(int64_t step, const StepResult& r,
     object["lambda1"] = named(objective->lambda1());
     object["lambda2"] = named(objective->lambda2());
     object["tau"] = r.tau;
-    object["lr"] = r.lr_router;
+    object["lr"] = object["lr_router"] = r.lr_router;
     object["lr_lambda"] = r.lr_lambda;
   } else {
-    object["lr"] = r.lr_backbone;
+    object["lr"] = object["lr_backbone"] = r.lr_backbone;
   }
   object["grad_norm"] = r.grad_norm;
   object["tokens"] = r.tokens;
@@ -148,7 +150,7 @@ void Reporter::step(int64_t step, const StepResult& r,
   object["tokens_per_second"] = rate;
   object["step_seconds"] = seconds / double(std::max<int64_t>(steps_since_, 1));
   object["peak_memory_bytes"] = device_.memory().peak_bytes;
-  sinks_->write(object);
+  sinks_->write(step, object);
   last_ = now;
   tokens_since_ = 0;
   steps_since_ = 0;
@@ -164,19 +166,19 @@ void Reporter::evaluation(int64_t step, const EvalResult& result) {
   }
   log_info("eval at step {} | loss {:.4f} | accuracy {:.3f} | msr {:.2f}{}", step, result.all.loss,
            result.all.accuracy, result.all.msr, line);
-  sinks_->write({{"step", step},
-                 {"event", "eval"},
-                 {"eval_loss", result.all.loss},
-                 {"eval_accuracy", result.all.accuracy},
-                 {"eval_msr", result.all.msr},
-                 {"eval_accuracy_by_kind", accuracy}});
+  sinks_->write(step, {{"step", step},
+                       {"event", "eval"},
+                       {"eval_loss", result.all.loss},
+                       {"eval_accuracy", result.all.accuracy},
+                       {"eval_msr", result.all.msr},
+                       {"eval_accuracy_by_kind", accuracy}});
 }
 
 void Reporter::skipped(int64_t step, const StepResult& result, int64_t in_a_row) {
   if (!sinks_) return;
   log_warning("step {} skipped: loss {}, grad_norm {} ({} in a row); nothing was updated", step,
               result.loss, result.grad_norm, in_a_row);
-  sinks_->write({{"step", step}, {"event", "skipped"}, {"in_a_row", in_a_row}});
+  sinks_->write(step, {{"step", step}, {"event", "skipped"}, {"in_a_row", in_a_row}});
 }
 
 }  // namespace elastron::train

@@ -1,11 +1,12 @@
-// XXH3-128 checksums, as 32 hexadecimal digits.
+// XXH3-128 checksums, as 32 hexadecimal digits. They find damage; they are no defence against
+// somebody who wants to forge a file.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/tensor.h"
 
@@ -30,5 +31,20 @@ class Checksum {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// A tensor's checksum is taken over blocks of rows of the *unsharded* tensor, so that ranks can
+// share the work and the result depends neither on the layout nor on who did which block:
+//   block  = XXH3-128(bytes of its rows)
+//   tensor = XXH3-128(dtype, shape, blocks in order)
+struct RowBlocks {
+  int64_t rows = 1;   // of dim 0 in a block; the last block may have fewer
+  int64_t count = 0;  // 0 for a tensor without elements
+};
+// About 4 MiB a block, at least one row. A scalar is one row.
+RowBlocks row_blocks(const Shape& shape, DType dtype);
+
+using BlockDigest = std::array<uint64_t, 2>;
+BlockDigest block_digest(std::span<const std::byte> bytes);
+std::string tensor_checksum(const Shape& shape, DType dtype, std::span<const BlockDigest> blocks);
 
 }  // namespace elastron

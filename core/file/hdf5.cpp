@@ -1,11 +1,14 @@
 #include "core/file/hdf5.h"
 
-#include <cstdlib>
-#include <filesystem>
 #include <hdf5.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "core/error.h"
+#include "core/file/input_file.h"
 
 namespace elastron {
 
@@ -13,16 +16,21 @@ namespace {
 
 static_assert(sizeof(hid_t) == sizeof(int64_t));
 
-// The innermost message of HDF5's error stack, which is then cleared.
+// The innermost message of HDF5's error stack, which is then cleared: it is the one that says why,
+// with the errno. Its tail (buffer addresses, sizes) is for the library's authors.
 std::string library_message() {
   std::string text;
   const auto collect = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
     auto& message = *static_cast<std::string*>(out);
-    message = error->desc != nullptr ? error->desc : "";
+    if (message.empty() && error->desc != nullptr) message = error->desc;
     return 0;
   };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &text);
   H5Eclear2(H5E_DEFAULT);
+  if (const size_t tail = text.find(", buf = "); tail != text.npos) text.resize(tail);
+  for (char& c : text) {
+    if (c == '\n') c = ' ';
+  }
   return text.empty() ? "HDF5 error" : text;
 }
 
@@ -31,7 +39,8 @@ std::string library_message() {
                         "check the disk, or use another checkpoint");
 }
 
-template <class T> T check(T value, const std::string& what, const std::string& where) {
+template <class T>
+T check(T value, const std::string& what, const std::string& where) {
   if (value < 0) fail(what, where);
   return value;
 }
@@ -62,6 +71,34 @@ void quiet() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
+// What a file of ours starts with; checked before the library sees it. HDF5 file format
+// specification 3.0, II.A: version 2 and 3, 8-byte offsets.
+void check_superblock(const std::string& path) {
+  const auto refuse = [&](const char* what) {
+    throw CheckpointError(what, path, "the file is damaged or not a checkpoint; use another");
+  };
+  struct Superblock {
+    std::array<unsigned char, 8> signature;
+    uint8_t version, offset_bytes, length_bytes, flags;
+    std::array<unsigned char, 36> addresses;  // base, extension, end of file, root; checksum
+  } head;
+  static_assert(sizeof head == 48);
+  constexpr std::array<unsigned char, 8> kSignature = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+  const InputFile file(path, ExitCode::checkpoint);
+  if (file.size() < sizeof head) refuse("not an HDF5 file");
+  file.read_at(0, std::as_writable_bytes(std::span(&head, 1)));
+  if (head.signature != kSignature) refuse("not an HDF5 file");
+  if (head.version < 2 || head.version > 3 || head.offset_bytes != 8 || head.length_bytes != 8) {
+    refuse("an HDF5 file of another version than checkpoints are");
+  }
+  if (head.flags != 0) refuse("the file was not closed: its writer was killed");
+  uint64_t base = 0, end = 0;
+  std::memcpy(&base, head.addresses.data(), 8);
+  std::memcpy(&end, head.addresses.data() + 16, 8);
+  if (base != 0 || end != file.size())
+    refuse("the file is cut off or something was appended to it");
+}
+
 hid_t memory_type(DType t) {
   switch (t) {
     case DType::f64: return H5T_NATIVE_DOUBLE;
@@ -90,14 +127,14 @@ std::vector<hsize_t> extents_of(const Shape& shape) {
   return {shape.extents().begin(), shape.extents().end()};
 }
 
-
 Handle select(hid_t dataset, const Shape& shape, const std::vector<int64_t>& offset,
               const std::string& where) {
   hid_t space = check(H5Dget_space(dataset), "cannot read the dataset's shape", where);
   if (shape.rank() > 0) {
     const std::vector<hsize_t> start(offset.begin(), offset.end());
     const auto count = extents_of(shape);
-    if (H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr) < 0 ||
+    if (H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr) <
+            0 ||
         H5Sselect_valid(space) <= 0) {
       H5Sclose(space);
       fail("the block lies outside the dataset", where);
@@ -129,14 +166,7 @@ Hdf5File Hdf5File::create(const std::string& path, std::optional<Hdf5Group> grou
 
 Hdf5File Hdf5File::open(const std::string& path, bool writable) {
   quiet();
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) {
-    throw CheckpointError("not a regular file", path, "name a checkpoint file");
-  }
-  if (H5Fis_hdf5(path.c_str()) <= 0) {
-    H5Eclear2(H5E_DEFAULT);
-    throw CheckpointError("not an HDF5 file", path, "the file is damaged; use another checkpoint");
-  }
+  check_superblock(path);
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   check(H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "cannot set the format",
         path);
@@ -169,15 +199,14 @@ void Hdf5File::make_dataset(const Hdf5Dataset& d) {
   H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
   const Handle space = memory_space(d.shape);
-  const Handle dataset(H5Dcreate2(id_, d.path.c_str(), file_type(d.dtype), space, links, layout,
-                                  H5P_DEFAULT),
-                       H5Dclose);
+  const Handle dataset(
+      H5Dcreate2(id_, d.path.c_str(), file_type(d.dtype), space, links, layout, H5P_DEFAULT),
+      H5Dclose);
   check<hid_t>(dataset, "cannot make the dataset", where);
   if (d.dtype == DType::bf16) {
     const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose);
-    const Handle mark(H5Acreate2(dataset, "bfloat16", H5T_STD_U8LE, scalar, H5P_DEFAULT,
-                                 H5P_DEFAULT),
-                      H5Aclose);
+    const Handle mark(
+        H5Acreate2(dataset, "bfloat16", H5T_STD_U8LE, scalar, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
     const uint8_t one = 1;
     check(H5Awrite(mark, H5T_NATIVE_UINT8, &one), "cannot mark the dataset", where);
   }
@@ -286,10 +315,13 @@ std::vector<std::string> Hdf5File::list(const std::string& group) const {
   return walk.paths;
 }
 
+std::string Hdf5File::stored_text(std::string_view text) {
+  return text.empty() ? std::string(1, '\0') : std::string(text);
+}
+
 void Hdf5File::write_text(const std::string& path, std::string_view text) {
-  // An empty text is one zero byte: HDF5 stores no empty contiguous dataset.
-  const std::string stored = text.empty() ? std::string(1, '\0') : std::string(text);
-  static CpuDevice host;
+  const std::string stored = stored_text(text);
+  CpuDevice host;
   const Tensor bytes = Tensor::from(std::vector<uint8_t>(stored.begin(), stored.end()),
                                     {int64_t(stored.size())}, host);
   make_dataset({path, DType::u8, bytes.shape()});
@@ -302,7 +334,7 @@ std::string Hdf5File::read_text(const std::string& path) const {
   if (d.dtype != DType::u8 || d.shape.rank() != 1 || d.shape.numel() > kLongest) {
     throw CheckpointError("the dataset is not a text", path_ + path, "use another checkpoint");
   }
-  static CpuDevice host;
+  CpuDevice host;
   Tensor bytes = Tensor::empty(d.shape, DType::u8, host);
   read(path, bytes, {0});
   const auto values = bytes.to_vector<uint8_t>();
@@ -312,18 +344,19 @@ std::string Hdf5File::read_text(const std::string& path) const {
 
 void Hdf5File::set_attribute(const std::string& name, int64_t value) {
   const std::string where = path_ + " " + name;
-  if (H5Aexists(id_, name.c_str()) > 0) check(H5Adelete(id_, name.c_str()), "cannot replace", where);
+  if (H5Aexists(id_, name.c_str()) > 0)
+    check(H5Adelete(id_, name.c_str()), "cannot replace", where);
   const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose);
-  const Handle attribute(H5Acreate2(id_, name.c_str(), H5T_STD_I64LE, scalar, H5P_DEFAULT,
-                                    H5P_DEFAULT),
-                         H5Aclose);
+  const Handle attribute(
+      H5Acreate2(id_, name.c_str(), H5T_STD_I64LE, scalar, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   check<hid_t>(attribute, "cannot make the attribute", where);
   check(H5Awrite(attribute, H5T_NATIVE_INT64, &value), "cannot write the attribute", where);
 }
 
 void Hdf5File::set_attribute(const std::string& name, std::string_view value) {
   const std::string where = path_ + " " + name;
-  if (H5Aexists(id_, name.c_str()) > 0) check(H5Adelete(id_, name.c_str()), "cannot replace", where);
+  if (H5Aexists(id_, name.c_str()) > 0)
+    check(H5Adelete(id_, name.c_str()), "cannot replace", where);
   const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose);
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   check(H5Tset_size(type, value.size() + 1), "cannot size the attribute", where);

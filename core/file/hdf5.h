@@ -12,8 +12,8 @@
 
 namespace elastron {
 
-// A group of ranks that opens one file together, as an MPI communicator's Fortran handle: plain data,
-// so that core knows no MPI. Made by parallel/hdf5_access.h. Absent: this process alone.
+// A group of ranks that opens one file together, as an MPI communicator's Fortran handle: plain
+// data, so that core knows no MPI. Made by parallel/hdf5_access.h. Absent: this process alone.
 struct Hdf5Group {
   int handle = 0;
 };
@@ -30,12 +30,14 @@ class Hdf5File {
   // Newest format version (metadata checksums, open flag), contiguous storage. With a group, every
   // rank calls create() and everything that changes the file's structure, with the same arguments.
   static Hdf5File create(const std::string& path, std::optional<Hdf5Group> group = {});
-  // One process. Refuses what is not a regular file with an HDF5 superblock.
+  // One process. Refuses, before the library sees it, what is not a regular file with the
+  // superblock of a file that create() made, closed, and of the size it says.
   static Hdf5File open(const std::string& path, bool writable);
   Hdf5File(Hdf5File&& other) noexcept;
   Hdf5File& operator=(Hdf5File&&) = delete;
   ~Hdf5File();
 
+  const std::string& path() const { return path_; }
   // Writes everything out; errors of a full disk show here at the latest.
   void close();
 
@@ -53,6 +55,9 @@ class Hdf5File {
 
   void write_text(const std::string& path, std::string_view text);  // dataset of bytes
   std::string read_text(const std::string& path) const;
+  // The bytes that stand for a text: an empty one is one zero byte, because HDF5 stores no empty
+  // contiguous dataset.
+  static std::string stored_text(std::string_view text);
 
   void set_attribute(const std::string& name, int64_t value);
   void set_attribute(const std::string& name, std::string_view value);

@@ -5,10 +5,11 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
-#include <vector>
 
-#include "core/file/mapped_file.h"
+#include "core/file/input_file.h"
+#include "core/file/safetensors_header.h"
 #include "core/parameter.h"
 #include "core/tensor.h"
 
@@ -16,35 +17,30 @@ namespace elastron {
 
 class SafetensorsFile {
  public:
-  // What a stored tensor is. float16 is read (converted), never held.
-  enum class Storage : uint8_t { f64, f32, f16, bf16, i64, i32, u8 };
-  struct Entry {
-    Storage storage;
-    Shape shape;
-    size_t begin = 0, end = 0;  // bytes in the data section
-  };
-
-  // Maps the file and checks the whole header. Throws InputError naming file and tensor.
+  // Checks the whole header; reads no data. Throws InputError naming file and tensor.
   explicit SafetensorsFile(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
-  const std::map<std::string, Entry>& entries() const { return entries_; }
-  std::span<const std::byte> bytes(const Entry& entry) const;
+  const std::map<std::string, SafetensorsEntry>& entries() const { return header_.entries; }
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+
+  // Bytes of a tensor's data from `offset` on, as they are stored.
+  void read_raw(const SafetensorsEntry& entry, uint64_t offset, std::span<std::byte> out) const;
 
   // Reads the part of tensor `name` that `partition` names into `out` (local shape, contiguous, on
-  // the CPU), converting floating dtypes. The tensor must exist; its shape is `logical`.
+  // the CPU), converting between floating dtypes (to nearest even). The tensor must exist, have the
+  // shape `logical`, and be floating if and only if `out` is; integers are never converted.
   void read(const std::string& name, const Shape& logical, const Partition& partition,
             Tensor& out) const;
-  // The whole tensor in its own dtype (float16 becomes float32).
+  // The whole tensor in its own dtype (float16 becomes float32). Throws InputError when missing.
   Tensor read(const std::string& name, Device& device) const;
 
  private:
-  MappedFile file_;
-  size_t data_begin_ = 0;
-  std::map<std::string, Entry> entries_;
+  InputFile file_;
+  SafetensorsHeader header_;
 };
 
-// Writes contiguous CPU tensors, atomically. Order: by name.
+// Writes contiguous CPU tensors, atomically. Order: by name. Data starts at a multiple of 8 bytes.
 void write_safetensors(const std::string& path, const std::map<std::string, Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

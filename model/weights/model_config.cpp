@@ -1,15 +1,26 @@
 #include "model/weights/model_config.h"
 
-#include <fstream>
-#include <optional>
-#include <sstream>
+#include <algorithm>
+#include <array>
 
 #include "core/error.h"
+#include "core/file/input_file.h"
 #include "core/json.h"
 
 namespace elastron::model {
 
 namespace {
+
+constexpr size_t kLongestConfig = size_t(1) << 20;
+constexpr int64_t kMostExtent = int64_t(1) << 24;
+constexpr int64_t kMostTokens = (int64_t(1) << 31) - 1;  // token ids and positions are int32
+
+struct Architecture {
+  const char* name;
+  bool qk_norm;
+};
+// Parameters have Hugging Face's names in all of them; q_norm and k_norm only where qk_norm is set.
+constexpr std::array<Architecture, 1> kArchitectures = {{{"Qwen3ForCausalLM", true}}};
 
 class Reader {
  public:
@@ -18,111 +29,168 @@ class Reader {
   [[noreturn]] void fail(const std::string& what, const std::string& todo) const {
     throw InputError(what, where_, todo);
   }
+  bool has(const char* key) const { return root_.contains(key) && !root_[key].is_null(); }
 
-  int64_t integer(const char* key, int64_t least, std::optional<int64_t> missing = {}) const {
-    const auto it = root_.find(key);
-    if (it == root_.end() || it->is_null()) {
+  int64_t integer(const char* key, int64_t least, int64_t most,
+                  std::optional<int64_t> missing = {}) const {
+    if (!has(key)) {
       if (missing) return *missing;
-      fail("'" + std::string(key) + "' is missing", "use the config.json of a Qwen3 model");
+      fail(std::string("'") + key + "' is missing", "use the config.json of a Qwen3 model");
     }
-    constexpr int64_t kMost = int64_t(1) << 40;
-    if (!it->is_number_integer() || it->get<int64_t>() < least || it->get<int64_t>() > kMost) {
-      fail("'" + std::string(key) + "' is not an integer of at least " + std::to_string(least),
+    return whole_number(root_[key], key, least, most);
+  }
+  int64_t whole_number(const nlohmann::json& value, const char* key, int64_t least,
+                       int64_t most) const {
+    const bool fits = value.is_number_unsigned()
+                          ? value.get<uint64_t>() >= uint64_t(std::max<int64_t>(least, 0)) &&
+                                value.get<uint64_t>() <= uint64_t(most)
+                          : value.is_number_integer() && value.get<int64_t>() >= least;
+    if (!fits) {
+      fail(std::string("'") + key + "' is not a whole number from " + std::to_string(least) +
+               " to " + std::to_string(most),
            "correct the value");
     }
-    return it->get<int64_t>();
+    return value.get<int64_t>();
   }
-  double number(const char* key, double missing) const {
-    const auto it = root_.find(key);
-    if (it == root_.end() || it->is_null()) return missing;
-    if (!it->is_number() || !(it->get<double>() > 0)) {
-      fail("'" + std::string(key) + "' is not a positive number", "correct the value");
+  double number(const nlohmann::json& object, const char* key, double missing) const {
+    if (!object.contains(key) || object[key].is_null()) return missing;
+    if (!object[key].is_number() || !(object[key].get<double>() > 0)) {
+      fail(std::string("'") + key + "' is not a positive number", "correct the value");
     }
-    return it->get<double>();
+    return object[key].get<double>();
   }
+  double number(const char* key, double missing) const { return number(root_, key, missing); }
   bool boolean(const char* key, bool missing) const {
-    const auto it = root_.find(key);
-    if (it == root_.end() || it->is_null()) return missing;
-    if (!it->is_boolean()) {
-      fail("'" + std::string(key) + "' is not true or false", "correct the value");
+    if (!has(key)) return missing;
+    if (!root_[key].is_boolean()) {
+      fail(std::string("'") + key + "' is not true or false", "correct the value");
     }
-    return it->get<bool>();
+    return root_[key].get<bool>();
   }
-  void unsupported_if(bool present, const std::string& what) const {
-    if (present) fail(what + " is not supported", "use a Qwen3 model without it");
+  std::string text(const char* key, const char* missing) const {
+    if (!has(key)) return missing;
+    if (!root_[key].is_string()) {
+      fail(std::string("'") + key + "' is not a text", "correct the value");
+    }
+    return root_[key].get<std::string>();
   }
-  bool has(const char* key) const { return root_.contains(key) && !root_[key].is_null(); }
+  void unsupported_if(bool present, const char* key) const {
+    if (present) fail(std::string("'") + key + "' is not supported", "use a model without it");
+  }
 
  private:
   const nlohmann::json& root_;
   std::string where_;
 };
 
+Architecture read_architecture(const nlohmann::json& root, const Reader& r) {
+  const std::string supported = std::string("use a model folder of ") + kArchitectures[0].name;
+  if (!root.contains("architectures") || !root["architectures"].is_array() ||
+      root["architectures"].size() != 1 || !root["architectures"][0].is_string()) {
+    r.fail("'architectures' is not a list of one name", supported);
+  }
+  const auto name = root["architectures"][0].get<std::string>();
+  const auto found =
+      std::ranges::find_if(kArchitectures, [&](const Architecture& a) { return name == a.name; });
+  if (found == kArchitectures.end()) {
+    r.fail("architecture " + root["architectures"][0].dump() + " is not supported", supported);
+  }
+  return *found;
+}
+
+void refuse_unsupported(const nlohmann::json& root, const Reader& r) {
+  r.unsupported_if(r.boolean("attention_bias", false), "attention_bias");
+  r.unsupported_if(r.boolean("mlp_bias", false), "mlp_bias");
+  r.unsupported_if(r.has("rope_scaling"), "rope_scaling");
+  r.unsupported_if(r.boolean("use_sliding_window", false), "use_sliding_window");
+  r.unsupported_if(r.has("quantization_config"), "quantization_config");
+  if (r.has("layer_types")) {
+    const auto& types = root["layer_types"];
+    const bool all_full =
+        types.is_array() &&
+        std::ranges::all_of(types, [](const nlohmann::json& t) { return t == "full_attention"; });
+    if (!all_full)
+      r.fail("'layer_types' names other layers than full_attention", "use a model without them");
+  }
+  if (r.text("hidden_act", "silu") != "silu") {
+    r.fail("'hidden_act' is not silu", "use a model with SwiGLU");
+  }
+}
+
+// Newer files keep it in rope_parameters.
+double read_rope_theta(const nlohmann::json& root, const Reader& r) {
+  if (!r.has("rope_parameters")) return r.number("rope_theta", 10000.0);
+  const auto& rope = root["rope_parameters"];
+  if (!rope.is_object()) r.fail("'rope_parameters' is not an object", "correct the value");
+  if (rope.contains("rope_type") && rope["rope_type"] != "default") {
+    r.fail("'rope_type' is not default", "use a model without rope scaling");
+  }
+  return r.number(rope, "rope_theta", r.number("rope_theta", 10000.0));
+}
+
+int32_t read_eos(const nlohmann::json& root, const Reader& r, int64_t vocab_size) {
+  if (!r.has("eos_token_id") || !root["eos_token_id"].is_array()) {
+    return int32_t(r.integer("eos_token_id", 0, vocab_size - 1));
+  }
+  const auto& list = root["eos_token_id"];
+  if (list.empty())
+    r.fail("'eos_token_id' is an empty list", "name the token that ends a document");
+  for (const auto& id : list) r.whole_number(id, "eos_token_id", 0, vocab_size - 1);
+  return list[0].get<int32_t>();
+}
+
+DType read_dtype(const Reader& r) {
+  const std::string name = r.text("torch_dtype", r.text("dtype", "float32").c_str());
+  if (name == "float32" || name == "float16") return DType::f32;
+  if (name == "bfloat16") return DType::bf16;
+  r.fail("'torch_dtype' is not float32, bfloat16 or float16", "convert the weights");
+}
+
 }  // namespace
 
 ModelConfig parse_model_config(std::string_view json, const std::string& where) {
-  const auto root = parse_json_strict(json, where, {.max_bytes = size_t(1) << 20, .max_depth = 16});
+  const auto root = parse_json_strict(json, where, {.max_bytes = kLongestConfig, .max_depth = 16});
   if (!root.is_object()) {
     throw InputError("the file is not a JSON object", where, "use a config.json");
   }
   const Reader r(root, where);
+  const Architecture architecture = read_architecture(root, r);
   ModelConfig c;
-  const auto& architectures = root.contains("architectures") ? root["architectures"] : root;
-  if (!architectures.is_array() || architectures.size() != 1 ||
-      architectures[0] != c.architecture) {
-    r.fail("'architectures' is not [\"" + c.architecture + "\"]", "use a Qwen3 model folder");
+  c.architecture = architecture.name;
+  c.qk_norm = architecture.qk_norm;
+  c.hidden_size = r.integer("hidden_size", 1, kMostExtent);
+  c.intermediate_size = r.integer("intermediate_size", 1, kMostExtent);
+  c.num_layers = r.integer("num_hidden_layers", 1, 4096);
+  c.q_heads = r.integer("num_attention_heads", 1, 65536);
+  c.kv_heads = r.integer("num_key_value_heads", 1, 65536, c.q_heads);
+  if (c.q_heads % c.kv_heads != 0) {
+    r.fail("'num_key_value_heads' does not divide 'num_attention_heads'", "correct the heads");
   }
-  c.hidden_size = r.integer("hidden_size", 1);
-  c.intermediate_size = r.integer("intermediate_size", 1);
-  c.num_layers = r.integer("num_hidden_layers", 1);
-  c.q_heads = r.integer("num_attention_heads", 1);
-  c.kv_heads = r.integer("num_key_value_heads", 1, c.q_heads);
-  c.head_dim = r.integer("head_dim", 2, c.hidden_size / c.q_heads);
-  c.vocab_size = r.integer("vocab_size", 1);
-  c.max_position_embeddings = r.integer("max_position_embeddings", 1);
+  if (!r.has("head_dim") && c.hidden_size % c.q_heads != 0) {
+    r.fail("'num_attention_heads' does not divide 'hidden_size'", "give head_dim");
+  }
+  c.head_dim = r.integer("head_dim", 2, 256, c.hidden_size / c.q_heads);
+  if (c.head_dim % 2 != 0 || c.head_dim < 2 || c.head_dim > 256) {
+    r.fail("'head_dim' is not an even number from 2 to 256", "use another model");
+  }
+  c.vocab_size = r.integer("vocab_size", 1, kMostTokens);
+  c.max_position_embeddings = r.integer("max_position_embeddings", 1, kMostTokens);
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
-  c.rope_theta = r.number("rope_theta", 10000.0);
+  c.rope_theta = read_rope_theta(root, r);
   c.initializer_range = r.number("initializer_range", 0.02);
   c.tie_word_embeddings = r.boolean("tie_word_embeddings", false);
-  // A list means several end tokens; the first one ends documents in training.
-  if (r.has("eos_token_id") && root["eos_token_id"].is_array()) {
-    const auto& list = root["eos_token_id"];
-    if (list.empty() || !list[0].is_number_integer()) {
-      r.fail("'eos_token_id' is not a token id", "correct the value");
-    }
-    c.eos_token_id = list[0].get<int32_t>();
-  } else {
-    c.eos_token_id = int32_t(r.integer("eos_token_id", 0));
+  c.eos_token_id = read_eos(root, r, c.vocab_size);
+  if (r.has("bos_token_id")) {
+    c.bos_token_id = int32_t(r.integer("bos_token_id", 0, c.vocab_size - 1));
   }
-
-  r.unsupported_if(r.boolean("attention_bias", false), "attention_bias");
-  r.unsupported_if(r.has("rope_scaling"), "rope_scaling");
-  r.unsupported_if(r.boolean("use_sliding_window", false), "use_sliding_window");
-  if (r.has("hidden_act") && root["hidden_act"] != "silu") {
-    r.fail("'hidden_act' is not silu", "use a Qwen3 model");
-  }
-  if (c.q_heads % c.kv_heads != 0) {
-    r.fail("num_key_value_heads does not divide num_attention_heads", "correct the heads");
-  }
-  if (c.head_dim % 2 != 0 || c.head_dim > 256) {
-    r.fail("head_dim must be even and at most 256", "use another model");
-  }
-  if (c.eos_token_id >= c.vocab_size) {
-    r.fail("eos_token_id is outside the vocabulary", "correct the value");
-  }
+  c.dtype = read_dtype(r);
+  refuse_unsupported(root, r);
   return c;
 }
 
 ModelConfig read_model_config(const std::string& folder) {
   const std::string path = folder + "/config.json";
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    throw InputError("cannot read the model's config", path,
-                     "set model.path to a Hugging Face model folder");
-  }
-  std::ostringstream text;
-  text << in.rdbuf();
-  return parse_model_config(text.str(), path);
+  return parse_model_config(read_small_file(path, kLongestConfig), path);
 }
 
 }  // namespace elastron::model

@@ -1,25 +1,32 @@
 // Shapes and constants of a decoder, from a Hugging Face config.json.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
+
+#include "core/dtype.h"
 
 namespace elastron::model {
 
 struct ModelConfig {
   std::string architecture = "Qwen3ForCausalLM";
+  bool qk_norm = true;  // RMSNorm over head_dim of queries and keys; follows from the architecture
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t num_layers = 0;
   int64_t q_heads = 0;
-  int64_t kv_heads = 0;
-  int64_t head_dim = 0;
+  int64_t kv_heads = 0;  // divides q_heads
+  int64_t head_dim = 0;  // even
   int64_t vocab_size = 0;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
   bool tie_word_embeddings = false;
   int64_t max_position_embeddings = 0;
   double initializer_range = 0.02;
-  int32_t eos_token_id = 0;
+  std::optional<int32_t> bos_token_id;
+  int32_t eos_token_id = 0;  // the first one where the file lists several
+  DType dtype = DType::f32;  // the file's torch_dtype; float16 counts as float32
 };
 
 // Throws InputError naming file and key: a key that is missing, of the wrong type, out of range or

@@ -1,13 +1,15 @@
 #include "model/weights/model_folder.h"
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "core/file/atomic_file.h"
 #include "core/file/checksum.h"
 #include "core/json.h"
+#include "ops/elementwise.h"
 
 namespace elastron::model {
 
@@ -15,18 +17,20 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw InputError("cannot read the file", path, "use a complete model folder");
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr size_t kLongestText = size_t(64) << 20;
+
+bool exists(const std::string& path) {
+  std::error_code unreadable_is_absent;
+  return fs::exists(path, unreadable_is_absent);
 }
 
 // A shard name from an index is a plain file name: it must not leave the folder.
 bool plain_file_name(const std::string& name) {
-  return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos &&
-         name.find('\\') == std::string::npos && name.find('\0') == std::string::npos;
+  return !name.empty() && name.size() <= 255 && name.front() != '.' &&
+         std::ranges::none_of(
+             name, [](unsigned char c) { return c == '/' || c == '\\' || c < 0x20 || c == 0x7f; });
 }
 
 std::string list_of(const std::vector<std::string>& names) {
@@ -37,117 +41,188 @@ std::string list_of(const std::vector<std::string>& names) {
   return text;
 }
 
+// One line that lists every kind of misfit; empty when there is none.
+class Misfits {
+ public:
+  std::vector<std::string>& of(const std::string& kind) {
+    for (auto& [name, list] : kinds_) {
+      if (name == kind) return list;
+    }
+    return kinds_.emplace_back(kind, std::vector<std::string>()).second;
+  }
+  void throw_if_any(const std::string& what, const std::string& where) const {
+    std::string text;
+    for (const auto& [kind, list] : kinds_) {
+      if (!list.empty()) text += (text.empty() ? " " : "; ") + kind + " " + list_of(list);
+    }
+    if (!text.empty()) {
+      throw InputError(what + ":" + text, where, "use weights and config.json of one model");
+    }
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::vector<std::string>>> kinds_;
+};
+
 }  // namespace
 
 ModelFolder::ModelFolder(const std::string& path) : path_(path), config_(read_model_config(path)) {
-  const std::string index_path = path + "/model.safetensors.index.json";
-  std::set<std::string> names;
-  if (fs::exists(index_path)) {
-    const auto index = parse_json_strict(read_text(index_path), index_path);
-    if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-      throw InputError("'weight_map' is missing", index_path, "use a complete model folder");
-    }
-    for (const auto& [tensor, file] : index["weight_map"].items()) {
-      if (!file.is_string() || !plain_file_name(file.get<std::string>())) {
-        throw InputError("the file of tensor '" + tensor + "' is not a plain file name",
-                         index_path, "use an index whose files lie in the folder");
-      }
-      names.insert(file.get<std::string>());
-    }
+  const std::string index_path = path + "/" + kIndex;
+  if (!exists(path + "/" + kWeights) && exists(index_path)) {
+    open_indexed(index_path);
   } else {
-    names.insert("model.safetensors");
-  }
-  for (const std::string& name : names) {
-    const std::string file_path = path + "/" + name;
-    if (!fs::exists(file_path)) {
-      throw InputError("the weight file is missing", file_path,
-                       "use a complete model folder, or set model.weights: random");
-    }
-    files_.push_back(std::make_unique<SafetensorsFile>(file_path));
-    for (const auto& [tensor, entry] : files_.back()->entries()) {
-      if (!home_.emplace(tensor, files_.back().get()).second) {
-        throw InputError("tensor '" + tensor + "' is in two files", path,
-                         "use a complete model folder");
-      }
-    }
+    const SafetensorsFile& file = open(kWeights);
+    for (const auto& [tensor, entry] : file.entries()) home_.emplace(tensor, &file);
   }
 }
 
+const SafetensorsFile& ModelFolder::open(const std::string& name) {
+  const std::string file_path = path_ + "/" + name;
+  if (!exists(file_path)) {
+    throw InputError("the weight file is missing", file_path,
+                     "use a complete model folder, or set model.weights: random");
+  }
+  return *files_.emplace_back(std::make_unique<SafetensorsFile>(file_path));
+}
+
+void ModelFolder::open_indexed(const std::string& index_path) {
+  const auto index = parse_json_strict(read_small_file(index_path, kLongestText), index_path,
+                                       {.max_bytes = kLongestText, .max_depth = 8});
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    throw InputError("'weight_map' is missing", index_path, "use a complete model folder");
+  }
+  std::map<std::string, std::set<std::string>> tensors_of;
+  for (const auto& [tensor, file] : index["weight_map"].items()) {
+    if (!file.is_string() || !plain_file_name(file.get_ref<const std::string&>())) {
+      throw InputError(
+          "the file of tensor " + nlohmann::json(tensor).dump() + " is not a plain file name",
+          index_path, "use an index whose files lie in the folder");
+    }
+    tensors_of[file.get<std::string>()].insert(tensor);
+  }
+  Misfits misfits;
+  for (const auto& [name, tensors] : tensors_of) {
+    const SafetensorsFile& file = open(name);
+    for (const std::string& tensor : tensors) {
+      if (file.entries().contains(tensor)) {
+        home_.emplace(tensor, &file);
+      } else {
+        misfits.of("missing").push_back(tensor + " in " + name);
+      }
+    }
+    for (const auto& [tensor, entry] : file.entries()) {
+      if (!tensors.contains(tensor)) misfits.of("unexpected").push_back(tensor + " in " + name);
+    }
+  }
+  misfits.throw_if_any("the index does not fit the files", index_path);
+}
+
 void ModelFolder::load(const ParameterList& parameters) const {
-  std::vector<std::string> missing, misshapen, unexpected;
+  Misfits misfits;
   std::set<std::string> wanted;
   for (const Parameter* p : parameters) {
     wanted.insert(p->name);
     const auto it = home_.find(p->name);
     if (it == home_.end()) {
-      missing.push_back(p->name);
+      misfits.of("missing").push_back(p->name);
       continue;
     }
     const auto& entry = it->second->entries().at(p->name);
-    const bool floating = entry.storage != SafetensorsFile::Storage::i64 &&
-                          entry.storage != SafetensorsFile::Storage::i32 &&
-                          entry.storage != SafetensorsFile::Storage::u8;
     if (!(entry.shape == p->logical_shape)) {
-      misshapen.push_back(p->name + " is " + entry.shape.str() + ", the config says " +
-                          p->logical_shape.str());
-    } else if (!floating) {
-      misshapen.push_back(p->name + " holds integers");
+      misfits.of("misshapen")
+          .push_back(p->name + " is " + entry.shape.str() + ", the config says " +
+                     p->logical_shape.str());
+    } else if (!is_floating(entry.storage)) {
+      misfits.of("misshapen").push_back(p->name + " holds integers");
     }
   }
   for (const auto& [name, file] : home_) {
     // A tied head may be stored as well; it is the embedding again.
     const bool tied_head = config_.tie_word_embeddings && name == "lm_head.weight";
-    if (!wanted.contains(name) && !tied_head) unexpected.push_back(name);
+    if (!wanted.contains(name) && !tied_head) misfits.of("unexpected").push_back(name);
   }
-  if (!missing.empty() || !misshapen.empty() || !unexpected.empty()) {
-    std::string what = "the weights do not fit the config:";
-    if (!missing.empty()) what += " missing " + list_of(missing) + ";";
-    if (!misshapen.empty()) what += " misshapen " + list_of(misshapen) + ";";
-    if (!unexpected.empty()) what += " unexpected " + list_of(unexpected) + ";";
-    what.pop_back();
-    throw InputError(what, path_, "use weights and config.json of one model");
-  }
+  misfits.throw_if_any("the weights do not fit the config", path_);
   for (Parameter* p : parameters) {
-    home_.at(p->name)->read(p->name, p->logical_shape, p->partition, p->value);
+    const SafetensorsFile& file = *home_.at(p->name);
+    file.read(p->name, p->logical_shape, p->partition, p->value);
     if (p->trainable && p->master.raw() != p->value.raw()) {
-      home_.at(p->name)->read(p->name, p->logical_shape, p->partition, p->master);
+      file.read(p->name, p->logical_shape, p->partition, p->master);
     }
   }
 }
 
 std::string ModelFolder::fingerprint() const {
   Checksum sum;
+  sum.add(config_.architecture);
   for (const int64_t v :
        {config_.hidden_size, config_.intermediate_size, config_.num_layers, config_.q_heads,
         config_.kv_heads, config_.head_dim, config_.vocab_size,
-        int64_t(config_.tie_word_embeddings)}) {
+        int64_t(config_.tie_word_embeddings), std::bit_cast<int64_t>(config_.rope_theta),
+        std::bit_cast<int64_t>(config_.rms_norm_eps)}) {
     sum.add(v);
   }
-  sum.add(std::to_string(config_.rope_theta) + " " + std::to_string(config_.rms_norm_eps * 1e9));
+  std::vector<std::byte> buffer(size_t(4) << 20);
   for (const auto& [name, file] : home_) {
+    // Whether a tied head is stored as well says nothing about the model.
+    if (config_.tie_word_embeddings && name == "lm_head.weight") continue;
     const auto& entry = file->entries().at(name);
     sum.add(name);
-    sum.add(entry.shape.str());
-    sum.add(int64_t(entry.storage));
-    sum.add(file->bytes(entry));
+    sum.add(storage_name(entry.storage));
+    sum.add(int64_t(entry.shape.rank()));
+    for (const int64_t extent : entry.shape.extents()) sum.add(extent);
+    const uint64_t bytes = entry.end - entry.begin;
+    for (uint64_t at = 0; at < bytes; at += buffer.size()) {
+      const std::span<std::byte> piece(buffer.data(),
+                                       size_t(std::min<uint64_t>(buffer.size(), bytes - at)));
+      file->read_raw(entry, at, piece);
+      sum.add(std::span<const std::byte>(piece));
+    }
   }
   return sum.digest();
 }
 
+namespace {
+
+// config.json of `like`, with the dtype that is written.
+std::string config_text(const std::string& like, DType dtype) {
+  const std::string path = like + "/config.json";
+  const std::string text = read_small_file(path, kLongestText);
+  if (parse_model_config(text, path).dtype == dtype || dtype == DType::f64) return text;
+  auto root = parse_json_strict(text, path);
+  root[root.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
+  return root.dump(2) + "\n";
+}
+
+}  // namespace
+
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors) {
+                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype) {
+  ELASTRON_CHECK(!tensors.empty(), "a model without tensors");
+  std::map<std::string, Tensor> converted = tensors;
+  for (auto& [name, tensor] : converted) {
+    if (dtype && tensor.dtype() != *dtype) tensor = ops::cast(tensor, *dtype);
+  }
+  // Everything is read before anything is written: `like` may be the folder itself.
+  const std::string config = config_text(like, converted.begin()->second.dtype());
+  std::map<std::string, std::string> copies;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "vocab.json",
+                           "merges.txt", "chat_template.jinja"}) {
+    if (exists(like + "/" + name)) copies[name] = read_small_file(like + "/" + name, kLongestText);
+  }
   std::error_code error;
   fs::create_directories(folder, error);
+  if (!error) fs::remove(folder + "/config.json", error);
+  // An index of former shards would name tensors that are not there any more.
+  if (!error) fs::remove(folder + "/" + kIndex, error);
   if (error) {
-    throw InputError("cannot make the folder: " + error.message(), folder,
+    throw InputError("cannot write to the folder: " + error.message(), folder,
                      "check output.dir and its permissions");
   }
-  write_safetensors(folder + "/model.safetensors", tensors, {{"format", "pt"}});
-  for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json",
-                           "generation_config.json", "special_tokens_map.json"}) {
-    const std::string from = like + "/" + name;
-    if (fs::exists(from)) write_text_atomically(folder + "/" + name, read_text(from));
-  }
+  sync_folder(folder);
+  write_safetensors(folder + "/" + kWeights, converted, {{"format", "pt"}});
+  for (const auto& [name, text] : copies) write_text_atomically(folder + "/" + name, text);
+  write_text_atomically(folder + "/config.json", config);
 }
 
 }  // namespace elastron::model

@@ -1,7 +1,12 @@
 // A Hugging Face model folder: config.json, model.safetensors (or shards with an index), tokenizer.
+// Logical parameter names are Hugging Face's: model.embed_tokens.weight,
+// model.layers.<i>.{input_layernorm, self_attn.{q,k,v,o}_proj, self_attn.{q,k}_norm,
+// post_attention_layernorm, mlp.{gate,up,down}_proj}.weight, model.norm.weight, and lm_head.weight
+// unless the embedding is tied. The decoder's parameter list is the table of them.
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,29 +18,40 @@ namespace elastron::model {
 
 class ModelFolder {
  public:
-  // Opens config and weight files and checks headers; reads no data. Throws InputError.
+  // Opens config and weight files and checks headers; reads no data. As in the transformers
+  // library, model.safetensors wins over an index. Throws InputError: an index whose files are not
+  // plain names in the folder (symbolic links are followed, as the Hugging Face cache needs), or
+  // that says something else than the files do.
   explicit ModelFolder(const std::string& path);
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
 
-  // Fills every parameter's value (and master) with its part of the stored tensor. Names are strict:
-  // one InputError lists all missing, unexpected and misshapen tensors.
+  // Fills every parameter's value (and master) with its part of the stored tensor. Names are
+  // strict: one InputError lists all missing, unexpected and misshapen tensors.
   void load(const ParameterList& parameters) const;
 
-  // Names the backbone: its shapes and all its bytes, whatever the files they lie in.
+  // Names the backbone: XXH3-128 over its shapes, constants and all its bytes, whatever the files
+  // they lie in and in which order.
   std::string fingerprint() const;
 
  private:
+  void open_indexed(const std::string& index_path);
+  const SafetensorsFile& open(const std::string& name);
+
   std::string path_;
   ModelConfig config_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
   std::map<std::string, const SafetensorsFile*> home_;  // tensor -> file
 };
 
-// Writes config.json and model.safetensors into `folder` (made if need be), and copies
-// tokenizer files from `like` unchanged. `tensors` are whole, logical tensors by name.
+// Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as
+// `dtype` (default: as they are) into `folder`, made if need be, with the tokenizer files of `like`
+// unchanged and its config.json, whose torch_dtype follows the tensors. A folder that is written
+// over has no config.json meanwhile, so that it is never taken for a model while it is half one.
+// Throws InputError naming the file and errno.
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors);
+                        const std::map<std::string, Tensor>& tensors,
+                        std::optional<DType> dtype = {});
 
 }  // namespace elastron::model

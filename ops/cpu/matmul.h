@@ -6,19 +6,21 @@
 //   wgrad    dW [out, in]   += dy^T x
 #pragma once
 #include <dnnl.hpp>
-#include <memory>
-#include <optional>
 
 #include "core/tensor.h"
 
 namespace elastron::ops::cpu {
 
-// A frozen weight in the layout oneDNN prefers for one direction. Built on first use.
+// A frozen weight in the layout oneDNN prefers for one direction. Built on first use, from memory
+// of the weight's device.
 struct PackedWeight {
-  std::optional<dnnl::memory> memory;
+  dnnl::memory::desc layout;
+  Tensor bytes;  // undefined until then
 };
 
-// `packed` null: the weight is read in place.
+// `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. float64,
+// float32 or bfloat16; the last throws UsageError on a CPU for which oneDNN has no such product.
+// Results do not depend on the number of threads.
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, PackedWeight* packed,
                     Tensor& y);
 void matmul_dgrad(const Tensor& dy, const Tensor& w, PackedWeight* packed, bool accumulate,

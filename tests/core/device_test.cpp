@@ -112,5 +112,28 @@ TEST(CpuDevice, ThreadSafe) {
   EXPECT_EQ(device.memory().in_use_bytes, 0);
 }
 
+struct Counted {
+  Counted() { ++alive; }
+  ~Counted() { --alive; }
+  static inline int alive = 0;
+  int value = 0;
+};
+struct Other {
+  int value = 7;
+};
+
+TEST(CpuDevice, KeepsWhatIsAttached) {
+  {
+    CpuDevice one, two;
+    EXPECT_EQ(Counted::alive, 0) << "nothing is made before it is asked for";
+    one.attached<Counted>().value = 5;
+    EXPECT_EQ(one.attached<Counted>().value, 5);
+    EXPECT_EQ(two.attached<Counted>().value, 0) << "each device has its own";
+    EXPECT_EQ(one.attached<Other>().value, 7);
+    EXPECT_EQ(Counted::alive, 2);
+  }
+  EXPECT_EQ(Counted::alive, 0);
+}
+
 }  // namespace
 }  // namespace elastron

@@ -88,9 +88,11 @@ TEST_F(JsonlSourceTest, DropsWhatItIsToldTo) {
   EXPECT_EQ(source->pack(0)[0].sample_id, 3);
   EXPECT_NE(source->summary().find("dropped: 1 unknown task, 1 short, 1 overlong"),
             std::string::npos);
-  EXPECT_EQ(refusal(bad),
+  const std::string message = refusal(bad);
+  EXPECT_EQ(message,
             "no document is left of 3 records (dropped: 1 unknown task, 1 short, 1 overlong) "
-            "(data.train): check the files, data.min_tokens and data.max_tokens");
+            "(data.train: " +
+                config_.train[0] + "): check the files, data.min_tokens and data.max_tokens");
 }
 
 TEST_F(JsonlSourceTest, FingerprintNamesContentAndPacking) {

@@ -1,18 +1,21 @@
 #include "train/checkpoint/checkpoint.h"
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <set>
-
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <set>
 
 #include "core/file/atomic_file.h"
 #include "core/file/hdf5.h"
-#include "core/json.h"
+#include "core/file/input_file.h"
 #include "core/log.h"
 #include "parallel/agree.h"
 #include "parallel/hdf5_access.h"
+#include "train/checkpoint/coverage.h"
+#include "train/checkpoint/folder.h"
+#include "train/checkpoint/inspect.h"
 #include "train/checkpoint/integrity.h"
 
 namespace elastron::train {
@@ -20,9 +23,6 @@ namespace elastron::train {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr const char* kPrefix = "step-";
-constexpr const char* kSuffix = ".h5";
 
 // One tensor of the file and this rank's part of it.
 struct Slot {
@@ -58,101 +58,66 @@ bool owns(const Slot& slot, const parallel::Mesh& mesh) {
   return mesh.grad().rank() == 0 && (!slot.partition.replicated() || mesh.tensor().rank() == 0);
 }
 
-// The shards of the tensor group tile each logical tensor exactly once.
-void check_coverage(const std::vector<Slot>& slots, parallel::Mesh& mesh) {
-  std::vector<int64_t> held;
-  for (const Slot& s : slots) held.push_back(s.partition.replicated() ? 0 : s.local.numel());
-  mesh.tensor().all_reduce_host(std::span<int64_t>(held), parallel::ReduceOp::sum);
+// The shards of the tensor group tile each logical tensor exactly once; which rank has which is the
+// program's doing, so that a fault is a mistake of the program.
+void check_coverage(const std::vector<Slot>& slots, const parallel::Mesh& mesh) {
+  std::string mine;
+  for (const Slot& s : slots) {
+    mine.append(reinterpret_cast<const char*>(&s.partition), sizeof s.partition);
+  }
+  const auto all = mesh.tensor().all_gather_host(mine);
   for (size_t i = 0; i < slots.size(); ++i) {
-    ELASTRON_CHECK(slots[i].partition.replicated() || held[i] == slots[i].dataset.shape.numel(),
-                   "shards do not tile " + slots[i].dataset.path);
+    std::vector<Partition> partitions;
+    for (const std::string& bytes : all) {
+      ELASTRON_CHECK(bytes.size() == mine.size(), "ranks hold different lists of parameters");
+      std::memcpy(&partitions.emplace_back(), bytes.data() + i * sizeof(Partition),
+                  sizeof(Partition));
+    }
+    const std::string fault = tiling_fault(slots[i].dataset.shape, partitions);
+    ELASTRON_CHECK(fault.empty(), slots[i].dataset.path + ": " + fault);
   }
 }
 
-std::string values_text(const NamedValues& values) {
-  return nlohmann::json(values).dump();
-}
-
-NamedValues parse_values(const std::string& text, const std::string& where) {
-  NamedValues values;
-  const auto object = parse_json_strict(text, where);
-  if (!object.is_object()) throw CheckpointError("not a list of values", where, "use another one");
-  for (const auto& [key, value] : object.items()) {
-    if (!value.is_string()) throw CheckpointError("not a list of values", where, "use another one");
-    values[key] = value.get<std::string>();
+// What the file will take, with some room for the library's own.
+uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& header) {
+  uint64_t bytes = 64 << 10;
+  for (const Slot& s : slots) {
+    bytes += 2048 + uint64_t(s.dataset.shape.numel()) * dtype_size(s.dataset.dtype);
   }
-  return values;
+  for (const auto& [path, text] : header_texts(header)) bytes += 1024 + text.size();
+  return bytes;
 }
 
-void write_header(Hdf5File& file, const CheckpointHeader& header) {
-  file.set_attribute("format", "elastron-checkpoint");
-  file.set_attribute("format_version", kCheckpointFormatVersion);
-  file.set_attribute("elastron_version", ELASTRON_VERSION);
-  file.set_attribute("step", header.step);
-  file.set_attribute("tokens_seen", header.tokens_seen);
-  file.set_attribute("objective", header.objective);
-  file.set_attribute("backbone_fingerprint", header.backbone_fingerprint);
-  file.write_text("/config", header.config);
-  file.write_text("/objective/state", values_text(header.state));
-  file.write_text("/data/cursor", values_text(header.data));
-  file.write_text("/rng/state", values_text(header.random));
-}
-
-CheckpointHeader read_header(const Hdf5File& file, const std::string& path) {
-  return {.step = file.integer_attribute("step"),
-          .tokens_seen = file.integer_attribute("tokens_seen"),
-          .objective = file.text_attribute("objective"),
-          .backbone_fingerprint = file.text_attribute("backbone_fingerprint"),
-          .config = file.read_text("/config"),
-          .state = parse_values(file.read_text("/objective/state"), path + "/objective/state"),
-          .data = parse_values(file.read_text("/data/cursor"), path + "/data/cursor"),
-          .random = parse_values(file.read_text("/rng/state"), path + "/rng/state")};
-}
-
-void check_format(const Hdf5File& file, const std::string& path) {
-  if (file.text_attribute("format") != "elastron-checkpoint") {
-    throw CheckpointError("not an elastron checkpoint", path, "name a checkpoint file");
+// Removes the temporary file on rank 0 when the save does not come to its end.
+class TemporaryFile {
+ public:
+  TemporaryFile(std::string path, bool mine) : path_(std::move(path)), mine_(mine) {}
+  ~TemporaryFile() {
+    std::error_code ignored;
+    if (mine_) fs::remove(path_, ignored);
   }
-  const int64_t version = file.integer_attribute("format_version");
-  if (version != kCheckpointFormatVersion) {
-    throw CheckpointError("format version " + std::to_string(version) + " is not supported", path,
-                          "use the elastron that wrote it");
-  }
-  if (file.integer_attribute("complete") != 1) {
-    throw CheckpointError("the checkpoint is not complete", path, "use another checkpoint");
-  }
-}
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-// Step number of a checkpoint's file name, or -1.
-int64_t step_of(const fs::path& file) {
-  const std::string name = file.filename().string();
-  const std::string prefix = kPrefix, suffix = kSuffix;
-  if (!name.starts_with(prefix) || !name.ends_with(suffix)) return -1;
-  const std::string digits =
-      name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
-  if (digits.empty() || digits.size() > 18 ||
-      digits.find_first_not_of("0123456789") != std::string::npos) {
-    return -1;
-  }
-  return std::stoll(digits);
-}
+ private:
+  std::string path_;
+  bool mine_;
+};
 
-// Newest first.
-std::vector<fs::path> checkpoints_in(const std::string& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (step_of(entry.path()) >= 0) files.push_back(entry.path());
+// What is in the file is compared with memory, not with what was meant to be written; replicas too.
+void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
+                         const parallel::Mesh& mesh) {
+  for (const Slot& s : slots) {
+    if (same_as_memory(file, s.dataset, s.local, s.offset())) continue;
+    if (owns(s, mesh)) {
+      throw CheckpointError("what was written is not what is in memory",
+                            file.path() + s.dataset.path,
+                            "check the disk; the previous checkpoint is kept");
+    }
+    throw NumericalError("this rank's replica of " + s.dataset.path + " differs from the first one",
+                         fmt::format("rank {}", mesh.world().rank()),
+                         "check the machine's memory; resume from the last checkpoint");
   }
-  std::ranges::sort(files, [](const fs::path& a, const fs::path& b) { return step_of(a) > step_of(b); });
-  return files;
-}
-
-std::string first_line(const fs::path& file) {
-  std::ifstream in(file);
-  std::string line;
-  std::getline(in, line);
-  return line;
 }
 
 }  // namespace
@@ -160,151 +125,165 @@ std::string first_line(const fs::path& file) {
 CheckpointStore::CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh)
     : folder_(std::move(folder)), keep_(std::max<int64_t>(keep, 2)), mesh_(mesh) {
   parallel::on_all_ranks(mesh.world(), [&] {
-    if (mesh.world().rank() != 0) return;
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error) {
-      throw UsageError("cannot make the folder: " + error.message(), folder_,
-                       "check output.dir and its permissions");
-    }
-    for (const auto& entry : fs::directory_iterator(folder_)) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with('.') && name.ends_with(".tmp")) fs::remove(entry.path(), error);
+    if (mesh.world().rank() == 0) prepare_checkpoint_folder(folder_);
+  });
+}
+
+void CheckpointStore::write_tensors(const std::string& temporary,
+                                    const CheckpointTensors& tensors) const {
+  parallel::Communicator& world = mesh_.world();
+  const auto slots = slots_of(tensors);
+  // Ranks agree before each collective call of the library: a rank that failed must not be waited
+  // for in one, and all of them close the file in the same way.
+  std::optional<Hdf5File> file;
+  parallel::on_all_ranks(world, [&] {
+    file.emplace(Hdf5File::create(temporary, parallel::hdf5_group(world)));
+    for (const Slot& s : slots) file->make_dataset(s.dataset);
+  });
+  parallel::on_all_ranks(world, [&] {
+    for (const Slot& s : slots) {
+      if (owns(s, mesh_)) file->write(s.dataset.path, s.local, s.offset());
     }
   });
+  parallel::on_all_ranks(world, [&] { file->close(); });
 }
 
 std::string CheckpointStore::save(const CheckpointHeader& header,
                                   const CheckpointTensors& tensors) {
-  const std::string path = fmt::format("{}/{}{:08d}{}", folder_, kPrefix, header.step, kSuffix);
+  const std::string path = folder_ + "/" + checkpoint_name(header.step);
   const std::string temporary = temporary_name(path);
+  parallel::Communicator& world = mesh_.world();
   const auto slots = slots_of(tensors);
   check_coverage(slots, mesh_);
-  parallel::Communicator& world = mesh_.world();
-  try {
-    parallel::on_all_ranks(world, [&] {
-      Hdf5File file = Hdf5File::create(temporary, parallel::hdf5_group(world));
-      for (const Slot& s : slots) file.make_dataset(s.dataset);
-      for (const Slot& s : slots) {
-        if (owns(s, mesh_)) file.write(s.dataset.path, s.local, s.offset());
-      }
-      file.close();
-    });
-    // What is in the file is compared with memory, not with what was meant to be written.
-    std::vector<std::string> paths;
-    for (const Slot& s : slots) paths.push_back(s.dataset.path);
-    std::map<std::string, std::string> sums;
-    parallel::on_all_ranks(world, [&] {
-      const Hdf5File file = Hdf5File::open(temporary, false);
-      for (const Slot& s : slots) {
-        if (owns(s, mesh_)) compare_with_memory(file, temporary, s.dataset, s.local, s.offset());
-      }
-      sums = own_checksums(file, paths, world.rank(), world.size());
-    });
-    sums = gather_checksums(sums, world);
-    parallel::on_all_ranks(world, [&] {
-      if (world.rank() != 0) return;
-      Hdf5File file = Hdf5File::open(temporary, true);
-      write_header(file, header);
-      seal(file, sums);
-      file.close();
-      publish_file(temporary, path);
-      write_text_atomically(folder_ + "/latest", fs::path(path).filename().string() + "\n");
-      delete_old();
-    });
-  } catch (...) {
+
+  const bool first = world.rank() == 0;
+  const TemporaryFile cleanup(temporary, first);
+  parallel::on_all_ranks(world, [&] {
     std::error_code ignored;
-    if (world.rank() == 0) fs::remove(temporary, ignored);
-    throw;
-  }
+    if (!first) return;
+    fs::remove(temporary, ignored);
+    check_room(temporary, file_bytes(slots, header), ExitCode::checkpoint);
+  });
+  write_tensors(temporary, tensors);
+
+  std::vector<Hdf5Dataset> datasets;
+  for (const Slot& s : slots) datasets.push_back(s.dataset);
+  std::string digests;
+  parallel::on_all_ranks(world, [&] {
+    const Hdf5File file = Hdf5File::open(temporary, false);
+    compare_with_memory(file, slots, mesh_);
+    digests = own_digests(file, datasets, world.rank(), world.size());
+  });
+  const Checksums sums = combine_digests(datasets, world.all_gather_host(digests));
+  parallel::on_all_ranks(world, [&] {
+    if (!first) return;
+    Hdf5File file = Hdf5File::open(temporary, true);
+    seal(file, header, sums);
+    file.close();
+    publish(temporary, path);
+    delete_old(path);
+  });
   return path;
 }
 
-void CheckpointStore::delete_old() const {
-  const std::string best = first_line(folder_ + "/best");
-  int64_t kept = 0;
-  for (const fs::path& file : checkpoints_in(folder_)) {
-    if (kept < keep_ || file.filename().string() == best) {
-      ++kept;
-      continue;
-    }
+void CheckpointStore::publish(const std::string& temporary, const std::string& path) const {
+  {
+    // The tensors were checked; sealing wrote to the file again.
+    const Hdf5File file = Hdf5File::open(temporary, false);
+    const Checksums sealed = sealed_checksums(file);
+    auto datasets = sealed_datasets(file, sealed);
+    std::erase_if(datasets, [](const Hdf5Dataset& d) {
+      return d.path.starts_with("/params/") || d.path.starts_with("/optimizer/");
+    });
+    compare_checksums(file, sealed, combine_digests(datasets, {own_digests(file, datasets, 0, 1)}));
+  }
+  publish_file(temporary, path, ExitCode::checkpoint);
+  write_text_atomically(folder_ + "/latest", fs::path(path).filename().string() + "\n",
+                        ExitCode::checkpoint);
+}
+
+// Checkpoints of later steps belong to a run that was abandoned; they are not ours to delete.
+void CheckpointStore::delete_old(const std::string& newest) const {
+  const std::string best = named_in(folder_ + "/best");
+  int64_t kept = 1;
+  for (const std::string& name : checkpoints_in(folder_)) {
+    if (step_of(name) >= step_of(fs::path(newest).filename().string()) || name == best) continue;
+    if (++kept <= keep_) continue;
     std::error_code error;
-    fs::remove(file, error);
-    if (error) log_warning("cannot delete the old checkpoint {}: {}", file.string(), error.message());
+    fs::remove(folder_ + "/" + name, error);
+    if (error) log_warning("cannot delete the old checkpoint {}: {}", name, error.message());
   }
 }
 
 std::optional<std::string> CheckpointStore::newest_whole() const {
+  parallel::Communicator& world = mesh_.world();
   std::string list;
-  if (mesh_.world().rank() == 0) {
-    for (const fs::path& file : checkpoints_in(folder_)) list += file.string() + "\n";
+  if (world.rank() == 0) {
+    for (const std::string& name : resume_candidates(folder_)) list += name + "\n";
   }
-  list = mesh_.world().broadcast_host(list, 0);
-  std::string last_problem;
+  list = world.broadcast_host(list, 0);
   for (size_t at = 0; at < list.size();) {
     const size_t end = list.find('\n', at);
-    const std::string path = list.substr(at, end - at);
+    const std::string path = folder_ + "/" + list.substr(at, end - at);
     at = end + 1;
     try {
       verify_checkpoint(path, mesh_);
       return path;
     } catch (const parallel::AgreedFailure& failure) {
-      if (failure.line()) log_warning("passing over a broken checkpoint: {}", *failure.line());
-      last_problem = path;
+      // Whichever rank found it, the one that speaks says it.
+      for (const auto& line : world.all_gather_host(failure.line().value_or(""))) {
+        if (!line.empty()) log_warning("passing over a broken checkpoint: {}", line);
+      }
     }
   }
-  if (last_problem.empty()) return {};
-  parallel::on_all_ranks(mesh_.world(), [&] {
+  if (list.empty()) return {};
+  parallel::on_all_ranks(world, [&] {
     throw CheckpointError("no checkpoint in the folder is whole", folder_,
                           "move them away to start afresh, or use --resume none");
   });
   return {};
 }
 
-std::string resolve_checkpoint(const std::string& path) {
-  const auto named_by = [](const fs::path& file) {
-    const std::string name = first_line(file);
-    if (step_of(name) < 0) {
-      throw CheckpointError("the file does not name a checkpoint", file.string(),
-                            "name a step-*.h5 file");
-    }
-    return (file.parent_path() / name).string();
-  };
-  if (fs::is_directory(path)) {
-    for (const std::string& folder : {path, path + "/checkpoints"}) {
-      if (fs::exists(folder + "/latest")) return named_by(folder + "/latest");
-    }
-    throw CheckpointError("the folder has no checkpoint", path, "name a step-*.h5 file");
-  }
-  if (!fs::exists(path)) {
-    throw CheckpointError("the checkpoint does not exist", path, "check the path");
-  }
-  const std::string name = fs::path(path).filename().string();
-  return name == "latest" || name == "best" ? named_by(path) : path;
-}
-
 CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh) {
+  parallel::Communicator& world = mesh.world();
+  parallel::on_all_ranks(world, [&] {
+    if (world.rank() == 0) probe_checkpoint(path);
+  });
+  std::optional<Hdf5File> file;
+  Checksums sealed;
+  std::vector<Hdf5Dataset> datasets;
+  std::string digests;
+  parallel::on_all_ranks(world, [&] {
+    file.emplace(Hdf5File::open(path, false));
+    check_format(*file);
+    sealed = sealed_checksums(*file);
+    datasets = sealed_datasets(*file, sealed);
+    digests = own_digests(*file, datasets, world.rank(), world.size());
+  });
+  const auto parts = world.all_gather_host(digests);
   CheckpointHeader header;
-  parallel::on_all_ranks(mesh.world(), [&] {
-    const Hdf5File file = Hdf5File::open(path, false);
-    check_format(file, path);
-    verify_checksums(file, path, mesh.world().rank(), mesh.world().size());
-    header = read_header(file, path);
+  parallel::on_all_ranks(world, [&] {
+    compare_checksums(*file, sealed, combine_digests(datasets, parts));
+    header = read_header(*file);
   });
   return header;
 }
 
-void load_tensors(const std::string& path, const CheckpointTensors& tensors,
-                  parallel::Mesh& mesh) {
+void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh) {
   parallel::on_all_ranks(mesh.world(), [&] {
     const Hdf5File file = Hdf5File::open(path, false);
     auto slots = slots_of(tensors);
-    const auto stored = file.list("/params");
-    std::set<std::string> there(stored.begin(), stored.end()), wanted;
+    auto stored = file.list("/params");
+    if (tensors.moments != nullptr) {
+      const auto more = file.list("/optimizer");
+      stored.insert(stored.end(), more.begin(), more.end());
+    }
+    const std::set<std::string> there(stored.begin(), stored.end());
+    std::set<std::string> wanted;
     std::string problems;
     for (const Slot& s : slots) {
       wanted.insert(s.dataset.path);
-      if (s.dataset.path.starts_with("/params/") && !there.contains(s.dataset.path)) {
+      if (!there.contains(s.dataset.path)) {
         problems += " missing " + s.dataset.path + ";";
         continue;
       }
@@ -325,33 +304,6 @@ void load_tensors(const std::string& path, const CheckpointTensors& tensors,
     }
     for (Slot& s : slots) file.read(s.dataset.path, s.local, s.offset());
   });
-}
-
-std::string describe_checkpoint(const std::string& path) {
-  const Hdf5File file = Hdf5File::open(path, false);
-  check_format(file, path);
-  verify_checksums(file, path, 0, 1);
-  const CheckpointHeader header = read_header(file, path);
-  std::string text = fmt::format(
-      "{}\n  whole: yes (every checksum verified)\n  format version: {}\n  written by elastron {}\n"
-      "  objective: {}\n  step: {}\n  tokens seen: {}\n  backbone: {}\n",
-      path, file.integer_attribute("format_version"), file.text_attribute("elastron_version"),
-      header.objective, header.step, header.tokens_seen, header.backbone_fingerprint);
-  for (const auto& [title, values] : {std::pair<const char*, const NamedValues&>{"state", header.state},
-                                      {"data", header.data},
-                                      {"random", header.random}}) {
-    for (const auto& [key, value] : values) text += fmt::format("  {} {}: {}\n", title, key, value);
-  }
-  int64_t elements = 0;
-  std::string tensors;
-  const auto sums = stored_checksums(file, path);
-  for (const std::string& name : file.list("/params")) {
-    const Hdf5Dataset d = file.describe(name);
-    elements += d.shape.numel();
-    tensors += fmt::format("    {} {} {} {}\n", sums.at(name), name.substr(8), dtype_name(d.dtype),
-                           d.shape.str());
-  }
-  return text + fmt::format("  parameters: {}\n", elements) + tensors;
 }
 
 }  // namespace elastron::train

@@ -1,41 +1,30 @@
-// Checkpoints: what a run is, in one HDF5 file of logical (unsharded) tensors that any rank layout can
-// load (docs/checkpoint-format.md). A file is there whole or not at all.
+// Checkpoints: what a run is, in one HDF5 file of logical (unsharded) tensors that any rank layout
+// can load (docs/checkpoint-format.md). A file is there whole or not at all.
 //
-// Saving: every rank writes its shards to ".step-00000100.h5.tmp"; the file is closed, read back and
-// compared with memory; its checksums and the mark `complete` are added; it is synced to disk and
-// renamed; `latest` follows; only then are old ones deleted. A process killed at any point leaves
-// the previous checkpoint as it was.
+// Saving: every rank writes its shards to ".step-00000100.h5.tmp"; the file is closed, read back
+// and compared with memory; its checksums and the mark `complete` are added; it is read back once
+// more, synced to disk and renamed; `latest` follows; only then are old ones deleted. A process
+// killed, or a disk that fails, at any point leaves the previous checkpoint and `latest` as they
+// were.
+//
+// Everything is read from what it is handed, and handed on nothing: an asynchronous save is this
+// one on a copy of the tensors.
 #pragma once
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/parameter.h"
 #include "parallel/mesh.h"
+#include "train/checkpoint/folder.h"
+#include "train/checkpoint/header.h"
 #include "train/optimizer.h"
 
 namespace elastron::train {
 
-inline constexpr int64_t kCheckpointFormatVersion = 1;
-
-using NamedValues = std::map<std::string, std::string>;
-
-// Everything but tensors.
-struct CheckpointHeader {
-  int64_t step = 0;  // optimiser steps done
-  int64_t tokens_seen = 0;
-  std::string objective;
-  std::string backbone_fingerprint;
-  std::string config;   // YAML text
-  NamedValues state;    // /objective: counters of the training loop
-  NamedValues data;     // /data: the sampler's cursor
-  NamedValues random;   // /rng: seeds; numbers are counter-based, so nothing else is needed
-};
-
-// The tensors: trainable parameters (their masters) and, where given, their optimiser moments in the
-// same order. Loading fills them in place.
+// The tensors: trainable parameters (their masters) and, where given, their optimiser moments in
+// the same order. Loading fills them in place.
 struct CheckpointTensors {
   ParameterList parameters;
   std::vector<Moments>* moments = nullptr;  // null: not loaded (evaluation)
@@ -43,35 +32,34 @@ struct CheckpointTensors {
 
 class CheckpointStore {
  public:
-  // `folder` is made if need be; temporary files of an interrupted save are removed. keep >= 2.
+  // Collective. `folder` is made if need be; temporary files of an interrupted save are removed.
+  // keep >= 2: so many checkpoints stay, and the one that `best` names.
   CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh);
 
-  // Collective over the world. -> the file. Throws on all ranks when any fails; then the previous
-  // checkpoint and `latest` are as they were.
+  // Collective over the world. -> the file. Throws on all ranks when any fails (AgreedFailure):
+  // exit code 4 with the errno for the disk, 5 when replicas of a tensor differ between ranks.
+  // HDF5 1.10 may crash in its own clean-up at exit after a write has failed: leave by _exit.
   std::string save(const CheckpointHeader& header, const CheckpointTensors& tensors);
 
-  // Collective. Newest whole checkpoint of the folder; broken ones are passed over with a warning.
-  // Nothing where there is none; throws CheckpointError where there are only broken ones.
+  // Collective. The checkpoint that `latest` names, or the newest whole one; broken ones are passed
+  // over with a warning. Nothing where there is none; throws where there are only broken ones.
   std::optional<std::string> newest_whole() const;
 
  private:
-  void delete_old() const;
+  void write_tensors(const std::string& temporary, const CheckpointTensors& tensors) const;
+  void publish(const std::string& temporary, const std::string& path) const;
+  void delete_old(const std::string& newest) const;
 
   std::string folder_;
   int64_t keep_;
   parallel::Mesh& mesh_;
 };
 
-// "checkpoints/step-00000100.h5", a folder with a `latest` file, or that file -> the checkpoint.
-std::string resolve_checkpoint(const std::string& path);
-
 // Collective over the mesh: reads the header, checks every checksum (ranks share the work). Throws
-// CheckpointError on all ranks, naming the dataset.
+// on all ranks, exit code 4, naming the dataset.
 CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh);
-// Reads each rank's slices. All names and shapes must fit; one error lists those that do not.
+// Collective. Reads each rank's slices. All names and shapes must fit; one error lists all missing,
+// unexpected and misshapen ones.
 void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh);
-
-// For people: what a file holds and whether it is whole. Throws CheckpointError.
-std::string describe_checkpoint(const std::string& path);
 
 }  // namespace elastron::train

@@ -2,120 +2,161 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <sstream>
 
-#include "core/file/checksum.h"
+#include "core/error.h"
 
 namespace elastron::train {
 
 namespace {
 
-constexpr const char* kIndex = "/integrity/xxh3_128";
-constexpr const char* kIndexChecksum = "integrity_checksum";
+constexpr const char* kList = "/integrity/xxh3_128";
+constexpr const char* kListChecksum = "integrity_checksum";
+constexpr const char* kAttributes = "@attributes";  // no path: those start with '/'
+constexpr size_t kChecksumDigits = 32;
 const std::string kRemedy = "the file is damaged; use another checkpoint";
 
-// Large tensors are hashed a slab of rows at a time.
-constexpr int64_t kSlabBytes = 16 << 20;
-
-std::string dataset_checksum(const Hdf5File& file, const std::string& path, Device& device) {
-  const Hdf5Dataset d = file.describe(path);
-  Checksum sum;
-  sum.add(dtype_name(d.dtype));
-  sum.add(d.shape.str());
-  if (d.shape.numel() == 0) return sum.digest();
-  const int64_t rows = d.shape.rank() > 0 ? d.shape[0] : 1;
-  const int64_t row_bytes = d.shape.numel() / rows * int64_t(dtype_size(d.dtype));
-  const int64_t slab = std::clamp<int64_t>(kSlabBytes / std::max<int64_t>(row_bytes, 1), 1, rows);
-  for (int64_t row = 0; row < rows; row += slab) {
-    Shape shape = d.shape;
-    if (shape.rank() > 0) shape.set(0, std::min(slab, rows - row));
-    Tensor values = Tensor::empty(shape, d.dtype, device);
-    std::vector<int64_t> offset(size_t(shape.rank()), 0);
-    if (!offset.empty()) offset[0] = row;
-    file.read(path, values, offset);
-    sum.add(std::span(static_cast<const std::byte*>(values.raw()), values.bytes()));
+BlockDigest digest_of(const Hdf5File& file, const Hdf5Dataset& dataset, const RowBlocks& blocks,
+                      int64_t block, Device& device) {
+  Shape shape = dataset.shape;
+  std::vector<int64_t> offset(size_t(shape.rank()), 0);
+  if (shape.rank() > 0) {
+    offset[0] = block * blocks.rows;
+    shape.set(0, std::min(blocks.rows, shape[0] - offset[0]));
   }
-  return sum.digest();
+  Tensor values = Tensor::empty(shape, dataset.dtype, device);
+  file.read(dataset.path, values, offset);
+  return block_digest({static_cast<const std::byte*>(values.raw()), values.bytes()});
+}
+
+std::string text_checksum(const std::string& text) {
+  const std::string stored = Hdf5File::stored_text(text);
+  CpuDevice host;
+  const Shape shape = {int64_t(stored.size())};
+  const RowBlocks blocks = row_blocks(shape, DType::u8);
+  std::vector<BlockDigest> digests;
+  for (int64_t b = 0; b < blocks.count; ++b) {
+    const auto piece =
+        std::string_view(stored).substr(size_t(b * blocks.rows), size_t(blocks.rows));
+    digests.push_back(block_digest(std::as_bytes(std::span(piece))));
+  }
+  return tensor_checksum(shape, DType::u8, digests);
+}
+
+std::string list_text(const Checksums& sums) {
+  std::string text;
+  for (const auto& [path, sum] : sums) text += sum + " " + path + "\n";
+  return text;
 }
 
 }  // namespace
 
-void compare_with_memory(const Hdf5File& file, const std::string& where,
-                         const Hdf5Dataset& dataset, const Tensor& local,
-                         const std::vector<int64_t>& offset) {
+bool same_as_memory(const Hdf5File& file, const Hdf5Dataset& dataset, const Tensor& local,
+                    const std::vector<int64_t>& offset) {
+  if (local.numel() == 0) return true;
   Tensor stored = Tensor::empty(local.shape(), local.dtype(), local.device());
   file.read(dataset.path, stored, offset);
-  if (local.numel() > 0 && std::memcmp(stored.raw(), local.raw(), local.bytes()) != 0) {
-    throw CheckpointError("what was written is not what is in memory", where + dataset.path,
-                          "check the disk; the previous checkpoint is kept");
-  }
+  return std::memcmp(stored.raw(), local.raw(), local.bytes()) == 0;
 }
 
-std::map<std::string, std::string> own_checksums(const Hdf5File& file,
-                                                 const std::vector<std::string>& paths, int rank,
-                                                 int of) {
+std::string own_digests(const Hdf5File& file, const std::vector<Hdf5Dataset>& datasets, int rank,
+                        int of) {
+  int64_t total = 0;
+  for (const Hdf5Dataset& d : datasets) total += row_blocks(d.shape, d.dtype).count;
+  const int64_t begin = total * rank / of, end = total * (rank + 1) / of;
   CpuDevice device;
-  std::map<std::string, std::string> sums;
-  for (size_t i = size_t(rank); i < paths.size(); i += size_t(of)) {
-    sums[paths[i]] = dataset_checksum(file, paths[i], device);
+  std::string digests;
+  int64_t first = 0;  // number of the dataset's first block
+  for (const Hdf5Dataset& d : datasets) {
+    const RowBlocks blocks = row_blocks(d.shape, d.dtype);
+    for (int64_t b = std::max(begin, first); b < std::min(end, first + blocks.count); ++b) {
+      const BlockDigest digest = digest_of(file, d, blocks, b - first, device);
+      digests.append(reinterpret_cast<const char*>(digest.data()), sizeof digest);
+    }
+    first += blocks.count;
+  }
+  return digests;
+}
+
+Checksums combine_digests(const std::vector<Hdf5Dataset>& datasets,
+                          const std::vector<std::string>& parts) {
+  std::string all;
+  for (const std::string& part : parts) all += part;
+  std::vector<BlockDigest> digests(all.size() / sizeof(BlockDigest));
+  std::memcpy(digests.data(), all.data(), digests.size() * sizeof(BlockDigest));
+  Checksums sums;
+  size_t first = 0;
+  for (const Hdf5Dataset& d : datasets) {
+    const auto count = size_t(row_blocks(d.shape, d.dtype).count);
+    ELASTRON_CHECK(first + count <= digests.size(), "digests are missing");
+    sums[d.path] = tensor_checksum(d.shape, d.dtype, std::span(digests).subspan(first, count));
+    first += count;
   }
   return sums;
 }
 
-std::map<std::string, std::string> gather_checksums(const std::map<std::string, std::string>& own,
-                                                    parallel::Communicator& group) {
-  std::string lines;
-  for (const auto& [path, sum] : own) lines += sum + " " + path + "\n";
-  std::map<std::string, std::string> all;
-  for (const std::string& part : group.all_gather_host(lines)) {
-    std::istringstream in(part);
-    std::string sum, path;
-    while (in >> sum >> path) all[path] = sum;
+void seal(Hdf5File& file, const CheckpointHeader& header, Checksums tensors) {
+  Checksums sums = std::move(tensors);
+  for (const auto& [path, text] : header_texts(header)) {
+    file.write_text(path, text);
+    sums[path] = text_checksum(text);
   }
-  return all;
-}
-
-void seal(Hdf5File& file, std::map<std::string, std::string> sums) {
-  CpuDevice device;
-  std::string lines;
-  for (const std::string& path : file.list("/")) {
-    if (!sums.contains(path)) sums[path] = dataset_checksum(file, path, device);
-  }
-  for (const auto& [path, sum] : sums) lines += sum + " " + path + "\n";
-  file.write_text(kIndex, lines);
-  file.set_attribute(kIndexChecksum, checksum(std::string_view(lines)));
+  write_attributes(file, header);
+  sums[kAttributes] = attributes_checksum(file);
+  const std::string list = list_text(sums);
+  file.write_text(kList, list);
+  file.set_attribute(kListChecksum, checksum(list));
   file.set_attribute("complete", int64_t(1));
 }
 
-std::map<std::string, std::string> stored_checksums(const Hdf5File& file,
-                                                    const std::string& where) {
-  const std::string lines = file.read_text(kIndex);
-  if (checksum(std::string_view(lines)) != file.text_attribute(kIndexChecksum)) {
-    throw CheckpointError("checksum mismatch", where + kIndex, kRemedy);
+Checksums sealed_checksums(const Hdf5File& file) {
+  if (file.integer_attribute("complete") != 1) {
+    throw CheckpointError("the checkpoint is not complete", file.path(), "use another checkpoint");
   }
-  std::map<std::string, std::string> sums;
-  std::istringstream in(lines);
-  std::string sum, path;
-  while (in >> sum >> path) sums[path] = sum;
+  const std::string list = file.read_text(kList);
+  if (checksum(list) != file.text_attribute(kListChecksum)) {
+    throw CheckpointError("checksum mismatch", file.path() + kList, kRemedy);
+  }
+  Checksums sums;
+  std::istringstream lines(list);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.size() < kChecksumDigits + 2) {
+      throw CheckpointError("not a list of checksums", file.path() + kList, kRemedy);
+    }
+    sums[line.substr(kChecksumDigits + 1)] = line.substr(0, kChecksumDigits);
+  }
+  if (sums[kAttributes] != attributes_checksum(file)) {
+    throw CheckpointError("checksum mismatch", file.path() + ", attributes", kRemedy);
+  }
+  sums.erase(kAttributes);
   return sums;
 }
 
-void verify_checksums(const Hdf5File& file, const std::string& where, int rank, int of) {
-  const auto sums = stored_checksums(file, where);
+std::vector<Hdf5Dataset> sealed_datasets(const Hdf5File& file, const Checksums& sealed) {
   auto paths = file.list("/");
-  std::erase(paths, std::string(kIndex));
-  for (const std::string& p : paths) {
-    if (!sums.contains(p)) throw CheckpointError("dataset without a checksum", where + p, kRemedy);
-  }
-  if (paths.size() != sums.size()) {
-    for (const auto& [p, s] : sums) {
-      if (std::ranges::find(paths, p) == paths.end()) {
-        throw CheckpointError("the dataset is missing", where + p, kRemedy);
-      }
+  std::erase(paths, std::string(kList));
+  const std::set<std::string> present(paths.begin(), paths.end());
+  for (const auto& [path, sum] : sealed) {
+    if (!present.contains(path)) {
+      throw CheckpointError("the dataset is missing", file.path() + path, kRemedy);
     }
   }
-  for (const auto& [p, s] : own_checksums(file, paths, rank, of)) {
-    if (sums.at(p) != s) throw CheckpointError("checksum mismatch", where + p, kRemedy);
+  std::vector<Hdf5Dataset> datasets;
+  for (const std::string& path : present) {
+    if (!sealed.contains(path)) {
+      throw CheckpointError("dataset without a checksum", file.path() + path, kRemedy);
+    }
+    datasets.push_back(file.describe(path));
+  }
+  return datasets;
+}
+
+void compare_checksums(const Hdf5File& file, const Checksums& sealed, const Checksums& found) {
+  for (const auto& [path, sum] : found) {
+    if (sealed.at(path) != sum) {
+      throw CheckpointError("checksum mismatch", file.path() + path, kRemedy);
+    }
   }
 }
 

@@ -1,0 +1,36 @@
+// A file read by position. Unlike a mapped one it cannot take the process down when somebody cuts
+// it off while it is open.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "core/error.h"
+
+namespace elastron {
+
+class InputFile {
+ public:
+  // Errors are of kind `kind` and name the path: here, missing or not a regular file.
+  explicit InputFile(const std::string& path, ExitCode kind = ExitCode::input);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+
+  const std::string& path() const { return path_; }
+  uint64_t size() const { return size_; }  // when it was opened
+  // Fills `out` from `offset` on. Throws when the disk fails or the file is shorter.
+  void read_at(uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::string path_;
+  ExitCode kind_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
+// The whole of a small file. Throws InputError when it has more than `most` bytes.
+std::string read_small_file(const std::string& path, uint64_t most);
+
+}  // namespace elastron
