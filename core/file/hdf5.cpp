@@ -14,6 +14,8 @@ namespace elastron {
 
 namespace {
 
+constexpr const char* kRemedy = "check the disk, or use another checkpoint";
+
 static_assert(sizeof(hid_t) == sizeof(int64_t));
 
 // The innermost message of HDF5's error stack, which is then cleared: it is the one that says why,
@@ -35,8 +37,7 @@ std::string library_message() {
 }
 
 [[noreturn]] void fail(const std::string& what, const std::string& where) {
-  throw CheckpointError(what + ": " + library_message(), where,
-                        "check the disk, or use another checkpoint");
+  throw CheckpointError(what + ": " + library_message(), where, kRemedy);
 }
 
 template <class T>
@@ -91,7 +92,6 @@ void check_superblock(const std::string& path) {
   if (head.version < 2 || head.version > 3 || head.offset_bytes != 8 || head.length_bytes != 8) {
     refuse("an HDF5 file of another version than checkpoints are");
   }
-  if (head.flags != 0) refuse("the file was not closed: its writer was killed");
   uint64_t base = 0, end = 0;
   std::memcpy(&base, head.addresses.data(), 8);
   std::memcpy(&end, head.addresses.data() + 16, 8);
@@ -148,31 +148,39 @@ Handle memory_space(const Shape& shape) {
   return Handle(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose);
 }
 
+// Newer formats mark a file that is open for writing, in a write of the library's own that
+// open_together() must not cause. The caller closes it.
+hid_t file_access() {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
+  return access;
+}
+
 }  // namespace
 
-Hdf5File Hdf5File::create(const std::string& path, std::optional<Hdf5Group> group) {
+Hdf5File Hdf5File::create(const std::string& path) {
   quiet();
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  check(H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "cannot set the format",
-        path);
-  if (group) {
-    check(H5Pset_fapl_mpio(access, MPI_Comm_f2c(group->handle), MPI_INFO_NULL),
-          "cannot open the file together", path);
-  }
-  const hid_t id = check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access),
-                         "cannot create the file", path);
-  return Hdf5File(path, id);
+  const Handle access(file_access(), H5Pclose);
+  return Hdf5File(path, check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access),
+                              "cannot create the file", path));
+}
+
+Hdf5File Hdf5File::open_together(const std::string& path, Hdf5Group group) {
+  quiet();
+  const Handle access(file_access(), H5Pclose);
+  check(H5Pset_fapl_mpio(access, MPI_Comm_f2c(group.handle), MPI_INFO_NULL),
+        "cannot open the file together", path);
+  return Hdf5File(path, check(H5Fopen(path.c_str(), H5F_ACC_RDWR, access),
+                              "cannot open the file together", path));
 }
 
 Hdf5File Hdf5File::open(const std::string& path, bool writable) {
   quiet();
   check_superblock(path);
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  check(H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "cannot set the format",
-        path);
-  const hid_t id = check(H5Fopen(path.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
-                         "cannot open the file", path);
-  return Hdf5File(path, id);
+  const Handle access(file_access(), H5Pclose);
+  return Hdf5File(path,
+                  check(H5Fopen(path.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
+                        "cannot open the file", path));
 }
 
 Hdf5File::Hdf5File(Hdf5File&& other) noexcept
@@ -186,8 +194,16 @@ Hdf5File::~Hdf5File() {
 }
 
 void Hdf5File::close() {
-  check(H5Fflush(id_, H5F_SCOPE_LOCAL), "cannot write the file", path_);
-  check(H5Fclose(std::exchange(id_, -1)), "cannot close the file", path_);
+  // Both calls are collective when the file was opened together: a rank whose first one failed must
+  // still make the second.
+  std::string failure;
+  if (H5Fflush(id_, H5F_SCOPE_LOCAL) < 0) failure = "cannot write the file: " + library_message();
+  if (H5Fclose(std::exchange(id_, -1)) < 0 && failure.empty()) {
+    failure = "cannot close the file: " + library_message();
+  }
+  if (!failure.empty()) {
+    throw CheckpointError(failure, path_, kRemedy);
+  }
 }
 
 void Hdf5File::make_dataset(const Hdf5Dataset& d) {

@@ -27,9 +27,14 @@ struct Hdf5Dataset {
 
 class Hdf5File {
  public:
-  // Newest format version (metadata checksums, open flag), contiguous storage. With a group, every
-  // rank calls create() and everything that changes the file's structure, with the same arguments.
-  static Hdf5File create(const std::string& path, std::optional<Hdf5Group> group = {});
+  // One process. The format of HDF5 1.8 (metadata checksums), contiguous storage with its place
+  // taken at once.
+  static Hdf5File create(const std::string& path);
+  // Collective over the group: parallel writing of what datasets of a created and closed file hold.
+  // Nothing of the file's structure may be changed, so that the library has nothing of its own to
+  // write: HDF5 1.10 waits for ever in a collective flush when the disk fails one rank's part of
+  // it.
+  static Hdf5File open_together(const std::string& path, Hdf5Group group);
   // One process. Refuses, before the library sees it, what is not a regular file with the
   // superblock of a file that create() made, closed, and of the size it says.
   static Hdf5File open(const std::string& path, bool writable);

@@ -1,5 +1,5 @@
-// Every kind of bad input gives one clear line and the contract's exit code, on all ranks, and leaves
-// nothing half-written.
+// Every kind of bad input gives one clear line and the contract's exit code, on all ranks, and
+// leaves nothing half-written.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -33,15 +33,14 @@ void expect_error(const Outcome& o, int code, const std::vector<std::string>& fr
 
 class BadModel : public ::testing::Test {
  protected:
-  void SetUp() override {
-    fs::copy(tiny_backbone(), model_, fs::copy_options::recursive);
-  }
+  void SetUp() override { fs::copy(tiny_backbone(), model_, fs::copy_options::recursive); }
   Scratch scratch_;
   std::string model_ = scratch_ / "model", output_ = scratch_ / "run";
 };
 
 TEST_F(BadModel, MissingFiles) {
-  expect_error(elastron(2, arguments(scratch_ / "nowhere", output_)), 3, {"tokenizer.json", "nowhere"});
+  expect_error(elastron(2, arguments(scratch_ / "nowhere", output_)), 3,
+               {"tokenizer.json", "nowhere"});
   fs::remove(model_ + "/model.safetensors");
   expect_error(elastron(2, arguments(model_, output_)), 3, {"weight file is missing"});
 }
@@ -92,9 +91,10 @@ TEST_F(BadData, Records) {
   expect_error(with(good_ + R"({"context": "n1", "question": "find", "metadata": {"task": "Code"}})"
                             "\n"),
                3, {"data.jsonl:2", "'answer'"});
-  expect_error(with(good_ + good_ + R"({"context": "a", "question": "b", "answer": "c", )"
-                                    R"("metadata": {"task": "Poetry"}})"
-                                    "\n"),
+  expect_error(with(good_ + good_ +
+                    R"({"context": "a", "question": "b", "answer": "c", )"
+                    R"("metadata": {"task": "Poetry"}})"
+                    "\n"),
                3, {"data.jsonl:3", "unknown task 'Poetry'", "Single QA"});
   expect_error(with(good_ + "not json\n"), 3, {"data.jsonl:2"});
   expect_error(with(good_ + good_.substr(0, 40)), 3, {"data.jsonl:2"});
@@ -106,7 +106,8 @@ TEST_F(BadData, OverlongSample) {
   std::string context;
   for (int i = 0; i < 300; ++i) context += "n1 ";
   expect_error(with(R"({"context": ")" + context +
-                    R"(", "question": "find", "answer": "v1", "metadata": {"task": "Code"}})" "\n"),
+                    R"(", "question": "find", "answer": "v1", "metadata": {"task": "Code"}})"
+                    "\n"),
                3, {"data.jsonl:1", "data.max_tokens = 200", "data.overlong"});
 }
 
@@ -136,7 +137,8 @@ TEST(BadCheckpoint, DamagedForeignAndMissing) {
   const std::string run = scratch / "run";
   ASSERT_EQ(elastron(0, arguments(tiny_backbone(), run, "--set checkpoint.every=1")).code, 0);
   const std::string newest = run + "/checkpoints/step-00000002.h5";
-  const std::string eval = "eval " + kConfig + " --set model.path=" + tiny_backbone() + " --checkpoint ";
+  const std::string eval =
+      "eval " + kConfig + " --set model.path=" + tiny_backbone() + " --checkpoint ";
   EXPECT_EQ(elastron(2, eval + run).code, 0);
   expect_error(elastron(2, eval + (scratch / "none.h5")), 4, {"none.h5"});
 

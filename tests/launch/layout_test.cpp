@@ -49,7 +49,8 @@ TEST(Layout, RouterCurveIsTheSameOnAnyLayout) {
   for (const Layout l : {Layout{2, 1}, {2, 2}, {4, 2}, {4, 4}, {8, 2}, {8, 8}, {4, 1}}) {
     const Scratch other;
     const auto run = elastron(
-        l.ranks, router_arguments(other.path(), "--set parallel.tensor=" + std::to_string(l.tensor)));
+        l.ranks,
+        router_arguments(other.path(), "--set parallel.tensor=" + std::to_string(l.tensor)));
     ASSERT_EQ(run.code, 0) << run.err;
     expect_same_curve(golden, metrics(other.path()), 1e-5,
                       std::to_string(l.ranks) + " ranks, tensor " + std::to_string(l.tensor));
@@ -59,8 +60,7 @@ TEST(Layout, RouterCurveIsTheSameOnAnyLayout) {
 TEST(Layout, PretrainingCurveIsTheSameOnAnyLayout) {
   const auto arguments = [](const std::string& folder, int tensor) {
     return "train " + config("pretrain") + " --set model.path=" + tiny_shapes() +
-           " --set output.dir=" + folder +
-           " --set parallel.tensor=" + std::to_string(tensor);
+           " --set output.dir=" + folder + " --set parallel.tensor=" + std::to_string(tensor);
   };
   const Scratch one;
   ASSERT_EQ(elastron(0, arguments(one.path(), 1)).code, 0);
@@ -76,8 +76,8 @@ TEST(Layout, PretrainingCurveIsTheSameOnAnyLayout) {
 TEST(Layout, GradientAccumulationAndBucketsChangeNothing) {
   const Scratch one, small;
   ASSERT_EQ(elastron(0, router_arguments(one.path(), "--set train.steps=8")).code, 0);
-  const auto run = elastron(2, router_arguments(small.path(),
-                                                "--set train.steps=8 --set parallel.bucket_bytes=64"));
+  const auto run = elastron(
+      2, router_arguments(small.path(), "--set train.steps=8 --set parallel.bucket_bytes=64"));
   ASSERT_EQ(run.code, 0) << run.err;
   expect_same_curve(metrics(one.path()), metrics(small.path()), 1e-5, "small buckets");
 }
@@ -87,9 +87,10 @@ TEST(Layout, RecomputeModesGiveTheSameCurve) {
   ASSERT_EQ(elastron(0, router_arguments(none.path(), "--set train.steps=8")).code, 0);
   for (const char* mode : {"selective", "layer"}) {
     const Scratch other;
-    const auto run = elastron(0, router_arguments(other.path(),
-                                                  std::string("--set train.steps=8 --set "
-                                                              "train.recompute=") + mode));
+    const auto run =
+        elastron(0, router_arguments(other.path(), std::string("--set train.steps=8 --set "
+                                                               "train.recompute=") +
+                                                       mode));
     ASSERT_EQ(run.code, 0) << run.err;
     // The same operations on the same numbers: the same bits.
     expect_same_curve(metrics(none.path()), metrics(other.path()), 0, mode);
@@ -102,7 +103,8 @@ TEST(Resume, IsExactOnTheSameLayoutAndCloseOnAnother) {
   for (const Layout l : {Layout{2, 1}, {4, 2}, {0, 1}}) {
     const Scratch parts;
     // What a run that was stopped after step 4 leaves: later checkpoints never came to be.
-    const auto first = elastron(2, router_arguments(parts.path(), "--set train.steps=9 --set "
+    const auto first = elastron(2, router_arguments(parts.path(),
+                                                    "--set train.steps=9 --set "
                                                     "checkpoint.every=4 --set checkpoint.keep=9"));
     ASSERT_EQ(first.code, 0) << first.err;
     for (const char* file : {"/checkpoints/step-00000009.h5", "/checkpoints/step-00000008.h5"}) {

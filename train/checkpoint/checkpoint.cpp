@@ -120,6 +120,11 @@ void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
   }
 }
 
+Hdf5File open_for_shards(const std::string& path, const parallel::Communicator& world) {
+  const auto group = parallel::hdf5_group(world);
+  return group ? Hdf5File::open_together(path, *group) : Hdf5File::open(path, true);
+}
+
 }  // namespace
 
 CheckpointStore::CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh)
@@ -133,13 +138,16 @@ void CheckpointStore::write_tensors(const std::string& temporary,
                                     const CheckpointTensors& tensors) const {
   parallel::Communicator& world = mesh_.world();
   const auto slots = slots_of(tensors);
+  parallel::on_all_ranks(world, [&] {
+    if (world.rank() != 0) return;
+    Hdf5File structure = Hdf5File::create(temporary);
+    for (const Slot& s : slots) structure.make_dataset(s.dataset);
+    structure.close();
+  });
   // Ranks agree before each collective call of the library: a rank that failed must not be waited
   // for in one, and all of them close the file in the same way.
   std::optional<Hdf5File> file;
-  parallel::on_all_ranks(world, [&] {
-    file.emplace(Hdf5File::create(temporary, parallel::hdf5_group(world)));
-    for (const Slot& s : slots) file->make_dataset(s.dataset);
-  });
+  parallel::on_all_ranks(world, [&] { file.emplace(open_for_shards(temporary, world)); });
   parallel::on_all_ranks(world, [&] {
     for (const Slot& s : slots) {
       if (owns(s, mesh_)) file->write(s.dataset.path, s.local, s.offset());

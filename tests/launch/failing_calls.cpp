@@ -1,0 +1,139 @@
+// Preloaded into the program: call number FAIL_AT of the function FAIL_CALL, of those that change
+// files below a folder "checkpoints", fails with FAIL_ERRNO; FAIL_REPORT is made then. Only in rank
+// FAIL_RANK.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+std::atomic<long> calls{0};
+
+bool watched(const char* path) {
+  return path != nullptr && std::strstr(path, "/checkpoints") != nullptr;
+}
+
+bool watched(int descriptor) {
+  char link[64], path[4096];
+  std::snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+  const ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length <= 0) return false;
+  path[length] = 0;
+  return watched(path);
+}
+
+bool writable(int descriptor) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+// Whether this call is the one that fails.
+bool fails(const char* name) {
+  const char* at = std::getenv("FAIL_AT");
+  const char* report = std::getenv("FAIL_REPORT");
+  if (at == nullptr || report == nullptr) return false;
+  const char* wanted = std::getenv("FAIL_RANK");
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (wanted != nullptr && rank != nullptr && std::strcmp(wanted, rank) != 0) return false;
+  const char* call = std::getenv("FAIL_CALL");
+  if (call == nullptr || std::strcmp(call, name) != 0 || ++calls != std::atol(at)) return false;
+  if (std::FILE* file = std::fopen(report, "w")) {
+    std::fputs(name, file);
+    std::fclose(file);
+  }
+  const char* error = std::getenv("FAIL_ERRNO");
+  errno = error != nullptr ? std::atoi(error) : EIO;
+  return true;
+}
+
+template <class F>
+F next(const char* name) {
+  return reinterpret_cast<F>(dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+#define CALL(name, ...)                                    \
+  static const auto real = next<decltype(&::name)>(#name); \
+  return real(__VA_ARGS__)
+#define FAIL_IF(condition, name) \
+  if ((condition) && fails(name)) return -1
+
+extern "C" {
+
+int open(const char* path, int flags, ...) {
+  va_list rest;
+  va_start(rest, flags);
+  const mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+  va_end(rest);
+  FAIL_IF((flags & O_ACCMODE) != O_RDONLY && watched(path), "open");
+  CALL(open, path, flags, mode);
+}
+int open64(const char* path, int flags, ...) {
+  va_list rest;
+  va_start(rest, flags);
+  const mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+  va_end(rest);
+  FAIL_IF((flags & O_ACCMODE) != O_RDONLY && watched(path), "open64");
+  CALL(open64, path, flags, mode);
+}
+ssize_t write(int fd, const void* data, size_t size) {
+  FAIL_IF(watched(fd), "write");
+  CALL(write, fd, data, size);
+}
+ssize_t pwrite(int fd, const void* data, size_t size, off_t at) {
+  FAIL_IF(watched(fd), "pwrite");
+  CALL(pwrite, fd, data, size, at);
+}
+ssize_t pwrite64(int fd, const void* data, size_t size, off64_t at) {
+  FAIL_IF(watched(fd), "pwrite64");
+  CALL(pwrite64, fd, data, size, at);
+}
+ssize_t writev(int fd, const iovec* vectors, int count) {
+  FAIL_IF(watched(fd), "writev");
+  CALL(writev, fd, vectors, count);
+}
+ssize_t pwritev(int fd, const iovec* vectors, int count, off_t at) {
+  FAIL_IF(watched(fd), "pwritev");
+  CALL(pwritev, fd, vectors, count, at);
+}
+int ftruncate(int fd, off_t size) noexcept {
+  FAIL_IF(watched(fd), "ftruncate");
+  CALL(ftruncate, fd, size);
+}
+int ftruncate64(int fd, off64_t size) noexcept {
+  FAIL_IF(watched(fd), "ftruncate64");
+  CALL(ftruncate64, fd, size);
+}
+int fallocate(int fd, int mode, off_t at, off_t size) {
+  FAIL_IF(watched(fd), "fallocate");
+  CALL(fallocate, fd, mode, at, size);
+}
+int fsync(int fd) {
+  FAIL_IF(watched(fd), "fsync");
+  CALL(fsync, fd);
+}
+int close(int fd) {
+  if (writable(fd) && watched(fd) && fails("close")) {
+    const int error = errno;
+    static const auto real = next<decltype(&::close)>("close");
+    real(fd);
+    errno = error;
+    return -1;
+  }
+  CALL(close, fd);
+}
+int rename(const char* from, const char* to) noexcept {
+  FAIL_IF(watched(to), "rename");
+  CALL(rename, from, to);
+}
+
+}  // extern "C"
