@@ -103,13 +103,20 @@ int run(int argc, char** argv) {
   CLI::App app("Share of the FMA peak that the linear layers reach");
   std::string json_path;
   int windows = 10, most_threads = omp_get_num_procs();
+  bool peak_only = false;
   app.add_option("--json", json_path, "also write the figures here");
   app.add_option("--threads", most_threads, "measure with 1 and with this many threads")
       ->check(CLI::PositiveNumber);
   app.add_option("--windows", windows, "runs of each kind; the best counts")
       ->check(CLI::PositiveNumber);
+  app.add_flag("--peak", peak_only, "only print the float32 peak of --threads threads, GFLOP/s");
   CLI11_PARSE(app, argc, argv);
 
+  if (peak_only) {
+    omp_set_num_threads(most_threads);
+    std::printf("%.1f\n", 1e-9 * peak(DType::f32, most_threads));
+    return 0;
+  }
   nlohmann::json out;
   std::vector<int> thread_counts = {1};
   if (most_threads > 1) thread_counts.push_back(most_threads);

@@ -1,5 +1,8 @@
 #include "train/evaluate.h"
 
+#include <cmath>
+
+#include "parallel/agree.h"
 #include "train/step.h"
 
 namespace elastron::train {
@@ -117,6 +120,12 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     kind_sums[source.kinds()[i % kinds]].add(s);
   }
   result.all = all.figures();
+  // Sums of all ranks, so that every rank sees the same.
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (std::isfinite(result.all.loss)) return;
+    throw NumericalError("the loss is not finite", "evaluation",
+                         "check the checkpoint and the data, or compute in float32");
+  });
   for (const auto& [name, s] : task_sums) result.by_task[name] = s.figures();
   for (const auto& [name, s] : kind_sums) result.by_kind[name] = s.figures();
   return result;

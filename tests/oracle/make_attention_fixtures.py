@@ -7,11 +7,11 @@ Dense scores per sequence, a boolean mask per branch, O = z O_full + (1 - z) O_s
 number that happens to be 0 or 1, and PyTorch's autograd for every gradient, z's included. Inputs
 are float32 values; everything is computed and stored in float64.
 """
-import json
 import os
-import struct
 
 import torch
+
+from safetensors_file import write_safetensors
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "attention")
 torch.set_default_dtype(torch.float64)
@@ -23,22 +23,6 @@ CASES = {
     "long_row": dict(seed=2, q_heads=2, kv_heads=2, head_dim=10, lengths=[200], padding=0,
                      block=24, sink=1, local=3),
 }
-
-
-def write_safetensors(path, tensors):
-    names = {torch.float64: "F64", torch.int32: "I32"}
-    header, data, offset = {}, [], 0
-    for name in sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)):  # aligned
-        tensor = tensors[name].detach().contiguous()
-        raw = tensor.numpy().tobytes()
-        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape),
-                        "data_offsets": [offset, offset + len(raw)]}
-        data.append(raw)
-        offset += len(raw)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
 
 
 def visible(length, block, sink, local):

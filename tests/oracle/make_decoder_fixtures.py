@@ -6,16 +6,18 @@
 Writes tests/fixtures/decoder/: a Hugging Face folder with a random Qwen3 model, and
 expected.safetensors with what a forward and backward pass must give: logits under several gates,
 the training loss with its router, and gradients by PyTorch's autograd through dense S x S scores.
-Everything is computed in float64; weights are float32 values. The counter-based random numbers are
-implemented here a second time, in NumPy, so that the gate noise is checked too.
+Everything is computed in float64; weights are float32 values. The gate noise comes from a
+second implementation of the counter-based random numbers (philox.py).
 """
 import json
 import math
 import os
-import struct
 
 import numpy as np
 import torch
+
+from philox import gate_uniform, gumbel
+from safetensors_file import write_safetensors
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "decoder")
 CONFIG = dict(
@@ -33,49 +35,6 @@ SEED, STEP, TAU = 1234, 5, 1.3
 HIDDEN_MULT = 4
 TARGETS = {0: 0.7, 3: 1.0}
 torch.set_default_dtype(torch.float64)
-
-
-def write_safetensors(path, tensors):
-    names = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64", torch.int32: "I32",
-             torch.uint8: "U8"}
-    header, blobs, offset = {}, [], 0
-    for name in sorted(tensors, key=lambda n: -tensors[n].element_size()):
-        t = tensors[name].detach().contiguous()
-        blob = t.numpy().tobytes()
-        header[name] = dict(dtype=names[t.dtype], shape=list(t.shape),
-                            data_offsets=[offset, offset + len(blob)])
-        blobs.append(blob)
-        offset += len(blob)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
-# --- Philox4x32-10, as core/philox.h describes it -------------------------------------------------
-def philox(counter, key):
-    counter, key = [int(c) for c in counter], [int(k) for k in key]
-    for _ in range(10):
-        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
-        counter = [(b >> 32) ^ counter[1] ^ key[0], b & 0xFFFFFFFF,
-                   (a >> 32) ^ counter[3] ^ key[1], a & 0xFFFFFFFF]
-        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return counter
-
-
-GATE_NOISE = 1
-
-
-def gate_uniform(seed, step, sample_key, layer, head, cls):
-    key = [(seed & 0xFFFFFFFF) ^ (GATE_NOISE * 0x9E3779B9 & 0xFFFFFFFF), seed >> 32]
-    block = philox([cls >> 2, step, sample_key, layer << 16 | head], key)
-    return (block[cls & 3] >> 8) * 2.0 ** -24
-
-
-def gumbel(u):
-    u = np.float32(u)
-    eps = np.float32(1e-8)
-    return float(-np.log(-np.log(u + eps) + eps))
 
 
 # --- the model ------------------------------------------------------------------------------------

@@ -7,15 +7,15 @@ Writes tests/fixtures/router/<case>.safetensors for both kinds of gate: keys of 
 ragged pooling segments, the MLPs' weights, and what must come out of pooling, logits, noisy gate and
 evaluation gate, and every gradient of sum(c * p) by autograd, c being the gradient handed to the
 gate. The MLPs are torch.nn.Sequential, as the reference code builds them. Values in float64; weights
-and keys are float32 values. Uniform numbers come from core/philox.h's generator, written a second
-time here.
+and keys are float32 values. Uniform numbers: philox.py.
 """
-import json
 import os
-import struct
 
 import numpy as np
 import torch
+
+from philox import gate_uniform, gumbel
+from safetensors_file import write_safetensors
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "router")
 D, HEADS, MULT, BUDGET = 8, 3, 4, 6
@@ -24,48 +24,13 @@ LENGTHS = [9, 1, 40, 5, 13]
 SEGMENTS = [(0, 6), (0, 0), (3, 35), (2, 1), (0, 12)]
 KEYS = [11, 12, 500, 70000, 4000000000]
 SEED, STEP, LAYER, FIRST_HEAD, TAU = 0x1234567890, 42, 7, 2, 1.25
-GATE_NOISE = 1
 torch.set_default_dtype(torch.float64)
 
 
-def write_safetensors(path, tensors):
-    names = {torch.float64: "F64", torch.float32: "F32", torch.int64: "I64", torch.int32: "I32",
-             torch.uint8: "U8"}
-    header, blobs, offset = {}, [], 0
-    for name in sorted(tensors, key=lambda n: -tensors[n].element_size()):
-        t = tensors[name].detach().contiguous()
-        blob = t.numpy().tobytes()
-        header[name] = dict(dtype=names[t.dtype], shape=list(t.shape),
-                            data_offsets=[offset, offset + len(blob)])
-        blobs.append(blob)
-        offset += len(blob)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
-def philox(counter, key):
-    counter, key = [int(c) for c in counter], [int(k) for k in key]
-    for _ in range(10):
-        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
-        counter = [(b >> 32) ^ counter[1] ^ key[0], b & 0xFFFFFFFF,
-                   (a >> 32) ^ counter[3] ^ key[1], a & 0xFFFFFFFF]
-        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return counter
-
-
-def uniform(document, head, cls):
-    key = [(SEED & 0xFFFFFFFF) ^ (GATE_NOISE * 0x9E3779B9 & 0xFFFFFFFF), SEED >> 32]
-    block = philox([0, STEP, KEYS[document], LAYER << 16 | (FIRST_HEAD + head)], key)
-    return np.float32((block[cls] >> 8) * 2.0 ** -24)
-
-
 def noise(classes):
-    u = np.array([[[uniform(b, h, c) for c in range(classes)] for h in range(HEADS)]
-                  for b in range(len(LENGTHS))], np.float32)
-    eps = np.float32(1e-8)
-    return torch.from_numpy(-np.log(-np.log(u + eps) + eps)).double()
+    return torch.tensor([[[gumbel(gate_uniform(SEED, STEP, KEYS[b], LAYER, FIRST_HEAD + h, c))
+                           for c in range(classes)] for h in range(HEADS)]
+                         for b in range(len(LENGTHS))])
 
 
 def pool(k, pooling):

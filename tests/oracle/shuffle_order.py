@@ -6,17 +6,10 @@ usage: shuffle_order.py [seed packs epochs]
 """
 import sys
 
+from philox import philox
+
 MASK = 0xFFFFFFFF
 SHUFFLE = 5  # RandomPurpose::shuffle
-
-
-def philox(counter, key):
-    c, k = list(counter), list(key)
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(b >> 32) ^ c[1] ^ k[0], b & MASK, (a >> 32) ^ c[3] ^ k[1], a & MASK]
-        k = [(k[0] + 0x9E3779B9) & MASK, (k[1] + 0xBB67AE85) & MASK]
-    return c
 
 
 def bits(seed, a, b):
