@@ -1,9 +1,9 @@
 // elastron eval CONFIG.yaml... --checkpoint PATH [--out FILE.json] [--compare]
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-
-#include <fmt/format.h>
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
@@ -107,7 +107,8 @@ class Evaluation {
                          "give a router checkpoint, or set router.force");
       }
     });
-    auto gates = forced.active ? session_.routed_by_gates(forced.gates) : session_.routed_by_router();
+    auto gates =
+        forced.active ? session_.routed_by_gates(forced.gates) : session_.routed_by_router();
     return {force == "none" ? "router" : force,
             train::evaluate(config_, runtime_.mesh(), runtime_.device(), session_.decoder(), gates,
                             *source_, [&] { runtime_.watchdog().beat(); })};

@@ -1,4 +1,5 @@
-// elastron reference: every configuration key with its meaning and default (configs/reference.yaml).
+// elastron reference: every configuration key with its meaning and default
+// (configs/reference.yaml).
 #include <CLI/CLI.hpp>
 #include <cstdio>
 

@@ -61,8 +61,9 @@ void add_synthesize(CLI::App& app, Command& selected) {
   command->add_option("--records", options->records, "number of records")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--clearance", options->clearance,
-                      "words between the last far fact and the question")
+  command
+      ->add_option("--clearance", options->clearance,
+                   "words between the last far fact and the question")
       ->capture_default_str();
   command->add_option("--seed", options->seed, "seed")->capture_default_str();
   command->callback([&selected, options] { selected.alone = [options] { return run(*options); }; });

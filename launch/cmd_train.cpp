@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/file/atomic_file.h"
 #include "launch/command.h"
 #include "launch/runtime.h"
 #include "launch/signals.h"
+#include "parallel/agree.h"
 #include "train/trainer.h"
 
 namespace elastron::launch {
@@ -40,17 +42,17 @@ ExitCode run(const Options& options, parallel::World& world) {
     }
     return ExitCode::ok;
   }
-  if (world.rank() == 0) {
-    std::filesystem::create_directories(config.output.dir);
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() != 0) return;
+    make_folder(config.output.dir);
     log.write_to(config.output.dir + "/log.txt");
-  }
+  });
   runtime.announce(world);
   const auto mode = options.resume == "auto"   ? train::ResumeMode::automatic
                     : options.resume == "none" ? train::ResumeMode::none
                                                : train::ResumeMode::path;
   return train::run_training(config, mode, options.resume, runtime.mesh(), runtime.device(),
-                             {.stop_requested = stop_requested,
-                              .beat = [&] { runtime.watchdog().beat(); }});
+                             runtime.watchdog(), stop_requested);
 }
 
 }  // namespace

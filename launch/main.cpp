@@ -1,11 +1,12 @@
 // The elastron program: parses arguments, runs one subcommand, turns errors into one line and the
 // contract's exit code.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <sstream>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "launch/command.h"
@@ -56,8 +57,8 @@ std::optional<int> parse(int argc, char** argv, Command& selected) {
   return {};
 }
 
-// HDF5 1.10 crashes in its own clean-up, which MPI_Finalize and exit() run, after a file could not be
-// written out. Everything of ours is closed by now.
+// HDF5 1.10 crashes in its own clean-up, which MPI_Finalize and exit() run, after a file could not
+// be written out. Everything of ours is closed by now.
 [[noreturn]] void leave_at_once(parallel::World& world, ExitCode code) {
   std::fflush(nullptr);
   if (world.size() > 1) world.abort(code);
@@ -90,6 +91,11 @@ int run_together(const Command& command) {
     print_error(error.what());
     if (world && world->size() > 1) world->abort(error.kind());
     return int(error.kind());
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory (" + (world ? "rank " + std::to_string(world->rank()) : "start") +
+                "): lower data.max_tokens or train.micro_batch, recompute more, or use more ranks");
+    if (world && world->size() > 1) world->abort(ExitCode::communication);
+    return int(ExitCode::communication);
   } catch (const std::exception& error) {
     print_error(std::string("internal error: ") + error.what() +
                 " (please report): this is a bug in elastron");

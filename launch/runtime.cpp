@@ -20,9 +20,9 @@ Runtime::Runtime(parallel::World& world, const train::Config& config)
   auto everyone = world.split(0, world.rank(), "world");
   parallel::MeshLayout layout;
   parallel::on_all_ranks(*everyone, [&] {
-    layout = parallel::MeshLayout::resolve(
-        world.size(), int(config.parallel.data.value_or(0)), int(config.parallel.context),
-        int(config.parallel.tensor));
+    layout =
+        parallel::MeshLayout::resolve(world.size(), int(config.parallel.data.value_or(0)),
+                                      int(config.parallel.context), int(config.parallel.tensor));
   });
   mesh_ = std::make_unique<parallel::Mesh>(world, layout);
   watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);

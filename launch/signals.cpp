@@ -1,9 +1,9 @@
 #include "launch/signals.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <ctime>
-#include <ctime>
-#include <unistd.h>
 
 #include "core/error.h"
 
@@ -13,8 +13,8 @@ namespace {
 
 volatile std::sig_atomic_t stop_signals = 0;
 
-// One request may reach a rank twice: a terminal's INT goes to mpirun, which forwards it, and to the
-// whole process group. Only a signal that comes clearly later is a second request.
+// One request may reach a rank twice: a terminal's INT goes to mpirun, which forwards it, and to
+// the whole process group. Only a signal that comes clearly later is a second request.
 volatile std::sig_atomic_t first_signal_second = 0;
 
 void on_stop_signal(int) {

@@ -1,8 +1,11 @@
 #include "train/trainer.h"
 
-#include <filesystem>
-
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
 
 #include "core/file/atomic_file.h"
 #include "core/log.h"
@@ -23,11 +26,13 @@ namespace {
 
 class Trainer {
  public:
-  Trainer(const Config& config, parallel::Mesh& mesh, Device& device, const TrainerHooks& hooks)
+  Trainer(const Config& config, parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
+          const std::function<bool()>& stop_requested)
       : config_(config),
         mesh_(mesh),
         device_(device),
-        hooks_(hooks),
+        watchdog_(watchdog),
+        stop_requested_(stop_requested),
         session_(config, true, mesh, device),
         trained_(session_.objective_parameters()),
         optimizer_(trained_, config.train.adam, config.train.weight_decay),
@@ -48,9 +53,9 @@ class Trainer {
       if (config.eval.every > 0) {
         evaluation_ = data::open_evaluation_source(config.data, session_.tokenizer(), eos);
       }
-      sampler_ = std::make_unique<data::Sampler>(source_->packs(), source_->fingerprint(),
-                                                 uint64_t(config.train.seed),
-                                                 config.train.global_batch);
+      sampler_ =
+          std::make_unique<data::Sampler>(source_->packs(), source_->fingerprint(),
+                                          uint64_t(config.train.seed), config.train.global_batch);
     });
     log_info("data: {}", source_->summary());
   }
@@ -71,10 +76,16 @@ class Trainer {
     parallel::on_all_ranks(mesh_.world(), [&] {
       sampler_->restore(header.data);
       runner_.set_updates(std::stoll(header.state.at("updates")));
+      const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
+      if (loss != header.state.end() && at != header.state.end()) {
+        best_loss_ = std::strtod(loss->second.c_str(), nullptr);
+        best_step_ = std::stoll(at->second);
+      }
     });
     step_ = header.step;
     tokens_ = header.tokens_seen;
     saved_step_ = step_;
+    store_.mark_best(best_step_);  // it may have been killed before it did
     log_info("resumed from {} at step {}", *from, step_);
     const Config before = config::parse_config<Config>(header.config, *from);
     for (const auto& d : config::config_differences(before, config_)) {
@@ -86,11 +97,7 @@ class Trainer {
     Reporter reporter(config_, mesh_.world().rank() == 0, step_, device_);
     int64_t skips = 0;
     while (step_ < config_.train.steps) {
-      hooks_.beat();
-      const auto batches = next_micro_batches();
-      const StepResult result =
-          runner_.run(step_, batches, config_.train.global_batch / config_.train.micro_batch,
-                      hooks_.beat);
+      const StepResult result = one_step();
       ++step_;
       tokens_ += result.tokens;
       if (result.skipped) {
@@ -98,7 +105,8 @@ class Trainer {
         if (skips > config_.train.max_skips) {
           parallel::on_all_ranks(mesh_.world(), [&] {
             throw NumericalError(fmt::format("{} steps in a row had a loss or gradient that is not "
-                                             "finite", skips),
+                                             "finite",
+                                             skips),
                                  fmt::format("step {}", step_),
                                  "lower the learning rate and resume from the last checkpoint");
           });
@@ -107,16 +115,20 @@ class Trainer {
         skips = 0;
       }
       reporter.step(step_, result, session_.objective());
+      bool best = false;
       if (config_.eval.every > 0 && step_ % config_.eval.every == 0) {
-        auto gates = config_.train.objective == Objective::pretrain
-                         ? session_.routed_by_gates(full_gates())
-                         : session_.routed_by_router();
-        reporter.evaluation(step_, evaluate(config_, mesh_, device_, session_.decoder(), gates,
-                                            *evaluation_, hooks_.beat));
+        const EvalResult evaluated = evaluation();
+        reporter.evaluation(step_, evaluated);
+        best = evaluated.all.loss < best_loss_;
+        if (best) {
+          best_loss_ = evaluated.all.loss;
+          best_step_ = step_;
+        }
       }
       const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
       const bool stop = stop_agreed();
-      if (due || stop) save();
+      if (due || stop || best) save();
+      if (best) store_.mark_best(step_);
       if (stop) {
         log_info("stopped on request at step {}", step_);
         return ExitCode::stopped;
@@ -128,6 +140,22 @@ class Trainer {
   }
 
  private:
+  StepResult one_step() {
+    const parallel::Watchdog::Scope scope(watchdog_, fmt::format("step {}", step_ + 1));
+    const auto batches = next_micro_batches();
+    return runner_.run(step_, batches, config_.train.global_batch / config_.train.micro_batch,
+                       [this] { watchdog_.beat(); });
+  }
+
+  EvalResult evaluation() {
+    const parallel::Watchdog::Scope scope(watchdog_, fmt::format("evaluation at step {}", step_));
+    auto gates = config_.train.objective == Objective::pretrain
+                     ? session_.routed_by_gates(full_gates())
+                     : session_.routed_by_router();
+    return evaluate(config_, mesh_, device_, session_.decoder(), gates, *evaluation_,
+                    [this] { watchdog_.beat(); });
+  }
+
   router::StaticGates full_gates() {
     const auto& m = session_.decoder().config();
     return router::uniform_gates(m.num_layers, m.kv_heads, 1);
@@ -138,9 +166,9 @@ class Trainer {
   void check_header(const CheckpointHeader& header, const std::string& path) const {
     const std::string objective(config::enum_name(config_.train.objective));
     if (header.objective != objective) {
-      throw CheckpointError("the checkpoint's objective is " + header.objective + ", not " +
-                                objective,
-                            path, "resume with its configuration, or use --resume none");
+      throw CheckpointError(
+          "the checkpoint's objective is " + header.objective + ", not " + objective, path,
+          "resume with its configuration, or use --resume none");
     }
     if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
       throw CheckpointError("the checkpoint belongs to another backbone", path,
@@ -152,7 +180,8 @@ class Trainer {
     }
   }
 
-  // This rank's micro batches of the next step, in order: the micro batches j with j % ranks == rank.
+  // This rank's micro batches of the next step, in order: the micro batches j with j % ranks ==
+  // rank.
   std::vector<data::PackedBatch> next_micro_batches() {
     const auto packs = sampler_->next_step();
     const auto size = size_t(config_.train.micro_batch);
@@ -171,21 +200,23 @@ class Trainer {
   }
 
   bool stop_agreed() {
-    int64_t stop[] = {hooks_.stop_requested() ? 1 : 0};
+    int64_t stop[] = {stop_requested_() ? 1 : 0};
     mesh_.world().all_reduce_host(stop, parallel::ReduceOp::max);
     return stop[0] != 0;
   }
 
   void save() {
     if (saved_step_ == step_) return;
-    hooks_.beat();
+    const parallel::Watchdog::Scope scope(watchdog_, fmt::format("saving step {}", step_));
     const std::string path = store_.save(
         {.step = step_,
          .tokens_seen = tokens_,
          .objective = std::string(config::enum_name(config_.train.objective)),
          .backbone_fingerprint = session_.backbone_fingerprint(),
          .config = config::dump_config(config_),
-         .state = {{"updates", std::to_string(runner_.updates())}},
+         .state = {{"updates", std::to_string(runner_.updates())},
+                   {"best_eval_loss", fmt::format("{}", best_loss_)},
+                   {"best_step", std::to_string(best_step_)}},
          .data = sampler_->state(),
          .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config_.train.seed)}}},
         tensors());
@@ -219,7 +250,8 @@ class Trainer {
   const Config& config_;
   parallel::Mesh& mesh_;
   Device& device_;
-  const TrainerHooks& hooks_;
+  parallel::Watchdog& watchdog_;
+  const std::function<bool()>& stop_requested_;
   Session session_;
   ParameterList trained_;
   Optimizer optimizer_;
@@ -229,20 +261,30 @@ class Trainer {
   std::unique_ptr<data::PackSource> source_, evaluation_;
   std::unique_ptr<data::Sampler> sampler_;
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
+  double best_loss_ = std::numeric_limits<double>::infinity();  // of the evaluations so far
+  int64_t best_step_ = -1;
 };
 
 }  // namespace
 
 ExitCode run_training(const Config& config, ResumeMode resume, const std::string& resume_path,
-                      parallel::Mesh& mesh, Device& device, const TrainerHooks& hooks) {
-  Trainer trainer(config, mesh, device, hooks);
-  trainer.resume(resume, resume_path);
+                      parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
+                      const std::function<bool()>& stop_requested) {
+  std::optional<Trainer> trainer;
+  {
+    const parallel::Watchdog::Scope scope(watchdog, "loading the model and the data");
+    trainer.emplace(config, mesh, device, watchdog, stop_requested);
+  }
+  {
+    const parallel::Watchdog::Scope scope(watchdog, "resuming");
+    trainer->resume(resume, resume_path);
+  }
   parallel::on_all_ranks(mesh.world(), [&] {
     if (mesh.world().rank() == 0) {
       write_text_atomically(config.output.dir + "/config.yaml", config::dump_config(config));
     }
   });
-  return trainer.run();
+  return trainer->run();
 }
 
 std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& device) {
@@ -261,9 +303,8 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
       "# parameters: {} total, {} trainable\n"
       "# bytes per rank: {} parameters, {} gradients and optimiser state\n"
       "# layout: data {} x context {} x tensor {}, {} packs per step of up to {} tokens\n",
-      session.parameter_count(false), session.parameter_count(true), backbone, trained,
-      layout.data, layout.context, layout.tensor, config.train.global_batch,
-      config.data.max_tokens);
+      session.parameter_count(false), session.parameter_count(true), backbone, trained, layout.data,
+      layout.context, layout.tensor, config.train.global_batch, config.data.max_tokens);
 }
 
 }  // namespace elastron::train

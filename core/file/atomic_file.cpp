@@ -101,6 +101,18 @@ void sync_folder(const std::string& folder, ExitCode kind) {
   sync(folder, O_RDONLY | O_DIRECTORY, kind);
 }
 
+void make_folder(const std::string& folder, ExitCode kind) {
+  std::error_code error;
+  const bool made = std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw Error(kind, "cannot make the folder: " + error.message(), folder,
+                "choose another place or check the permissions");
+  }
+  if (!made) return;
+  const auto path = std::filesystem::absolute(folder).lexically_normal();
+  sync_folder((path.has_filename() ? path : path.parent_path()).parent_path().string(), kind);
+}
+
 void check_room(const std::string& path, uint64_t bytes, ExitCode kind) {
   Temporary trial(path);
   Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL, kind);

@@ -22,6 +22,9 @@ std::string temporary_name(const std::string& path);
 void sync_file(const std::string& path, ExitCode kind = ExitCode::input);
 void sync_folder(const std::string& folder, ExitCode kind = ExitCode::input);
 
+// Makes the folder and those above it, and syncs the one it was made in.
+void make_folder(const std::string& folder, ExitCode kind = ExitCode::usage);
+
 // Throws when the disk (or a quota, or the process's limit) has no room for a file of that many
 // bytes at `path`, which must not exist. Takes the room for a moment; leaves nothing. Libraries
 // that write the file themselves say less about what went wrong, and later.

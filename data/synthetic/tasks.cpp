@@ -187,8 +187,13 @@ Parts make_continuation(Writer& w, int64_t length, int64_t) {
     return s;
   };
   Parts p;
-  constexpr int64_t kAnswer = 4;
-  for (int64_t i = 0; i < length - kAnswer - 3; ++i) p.context.push_back(next());
+  constexpr int64_t kAnswer = 4, kSteady = 8;
+  const int64_t words = length - kAnswer - 3;
+  for (int64_t i = 0; i < words; ++i) {
+    // Now and then the series goes on from elsewhere, so that documents differ; not near the end.
+    if (i < words - kSteady && w.below(16) == 0) at = w.below(kSequence);
+    p.context.push_back(next());
+  }
   // The last word of the series is repeated, so that the rule applies to the last token.
   p.question = {"next", "series", p.context.empty() ? word("s", at) : p.context.back()};
   for (int64_t i = 0; i < kAnswer; ++i) p.answer.push_back(next());
@@ -226,7 +231,7 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
   std::vector<Words> segments;
   const auto order = w.distinct(copied, int64_t(words.size()));
   for (int64_t i = 0; i < copied;) {
-    const int64_t size = std::min<int64_t>(w.below(3) == 0 ? 2 : 2 + w.below(9), copied - i);
+    const int64_t size = std::min<int64_t>(2 + w.below(11), copied - i);
     Words& segment = segments.emplace_back();
     for (int64_t j = 0; j < size; ++j) segment.push_back(words[order[size_t(i + j)]]);
     i += size;
@@ -244,11 +249,7 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
   for (; written < gaps; ++written) p.context.push_back(w.plain_noise());
   while (int64_t(p.answer.size()) <= answer) {
     for (const uint32_t i : w.distinct(int64_t(segments.size()), int64_t(segments.size()))) {
-      // Up to three times in a row: pairs of words then teach the look one word back that copying
-      // from afar is built on.
-      for (uint32_t times = 1 + w.below(3); times > 0; --times) {
-        p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
-      }
+      p.answer.insert(p.answer.end(), segments[i].begin(), segments[i].end());
     }
   }
   p.answer.resize(size_t(answer + 1));

@@ -210,9 +210,9 @@ void write_model_folder(const std::string& folder, const std::string& like,
                            "merges.txt", "chat_template.jinja"}) {
     if (exists(like + "/" + name)) copies[name] = read_small_file(like + "/" + name, kLongestText);
   }
+  make_folder(folder, ExitCode::input);
   std::error_code error;
-  fs::create_directories(folder, error);
-  if (!error) fs::remove(folder + "/config.json", error);
+  fs::remove(folder + "/config.json", error);
   // An index of former shards would name tensors that are not there any more.
   if (!error) fs::remove(folder + "/" + kIndex, error);
   if (error) {

@@ -130,6 +130,10 @@ TEST(BadConfig, EveryErrorNamesKeyAndPlace) {
   expect_error(elastron(2, "train " + (scratch / "nothing.yaml")), 2, {"nothing.yaml"});
   expect_error(elastron(2, "trian"), 2, {"command line"});
   EXPECT_FALSE(fs::exists(scratch / "run/config.yaml"));
+  // A folder that cannot be made.
+  write_text(scratch / "file", "");
+  expect_error(elastron(2, arguments(tiny_backbone(), scratch / "file")), 2,
+               {"cannot make the folder", scratch / "file"});
 }
 
 TEST(BadCheckpoint, DamagedForeignAndMissing) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
+#include <fstream>
 
 #include "tests/launch/program.h"
 
@@ -126,6 +128,34 @@ TEST(Resume, IsExactOnTheSameLayoutAndCloseOnAnother) {
     };
     EXPECT_EQ(sums(whole.path()), sums(parts.path()));
   }
+}
+
+TEST(Best, NamesTheLowestEvaluationAndIsKept) {
+  const Scratch run;
+  const std::string arguments =
+      router_arguments(run.path(),
+                       "--set train.steps=12 --set eval.every=3 --set checkpoint.every=2 "
+                       "--set train.lr.router=0.3 --set train.schedule=constant");
+  ASSERT_EQ(elastron(0, arguments).code, 0);
+  double lowest = 1e9;
+  int64_t step = -1;
+  std::ifstream lines(run / "metrics.jsonl");
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line);
+    if (!object.contains("eval_loss") || object["eval_loss"] >= lowest) continue;
+    lowest = object["eval_loss"];
+    step = object["step"];
+  }
+  const std::string name = read_text(run / "checkpoints/best");
+  char expected[32];
+  std::snprintf(expected, sizeof expected, "step-%08ld.h5\n", long(step));
+  EXPECT_EQ(name, expected);
+  const std::string best = run / "checkpoints/best";
+  EXPECT_EQ(elastron(0, "inspect " + best).code, 0);
+  // Lost in a crash: it is named again.
+  std::filesystem::remove(best);
+  ASSERT_EQ(elastron(0, arguments).code, 0);
+  EXPECT_EQ(read_text(best), expected);
 }
 
 TEST(Frozen, BackboneBytesDoNotChange) {

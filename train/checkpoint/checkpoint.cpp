@@ -194,6 +194,16 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
   return path;
 }
 
+void CheckpointStore::mark_best(int64_t step) {
+  parallel::on_all_ranks(mesh_.world(), [&] {
+    std::error_code ignored;
+    if (mesh_.world().rank() != 0 || !fs::exists(folder_ + "/" + checkpoint_name(step), ignored)) {
+      return;
+    }
+    write_text_atomically(folder_ + "/best", checkpoint_name(step) + "\n", ExitCode::checkpoint);
+  });
+}
+
 void CheckpointStore::publish(const std::string& temporary, const std::string& path) const {
   {
     // The tensors were checked; sealing wrote to the file again.

@@ -41,6 +41,10 @@ class CheckpointStore {
   // HDF5 1.10 may crash in its own clean-up at exit after a write has failed: leave by _exit.
   std::string save(const CheckpointHeader& header, const CheckpointTensors& tensors);
 
+  // Collective. `best` names the checkpoint of that step, if there is one: it is not deleted as an
+  // old one until another is named.
+  void mark_best(int64_t step);
+
   // Collective. The checkpoint that `latest` names, or the newest whole one; broken ones are passed
   // over with a warning. Nothing where there is none; throws where there are only broken ones.
   std::optional<std::string> newest_whole() const;

@@ -35,19 +35,13 @@ int64_t step_of(const std::string& name) {
 }
 
 void prepare_checkpoint_folder(const std::string& folder) {
-  const auto refuse = [&](const std::string& why) {
-    throw UsageError("cannot make the folder: " + why, folder,
-                     "check output.dir and its permissions");
-  };
+  make_folder(folder);
   std::error_code error;
-  const bool made = fs::create_directories(folder, error);
-  if (error) refuse(error.message());
-  if (made) {
-    const auto parent = fs::absolute(folder).lexically_normal().parent_path();
-    sync_folder(parent.string(), ExitCode::usage);
-  }
   auto entries = fs::directory_iterator(folder, error);
-  if (error) refuse(error.message());
+  if (error) {
+    throw UsageError("cannot read the folder: " + error.message(), folder,
+                     "check output.dir and its permissions");
+  }
   std::vector<fs::path> leftover;
   for (const auto& entry : entries) {
     const std::string name = entry.path().filename().string();

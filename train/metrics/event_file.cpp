@@ -8,7 +8,7 @@
 #include <chrono>
 #include <filesystem>
 
-#include "core/error.h"
+#include "core/file/atomic_file.h"
 #include "train/metrics/event.pb.h"
 
 namespace elastron::train {
@@ -41,17 +41,13 @@ double now() {
 }
 
 std::string new_path(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw UsageError("cannot make the folder: " + error.message(), folder,
-                     "check output.dir and its permissions");
-  }
+  make_folder(folder);
   std::array<char, 256> host{};
   if (gethostname(host.data(), host.size() - 1) != 0) host = {"localhost"};
   // Viewers read a folder's files in the order of their names; two in one second are numbered.
   std::string path;
   int number = 0;
+  std::error_code error;
   do {
     path = fmt::format("{}/events.out.tfevents.{:010d}.{}.{}.{}", folder, int64_t(now()),
                        host.data(), getpid(), number++);
