@@ -2,6 +2,10 @@
 
 #include <omp.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
+
 #include "launch/version.h"
 #include "parallel/agree.h"
 
@@ -15,8 +19,21 @@ train::Config load_run_config(const ConfigArguments& arguments, parallel::Commun
   return config;
 }
 
+namespace {
+
+// Ranks share the machine's cores, unless OMP_NUM_THREADS says otherwise: threads that spin for a
+// core which another rank is using cost far more than they bring.
+void share_cores(const parallel::World& world) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  const int share = int(std::thread::hardware_concurrency()) / world.node_size();
+  omp_set_num_threads(std::clamp(share, 1, omp_get_num_procs()));
+}
+
+}  // namespace
+
 Runtime::Runtime(parallel::World& world, const train::Config& config)
     : device_(std::make_unique<CpuDevice>()) {
+  share_cores(world);
   auto everyone = world.split(0, world.rank(), "world");
   parallel::MeshLayout layout;
   parallel::on_all_ranks(*everyone, [&] {
