@@ -10,12 +10,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "bench/fma_peak.h"
+#include "bench/json_file.h"
 #include "core/device.h"
 #include "ops/routed_attention.h"
 
@@ -146,15 +146,7 @@ int run(int argc, char** argv) {
     const int repeats = c.tokens > 8192 ? windows : 5 * windows;
     out["cases"].push_back(measure(c, repeats, peak));
   }
-  if (json_path.empty()) return 0;
-  std::ofstream file(json_path);
-  file << out.dump(2) << "\n";
-  if (!file.flush()) {
-    std::fprintf(stderr, "error: cannot write (%s): give a path that can be written\n",
-                 json_path.c_str());
-    return 2;
-  }
-  return 0;
+  return write_json(json_path, out);
 }
 
 }  // namespace

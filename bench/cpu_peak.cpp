@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "bench/dot_peak.h"
+#include "bench/json_file.h"
 #include "core/device.h"
 #include "ops/linear.h"
 
@@ -144,15 +144,7 @@ int run(int argc, char** argv) {
       }
     }
   }
-  if (json_path.empty()) return 0;
-  std::ofstream file(json_path);
-  file << out.dump(2) << "\n";
-  if (!file.flush()) {
-    std::fprintf(stderr, "error: cannot write (%s): give a path that can be written\n",
-                 json_path.c_str());
-    return 2;
-  }
-  return 0;
+  return write_json(json_path, out);
 }
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "bench/fma_peak.h"
+#include "bench/json_file.h"
 #include "core/device.h"
 #include "ops/adamw.h"
 #include "ops/cross_entropy.h"
@@ -134,15 +134,7 @@ int run(int argc, char** argv) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     for (auto& row : measure(dtype, windows)) out.push_back(std::move(row));
   }
-  if (json_path.empty()) return 0;
-  std::ofstream file(json_path);
-  file << out.dump(2) << "\n";
-  if (!file.flush()) {
-    std::fprintf(stderr, "error: cannot write (%s): give a path that can be written\n",
-                 json_path.c_str());
-    return 2;
-  }
-  return 0;
+  return write_json(json_path, out);
 }
 
 }  // namespace

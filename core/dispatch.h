@@ -8,19 +8,20 @@
 
 namespace elastron {
 
-template <class F> decltype(auto) with_float_dtype(DType t, F&& f) {
+template <class F>
+decltype(auto) with_float_dtype(DType t, F&& f) {
   switch (t) {
     case DType::f64: return f.template operator()<double>();
     case DType::f32: return f.template operator()<float>();
     case DType::bf16: return f.template operator()<bf16>();
     default: break;
   }
-  throw LogicError("this op takes float64, float32 or bfloat16, not " +
-                   std::string(dtype_name(t)));
+  throw LogicError("this op takes float64, float32 or bfloat16, not " + std::string(dtype_name(t)));
 }
 
 // float32 and float64 only: parameters in master precision, statistics, router.
-template <class F> decltype(auto) with_master_dtype(DType t, F&& f) {
+template <class F>
+decltype(auto) with_master_dtype(DType t, F&& f) {
   switch (t) {
     case DType::f64: return f.template operator()<double>();
     case DType::f32: return f.template operator()<float>();

@@ -8,8 +8,8 @@ Error::Error(ExitCode kind, const std::string& what, const std::string& where,
 
 void throw_logic_error(const char* file, int line, const char* expression,
                        const std::string& message) {
-  throw LogicError(std::string(file) + ":" + std::to_string(line) + ": " + message +
-                   " [expected " + expression + "]");
+  throw LogicError(std::string(file) + ":" + std::to_string(line) + ": " + message + " [expected " +
+                   expression + "]");
 }
 
 }  // namespace elastron

@@ -32,11 +32,11 @@ struct Parameter {
   // the sum (the router: it is applied to the rank's own kv heads). The gradient reducer sums it.
   bool gradient_partial_over_tensor = false;
 
-  Tensor value;    // the local shard in the dtype the model computes with
+  Tensor value;  // the local shard in the dtype the model computes with
   // float32 (or float64) copy that the optimiser updates; the same tensor as `value` when that is
   // already in master precision; undefined when frozen.
   Tensor master;
-  Tensor grad;     // master dtype, local shard's shape; undefined when frozen
+  Tensor grad;  // master dtype, local shard's shape; undefined when frozen
 };
 
 // Shape of the local shard.

@@ -44,14 +44,17 @@ class RandomStream {
  public:
   ELASTRON_HD RandomStream(uint64_t seed, RandomPurpose purpose, uint32_t a = 0, uint32_t b = 0,
                            uint32_t c = 0)
-      : key0_(uint32_t(seed) ^ (uint32_t(purpose) * 0x9E3779B9u)), key1_(uint32_t(seed >> 32)),
-        a_(a), b_(b), c_(c) {}
+      : key0_(uint32_t(seed) ^ (uint32_t(purpose) * 0x9E3779B9u)),
+        key1_(uint32_t(seed >> 32)),
+        a_(a),
+        b_(b),
+        c_(c) {}
 
   // Number `index` of the stream: 32 uniform bits.
   ELASTRON_HD uint32_t bits_at(uint64_t index) const {
     // The low two bits choose a lane; bits above 2^34 go into the key so that none is dropped.
-    const PhiloxBlock block = philox4x32({{uint32_t(index >> 2), a_, b_, c_}}, key0_,
-                                         key1_ ^ uint32_t(index >> 34));
+    const PhiloxBlock block =
+        philox4x32({{uint32_t(index >> 2), a_, b_, c_}}, key0_, key1_ ^ uint32_t(index >> 34));
     return block.v[index & 3];
   }
   // Uniform in [0, 1), a multiple of 2^-24 (exact in float).

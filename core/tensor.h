@@ -45,7 +45,8 @@ class Tensor {
   // Copies host values to the device.
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape, Device& device) {
-    ELASTRON_CHECK(int64_t(values.size()) == shape.numel(), "value count differs from " + shape.str());
+    ELASTRON_CHECK(int64_t(values.size()) == shape.numel(),
+                   "value count differs from " + shape.str());
     Tensor t = empty(shape, dtype_of<T>, device);
     if (!values.empty()) device.copy_from_host(t.raw(), values.data(), values.size_bytes());
     return t;
@@ -69,7 +70,8 @@ class Tensor {
   bool contiguous() const;
 
   // Pointer to the first element; T must be the tensor's dtype.
-  template <class T> T* data() const {
+  template <class T>
+  T* data() const {
     ELASTRON_CHECK(dtype_of<T> == dtype_, "tensor holds " + std::string(dtype_name(dtype_)));
     return static_cast<T*>(raw());
   }
@@ -80,10 +82,11 @@ class Tensor {
   Tensor view(const Shape& shape) const;  // contiguous tensors only, same numel
 
   // Copies. Only contiguous tensors, except clone() and copy_from(), which take any strides on CPU.
-  Tensor clone() const;                  // contiguous copy on the same device
-  void copy_from(const Tensor& src);     // same shape, dtype and device
-  void zero();                           // contiguous
-  template <class T> std::vector<T> to_vector() const {
+  Tensor clone() const;               // contiguous copy on the same device
+  void copy_from(const Tensor& src);  // same shape, dtype and device
+  void zero();                        // contiguous
+  template <class T>
+  std::vector<T> to_vector() const {
     const Tensor source = contiguous() ? *this : clone();
     std::vector<T> values(static_cast<size_t>(numel()));
     if (!values.empty()) device().copy_to_host(values.data(), source.data<T>(), bytes());

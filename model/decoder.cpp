@@ -47,14 +47,14 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
   if (config.tie_word_embeddings) {
     head_ = std::make_unique<parallel::VocabParallelHead>(embedding_->parameter(), tensor);
   } else {
-    head_ = std::make_unique<parallel::VocabParallelHead>(
-        "lm_head.weight", config.vocab_size, config.hidden_size, options.dtype,
-        options.train_backbone, tensor, device);
+    head_ = std::make_unique<parallel::VocabParallelHead>("lm_head.weight", config.vocab_size,
+                                                          config.hidden_size, options.dtype,
+                                                          options.train_backbone, tensor, device);
     parameters_.push_back(&head_->parameter());
   }
   const auto frequencies = ops::rope_inverse_frequencies(config.head_dim, config.rope_theta);
-  rope_table_ = ops::rope_table(frequencies, options.max_position,
-                                accumulator_dtype(options.dtype), device);
+  rope_table_ =
+      ops::rope_table(frequencies, options.max_position, accumulator_dtype(options.dtype), device);
 }
 
 void Decoder::initialise(uint64_t seed) {

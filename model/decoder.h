@@ -36,8 +36,8 @@ class Decoder {
   // Allocates this rank's shards; fill them with load() or initialise(). The group and the device
   // must outlive the decoder. Throws UsageError where the group does not divide the heads or the
   // MLP.
-  Decoder(const ModelConfig& config, const DecoderOptions& options,
-          parallel::Communicator& tensor, Device& device);
+  Decoder(const ModelConfig& config, const DecoderOptions& options, parallel::Communicator& tensor,
+          Device& device);
 
   const ModelConfig& config() const { return config_; }
   const DecoderOptions& options() const { return options_; }
@@ -68,8 +68,7 @@ class Decoder {
                 const std::function<void(Parameter&)>& on_gradient);
 
  private:
-  LayerInputs layer_inputs(const DeviceBatch& batch,
-                           const router::RouterBatch& router_batch) const;
+  LayerInputs layer_inputs(const DeviceBatch& batch, const router::RouterBatch& router_batch) const;
 
   ModelConfig config_;
   DecoderOptions options_;

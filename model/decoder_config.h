@@ -10,15 +10,15 @@ namespace elastron::model {
 enum class Recompute : uint8_t {
   none,       // keep everything
   selective,  // keep residuals, both attention outputs and LSE; recompute projections and gate/up
-  layer,      // keep the layer's input and its gate; the first forward runs the selected branch only
+  layer,  // keep the layer's input and its gate; the first forward runs the selected branch only
 };
 
 struct DecoderOptions {
-  DType dtype = DType::f32;       // of weights and activations
-  bool train_backbone = false;    // pretraining; otherwise the backbone is frozen
+  DType dtype = DType::f32;     // of weights and activations
+  bool train_backbone = false;  // pretraining; otherwise the backbone is frozen
   Recompute recompute = Recompute::none;
-  int64_t max_position = 4096;    // longest document
-  int64_t loss_chunk_rows = 2048; // logits exist for that many positions at a time
+  int64_t max_position = 4096;     // longest document
+  int64_t loss_chunk_rows = 2048;  // logits exist for that many positions at a time
 };
 
 }  // namespace elastron::model

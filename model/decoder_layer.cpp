@@ -19,9 +19,8 @@ std::string name_of(int64_t layer, const char* leaf) {
 
 }  // namespace
 
-DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config,
-                           const DecoderOptions& options, parallel::Communicator& tensor,
-                           Device& device)
+DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config, const DecoderOptions& options,
+                           parallel::Communicator& tensor, Device& device)
     : layer_(layer),
       q_heads_(config.q_heads / tensor.size()),
       kv_heads_(config.kv_heads / tensor.size()),
@@ -55,10 +54,9 @@ DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config,
 }
 
 void DecoderLayer::append_parameters(ParameterList& list) {
-  for (Parameter* p :
-       {&input_norm_, &q_.parameter(), &k_.parameter(), &v_.parameter(), &q_norm_, &k_norm_,
-        &o_.parameter(), &post_attention_norm_, &gate_.parameter(), &up_.parameter(),
-        &down_.parameter()}) {
+  for (Parameter* p : {&input_norm_, &q_.parameter(), &k_.parameter(), &v_.parameter(), &q_norm_,
+                       &k_norm_, &o_.parameter(), &post_attention_norm_, &gate_.parameter(),
+                       &up_.parameter(), &down_.parameter()}) {
     list.push_back(p);
   }
 }
@@ -88,8 +86,7 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
   return p;
 }
 
-ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p,
-                                                        const LayerInputs& in,
+ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p, const LayerInputs& in,
                                                         const router::RoutedLayer& routed,
                                                         const router::SavedRoute& route) const {
   return {.q = p.q,
@@ -135,8 +132,8 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
 
   // Under full recomputation only the output that goes on is needed now; the other branch is
   // computed in the recompute, next to its use (spec 3.4).
-  const bool both = saved != nullptr && routed.needs_gate_gradient() &&
-                    options_.recompute != Recompute::layer;
+  const bool both =
+      saved != nullptr && routed.needs_gate_gradient() && options_.recompute != Recompute::layer;
   auto attention = ops::routed_attention_forward(
       attention_input(p, in, routed, route), both ? ops::Branches::both : ops::Branches::selected);
   Tensor middle = attention_residual(x, attention.selected);
@@ -172,8 +169,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   const auto attention_in = attention_input(p, in, routed, saved.route);
   if (!saved.attention) {
     saved.attention = ops::routed_attention_forward(
-        attention_in,
-        routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
+        attention_in, routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
     saved.middle = attention_residual(saved.input, saved.attention->selected);
   }
   if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, train);
@@ -204,8 +200,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   // Attention.
   Tensor d_attention = o_.backward_input(d_middle).view({tokens, q_heads_, head_dim_});
   if (train) {
-    o_.backward_weight(d_middle,
-                       saved.attention->selected.view({tokens, q_heads_ * head_dim_}));
+    o_.backward_weight(d_middle, saved.attention->selected.view({tokens, q_heads_ * head_dim_}));
     on_gradient(o_.parameter());
   }
   const bool need_qkv = need_input || train;

@@ -33,7 +33,7 @@ struct Projections {
   Tensor normed;              // [T, E]; kept only where weight gradients need it
   Tensor q_raw, k_raw;        // [T, Hq, D], [T, K, D] before q/k norm
   Tensor q_inv_rms, k_inv_rms;
-  Tensor q, k, v;             // after norm and RoPE
+  Tensor q, k, v;  // after norm and RoPE
 };
 
 struct GateUp {
@@ -45,12 +45,12 @@ struct GateUp {
 // What a layer keeps between its forward and its backward pass. Fields a recompute mode drops are
 // undefined (see Recompute).
 struct SavedLayer {
-  Tensor input;                                   // [T, E], all modes
-  router::SavedRoute route;                       // gate and router activations, all modes; small
-  std::optional<Projections> projections;         // none
+  Tensor input;                            // [T, E], all modes
+  router::SavedRoute route;                // gate and router activations, all modes; small
+  std::optional<Projections> projections;  // none
   std::optional<ops::RoutedAttentionOutput> attention;  // none, selective
-  Tensor middle;                                  // [T, E] after attention: none, selective
-  std::optional<GateUp> gate_up;                  // none
+  Tensor middle;                                        // [T, E] after attention: none, selective
+  std::optional<GateUp> gate_up;                        // none
 };
 
 class DecoderLayer {
@@ -67,9 +67,9 @@ class DecoderLayer {
                  SavedLayer* saved, Tensor* gate);
 
   // d_out [T, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
-  // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate, undefined
-  // without a router. Weight gradients are accumulated where trainable; `on_gradient` is called
-  // with each parameter whose gradient is then complete.
+  // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate,
+  // undefined without a router. Weight gradients are accumulated where trainable; `on_gradient` is
+  // called with each parameter whose gradient is then complete.
   Tensor backward(const Tensor& d_out, const LayerInputs& in, router::RoutedLayer& routed,
                   SavedLayer& saved, const Tensor& d_gate_objective, bool need_input,
                   const std::function<void(Parameter&)>& on_gradient);

@@ -24,8 +24,8 @@ struct PoolRule {
   bool dedup = false;
 };
 
-// k [tokens, kv_heads, head_dim] (dims 1 and 2 contiguous) -> [segments, kv_heads, head_dim], master
-// dtype. The cost of `boundary` does not depend on the segment's length.
+// k [tokens, kv_heads, head_dim] (dims 1 and 2 contiguous) -> [segments, kv_heads, head_dim],
+// master dtype. The cost of `boundary` does not depend on the segment's length.
 Tensor boundary_pool_forward(const Tensor& k, const std::vector<PoolSegment>& segments,
                              const PoolRule& rule);
 

@@ -15,8 +15,8 @@ void on_all_ranks(Communicator& group, const std::function<void()>& step) {
   if (failing == group.size()) return;
 
   const bool mine = failing == group.rank();
-  const std::string code = group.broadcast_host(
-      mine ? std::to_string(int(failure->kind())) : std::string(), failing);
+  const std::string code =
+      group.broadcast_host(mine ? std::to_string(int(failure->kind())) : std::string(), failing);
   throw AgreedFailure(ExitCode(std::stoi(code)),
                       mine ? std::optional<std::string>(failure->what()) : std::nullopt);
 }

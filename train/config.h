@@ -114,43 +114,51 @@ struct Config {
 
 namespace elastron::config {
 
-template <> struct EnumNames<train::Objective> {
+template <>
+struct EnumNames<train::Objective> {
   static constexpr NameOf<train::Objective> names[] = {{train::Objective::pretrain, "pretrain"},
                                                        {train::Objective::router, "router"}};
 };
-template <> struct EnumNames<train::WeightSource> {
+template <>
+struct EnumNames<train::WeightSource> {
   static constexpr NameOf<train::WeightSource> names[] = {{train::WeightSource::load, "load"},
                                                           {train::WeightSource::random, "random"}};
 };
-template <> struct EnumNames<train::ComputeDType> {
+template <>
+struct EnumNames<train::ComputeDType> {
   using T = train::ComputeDType;
   static constexpr NameOf<T> names[] = {
       {T::float32, "float32"}, {T::bfloat16, "bfloat16"}, {T::float64, "float64"}};
 };
-template <> struct EnumNames<train::DeviceChoice> {
+template <>
+struct EnumNames<train::DeviceChoice> {
   using T = train::DeviceChoice;
-  static constexpr NameOf<T> names[] = {
-      {T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
+  static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
 };
-template <> struct EnumNames<train::LossNorm> {
+template <>
+struct EnumNames<train::LossNorm> {
   static constexpr NameOf<train::LossNorm> names[] = {{train::LossNorm::global, "global"},
                                                       {train::LossNorm::per_rank, "per_rank"}};
 };
-template <> struct EnumNames<train::Accumulation> {
+template <>
+struct EnumNames<train::Accumulation> {
   static constexpr NameOf<train::Accumulation> names[] = {{train::Accumulation::mean, "mean"},
                                                           {train::Accumulation::sum, "sum"}};
 };
-template <> struct EnumNames<train::ScheduleKind> {
+template <>
+struct EnumNames<train::ScheduleKind> {
   static constexpr NameOf<train::ScheduleKind> names[] = {
       {train::ScheduleKind::cosine, "cosine"}, {train::ScheduleKind::constant, "constant"}};
 };
-template <> struct EnumNames<model::Recompute> {
+template <>
+struct EnumNames<model::Recompute> {
   using R = model::Recompute;
   static constexpr NameOf<R> names[] = {
       {R::none, "none"}, {R::selective, "selective"}, {R::layer, "layer"}};
 };
 
-template <> struct Schema<train::ModelSection> {
+template <>
+struct Schema<train::ModelSection> {
   using C = train::ModelSection;
   static constexpr auto fields = std::tuple{
       field("path", &C::path, "Hugging Face model folder: config.json, weights, tokenizer.json"),
@@ -159,7 +167,8 @@ template <> struct Schema<train::ModelSection> {
       field("max_position", &C::max_position, at_least(1),
             "longest document in tokens; auto: data.max_tokens")};
 };
-template <> struct Schema<train::ParallelSection> {
+template <>
+struct Schema<train::ParallelSection> {
   using C = train::ParallelSection;
   static constexpr auto fields = std::tuple{
       field("tensor", &C::tensor, at_least(1), "ranks that split each layer's weights"),
@@ -169,37 +178,42 @@ template <> struct Schema<train::ParallelSection> {
       field("timeout_seconds", &C::timeout_seconds, at_least(0),
             "a rank without progress for so long ends the job; 0: never")};
 };
-template <> struct Schema<train::LearningRates> {
+template <>
+struct Schema<train::LearningRates> {
   using C = train::LearningRates;
   static constexpr auto fields = std::tuple{
       field("router", &C::router, at_least(0), "peak rate of the routers"),
       field("lambda", &C::lambda, at_least(0), "peak rate of the multipliers"),
       field("backbone", &C::backbone, at_least(0), "peak rate of the backbone (pretraining)")};
 };
-template <> struct Schema<train::LossSection> {
+template <>
+struct Schema<train::LossSection> {
   using C = train::LossSection;
-  static constexpr auto fields = std::tuple{
-      field("norm", &C::norm,
-            "divide by the labels of the whole step, or each micro batch by its own"),
-      field("chunk_rows", &C::chunk_rows, at_least(1),
-            "positions for which logits exist at a time")};
+  static constexpr auto fields =
+      std::tuple{field("norm", &C::norm,
+                       "divide by the labels of the whole step, or each micro batch by its own"),
+                 field("chunk_rows", &C::chunk_rows, at_least(1),
+                       "positions for which logits exist at a time")};
 };
-template <> struct Schema<train::RandomGateSection> {
+template <>
+struct Schema<train::RandomGateSection> {
   using C = train::RandomGateSection;
-  static constexpr auto fields = std::tuple{
-      field("share", &C::share, between(0, 1),
-            "pretraining: share of documents that run with random gates"),
-      field("sparse", &C::sparse, between(0, 1),
-            "probability that a head of such a document is sparse")};
+  static constexpr auto fields =
+      std::tuple{field("share", &C::share, between(0, 1),
+                       "pretraining: share of documents that run with random gates"),
+                 field("sparse", &C::sparse, between(0, 1),
+                       "probability that a head of such a document is sparse")};
 };
-template <> struct Schema<train::AdamWConfig> {
+template <>
+struct Schema<train::AdamWConfig> {
   using C = train::AdamWConfig;
-  static constexpr auto fields = std::tuple{
-      field("beta1", &C::beta1, between(0, 1), "decay of the first moment"),
-      field("beta2", &C::beta2, between(0, 1), "decay of the second moment"),
-      field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
+  static constexpr auto fields =
+      std::tuple{field("beta1", &C::beta1, between(0, 1), "decay of the first moment"),
+                 field("beta2", &C::beta2, between(0, 1), "decay of the second moment"),
+                 field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
 };
-template <> struct Schema<train::TrainSection> {
+template <>
+struct Schema<train::TrainSection> {
   using C = train::TrainSection;
   static constexpr auto fields = std::tuple{
       field("objective", &C::objective, "what is trained: all weights, or the routers"),
@@ -226,31 +240,36 @@ template <> struct Schema<train::TrainSection> {
       field("max_skips", &C::max_skips, at_least(0),
             "steps in a row that may be skipped for a non-finite loss before the run ends")};
 };
-template <> struct Schema<train::EvalSection> {
+template <>
+struct Schema<train::EvalSection> {
   using C = train::EvalSection;
   static constexpr auto fields = std::tuple{
       field("every", &C::every, at_least(0), "steps between evaluations; 0: none while training"),
       field("micro_batch", &C::micro_batch, at_least(1), "documents per forward pass")};
 };
-template <> struct Schema<train::CheckpointSection> {
+template <>
+struct Schema<train::CheckpointSection> {
   using C = train::CheckpointSection;
-  static constexpr auto fields = std::tuple{
-      field("every", &C::every, at_least(0),
-            "steps between checkpoints; 0: only the last step and on a stop"),
-      field("keep", &C::keep, at_least(2), "checkpoints kept; the oldest go first")};
+  static constexpr auto fields =
+      std::tuple{field("every", &C::every, at_least(0),
+                       "steps between checkpoints; 0: only the last step and on a stop"),
+                 field("keep", &C::keep, at_least(2), "checkpoints kept; the oldest go first")};
 };
-template <> struct Schema<train::OutputSection> {
+template <>
+struct Schema<train::OutputSection> {
   using C = train::OutputSection;
   static constexpr auto fields = std::tuple{
       field("dir", &C::dir, "folder of checkpoints, metrics, logs and the resolved config"),
       field("tensorboard", &C::tensorboard, "write TensorBoard event files")};
 };
-template <> struct Schema<train::LogSection> {
+template <>
+struct Schema<train::LogSection> {
   using C = train::LogSection;
   static constexpr auto fields = std::tuple{
       field("every", &C::every, at_least(1), "steps between progress lines and metrics")};
 };
-template <> struct Schema<train::Config> {
+template <>
+struct Schema<train::Config> {
   using C = train::Config;
   static constexpr auto fields = std::tuple{
       section("model", &C::model, "the backbone"),

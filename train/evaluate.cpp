@@ -50,10 +50,9 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     const auto device_batch = model::DeviceBatch::make(batch, device);
     const auto router_batch = make_router_batch(batch, config.router, 0, 1.0, false);
     std::vector<Tensor> gates;
-    const Tensor hidden =
-        decoder.forward(device_batch, router_batch, routed, nullptr, &gates);
-    const auto loss = decoder.loss(
-        hidden, device_batch, {.per_row = true, .chunk_rows = config.train.loss.chunk_rows});
+    const Tensor hidden = decoder.forward(device_batch, router_batch, routed, nullptr, &gates);
+    const auto loss = decoder.loss(hidden, device_batch,
+                                   {.per_row = true, .chunk_rows = config.train.loss.chunk_rows});
     const GateCounts counts = count_gates(gates, mesh.tensor());
 
     size_t row = 0;
@@ -63,9 +62,9 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       // The answer's tokens are predicted from the positions before them.
       const int64_t answer_begin = begin + batch.range_ids[i][6] - 1;
       const int64_t answer_end = answer_begin + batch.answer_lengths[i];
-      const auto figures = router::sparsity_figures(counts.sparse[i], counts.sparse_last[i],
-                                                    m.num_layers, m.kv_heads, end - begin,
-                                                    config.router.streaming_rule());
+      const auto figures =
+          router::sparsity_figures(counts.sparse[i], counts.sparse_last[i], m.num_layers,
+                                   m.kv_heads, end - begin, config.router.streaming_rule());
       Sums one;
       bool correct = batch.answer_lengths[i] > 0;
       for (; row < loss.rows.size() && loss.rows[row] < end; ++row) {

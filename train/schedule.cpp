@@ -6,8 +6,7 @@
 
 namespace elastron::train {
 
-Schedule Schedule::make(ScheduleKind kind, int64_t steps, double warmup_ratio,
-                        double final_ratio) {
+Schedule Schedule::make(ScheduleKind kind, int64_t steps, double warmup_ratio, double final_ratio) {
   // The small slack keeps 0.2 * 300 at 60, not 61.
   const auto warmup = int64_t(std::ceil(warmup_ratio * double(steps) - 1e-9));
   return {kind, steps, std::clamp<int64_t>(warmup, 0, steps), final_ratio};

@@ -11,8 +11,8 @@ struct StepRunner::Sums {
   // Per task: documents, msr, three ESR figures, entropy.
   static constexpr size_t kPerTask = 6;
   std::array<double, data::kTaskCount * kPerTask> task{};
-  double lm_loss = 0;         // already scaled: sums to the step's LM loss
-  double sparsity_loss = 0;   // likewise
+  double lm_loss = 0;        // already scaled: sums to the step's LM loss
+  double sparsity_loss = 0;  // likewise
   double tokens = 0;
 };
 
@@ -27,12 +27,12 @@ StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& devic
       objective_(objective),
       optimizer_(optimizer),
       reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes),
-      schedule_(Schedule::make(config.train.schedule, config.train.steps,
-                               config.train.warmup_ratio, config.train.final_lr_ratio)) {}
+      schedule_(Schedule::make(config.train.schedule, config.train.steps, config.train.warmup_ratio,
+                               config.train.final_lr_ratio)) {}
 
 router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step,
-                                      double tau, bool sample) {
+                                      const router::RouterConfig& config, int64_t step, double tau,
+                                      bool sample) {
   router::RouterBatch out;
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     out.segments.push_back(router::pool_segment(config.pool_segment, batch.range_ids[size_t(s)],
@@ -69,8 +69,8 @@ GateCounts count_gates(const std::vector<Tensor>& gates, parallel::Communicator&
 namespace {
 
 // Mean binary entropy of the gates' probability per document, over layers and heads, nats.
-std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers,
-                                 int64_t kv_heads, parallel::Communicator& tensor) {
+std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, int64_t kv_heads,
+                                 parallel::Communicator& tensor) {
   const int64_t sequences = layers.front().route.gate.size(0);
   std::vector<double> sum(size_t(sequences), 0.0);
   for (const auto& layer : layers) {
@@ -145,9 +145,9 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     }
     const DType dtype = saved.layers.front().route.probability.dtype();
     const Shape shape{batch.sequences(), heads};
-    const Tensor tensor = dtype == DType::f64
-                              ? Tensor::from(d, shape, device_)
-                              : Tensor::from(std::vector<float>(d.begin(), d.end()), shape, device_);
+    const Tensor tensor =
+        dtype == DType::f64 ? Tensor::from(d, shape, device_)
+                            : Tensor::from(std::vector<float>(d.begin(), d.end()), shape, device_);
     d_gate.assign(saved.layers.size(), tensor);
   }
 
@@ -164,9 +164,8 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   int64_t labels[] = {0};
   for (const auto& batch : micro_batches) labels[0] += batch.labels();
   mesh_.grad().all_reduce_host(labels, parallel::ReduceOp::sum);
-  const double accumulation = config_.train.accum == Accumulation::sum
-                                  ? double(micro_batches.size())
-                                  : 1.0;
+  const double accumulation =
+      config_.train.accum == Accumulation::sum ? double(micro_batches.size()) : 1.0;
 
   reducer_.zero();
   Sums sums;

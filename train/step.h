@@ -32,7 +32,7 @@ struct TaskFigures {
 
 struct StepResult {
   double loss = 0, lm_loss = 0, sparsity_loss = 0;
-  double grad_norm = 0;   // before clipping
+  double grad_norm = 0;  // before clipping
   double tau = 0;
   double lr_router = 0, lr_lambda = 0, lr_backbone = 0;
   int64_t tokens = 0, labels = 0, documents = 0;
@@ -43,8 +43,8 @@ struct StepResult {
 
 // The batch as the routers read it. Keeps a reference to batch.sample_keys.
 router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step,
-                                      double tau, bool sample);
+                                      const router::RouterConfig& config, int64_t step, double tau,
+                                      bool sample);
 
 // Sparse heads per document, over all ranks of the tensor group.
 struct GateCounts {
@@ -61,8 +61,8 @@ class StepRunner {
              std::vector<router::RoutedLayer>& routed, router::SparsityObjective* objective,
              Optimizer& optimizer);
 
-  // `micro_batches`: this data rank's, in order; `global_micro_batches`: of all data ranks together.
-  // `beat` is called between micro batches (watchdog, signals).
+  // `micro_batches`: this data rank's, in order; `global_micro_batches`: of all data ranks
+  // together. `beat` is called between micro batches (watchdog, signals).
   StepResult run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
                  int64_t global_micro_batches, const std::function<void()>& beat);
 

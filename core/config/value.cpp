@@ -1,4 +1,3 @@
-#include <span>
 #include "core/config/value.h"
 
 #include <fmt/format.h>

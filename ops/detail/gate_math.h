@@ -18,14 +18,21 @@ ELASTRON_HD inline float logistic_noise(float u) {
   return logf(u + kEps) - logf(1.0f - u + kEps);
 }
 
-template <class A> ELASTRON_HD inline A gate_sigmoid(A x) { return A(1) / (A(1) + std::exp(-x)); }
+template <class A>
+ELASTRON_HD inline A gate_sigmoid(A x) {
+  return A(1) / (A(1) + std::exp(-x));
+}
 
 // FA probability of the noisy gate. Softmax over (SA, FA) is the sigmoid of the difference.
-template <class A> ELASTRON_HD inline A gate_probability(A noisy_logit, A tau) {
+template <class A>
+ELASTRON_HD inline A gate_probability(A noisy_logit, A tau) {
   return gate_sigmoid(noisy_logit / tau);
 }
 
 // dp / d(noisy logit), at the p of the forward pass.
-template <class A> ELASTRON_HD inline A gate_slope(A p, A tau) { return p * (A(1) - p) / tau; }
+template <class A>
+ELASTRON_HD inline A gate_slope(A p, A tau) {
+  return p * (A(1) - p) / tau;
+}
 
 }  // namespace elastron::ops::detail

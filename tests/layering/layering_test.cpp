@@ -26,8 +26,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
 
 // Libraries that only one folder may know.
 const std::map<std::string, std::string> kLibraryHome = {
-    {"mpi.h", "parallel"}, {"hdf5.h", "core"}, {"yaml-cpp/", "core"}, {"glog/", "core"},
-    {"nccl.h", "parallel"}, {"dnnl", "ops"}, {"xxhash.h", "core"},
+    {"mpi.h", "parallel"},  {"hdf5.h", "core"}, {"yaml-cpp/", "core"}, {"glog/", "core"},
+    {"nccl.h", "parallel"}, {"dnnl", "ops"},    {"xxhash.h", "core"},
 };
 
 bool is_source(const fs::path& path) {
@@ -39,7 +39,8 @@ TEST(Layering, IncludesPointDownward) {
   const std::regex include(R"re(^\s*#\s*include\s*["<]([^">]+)[">])re");
   int files = 0;
   for (const auto& [folder, allowed] : kMayInclude) {
-    for (const auto& entry : fs::recursive_directory_iterator(fs::path(ELASTRON_SOURCE_DIR) / folder)) {
+    for (const auto& entry :
+         fs::recursive_directory_iterator(fs::path(ELASTRON_SOURCE_DIR) / folder)) {
       if (!entry.is_regular_file() || !is_source(entry.path())) continue;
       ++files;
       std::ifstream in(entry.path());

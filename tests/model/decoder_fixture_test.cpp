@@ -56,10 +56,8 @@ class DecoderFixture : public ::testing::Test {
     const model::ModelFolder folder(kFolder);
     auto d = std::make_unique<model::Decoder>(
         folder.config(),
-        model::DecoderOptions{.dtype = dtype,
-                              .train_backbone = train,
-                              .recompute = recompute,
-                              .max_position = 128},
+        model::DecoderOptions{
+            .dtype = dtype, .train_backbone = train, .recompute = recompute, .max_position = 128},
         self_, cpu_);
     folder.load(d->parameters());
     return d;
@@ -113,8 +111,8 @@ TEST_F(DecoderFixture, LogitsUnderFullAndSparseAttention) {
   for (const Case c : {Case{DType::f64, 1e-12}, Case{DType::f32, 2e-5}, Case{DType::bf16, 0.06}}) {
     auto d = decoder(c.dtype, false);
     const auto on_device = model::DeviceBatch::make(batch_, cpu_);
-    for (const auto& [gate, name] : {std::pair<uint8_t, const char*>{1, "full.logits"},
-                                     {0, "sparse.logits"}}) {
+    for (const auto& [gate, name] :
+         {std::pair<uint8_t, const char*>{1, "full.logits"}, {0, "sparse.logits"}}) {
       auto layers = fixed(gate);
       const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
       const Tensor hidden = d->forward(on_device, rb, layers, nullptr);
@@ -135,8 +133,8 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
     model::SavedForward saved;
     const Tensor hidden = d->forward(on_device, rb, layers, &saved);
     const double labels = double(batch_.labels());
-    const auto loss = d->loss(hidden, on_device,
-                              {.need_gradient = true, .gradient_scale = 1 / labels, .chunk_rows = 16});
+    const auto loss = d->loss(
+        hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels, .chunk_rows = 16});
     EXPECT_NEAR(loss.loss_sum / labels, expected("full.loss").to_vector<double>()[0], 1e-12);
     int complete = 0;
     d->backward(loss.d_hidden, on_device, rb, layers, saved, {}, [&](Parameter&) { ++complete; });
@@ -156,14 +154,14 @@ TEST_F(DecoderFixture, RouterTraining) {
     std::vector<router::RoutedLayer> layers;
     ParameterList parameters;
     for (int64_t l = 0; l < 2; ++l) {
-      routers.push_back(std::make_unique<router::AttentionRouter>(l, 16, config_, DType::f64, seed,
-                                                                  true, cpu_));
+      routers.push_back(
+          std::make_unique<router::AttentionRouter>(l, 16, config_, DType::f64, seed, true, cpu_));
       routers.back()->append_parameters(parameters);
       layers.emplace_back(l, 0, config_, seed, *routers.back());
     }
-    router::SparsityObjective objective(
-        config_.reg, router::task_targets(config_.reg, data::kTaskNames), DType::f64, seed, true,
-        cpu_);
+    router::SparsityObjective objective(config_.reg,
+                                        router::task_targets(config_.reg, data::kTaskNames),
+                                        DType::f64, seed, true, cpu_);
     ParameterList lambdas;
     objective.append_parameters(lambdas);
     for (Parameter* p : parameters) {
@@ -194,8 +192,8 @@ TEST_F(DecoderFixture, RouterTraining) {
     EXPECT_LT(p_error, 1e-6);
 
     const double labels = double(batch_.labels());
-    const auto loss = d->loss(hidden, on_device,
-                              {.need_gradient = true, .gradient_scale = 1 / labels});
+    const auto loss =
+        d->loss(hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels});
     EXPECT_NEAR(loss.loss_sum / labels, expected("router.lm_loss").to_vector<double>()[0], 1e-12);
     const auto counts = train::count_gates(gates, self_);
     std::vector<double> msr;

@@ -80,7 +80,8 @@ TEST_F(Ops, LinearInEveryPrecisionAndLayout) {
       const Tensor y = linear_forward(x, exact), dx = linear_dgrad(dy, exact);
       Tensor dw = zeros({out, in});
       linear_wgrad(dy, x, dw);
-      for (const auto& [t, bound] : {std::pair<DType, double>{DType::f32, 2e-6}, {DType::bf16, 2e-2}}) {
+      for (const auto& [t, bound] :
+           {std::pair<DType, double>{DType::f32, 2e-6}, {DType::bf16, 2e-2}}) {
         const Tensor xt = cast(x, t), dyt = cast(dy, t);
         for (const bool frozen : {false, true}) {
           const LinearWeight weight(cast(w, t), frozen);
@@ -136,7 +137,8 @@ TEST_F(Ops, SwigluAndSiluGradients) {
   const auto d = swiglu_backward(dh, gate, up, false);
   expect_gradient(gate, d.gate, loss, "gate");
   expect_gradient(up, d.up, loss, "up");
-  expect_gradient(gate, silu_backward(dh, gate), [&] { return dot(silu_forward(gate), dh); }, "silu");
+  expect_gradient(
+      gate, silu_backward(dh, gate), [&] { return dot(silu_forward(gate), dh); }, "silu");
   Tensor g2 = gate.clone(), u2 = up.clone();
   const auto in_place = swiglu_backward(dh, g2, u2, true);
   EXPECT_EQ(in_place.gate.to_vector<double>(), d.gate.to_vector<double>());

@@ -218,12 +218,13 @@ TEST(RoutedAttention, DoubleMatchesReference) {
   });
 }
 
-TEST(RoutedAttention, FloatAsAccurateAsPlainCode) {
+template <class T>
+void expect_as_accurate_over_shapes() {
   GateGradients gates;
   over_shapes([&](AttentionProblem& p, uint64_t seed) {
-    fill_problem<float>(p, seed);
-    const AttentionRun fast = run_attention<float>(p);
-    const auto plain = selected_by_gate(p, attention_reference<float, float>(p));
+    fill_problem<T>(p, seed);
+    const AttentionRun fast = run_attention<T>(p);
+    const auto plain = selected_by_gate(p, attention_reference<float, T>(p));
     const auto truth = selected_by_gate(p, attention_reference<double, double>(p));
     expect_as_accurate(fast, plain, truth);
     gates.add(fast, plain, truth);
@@ -231,18 +232,8 @@ TEST(RoutedAttention, FloatAsAccurateAsPlainCode) {
   gates.expect_accurate();
 }
 
-TEST(RoutedAttention, Bfloat16AsAccurateAsPlainCode) {
-  GateGradients gates;
-  over_shapes([&](AttentionProblem& p, uint64_t seed) {
-    fill_problem<bf16>(p, seed);
-    const AttentionRun fast = run_attention<bf16>(p);
-    const auto plain = selected_by_gate(p, attention_reference<float, bf16>(p));
-    const auto truth = selected_by_gate(p, attention_reference<double, double>(p));
-    expect_as_accurate(fast, plain, truth);
-    gates.add(fast, plain, truth);
-  });
-  gates.expect_accurate();
-}
+TEST(RoutedAttention, FloatAsAccurateAsPlainCode) { expect_as_accurate_over_shapes<float>(); }
+TEST(RoutedAttention, Bfloat16AsAccurateAsPlainCode) { expect_as_accurate_over_shapes<bf16>(); }
 
 TEST(RoutedAttention, LongRowsAndSharpScores) {
   AttentionProblem p = problem_of(2, 1, 32, {1000, 64, 127}, {64, 1, 4}, Gates::mixed);
