@@ -63,4 +63,17 @@ Tensor gate_backward(const Tensor& d_gate, const Tensor& probability, int64_t cl
   return d_logits;
 }
 
+void gate_tau_backward(const Tensor& d_gate, const Tensor& probability, Tensor& d_log_tau) {
+  check_same(d_gate, probability, "gate_tau_backward");
+  ELASTRON_CHECK(d_log_tau.numel() == 1 && d_log_tau.dtype() == d_gate.dtype(),
+                 "gate_tau_backward adds to one number of the gates' dtype");
+  check_contiguous(d_gate, "gate_tau_backward");
+  check_contiguous(probability, "gate_tau_backward");
+  check_cpu(d_gate, "gate_tau_backward");
+  with_master_dtype(d_gate.dtype(), [&]<class A>() {
+    *d_log_tau.data<A>() +=
+        cpu::gate_tau_backward<A>(d_gate.data<A>(), probability.data<A>(), d_gate.numel());
+  });
+}
+
 }  // namespace elastron::ops

@@ -36,4 +36,7 @@ GateOutput gate_decide(const Tensor& logits);
 // d_gate [sequences, kv_heads] -> d_logits [sequences, kv_heads, classes], through p.
 Tensor gate_backward(const Tensor& d_gate, const Tensor& probability, int64_t classes, double tau);
 
+// d_log_tau [1] += the derivative with respect to ln tau, for a temperature that is learned.
+void gate_tau_backward(const Tensor& d_gate, const Tensor& probability, Tensor& d_log_tau);
+
 }  // namespace elastron::ops

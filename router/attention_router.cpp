@@ -4,6 +4,8 @@
 
 #include "core/philox.h"
 #include "ops/elementwise.h"
+#include "ops/embedding.h"
+#include "ops/gate.h"
 
 namespace elastron::router {
 
@@ -35,10 +37,19 @@ void fill(Tensor& t, const F& value) {
   ops::cast_into(Tensor::from(values, t.shape(), t.device()), t);
 }
 
+RandomStream init_stream(uint64_t seed, const Parameter& p) {
+  return {seed, RandomPurpose::router_init, random_coordinate(p.name)};
+}
+
+void fill_normal(Parameter& p, double deviation, const RandomStream& stream) {
+  fill(p.value, [&](size_t e) { return float(deviation * stream.normal_at(e)); });
+}
+
 }  // namespace
 
-AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, const RouterConfig& config,
-                                 DType dtype, uint64_t seed, bool trainable, Device& device)
+AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
+                                 const RouterConfig& config, DType dtype, uint64_t seed,
+                                 bool trainable, Device& device)
     : head_dim_(head_dim),
       classes_(config.classes()),
       bfloat16_(config.dtype == RouterDType::bfloat16) {
@@ -50,11 +61,12 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, const RouterCo
   const std::array<Shape, kLinears> shapes = {Shape{hidden, head_dim}, Shape{head_dim, hidden},
                                               Shape{hidden, head_dim}, Shape{head_dim, hidden},
                                               Shape{classes_, head_dim}};
+  const std::string layer_name = "router.layers." + std::to_string(layer) + ".";
   for (size_t i = 0; i < size_t(kLinears); ++i) {
-    const std::string name = "router.layers." + std::to_string(layer) + "." + kNames[i];
+    const std::string name = layer_name + kNames[i];
     weight_[i] = make_parameter(name + ".weight", shapes[i], dtype, trainable, device);
     bias_[i] = make_parameter(name + ".bias", {shapes[i][0]}, dtype, trainable, device);
-    const RandomStream stream(seed, RandomPurpose::router_init, random_coordinate(weight_[i].name));
+    const RandomStream stream = init_stream(seed, weight_[i]);
     const bool kaiming = config.init == Init::kaiming && i >= 2;
     if (kaiming && i == 4) {
       fill(bias_[i].value, [](size_t) { return 1.0f; });
@@ -63,10 +75,18 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, const RouterCo
       fill(weight_[i].value,
            [&](size_t e) { return float(bound * (2.0 * double(stream.uniform_at(e)) - 1.0)); });
     } else {
-      fill(weight_[i].value,
-           [&](size_t e) { return float(config.init_std * stream.normal_at(e)); });
+      fill_normal(weight_[i], config.init_std, stream);
     }
     linear_[i] = ops::LinearWeight(weight_[i].value, /*frozen=*/!trainable);
+  }
+  if (config.task_embedding) {
+    task_embedding_ = make_parameter(layer_name + "task_embedding.weight", {tasks, head_dim}, dtype,
+                                     trainable, device);
+    fill_normal(*task_embedding_, config.init_std, init_stream(seed, *task_embedding_));
+  }
+  if (config.tau_schedule == TauSchedule::learned) {
+    log_tau_ = make_parameter(layer_name + "log_tau", {1}, dtype, trainable, device);
+    fill(log_tau_->value, [&](size_t) { return float(std::log(config.tau.init)); });
   }
 }
 
@@ -75,15 +95,38 @@ void AttentionRouter::append_parameters(ParameterList& list) {
     list.push_back(&weight_[i]);
     list.push_back(&bias_[i]);
   }
+  if (task_embedding_) list.push_back(&*task_embedding_);
+  if (log_tau_) list.push_back(&*log_tau_);
 }
 
 ops::LinearWeight AttentionRouter::rounded(size_t i) const {
   return {ops::cast(weight_[i].value, DType::bf16), /*frozen=*/false};
 }
 
-Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved) const {
+double AttentionRouter::temperature(double scheduled) const {
+  if (!log_tau_) return scheduled;
+  return learned_temperature(ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0]).tau;
+}
+
+void AttentionRouter::temperature_backward(const Tensor& d_gate, const Tensor& probability) {
+  if (!log_tau_) return;
+  const double log_tau = ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0];
+  if (!learned_temperature(log_tau).moves) return;
+  ops::gate_tau_backward(d_gate, probability, log_tau_->grad);
+}
+
+Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved,
+                                std::span<const int32_t> tasks) const {
   const int64_t sequences = pooled.size(0), heads = pooled.size(1);
   Tensor x = pooled.view({sequences * heads, head_dim_});
+  if (task_embedding_ && !tasks.empty()) {
+    ELASTRON_CHECK(int64_t(tasks.size()) == sequences, "one task per sequence");
+    std::vector<int32_t> rows;
+    for (const int32_t task : tasks) rows.insert(rows.end(), size_t(heads), task);
+    const Tensor ids = Tensor::from(rows, {sequences * heads}, pooled.device());
+    x = ops::add(x, ops::embedding_forward(ids, task_embedding_->value, 0));
+    if (saved != nullptr) saved->tasks = ids;
+  }
   if (bfloat16_) x = ops::cast(x, DType::bf16);
   for (size_t i = 0; i < size_t(kLinears); ++i) {
     Tensor y = bfloat16_
@@ -110,10 +153,14 @@ Tensor AttentionRouter::backward(const Tensor& d_logits, const SavedRouter& save
     if (kActivation[i]) d = ops::silu_backward(d, saved.before[i]);
     ops::linear_wgrad(d, saved.input[i], weight_[i].grad);
     ops::linear_bias_grad(d, bias_[i].grad);
-    if (i == 0 && !need_input) return {};
+    if (i == 0 && !need_input && !saved.tasks.defined()) return {};
     d = bfloat16_ ? ops::linear_dgrad(d, rounded(i)) : ops::linear_dgrad(d, linear_[i]);
   }
   if (bfloat16_) d = ops::cast(d, DType::f32);
+  if (saved.tasks.defined()) {
+    ops::embedding_backward(d, saved.tasks, 0, task_embedding_->grad);
+    if (!need_input) return {};
+  }
   return d.view({sequences, heads, head_dim_});
 }
 

@@ -1,15 +1,21 @@
 // The Attention Router of one layer: a task MLP and a router MLP, shared by all kv heads of the
 // layer (spec 1.4, paper section 3).
 //
+// Two options of the reference code: a vector per task added to what the MLPs read, in training
+// only (router.task_embedding), and a temperature of its own (router.tau_schedule: learned).
+//
 // S sequences, K kv heads of this rank, D head_dim, M = hidden_mult * D, C classes (2: (SA, FA)).
 #pragma once
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <span>
 
 #include "core/parameter.h"
 #include "ops/linear.h"
 #include "router/config.h"
+#include "router/tau.h"
 
 namespace elastron::router {
 
@@ -17,26 +23,35 @@ namespace elastron::router {
 struct SavedRouter {
   std::array<Tensor, 5> input;   // of each linear layer
   std::array<Tensor, 4> before;  // SiLU inputs; undefined where no SiLU follows
+  Tensor tasks;                  // [S * K] int32; undefined without a task embedding
 };
 
 class AttentionRouter {
  public:
   // Parameters are replicated over tensor-parallel ranks and applied to the rank's own kv heads, so
   // their gradients are partial there. dtype: float32, or float64 for checks. Initialised from
-  // (seed, parameter name, element): the same on any layout (spec 1.5).
-  AttentionRouter(int64_t layer, int64_t head_dim, const RouterConfig& config, DType dtype,
-                  uint64_t seed, bool trainable, Device& device);
+  // (seed, parameter name, element): the same on any layout (spec 1.5). `tasks`: rows of the task
+  // embedding.
+  AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks, const RouterConfig& config,
+                  DType dtype, uint64_t seed, bool trainable, Device& device);
 
-  // "router.layers.<i>.{task.0,task.2,router.0,router.2,router.4}.{weight,bias}": spec 11.1.
+  // "router.layers.<i>.{task.0,task.2,router.0,router.2,router.4}.{weight,bias}": spec 11.1. With
+  // the options also "task_embedding.weight" [tasks, D] and "log_tau" [1].
   void append_parameters(ParameterList& list);
   int64_t classes() const { return classes_; }
 
   // pooled [S, K, D] -> logits [S, K, C], both in the parameters' dtype. Rows do not depend on each
-  // other.
-  Tensor forward(const Tensor& pooled, SavedRouter* saved) const;
+  // other. `tasks` [S]: task ids where this is a training step, otherwise empty.
+  Tensor forward(const Tensor& pooled, SavedRouter* saved,
+                 std::span<const int32_t> tasks = {}) const;
   // d_logits [S, K, C] -> d_pooled [S, K, D], or an undefined tensor when `need_input` is false;
   // accumulates the parameters' gradients. Trainable routers only.
   Tensor backward(const Tensor& d_logits, const SavedRouter& saved, bool need_input = true);
+
+  // The gate's temperature in training: `scheduled`, or the layer's own.
+  double temperature(double scheduled) const;
+  // d_gate and probability [S, K]: accumulates the gradient of the layer's own temperature, if any.
+  void temperature_backward(const Tensor& d_gate, const Tensor& probability);
 
  private:
   // Weight `i` as the products read it: in place, or rounded to bfloat16 (router.dtype).
@@ -49,6 +64,7 @@ class AttentionRouter {
   int64_t head_dim_, classes_;
   bool bfloat16_;
   std::array<Parameter, kLinears> weight_, bias_;
+  std::optional<Parameter> task_embedding_, log_tau_;
   std::array<ops::LinearWeight, kLinears> linear_;
 };
 

@@ -17,7 +17,7 @@ enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
 enum class Init : uint8_t { normal, kaiming };
 enum class Noise : uint8_t { gumbel, logistic };
 enum class RouterDType : uint8_t { float32, bfloat16 };
-enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant };
+enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant, learned };
 enum class DiffKind : uint8_t { abs, signed_gap };
 
 struct SsaConfig {
@@ -41,6 +41,9 @@ struct TauConfig {
   double rate = 0.6;
 };
 
+// Bounds of a learned temperature (spec 1.4).
+inline constexpr double kLearnedTauMin = 0.3, kLearnedTauMax = 1.0;
+
 struct RouterConfig {
   Mode mode = Mode::fa_ssa;
   Kind kind = Kind::softmax;
@@ -53,6 +56,7 @@ struct RouterConfig {
   Init init = Init::normal;
   double init_std = 0.02;
   bool detach_input = false;
+  bool task_embedding = false;
   RouterDType dtype = RouterDType::float32;
   TauSchedule tau_schedule = TauSchedule::exp_fraction;
   TauConfig tau;
@@ -114,7 +118,8 @@ struct EnumNames<router::TauSchedule> {
   static constexpr NameOf<T> names[] = {{T::exp_fraction, "exp_fraction"},
                                         {T::cosine, "cosine"},
                                         {T::exp_step, "exp_step"},
-                                        {T::constant, "constant"}};
+                                        {T::constant, "constant"},
+                                        {T::learned, "learned"}};
 };
 template <>
 struct EnumNames<router::DiffKind> {
@@ -178,9 +183,13 @@ struct Schema<router::RouterConfig> {
             "standard deviation of the normal initialisation"),
       field("detach_input", &C::detach_input,
             "stop the gradient from the gate into the key states"),
+      field("task_embedding", &C::task_embedding,
+            "add a learned vector per task to the pooled keys, in training only"),
       field("dtype", &C::dtype,
             "what the router's MLPs compute in; bfloat16 rounds a copy of the float32 weights"),
-      field("tau_schedule", &C::tau_schedule, "how the gate's temperature falls"),
+      field("tau_schedule", &C::tau_schedule,
+            "how the gate's temperature falls; learned: one temperature per layer is trained "
+            "instead, from tau.init on, between 0.3 and 1"),
       section("tau", &C::tau, "temperature of the training gate"),
       section("ssa", &C::ssa, "streaming sparse attention"),
       section("reg", &C::reg, "the sparsity objective"),
@@ -191,7 +200,14 @@ struct Schema<router::RouterConfig> {
       problems.add("noise", "two logits with logistic noise are no softmax",
                    "use gumbel, or set router.kind to sigmoid");
     }
-    if (c.tau_schedule != router::TauSchedule::constant && c.tau.min > c.tau.init) {
+    if (c.tau_schedule == router::TauSchedule::learned &&
+        (c.tau.init < router::kLearnedTauMin || c.tau.init > router::kLearnedTauMax)) {
+      problems.add("tau.init", "a learned temperature lies between 0.3 and 1",
+                   "set router.tau.init to where it begins, such as 0.7");
+    }
+    const bool falls = c.tau_schedule != router::TauSchedule::constant &&
+                       c.tau_schedule != router::TauSchedule::learned;
+    if (falls && c.tau.min > c.tau.init) {
       problems.add("tau.min", "the lowest temperature is above the first",
                    "make it at most router.tau.init");
     }

@@ -50,7 +50,8 @@ void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const Ro
   const int64_t sequences = varlen.sequences(), heads = keys.size(1);
   if (router_ != nullptr) {
     const Tensor pooled = ops::boundary_pool_forward(keys, batch.segments, pool_);
-    const Tensor logits = router_->forward(pooled, batch.sample ? &route.router : nullptr);
+    const Tensor logits = batch.sample ? router_->forward(pooled, &route.router, batch.task_ids)
+                                       : router_->forward(pooled, nullptr);
     ops::GateOutput out = batch.sample
                               ? ops::gate_sample(logits, {.seed = seed_,
                                                           .step = batch.step,
@@ -58,7 +59,7 @@ void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const Ro
                                                           .layer = uint32_t(layer_),
                                                           .first_kv_head = uint32_t(first_kv_head_),
                                                           .noise = noise_,
-                                                          .tau = batch.tau})
+                                                          .tau = temperature(batch.tau)})
                               : ops::gate_decide(logits);
     route.gate = out.gate;
     route.probability = out.probability;
@@ -83,7 +84,8 @@ void RoutedLayer::backward(const Tensor& d_gate_attention, const Tensor& d_gate_
   Tensor d_gate = d_gate_attention;
   if (d_gate_objective.defined()) d_gate = ops::add(d_gate_attention, d_gate_objective);
   const Tensor d_logits =
-      ops::gate_backward(d_gate, route.probability, router_->classes(), batch.tau);
+      ops::gate_backward(d_gate, route.probability, router_->classes(), temperature(batch.tau));
+  router_->temperature_backward(d_gate, route.probability);
   const bool need_input = d_keys != nullptr && !detach_input_;
   const Tensor d_pooled = router_->backward(d_logits, route.router, need_input);
   if (need_input) {

@@ -19,8 +19,9 @@ namespace elastron::router {
 struct RouterBatch {
   std::vector<ops::PoolSegment> segments;  // [S] half-open, in tokens of the packed batch
   std::span<const uint32_t> sample_keys;   // [S]
+  std::span<const int32_t> task_ids;       // [S]; read with router.task_embedding in training
   uint32_t step = 0;                       // optimiser step
-  double tau = 1.0;
+  double tau = 1.0;     // scheduled temperature; a layer that learns its own ignores it
   bool sample = false;  // draw noise (training); otherwise decide without (spec 2.5)
 };
 
@@ -51,6 +52,10 @@ class RoutedLayer {
 
   const ops::StreamingRule& rule() const { return rule_; }
   bool needs_gate_gradient() const { return router_ != nullptr; }
+  // The training gate's temperature in this layer.
+  double temperature(double scheduled) const {
+    return router_ != nullptr ? router_->temperature(scheduled) : scheduled;
+  }
 
   // keys [T, K, D] after k_norm, before RoPE (spec 1.2).
   void decide(const Tensor& keys, const ops::Varlen& varlen, const RouterBatch& batch,

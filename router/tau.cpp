@@ -10,7 +10,8 @@ double gate_temperature(const RouterConfig& config, int64_t step, int64_t max_st
   const TauConfig& tau = config.tau;
   const double fraction = max_steps > 0 ? double(step) / double(max_steps) : 0.0;
   switch (config.tau_schedule) {
-    case TauSchedule::constant: return tau.init;
+    case TauSchedule::constant:
+    case TauSchedule::learned: return tau.init;
     case TauSchedule::exp_fraction:
       return std::max(tau.min, tau.init * std::exp(-tau.rate * fraction));
     case TauSchedule::exp_step:
@@ -24,6 +25,12 @@ double gate_temperature(const RouterConfig& config, int64_t step, int64_t max_st
     }
   }
   throw LogicError("unknown tau schedule");
+}
+
+LearnedTemperature learned_temperature(double log_tau) {
+  const double tau = std::exp(log_tau);
+  return {std::clamp(tau, kLearnedTauMin, kLearnedTauMax),
+          tau >= kLearnedTauMin && tau <= kLearnedTauMax};
 }
 
 }  // namespace elastron::router

@@ -17,7 +17,7 @@ enum class Objective : uint8_t { pretrain, router };
 enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
 enum class DeviceChoice : uint8_t { automatic, cpu, cuda };
-enum class LossNorm : uint8_t { global, per_rank };
+enum class LossNorm : uint8_t { global, per_rank, token_scaled };
 enum class Accumulation : uint8_t { mean, sum };
 
 struct ModelSection {
@@ -137,8 +137,10 @@ struct EnumNames<train::DeviceChoice> {
 };
 template <>
 struct EnumNames<train::LossNorm> {
-  static constexpr NameOf<train::LossNorm> names[] = {{train::LossNorm::global, "global"},
-                                                      {train::LossNorm::per_rank, "per_rank"}};
+  static constexpr NameOf<train::LossNorm> names[] = {
+      {train::LossNorm::global, "global"},
+      {train::LossNorm::per_rank, "per_rank"},
+      {train::LossNorm::token_scaled, "token_scaled"}};
 };
 template <>
 struct EnumNames<train::Accumulation> {
@@ -189,11 +191,12 @@ struct Schema<train::LearningRates> {
 template <>
 struct Schema<train::LossSection> {
   using C = train::LossSection;
-  static constexpr auto fields =
-      std::tuple{field("norm", &C::norm,
-                       "divide by the labels of the whole step, or each micro batch by its own"),
-                 field("chunk_rows", &C::chunk_rows, at_least(1),
-                       "positions for which logits exist at a time")};
+  static constexpr auto fields = std::tuple{
+      field("norm", &C::norm,
+            "divide by the labels of the whole step, each micro batch by its own, or by the "
+            "mean per micro batch over the run so far"),
+      field("chunk_rows", &C::chunk_rows, at_least(1),
+            "positions for which logits exist at a time")};
 };
 template <>
 struct Schema<train::RandomGateSection> {

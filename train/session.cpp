@@ -39,9 +39,9 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
     }
     const DType router_dtype = accumulator_dtype(dtype);
     for (int64_t i = 0; i < m.num_layers; ++i) {
-      routers_.push_back(
-          std::make_unique<router::AttentionRouter>(i, m.head_dim, config.router, router_dtype,
-                                                    uint64_t(config.train.seed), training, device));
+      routers_.push_back(std::make_unique<router::AttentionRouter>(
+          i, m.head_dim, data::kTaskCount, config.router, router_dtype, uint64_t(config.train.seed),
+          training, device));
     }
     objective_ = std::make_unique<router::SparsityObjective>(
         config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), router_dtype,

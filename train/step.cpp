@@ -39,6 +39,7 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
                                                 batch.cu_seqlens[size_t(s)]));
   }
   out.sample_keys = batch.sample_keys;
+  out.task_ids = batch.task_ids;
   out.step = uint32_t(step);
   out.tau = tau;
   out.sample = sample;
@@ -100,9 +101,9 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
                              double objective_scale, bool last, Sums& sums) {
   const model::ModelConfig& m = decoder_.config();
   const auto device_batch = model::DeviceBatch::make(batch, device_);
-  const double tau = router::gate_temperature(config_.router, step, config_.train.steps);
-  const auto router_batch =
-      make_router_batch(batch, config_.router, step, tau, objective_ != nullptr);
+  const auto router_batch = make_router_batch(
+      batch, config_.router, step,
+      router::gate_temperature(config_.router, step, config_.train.steps), objective_ != nullptr);
 
   model::SavedForward saved;
   const Tensor hidden = decoder_.forward(device_batch, router_batch, routed_, &saved);
@@ -157,6 +158,18 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
                     });
 }
 
+double StepRunner::loss_divisor(int64_t own_labels, int64_t step_labels,
+                                int64_t micro_batches) const {
+  switch (config_.train.loss.norm) {
+    case LossNorm::global: return double(step_labels);
+    case LossNorm::per_rank: return double(own_labels) * double(micro_batches);
+    case LossNorm::token_scaled:
+      // The running mean is of the whole run, not of a rank's calls: the same on any layout.
+      return double(counters_.labels) / double(counters_.micro_batches) * double(micro_batches);
+  }
+  throw LogicError("unknown loss norm");
+}
+
 StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
                            int64_t global_micro_batches, const std::function<void()>& beat) {
   // One divisor for the whole step, so that the loss does not depend on how labels are spread over
@@ -164,6 +177,8 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   int64_t labels[] = {0};
   for (const auto& batch : micro_batches) labels[0] += batch.labels();
   mesh_.grad().all_reduce_host(labels, parallel::ReduceOp::sum);
+  counters_.labels += labels[0];
+  counters_.micro_batches += global_micro_batches;
   const double accumulation =
       config_.train.accum == Accumulation::sum ? double(micro_batches.size()) : 1.0;
 
@@ -172,10 +187,7 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     beat();
     const auto& batch = micro_batches[i];
-    const double own = double(batch.labels());
-    const double divisor = config_.train.loss.norm == LossNorm::global
-                               ? double(labels[0])
-                               : own * double(global_micro_batches);
+    const double divisor = loss_divisor(batch.labels(), labels[0], global_micro_batches);
     const double lm_scale = divisor > 0 ? accumulation / divisor : 0.0;
     micro_batch(step, batch, lm_scale, accumulation / double(global_micro_batches),
                 i + 1 == micro_batches.size(), sums);
@@ -215,7 +227,9 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   result.documents = result.all.documents;
 
   result.grad_norm = reducer_.norm();
-  result.tau = router::gate_temperature(config_.router, step, config_.train.steps);
+  const double scheduled = router::gate_temperature(config_.router, step, config_.train.steps);
+  for (const auto& layer : routed_) result.tau += layer.temperature(scheduled);
+  result.tau /= double(routed_.size());
   const double multiplier = schedule_.multiplier(step);
   result.lr_router = config_.train.lr.router * multiplier;
   result.lr_lambda = config_.train.lr.lambda * multiplier;
@@ -226,12 +240,12 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
     result.skipped = true;
     return result;
   }
-  optimizer_.step(updates_ + 1,
+  optimizer_.step(counters_.updates + 1,
                   {{ParameterGroup::router, result.lr_router},
                    {ParameterGroup::lambda, result.lr_lambda},
                    {ParameterGroup::backbone, result.lr_backbone}},
                   clip_factor(result.grad_norm, config_.train.clip));
-  ++updates_;
+  ++counters_.updates;
   if (objective_ != nullptr) objective_->clamp();
   return result;
 }

@@ -33,7 +33,7 @@ struct TaskFigures {
 struct StepResult {
   double loss = 0, lm_loss = 0, sparsity_loss = 0;
   double grad_norm = 0;  // before clipping
-  double tau = 0;
+  double tau = 0;        // mean over the layers
   double lr_router = 0, lr_lambda = 0, lr_backbone = 0;
   int64_t tokens = 0, labels = 0, documents = 0;
   TaskFigures all;
@@ -41,7 +41,7 @@ struct StepResult {
   bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank
 };
 
-// The batch as the routers read it. Keeps a reference to batch.sample_keys.
+// The batch as the routers read it. Keeps references into it.
 router::RouterBatch make_router_batch(const data::PackedBatch& batch,
                                       const router::RouterConfig& config, int64_t step, double tau,
                                       bool sample);
@@ -66,12 +66,20 @@ class StepRunner {
   StepResult run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
                  int64_t global_micro_batches, const std::function<void()>& beat);
 
-  // Optimiser updates so far: skipped steps do not count. Part of a checkpoint.
-  int64_t updates() const { return updates_; }
-  void set_updates(int64_t updates) { updates_ = updates; }
+  // What a checkpoint keeps of the steps so far.
+  struct Counters {
+    int64_t updates = 0;  // optimiser updates: skipped steps do not count
+    int64_t labels = 0;   // of all data ranks, like the next
+    int64_t micro_batches = 0;
+  };
+  const Counters& counters() const { return counters_; }
+  void restore(const Counters& counters) { counters_ = counters; }
 
  private:
   struct Sums;
+  // What a micro batch's summed cross-entropy is divided by (spec 7.3); own_labels: of this micro
+  // batch, step_labels: of the whole step. 0 where there is nothing to divide.
+  double loss_divisor(int64_t own_labels, int64_t step_labels, int64_t micro_batches) const;
   void micro_batch(int64_t step, const data::PackedBatch& batch, double lm_scale,
                    double objective_scale, bool last, Sums& sums);
 
@@ -84,7 +92,7 @@ class StepRunner {
   Optimizer& optimizer_;
   parallel::GradientReducer reducer_;
   Schedule schedule_;
-  int64_t updates_ = 0;
+  Counters counters_;
 };
 
 }  // namespace elastron::train

@@ -75,7 +75,11 @@ class Trainer {
     }
     parallel::on_all_ranks(mesh_.world(), [&] {
       sampler_->restore(header.data);
-      runner_.set_updates(std::stoll(header.state.at("updates")));
+      StepRunner::Counters counters;
+      for (const auto& [name, value] : counter_names(counters)) {
+        *value = std::stoll(header.state.at(name));
+      }
+      runner_.restore(counters);
       const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
       if (loss != header.state.end() && at != header.state.end()) {
         best_loss_ = std::strtod(loss->second.c_str(), nullptr);
@@ -174,8 +178,10 @@ class Trainer {
       throw CheckpointError("the checkpoint belongs to another backbone", path,
                             "set model.path to the backbone it was trained on");
     }
-    if (!header.state.contains("updates")) {
-      throw CheckpointError("the checkpoint lacks its update counter", path,
+    StepRunner::Counters counters;
+    for (const auto& [name, value] : counter_names(counters)) {
+      if (header.state.contains(name)) continue;
+      throw CheckpointError(std::string("the checkpoint lacks its counter ") + name, path,
                             "use another checkpoint");
     }
   }
@@ -205,6 +211,20 @@ class Trainer {
     return stop[0] != 0;
   }
 
+  // Counters by their name in a checkpoint.
+  static std::array<std::pair<const char*, int64_t*>, 3> counter_names(StepRunner::Counters& c) {
+    return {{{"updates", &c.updates}, {"labels", &c.labels}, {"micro_batches", &c.micro_batches}}};
+  }
+  NamedValues state() const {
+    NamedValues values = {{"best_eval_loss", fmt::format("{}", best_loss_)},
+                          {"best_step", std::to_string(best_step_)}};
+    StepRunner::Counters counters = runner_.counters();
+    for (const auto& [name, value] : counter_names(counters)) {
+      values[name] = std::to_string(*value);
+    }
+    return values;
+  }
+
   void save() {
     if (saved_step_ == step_) return;
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("saving step {}", step_));
@@ -214,9 +234,7 @@ class Trainer {
          .objective = std::string(config::enum_name(config_.train.objective)),
          .backbone_fingerprint = session_.backbone_fingerprint(),
          .config = config::dump_config(config_),
-         .state = {{"updates", std::to_string(runner_.updates())},
-                   {"best_eval_loss", fmt::format("{}", best_loss_)},
-                   {"best_step", std::to_string(best_step_)}},
+         .state = state(),
          .data = sampler_->state(),
          .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config_.train.seed)}}},
         tensors());

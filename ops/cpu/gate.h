@@ -54,4 +54,13 @@ void gate_backward(const A* d_gate, const A* probability, int64_t gates, int64_t
   }
 }
 
+template <class A>
+A gate_tau_backward(const A* d_gate, const A* probability, int64_t gates) {
+  A sum = 0;
+  for (int64_t i = 0; i < gates; ++i) {
+    sum += d_gate[i] * detail::gate_log_tau_slope(probability[i]);
+  }
+  return sum;
+}
+
 }  // namespace elastron::ops::cpu

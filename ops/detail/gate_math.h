@@ -35,4 +35,11 @@ ELASTRON_HD inline A gate_slope(A p, A tau) {
   return p * (A(1) - p) / tau;
 }
 
+// dp / d(ln tau), at the p of the forward pass: -p (1 - p) ln(p / (1 - p)), 0 where p is 0 or 1.
+template <class A>
+ELASTRON_HD inline A gate_log_tau_slope(A p) {
+  const A q = A(1) - p;
+  return p > A(0) && q > A(0) ? -p * q * (std::log(p) - std::log(q)) : A(0);
+}
+
 }  // namespace elastron::ops::detail

@@ -99,22 +99,24 @@ TEST(Layout, RecomputeModesGiveTheSameCurve) {
   }
 }
 
-TEST(Resume, IsExactOnTheSameLayoutAndCloseOnAnother) {
+// Nine steps at once on two ranks, and in two parts on each of `layouts`.
+void expect_resume(const std::vector<Layout>& layouts, const std::string& more) {
   const Scratch whole;
-  ASSERT_EQ(elastron(2, router_arguments(whole.path(), "--set train.steps=9")).code, 0);
-  for (const Layout l : {Layout{2, 1}, {4, 2}, {0, 1}}) {
+  const std::string steps = "--set train.steps=9 " + more;
+  ASSERT_EQ(elastron(2, router_arguments(whole.path(), steps)).code, 0);
+  for (const Layout l : layouts) {
     const Scratch parts;
     // What a run that was stopped after step 4 leaves: later checkpoints never came to be.
-    const auto first = elastron(2, router_arguments(parts.path(),
-                                                    "--set train.steps=9 --set "
-                                                    "checkpoint.every=4 --set checkpoint.keep=9"));
+    const auto first =
+        elastron(2, router_arguments(parts.path(),
+                                     steps + " --set checkpoint.every=4 --set checkpoint.keep=9"));
     ASSERT_EQ(first.code, 0) << first.err;
     for (const char* file : {"/checkpoints/step-00000009.h5", "/checkpoints/step-00000008.h5"}) {
       std::filesystem::remove(parts.path() + file);
     }
     const auto second = elastron(
-        l.ranks, router_arguments(parts.path(), "--set train.steps=9 --set parallel.tensor=" +
-                                                    std::to_string(l.tensor)));
+        l.ranks, router_arguments(parts.path(),
+                                  steps + " --set parallel.tensor=" + std::to_string(l.tensor)));
     ASSERT_EQ(second.code, 0) << second.err;
     EXPECT_NE(second.err.find("resumed from"), std::string::npos) << second.err;
     const bool same = l.ranks == 2 && l.tensor == 1;
@@ -128,6 +130,54 @@ TEST(Resume, IsExactOnTheSameLayoutAndCloseOnAnother) {
     };
     EXPECT_EQ(sums(whole.path()), sums(parts.path()));
   }
+}
+
+TEST(Resume, IsExactOnTheSameLayoutAndCloseOnAnother) {
+  expect_resume({{2, 1}, {4, 2}, {0, 1}}, "");
+}
+
+// Task embedding, learned temperature and the running mean of labels are part of a checkpoint.
+const std::string kReferenceOptions =
+    "--set router.task_embedding=true --set router.tau_schedule=learned "
+    "--set router.tau.init=0.7 "
+    "--set train.loss.norm=token_scaled --set train.warmup_ratio=0";
+
+TEST(Resume, HoldsWithTheOptionsOfTheReferenceCode) {
+  expect_resume({{2, 1}, {4, 2}}, kReferenceOptions);
+}
+
+TEST(ReferenceOptions, TokenScaledLossDividesByTheMeanSoFar) {
+  // A learning rate of zero: every step sees the same weights.
+  const std::string still =
+      "--set train.steps=6 --set train.lr.router=0 --set train.lr.lambda=0 "
+      "--set train.weight_decay=0 --set train.loss.norm=";
+  const Scratch global, scaled;
+  ASSERT_EQ(elastron(0, router_arguments(global.path(), still + "global")).code, 0);
+  ASSERT_EQ(elastron(2, router_arguments(scaled.path(), still + "token_scaled")).code, 0);
+  const auto a = metrics(global.path()), b = metrics(scaled.path());
+  double seen = 0;
+  bool differs = false;
+  for (int64_t step = 1; step <= 6; ++step) {
+    const double labels = a.at(step)["labels"];
+    seen += labels;
+    const double want = a.at(step)["lm_loss"].get<double>() * labels / (seen / double(step));
+    EXPECT_NEAR(b.at(step)["lm_loss"].get<double>(), want, 1e-5 * want) << step;
+    differs |= std::abs(labels - seen / double(step)) > 1;
+  }
+  EXPECT_TRUE(differs);  // or nothing was tested
+}
+
+TEST(ReferenceOptions, LearnedTemperatureMoves) {
+  const Scratch run;
+  ASSERT_EQ(
+      elastron(0, router_arguments(run.path(), "--set train.steps=12 " + kReferenceOptions)).code,
+      0);
+  const auto lines = metrics(run.path());
+  const double first = lines.at(1)["tau"], last = lines.at(12)["tau"];
+  EXPECT_NEAR(first, 0.7, 1e-6);
+  EXPECT_GT(std::abs(last - first), 1e-3);
+  EXPECT_GE(last, 0.3);
+  EXPECT_LE(last, 1.0);
 }
 
 TEST(Best, NamesTheLowestEvaluationAndIsKept) {

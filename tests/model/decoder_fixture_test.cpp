@@ -154,8 +154,8 @@ TEST_F(DecoderFixture, RouterTraining) {
     std::vector<router::RoutedLayer> layers;
     ParameterList parameters;
     for (int64_t l = 0; l < 2; ++l) {
-      routers.push_back(
-          std::make_unique<router::AttentionRouter>(l, 16, config_, DType::f64, seed, true, cpu_));
+      routers.push_back(std::make_unique<router::AttentionRouter>(l, 16, 5, config_, DType::f64,
+                                                                  seed, true, cpu_));
       routers.back()->append_parameters(parameters);
       layers.emplace_back(l, 0, config_, seed, *routers.back());
     }

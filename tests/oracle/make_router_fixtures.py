@@ -6,7 +6,8 @@
 Writes tests/fixtures/router/<case>.safetensors for both kinds of gate: keys of a packed batch with
 ragged pooling segments, the MLPs' weights, and what must come out of pooling, logits, noisy gate and
 evaluation gate, and every gradient of sum(c * p) by autograd, c being the gradient handed to the
-gate. The MLPs are torch.nn.Sequential, as the reference code builds them. Values in float64; weights
+gate. "options" has a task embedding, added in training only, and a learned temperature
+exp(log_tau) clamped to [0.3, 1]. The MLPs are torch.nn.Sequential, as the reference code builds them. Values in float64; weights
 and keys are float32 values. Uniform numbers: philox.py.
 """
 import os
@@ -23,6 +24,7 @@ LENGTHS = [9, 1, 40, 5, 13]
 # Inclusive first and last token of each document's segment; the fourth is empty.
 SEGMENTS = [(0, 6), (0, 0), (3, 35), (2, 1), (0, 12)]
 KEYS = [11, 12, 500, 70000, 4000000000]
+TASKS = [0, 3, 1, 3, 4]
 SEED, STEP, LAYER, FIRST_HEAD, TAU = 0x1234567890, 42, 7, 2, 1.25
 torch.set_default_dtype(torch.float64)
 
@@ -68,7 +70,7 @@ def main():
         return (torch.randn(*shape, generator=rng) * std).float()
 
     keys = normal(sum(LENGTHS), HEADS, D)
-    for kind, classes in (("softmax", 2), ("sigmoid", 1)):
+    for kind, classes in (("softmax", 2), ("sigmoid", 1), ("options", 2)):
         task = sequential([D, MULT * D, D])                    # indices 0 and 2 are Linear
         router = sequential([D, MULT * D, D, classes])         # indices 0, 2 and 4
         parameters = {}
@@ -76,8 +78,12 @@ def main():
             for name, p in module.named_parameters():
                 p.data = normal(*p.shape, std=0.4).double()
                 parameters[f"{prefix}.{name}"] = p
+        if kind == "options":
+            parameters["task_embedding.weight"] = normal(5, D).double().requires_grad_()
+            parameters["log_tau"] = torch.tensor([-0.4]).float().double().requires_grad_()
         out = {"cu_seqlens": torch.tensor(np.cumsum([0] + LENGTHS)).int(),
                "segments": torch.tensor(SEGMENTS), "sample_keys": torch.tensor(KEYS),
+               "tasks": torch.tensor(TASKS).int(),
                "settings": torch.tensor([SEED, STEP, LAYER, FIRST_HEAD, BUDGET, MULT]),
                "tau": torch.tensor([TAU]), "keys": keys, "d_gate": normal(len(LENGTHS), HEADS)}
         out |= {"param." + n: p.detach().float() for n, p in parameters.items()}
@@ -86,14 +92,19 @@ def main():
             for p in parameters.values():
                 p.grad = None
             pooled = pool(k, pooling)
-            logits = router(task(pooled))
+            logits = decisive = router(task(pooled))
+            tau = TAU
+            if kind == "options":
+                embedding = parameters["task_embedding.weight"][torch.tensor(TASKS)]
+                logits = router(task(pooled + embedding[:, None, :]))
+                tau = parameters["log_tau"].exp().clamp(0.3, 1.0)
             noisy = logits + noise(classes)
             if classes == 2:
-                p = torch.softmax(noisy / TAU, -1)[..., 1]     # (SA, FA)
-                decided = (logits[..., 1] > logits[..., 0])
+                p = torch.softmax(noisy / tau, -1)[..., 1]     # (SA, FA)
+                decided = (decisive[..., 1] > decisive[..., 0])
             else:
-                p = torch.sigmoid(noisy / TAU)[..., 0]
-                decided = logits[..., 0] > 0
+                p = torch.sigmoid(noisy / tau)[..., 0]
+                decided = decisive[..., 0] > 0
             (p * out["d_gate"].double()).sum().backward()
             c = pooling + "."
             out |= {c + "pooled": pooled, c + "logits": logits, c + "p": p,

@@ -24,7 +24,7 @@ ParameterList parameters_of(AttentionRouter& router) {
 
 TEST(RouterParameters, NamesShapesAndFlags) {
   CpuDevice cpu;
-  AttentionRouter router(3, 8, {}, DType::f32, 1, true, cpu);
+  AttentionRouter router(3, 8, 5, {}, DType::f32, 1, true, cpu);
   const std::vector<std::pair<std::string, Shape>> want = {
       {"task.0.weight", {32, 8}},   {"task.0.bias", {32}},        {"task.2.weight", {8, 32}},
       {"task.2.bias", {8}},         {"router.0.weight", {32, 8}}, {"router.0.bias", {32}},
@@ -46,7 +46,7 @@ TEST(RouterParameters, NamesShapesAndFlags) {
 
 TEST(RouterParameters, FrozenHasNoGradient) {
   CpuDevice cpu;
-  AttentionRouter router(0, 8, {}, DType::f32, 1, false, cpu);
+  AttentionRouter router(0, 8, 5, {}, DType::f32, 1, false, cpu);
   for (const Parameter* p : parameters_of(router)) {
     EXPECT_FALSE(p->trainable);
     EXPECT_FALSE(p->grad.defined());
@@ -68,7 +68,7 @@ void expect_normal(const Parameter& p, double std) {
 
 TEST(RouterInit, Normal) {
   CpuDevice cpu;
-  AttentionRouter router(0, 64, {}, DType::f32, 7, true, cpu);
+  AttentionRouter router(0, 64, 5, {}, DType::f32, 7, true, cpu);
   for (const Parameter* p : parameters_of(router)) {
     if (p->name.ends_with("weight")) {
       expect_normal(*p, 0.02);
@@ -80,7 +80,7 @@ TEST(RouterInit, Normal) {
 
 TEST(RouterInit, Kaiming) {
   CpuDevice cpu;
-  AttentionRouter router(0, 64, {.init = Init::kaiming}, DType::f32, 7, true, cpu);
+  AttentionRouter router(0, 64, 5, {.init = Init::kaiming}, DType::f32, 7, true, cpu);
   for (const Parameter* p : parameters_of(router)) {
     const auto values = p->value.to_vector<float>();
     const auto [low, high] = std::minmax_element(values.begin(), values.end());
@@ -104,9 +104,9 @@ TEST(RouterInit, Kaiming) {
 
 TEST(RouterInit, DependsOnSeedLayerAndTensorOnly) {
   CpuDevice cpu;
-  AttentionRouter a(0, 16, {}, DType::f32, 7, true, cpu), same(0, 16, {}, DType::f32, 7, true, cpu),
-      wide(0, 16, {}, DType::f64, 7, true, cpu), layer(1, 16, {}, DType::f32, 7, true, cpu),
-      seed(0, 16, {}, DType::f32, 8, true, cpu);
+  AttentionRouter a(0, 16, 5, {}, DType::f32, 7, true, cpu),
+      same(0, 16, 5, {}, DType::f32, 7, true, cpu), wide(0, 16, 5, {}, DType::f64, 7, true, cpu),
+      layer(1, 16, 5, {}, DType::f32, 7, true, cpu), seed(0, 16, 5, {}, DType::f32, 8, true, cpu);
   const auto weights = [](AttentionRouter& r, size_t i) {
     return ops::cast(parameters_of(r)[i]->value, DType::f32).to_vector<float>();
   };
@@ -128,7 +128,7 @@ TEST(RouterInit, FirstDecisions) {
   for (size_t i = 0; i < keys.size(); ++i) keys[i] = uint32_t(i);
   const Tensor pooled = random_tensor({kSequences, kHeads, 32}, DType::f32, cpu, 3);
   const auto share = [&](const RouterConfig& config) {
-    const AttentionRouter router(0, 32, config, DType::f32, 11, true, cpu);
+    const AttentionRouter router(0, 32, 5, config, DType::f32, 11, true, cpu);
     const auto z =
         ops::gate_sample(router.forward(pooled, nullptr), {.seed = 5, .sample_keys = keys})
             .gate.to_vector<uint8_t>();
@@ -149,7 +149,7 @@ TEST(RouterRows, AreIndependent) {
   for (const auto& [dtype, sequences, dim] :
        {std::tuple{DType::f64, 3, 16}, {DType::f32, 1, 128}, {DType::f32, 3, 64}}) {
     const RouterConfig config{.init_std = 0.2};
-    const AttentionRouter router(0, dim, config, dtype, 4, true, cpu);
+    const AttentionRouter router(0, dim, 5, config, dtype, 4, true, cpu);
     const Tensor pooled = random_tensor({sequences, kHeads, dim}, dtype, cpu, 6);
     const Tensor whole = router.forward(pooled, nullptr);
     for (const int64_t each : {1, 2, 4}) {
@@ -165,8 +165,8 @@ TEST(RouterRows, AreIndependent) {
 TEST(RouterBackward, LeavesTheInputOutWhenAsked) {
   CpuDevice cpu;
   const RouterConfig config{.hidden_mult = 2, .init_std = 0.3};
-  AttentionRouter with(0, 8, config, DType::f32, 4, true, cpu),
-      without(0, 8, config, DType::f32, 4, true, cpu);
+  AttentionRouter with(0, 8, 5, config, DType::f32, 4, true, cpu),
+      without(0, 8, 5, config, DType::f32, 4, true, cpu);
   const Tensor pooled = random_tensor({2, 3, 8}, DType::f32, cpu, 6);
   const Tensor d = random_tensor({2, 3, 2}, DType::f32, cpu, 7);
   SavedRouter a, b;
@@ -183,7 +183,7 @@ TEST(RouterBackward, LeavesTheInputOutWhenAsked) {
 TEST(RouterBackward, Accumulates) {
   CpuDevice cpu;
   const RouterConfig config{.hidden_mult = 2, .init_std = 0.3};
-  AttentionRouter router(0, 8, config, DType::f64, 4, true, cpu);
+  AttentionRouter router(0, 8, 5, config, DType::f64, 4, true, cpu);
   const Tensor pooled = random_tensor({2, 3, 8}, DType::f64, cpu, 6);
   const Tensor d = random_tensor({2, 3, 2}, DType::f64, cpu, 7);
   SavedRouter saved;
@@ -202,7 +202,7 @@ TEST(RouterBackward, Accumulates) {
 TEST(RouterDType, RoundedRouterUnderADoubleModelIsRefused) {
   CpuDevice cpu;
   const RouterConfig config{.dtype = RouterDType::bfloat16};
-  EXPECT_THROW(AttentionRouter(0, 8, config, DType::f64, 1, true, cpu), UsageError);
+  EXPECT_THROW(AttentionRouter(0, 8, 5, config, DType::f64, 1, true, cpu), UsageError);
 }
 
 }  // namespace

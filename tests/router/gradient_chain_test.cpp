@@ -35,7 +35,7 @@ class Chain : public ::testing::Test {
     for (int64_t l = 0; l < kLayers; ++l) {
       const auto u = uint64_t(10 * l);
       routers_.push_back(
-          std::make_unique<AttentionRouter>(l, kDim, config_, DType::f64, kSeed, true, cpu_));
+          std::make_unique<AttentionRouter>(l, kDim, 5, config_, DType::f64, kSeed, true, cpu_));
       routers_.back()->append_parameters(parameters_);
       layers_.emplace_back(l, 0, config_, kSeed, *routers_.back());
       keys_.push_back(random_tensor({tokens, kHeads, kDim}, DType::f64, cpu_, u + 1));
@@ -56,6 +56,7 @@ class Chain : public ::testing::Test {
     // The question of document 1 is empty: zeros are pooled.
     batch_.segments = {{0, 7}, {9, 9}, {11, 20}};
     batch_.sample_keys = sample_keys_;
+    batch_.task_ids = tasks_;
     batch_.step = 6;
     batch_.tau = 1.3;
     batch_.sample = true;
@@ -161,6 +162,73 @@ TEST_F(Chain, SigmoidWithMeanPooling) {
   check_all();
 }
 
+// Two documents share a row of the embedding, which both heads read; the other rows stay at zero.
+TEST_F(Chain, TaskEmbeddingAndLearnedTemperature) {
+  build({.task_embedding = true, .tau_schedule = TauSchedule::learned, .tau = {.init = 0.7}});
+  check_all();
+  int options = 0;
+  for (Parameter* p : parameters_) {
+    if (p->name.ends_with("log_tau")) {
+      ++options;
+      EXPECT_NE(p->grad.data<double>()[0], 0.0);
+    }
+    if (p->name.ends_with("task_embedding.weight")) {
+      ++options;
+      for (const int64_t row : {1, 2, 4}) {
+        EXPECT_EQ(ops::sum_of_squares(p->grad.slice(0, row, row + 1).clone()), 0.0);
+      }
+    }
+  }
+  EXPECT_EQ(options, 2 * kLayers);
+}
+
+// Detached keys do not keep the gradient from the embedding.
+TEST_F(Chain, TaskEmbeddingLearnsWithDetachedKeys) {
+  build({.detach_input = true, .task_embedding = true});
+  std::vector<double> attached, detached;
+  const Tensor d_gate = random_tensor({kSequences, kHeads}, DType::f64, cpu_, 3);
+  for (auto* grad : {&attached, &detached}) {
+    config_.detach_input = grad == &detached;
+    const RoutedLayer layer(0, 0, config_, kSeed, *routers_[0]);
+    for (Parameter* p : parameters_) ops::scale_into(p->grad, 0.0);
+    SavedRoute route;
+    layer.decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
+    Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
+    layer.backward(d_gate, {}, batch_, route, &dk, [](Parameter&) {});
+    EXPECT_EQ(ops::sum_of_squares(dk) == 0.0, config_.detach_input);
+    for (Parameter* p : parameters_) {
+      if (p->name == "router.layers.0.task_embedding.weight") {
+        *grad = p->grad.to_vector<double>();
+      }
+    }
+  }
+  EXPECT_FALSE(attached.empty());
+  EXPECT_EQ(attached, detached);
+}
+
+// Evaluation knows no tasks: other embeddings, other temperatures, the same decision.
+TEST_F(Chain, EvaluationIgnoresTheTrainingOptions) {
+  build({.task_embedding = true, .tau_schedule = TauSchedule::learned});
+  batch_.sample = false;
+  const auto decide = [&] {
+    SavedRoute route;
+    layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
+    return route.probability.to_vector<double>();
+  };
+  const auto before = decide();
+  batch_.sample = true;
+  const auto training = decide();
+  batch_.sample = false;
+  for (Parameter* p : parameters_) {
+    if (p->name.ends_with("task_embedding.weight") || p->name.ends_with("log_tau")) {
+      ops::cast_into(random_tensor(p->value.shape(), DType::f64, cpu_, 8), p->value);
+    }
+  }
+  EXPECT_EQ(decide(), before);
+  batch_.sample = true;
+  EXPECT_NE(decide(), training);
+}
+
 TEST_F(Chain, SignedGap) {
   RouterConfig config;
   config.reg.diff = DiffKind::signed_gap;
@@ -218,7 +286,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
 
   std::vector<std::vector<double>> sums;
   for (int64_t rank = 0; rank < 2; ++rank) {
-    AttentionRouter router(0, kDim, config_, DType::f64, kSeed, true, cpu_);
+    AttentionRouter router(0, kDim, 5, config_, DType::f64, kSeed, true, cpu_);
     RoutedLayer local(0, rank, config_, kSeed, router);
     SavedRoute route;
     local.decide(keys_[0].slice(1, rank, rank + 1).clone(), varlen, batch_, route);

@@ -36,6 +36,10 @@ class RouterFixture : public ::testing::TestWithParam<Case> {
     config_.pool_budget = int64_t(settings[4]);
     config_.hidden_mult = int64_t(settings[5]);
     config_.dtype = c.compute;
+    if (std::string(c.file) == "options") {
+      config_.task_embedding = true;
+      config_.tau_schedule = TauSchedule::learned;
+    }
 
     cu_seqlens_ = tensor("cu_seqlens").to_vector<int32_t>();
     for (const double key : values("sample_keys")) sample_keys_.push_back(uint32_t(key));
@@ -47,12 +51,14 @@ class RouterFixture : public ::testing::TestWithParam<Case> {
       batch_.segments.push_back(pool_segment(PoolSegmentKind::ctx_q, range_ids, cu_seqlens_[s]));
     }
     batch_.sample_keys = sample_keys_;
+    task_ids_ = tensor("tasks").to_vector<int32_t>();
+    batch_.task_ids = task_ids_;
     batch_.step = uint32_t(settings[1]);
     batch_.tau = values("tau")[0];
     batch_.sample = true;
 
     keys_ = ops::cast(tensor("keys"), c.dtype);
-    router_ = std::make_unique<AttentionRouter>(layer_, keys_.size(2), config_, c.dtype, seed_,
+    router_ = std::make_unique<AttentionRouter>(layer_, keys_.size(2), 5, config_, c.dtype, seed_,
                                                 true, cpu_);
     router_->append_parameters(parameters_);
     for (Parameter* p : parameters_) ops::cast_into(tensor("param." + leaf(*p)), p->value);
@@ -92,6 +98,7 @@ class RouterFixture : public ::testing::TestWithParam<Case> {
   int64_t layer_ = 0, first_head_ = 0;
   std::vector<int32_t> cu_seqlens_;
   std::vector<uint32_t> sample_keys_;
+  std::vector<int32_t> task_ids_;
   RouterBatch batch_;
   Tensor keys_;
   std::unique_ptr<AttentionRouter> router_;
@@ -105,7 +112,7 @@ TEST_P(RouterFixture, ForwardAndBackward) {
       keys_, batch_.segments,
       {config_.pool == Pool::boundary, config_.pool_budget, config_.pool_dedup});
   expect_close(pooled, "pooled");
-  expect_close(router_->forward(pooled, nullptr), "logits");
+  expect_close(router_->forward(pooled, nullptr, task_ids_), "logits");
 
   const ops::Varlen varlen{cu_seqlens_};
   SavedRoute route, decided;
@@ -125,7 +132,7 @@ TEST_P(RouterFixture, ForwardAndBackward) {
   routed_->backward(ops::cast(tensor("d_gate"), keys_.dtype()), {}, batch_, route, &dk,
                     [&](Parameter& p) { complete.push_back(p.name); });
   expect_close(dk, "dk");
-  ASSERT_EQ(complete.size(), 10u);
+  ASSERT_EQ(complete.size(), config_.task_embedding ? 12u : 10u);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     EXPECT_EQ(complete[i], parameters_[i]->name);
     expect_close(parameters_[i]->grad, "grad." + leaf(*parameters_[i]));
@@ -145,7 +152,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"softmax", Kind::softmax, "boundary", f32, kRounded, 0.04},
                       Case{"sigmoid", Kind::sigmoid, "boundary", f64, kExact, 1e-6},
                       Case{"sigmoid", Kind::sigmoid, "dedup", f32, kExact, 1e-5},
-                      Case{"sigmoid", Kind::sigmoid, "mean", f32, kRounded, 0.04}),
+                      Case{"sigmoid", Kind::sigmoid, "mean", f32, kRounded, 0.04},
+                      Case{"options", Kind::softmax, "boundary", f64, kExact, 1e-6},
+                      Case{"options", Kind::softmax, "mean", f32, kExact, 1e-5}),
     [](const auto& test) {
       const Case& c = test.param;
       return std::string(c.file) + "_" + c.pooling + "_" + std::string(dtype_name(c.dtype)) +

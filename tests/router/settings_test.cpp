@@ -81,6 +81,8 @@ TEST(RouterSection, ContradictionsAndNonsenseAreRefused) {
   EXPECT_EQ(refusal({"noise=logistic", "kind=sigmoid"}), "");
   EXPECT_NE(refusal({"tau.min=2"}).find("tau.min"), std::string::npos);
   EXPECT_EQ(refusal({"tau.min=2", "tau_schedule=constant"}), "");
+  EXPECT_NE(refusal({"tau_schedule=learned"}), "");
+  EXPECT_EQ(refusal({"tau_schedule=learned", "tau.init=0.7"}), "");
   for (const char* bad : {"ssa.local=0", "ssa.sink=-1", "ssa.block=0", "pool_budget=0",
                           "hidden_mult=0", "reg.t_sen=1.5", "tau.init=0", "kind=hard",
                           "reg.lambda_clamp=0", "mode=xa-fa", "pool_segment=answer"}) {
@@ -95,6 +97,17 @@ TEST(Targets, ByTask) {
   EXPECT_EQ(task_targets(config, kTasks), (std::vector<double>{0.6, 0.6, 0.9, 1.0, 1.0}));
   config.targets["Code"] = 1.2;
   EXPECT_THROW(task_targets(config, kTasks), UsageError);
+}
+
+TEST(TauSchedule, LearnedTemperatureIsClamped) {
+  EXPECT_EQ(learned_temperature(0.0).tau, 1.0);
+  EXPECT_TRUE(learned_temperature(0.0).moves);  // the reference begins on the bound
+  EXPECT_NEAR(learned_temperature(-0.5).tau, std::exp(-0.5), 1e-15);
+  EXPECT_TRUE(learned_temperature(-0.5).moves);
+  EXPECT_EQ(learned_temperature(0.2).tau, 1.0);
+  EXPECT_FALSE(learned_temperature(0.2).moves);
+  EXPECT_EQ(learned_temperature(-3.0).tau, 0.3);
+  EXPECT_FALSE(learned_temperature(-3.0).moves);
 }
 
 TEST(TauSchedule, CosineIsTheReferenceFormula) {

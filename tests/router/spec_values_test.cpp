@@ -26,7 +26,7 @@ TEST(RouterSize, ParameterCounts) {
     RouterConfig config;
     config.kind = kind;
     config.hidden_mult = mult;
-    AttentionRouter router(0, d, config, DType::f32, 1, true, cpu);
+    AttentionRouter router(0, d, 5, config, DType::f32, 1, true, cpu);
     ParameterList list;
     router.append_parameters(list);
     int64_t n = 0;
@@ -277,7 +277,7 @@ TEST(AttentionRouter, GradientsAreTheDerivatives) {
   RouterConfig config;
   config.hidden_mult = 2;
   config.init_std = 0.5;
-  AttentionRouter router(0, 6, config, DType::f64, 5, true, cpu);
+  AttentionRouter router(0, 6, 5, config, DType::f64, 5, true, cpu);
   ParameterList list;
   router.append_parameters(list);
   const RandomStream random(2, RandomPurpose::test);
