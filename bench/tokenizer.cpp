@@ -13,10 +13,12 @@
 int main(int argc, char** argv) {
   std::string model, path;
   int runs = 5;
+  bool ids_only = false;
   CLI::App app{"Encoding speed of a tokenizer"};
   app.add_option("--model", model, "model folder")->required();
   app.add_option("--text", path, "text file, at most 256 MiB")->required();
   app.add_option("--runs", runs, "the best counts")->check(CLI::PositiveNumber);
+  app.add_flag("--ids", ids_only, "print the ids of the whole text instead");
   CLI11_PARSE(app, argc, argv);
   try {
     using Clock = std::chrono::steady_clock;
@@ -27,6 +29,10 @@ int main(int argc, char** argv) {
     const auto tokenizer = elastron::data::load_tokenizer(model);
     const double load_seconds = seconds_since(loading);
     const std::string text = elastron::read_small_file(path, uint64_t(256) << 20);
+    if (ids_only) {
+      for (const int32_t id : tokenizer->encode(text)) std::printf("%d\n", id);
+      return 0;
+    }
     double best = 1e30;
     size_t tokens = 0;
     for (int run = 0; run < runs; ++run) {

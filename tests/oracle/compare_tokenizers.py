@@ -60,6 +60,25 @@ def compare(program, folder, tokenizer, name, lines):
     return wrong + len(bad) + (len(decoded) != len(decode_in))
 
 
+def compare_whole(bench, folder, tokenizer, name, text, scratch):
+    """Text with its newlines, which cannot go through lines."""
+    path = os.path.join(scratch, "text")
+    with open(path, "wb") as out:
+        out.write(text.encode())
+    ours = subprocess.run([bench, "--model", folder, "--text", path, "--ids"], check=True,
+                          stdout=subprocess.PIPE).stdout.split()
+    want = tokenizer.encode(text, add_special_tokens=False).ids
+    same = list(map(int, ours)) == want
+    print(f"{name}, whole ({len(text.encode()) / 1e6:.1f} MB, {len(want)} tokens): "
+          f"{'same' if same else 'DIFFERENT'}", flush=True)
+    return not same
+
+
+def with_newlines(rng, lines):
+    ends = ["\n"] * 6 + ["\r\n", "\n\n", "\r\n\r\n", " \n", "\n ", "\n\t\n", "\r", "\n \n  ", "\u2028\n"]
+    return "".join(line + rng.choice(ends) for line in lines)
+
+
 def long_words(rng):
     size = 1_000_000
     yield b"a" * size
@@ -147,6 +166,11 @@ def main():
             for name, some in lines.items():
                 wrong += compare(arguments.program, folder, tokenizer, name, some)
             if arguments.bench:
+                mixed = [line.decode() for line in lines["mixed"]]
+                for name, whole in (("mixed", with_newlines(rng, mixed)),
+                                    ("prose", "".join(prose)[:4_000_000]),
+                                    ("code", "".join(code)[:4_000_000])):
+                    wrong += compare_whole(arguments.bench, folder, tokenizer, name, whole, scratch)
                 speed(arguments.bench, folder, tokenizer, "English prose", prose, scratch)
                 speed(arguments.bench, folder, tokenizer, "code", code, scratch)
                 print("linearity")
