@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "core/config/schema.h"
+#include "data/chat_template.h"
 #include "data/document.h"
 #include "data/packing.h"
 
 namespace elastron::data {
 
-enum class Format : uint8_t { jsonl, synthetic };
+enum class Format : uint8_t { jsonl, packed, synthetic };
 enum class UnknownTask : uint8_t { error, drop };
 enum class Overlong : uint8_t { error, drop };
 
@@ -33,6 +34,7 @@ struct DataConfig {
   LabelMode label_mode = LabelMode::all;
   UnknownTask unknown_task = UnknownTask::error;
   Overlong overlong = Overlong::error;
+  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
   Prompts prompts;
   SyntheticConfig synthetic;
 };
@@ -44,6 +46,7 @@ namespace elastron::config {
 template <>
 struct EnumNames<data::Format> {
   static constexpr NameOf<data::Format> names[] = {{data::Format::jsonl, "jsonl"},
+                                                   {data::Format::packed, "packed"},
                                                    {data::Format::synthetic, "synthetic"}};
 };
 template <>
@@ -66,6 +69,15 @@ template <>
 struct EnumNames<data::LabelMode> {
   static constexpr NameOf<data::LabelMode> names[] = {{data::LabelMode::all, "all"},
                                                       {data::LabelMode::answer, "answer"}};
+};
+
+template <>
+struct EnumNames<data::ChatTemplateSetting> {
+  static constexpr NameOf<data::ChatTemplateSetting> names[] = {
+      {data::ChatTemplateSetting::automatic, "auto"},
+      {data::ChatTemplateSetting::qwen3, "qwen3"},
+      {data::ChatTemplateSetting::llama3, "llama3"},
+      {data::ChatTemplateSetting::none, "none"}};
 };
 
 template <>
@@ -99,7 +111,8 @@ template <>
 struct Schema<data::DataConfig> {
   using C = data::DataConfig;
   static constexpr auto fields = std::tuple{
-      field("format", &C::format, "jsonl files, or documents made on the fly"),
+      field("format", &C::format,
+            "records as JSON lines, files of elastron pack, or documents made on the fly"),
       field("train", &C::train, "training files"),
       field("eval", &C::eval, "evaluation files"),
       field("max_tokens", &C::max_tokens, at_least(2),
@@ -109,6 +122,9 @@ struct Schema<data::DataConfig> {
       field("label_mode", &C::label_mode, "predict every token, or the answer only"),
       field("unknown_task", &C::unknown_task, "what to do with a record of an unknown task"),
       field("overlong", &C::overlong, "what to do with a document longer than max_tokens"),
+      field("chat_template", &C::chat_template,
+            "how question and answer become a conversation; auto: as the model folder says; none: "
+            "they are plain text"),
       section("prompts", &C::prompts, "instructions added to the text; empty: none"),
       section("synthetic", &C::synthetic, "documents made on the fly (format: synthetic)")};
   static void check(const C& c, Problems& problems) {

@@ -20,6 +20,48 @@ std::string_view without_trailing_space(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kSpace) + 1);  // npos + 1 = 0: nothing is left
 }
 
+bool uses(const ChatTemplate* chat) {
+  return chat != nullptr && chat->kind() != ChatTemplateSetting::none;
+}
+
+std::vector<std::string> special_tokens(ChatTemplateSetting kind) {
+  if (kind == ChatTemplateSetting::qwen3) return {"<|im_start|>", "<|im_end|>"};
+  if (kind == ChatTemplateSetting::llama3) {
+    return {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
+  }
+  return {};
+}
+
+void append(std::vector<int32_t>& ids, const std::vector<int32_t>& more) {
+  ids.insert(ids.end(), more.begin(), more.end());
+}
+
+// Ids and lengths of user text and answer as turns of a conversation.
+void fill_turns(Document& document, const std::string& user, const std::string& answer,
+                const Tokenizer& tokenizer, const ChatTemplate& chat) {
+  std::vector<ChatMessage> messages = {{"user", user}};
+  const std::string user_turn = chat.render(messages, false);
+  document.ids = tokenizer.encode(user_turn);
+  document.user_length = document.length();
+  if (answer.empty()) return;
+  const std::string opened = chat.render(messages, true);
+  messages.push_back({"assistant", answer});
+  const std::string whole = chat.render(messages, false);
+  ELASTRON_CHECK(whole.starts_with(user_turn) && opened.starts_with(user_turn),
+                 "a turn that depends on the next one");
+  // The next turn starts with a special token, which text is cut at: so these are the ids of the
+  // whole.
+  const std::string turn = whole.substr(user_turn.size());
+  const auto ids = tokenizer.encode(turn);
+  append(document.ids, ids);
+  // Which of them are the answer: what neither opens nor ends the turn.
+  const auto opening = int64_t(tokenizer.encode(opened.substr(user_turn.size())).size());
+  const size_t end = turn.rfind(special_tokens(chat.kind()).back());
+  const auto closing = int64_t(tokenizer.encode(turn.substr(end)).size());
+  document.answer_offset = std::min(opening, int64_t(ids.size()) - closing);
+  document.answer_length = int64_t(ids.size()) - closing - document.answer_offset;
+}
+
 }  // namespace
 
 RangeIds Document::range_ids() const {
@@ -45,18 +87,35 @@ std::string user_text(const Record& record, const Prompts& prompts) {
 }
 
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels, const Prompts& prompts) {
+                       LabelMode labels, const Prompts& prompts, const ChatTemplate* chat) {
   Document document;
-  document.ids = tokenizer.encode(user_text(record, prompts));
-  document.user_length = document.length();
-  const auto answer = tokenizer.encode(record.answer);
-  document.answer_length = int64_t(answer.size());
-  document.ids.insert(document.ids.end(), answer.begin(), answer.end());
+  const std::string user = user_text(record, prompts);
+  if (uses(chat)) {
+    fill_turns(document, user, record.answer, tokenizer, *chat);
+  } else {
+    document.ids = tokenizer.encode(user);
+    document.user_length = document.length();
+    const auto answer = tokenizer.encode(record.answer);
+    document.answer_length = int64_t(answer.size());
+    append(document.ids, answer);
+  }
   if (document.ids.empty() || document.ids.back() != eos) document.ids.push_back(eos);
   document.task_id = task_id(record.task);
   ELASTRON_CHECK(document.task_id >= 0, "unknown task " + record.task);
   document.labels = labels;
   return document;
+}
+
+void check_chat_template(const ChatTemplate& chat, const Tokenizer& tokenizer,
+                         const std::string& folder) {
+  for (const std::string& token : special_tokens(chat.kind())) {
+    const auto id = tokenizer.id(token);
+    if (!id || tokenizer.encode("a" + token + "a").size() < 3 ||
+        tokenizer.encode(token) != std::vector<int32_t>{*id}) {
+      throw InputError("the tokenizer lacks the chat template's token " + token, folder,
+                       "use the tokenizer of the model, or set data.chat_template: none");
+    }
+  }
 }
 
 }  // namespace elastron::data

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/chat_template.h"
 #include "data/packed_batch.h"
 #include "data/record.h"
 #include "data/tokenizer.h"
@@ -24,8 +25,10 @@ struct Prompts {
 
 struct Document {
   std::vector<int32_t> ids;
-  int64_t user_length = 0;    // tokens before the answer
-  int64_t answer_length = 0;  // tokens of the answer, without end-of-sequence
+  int64_t user_length = 0;  // tokens before the answer, or of the user's turn
+  int64_t answer_offset =
+      0;  // tokens between those and the answer: what opens the assistant's turn
+  int64_t answer_length = 0;  // tokens of the answer, without the turn's end and end-of-sequence
   int32_t task_id = 0;
   int32_t kind_id = 0;    // into the source's kind names
   int64_t sample_id = 0;  // which record it was
@@ -47,9 +50,17 @@ int task_id(const std::string& name);
 // task's instructions around them.
 std::string user_text(const Record& record, const Prompts& prompts = {});
 
-// Tokenises user text and answer apart, so that the border between them is exact (there is no chat
-// template); appends `eos` unless it is last already. task_id() must know the task.
+// Without `chat` (or with one of kind none) user text and answer are tokenised apart, so that the
+// border between them is exact. With it they are a conversation of two turns, or one where the
+// answer is empty, and the user's part is the user's turn. Appends `eos` unless it is last already.
+// task_id() must know the task, and `chat` must have passed check_chat_template.
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels, const Prompts& prompts = {});
+                       LabelMode labels, const Prompts& prompts = {},
+                       const ChatTemplate* chat = nullptr);
+
+// Throws InputError naming `folder` unless the tokenizer has the template's special tokens: text is
+// cut at those, so that the tokens of one turn do not depend on the next.
+void check_chat_template(const ChatTemplate& chat, const Tokenizer& tokenizer,
+                         const std::string& folder);
 
 }  // namespace elastron::data

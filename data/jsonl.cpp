@@ -1,10 +1,11 @@
 #include "data/jsonl.h"
 
+#include <algorithm>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 #include "core/error.h"
-#include "core/file/mapped_file.h"
 #include "core/json.h"
 #include "core/utf8.h"
 #include "data/python_literal.h"
@@ -14,6 +15,7 @@ namespace elastron::data {
 namespace {
 
 constexpr size_t kLongestLine = size_t(64) << 20;
+constexpr size_t kBlock = size_t(1) << 20;
 constexpr JsonLimits kLimits = {.max_bytes = kLongestLine, .max_depth = 16};
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 const char* const kFields = "give context, question, answer and metadata.task";
@@ -70,25 +72,75 @@ Record parse_record(std::string_view line, const std::string& where) {
 
 }  // namespace
 
+JsonlReader::JsonlReader(const std::string& path) : file_(path), block_(kBlock) {
+  if (file_.size() == 0) throw InputError("the file is empty", path, "check the path");
+  fill();
+  if (std::string_view(block_.data(), end_).starts_with(kByteOrderMark)) {
+    at_ = consumed_ = kByteOrderMark.size();
+  }
+}
+
+bool JsonlReader::fill() {
+  at_ = 0;
+  end_ = size_t(std::min<uint64_t>(kBlock, file_.size() - offset_));
+  file_.read_at(offset_, std::as_writable_bytes(std::span(block_)).first(end_));
+  offset_ += end_;
+  return end_ > 0;
+}
+
+// Moves what stands before `end` in the block to the line.
+void JsonlReader::append(JsonlLine& line, size_t end) {
+  if (line.text.size() + (end - at_) > kLongestLine) {
+    throw InputError("the line is over 64 MiB", place_of(line, path()), "split the record");
+  }
+  line.text.append(block_.data() + at_, end - at_);
+  consumed_ += end - at_;
+  at_ = end;
+}
+
+bool JsonlReader::next(JsonlLine& line) {
+  while (at_ < end_ || fill()) {
+    line.text.clear();
+    line.number = ++number_;
+    line.terminated = false;
+    do {
+      const void* newline = std::memchr(block_.data() + at_, '\n', end_ - at_);
+      line.terminated = newline != nullptr;
+      append(line,
+             line.terminated ? size_t(static_cast<const char*>(newline) - block_.data()) : end_);
+    } while (!line.terminated && fill());
+    if (line.terminated) {
+      ++at_;
+      ++consumed_;
+    }
+    if (line.text.find_first_not_of(" \t\r") != line.text.npos) return true;
+  }
+  return false;
+}
+
+std::string place_of(const JsonlLine& line, const std::string& path) {
+  return path + ":" + std::to_string(line.number);
+}
+
+Record parse_jsonl(const JsonlLine& line, const std::string& path) {
+  const std::string where = place_of(line, path);
+  // Before UTF-8, of which a cut may leave half a character.
+  if (!line.terminated && !nlohmann::json::accept(line.text)) {
+    throw InputError("the file ends in the middle of a record", where,
+                     "the file may be cut off: copy or make it again");
+  }
+  if (const auto bad = first_invalid_utf8(line.text)) {
+    throw InputError("text that is not UTF-8", where + ", byte " + std::to_string(*bad + 1),
+                     "convert the file to UTF-8");
+  }
+  return parse_record(line.text, where);
+}
+
 void read_jsonl(const std::string& path,
                 const std::function<void(const Record&, const std::string& where)>& on_record) {
-  const MappedFile file(path);
-  std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
-  for (int64_t number = 1; !rest.empty(); ++number) {
-    const std::string where = path + ":" + std::to_string(number);
-    const size_t newline = rest.find('\n');
-    const std::string_view line = rest.substr(0, newline);
-    rest.remove_prefix(newline == rest.npos ? rest.size() : newline + 1);
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    if (line.size() > kLongestLine) {
-      throw InputError("the line is over 64 MiB", where, "split the record");
-    }
-    if (newline == rest.npos && !nlohmann::json::accept(line)) {
-      throw InputError("the file ends in the middle of a record", where,
-                       "the file may be cut off: copy or make it again");
-    }
-    on_record(parse_record(line, where), where);
+  JsonlReader reader(path);
+  for (JsonlLine line; reader.next(line);) {
+    on_record(parse_jsonl(line, path), place_of(line, path));
   }
 }
 

@@ -1,17 +1,56 @@
 // Records as JSON lines: {"context", "question", "answer", "metadata": {"task", "is_prefix"}}.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "core/file/input_file.h"
 #include "data/record.h"
 
 namespace elastron::data {
 
-// Calls `on_record` for each record with its place ("file:line"); blank lines are skipped, U+FEFF
-// is stripped (spec 9). `metadata` is an object, or its text: JSON, or what Python's str() makes of
-// a dict. Its "kind" is optional, its "is_prefix" true by default. The last line needs no newline.
-// Throws InputError naming file:line and the field for a line that is not a valid record, over
-// 64 MiB, or cut off at the end of the file.
+// A line of a file that is not blank, not parsed yet.
+struct JsonlLine {
+  std::string text;        // without the newline
+  int64_t number = 0;      // in the file, from 1
+  bool terminated = true;  // by a newline; the last line needs none
+};
+
+// Reads a file front to back in blocks: memory is bounded by the longest line, and a file that is
+// cut off meanwhile is an error. Throws InputError: missing, not a regular file, empty, a line over
+// 64 MiB.
+class JsonlReader {
+ public:
+  explicit JsonlReader(const std::string& path);
+  // false at the end of the file. `line`'s storage is used again.
+  bool next(JsonlLine& line);
+  const std::string& path() const { return file_.path(); }
+  uint64_t size() const { return file_.size(); }
+  uint64_t bytes_read() const { return consumed_; }  // of the lines given out and skipped
+
+ private:
+  bool fill();
+  void append(JsonlLine& line, size_t end);
+
+  InputFile file_;
+  std::vector<char> block_;
+  size_t at_ = 0, end_ = 0;  // what of block_ is not consumed
+  uint64_t offset_ = 0;      // of the next block in the file
+  uint64_t consumed_ = 0;
+  int64_t number_ = 0;
+};
+
+// `metadata` is an object, or its text: JSON, or what Python's str() makes of a dict. Its "kind" is
+// optional, its "is_prefix" true by default. U+FEFF is stripped (spec 9). Throws InputError naming
+// file:line and the field for a line that is not UTF-8, not a valid record, or cut off at the end
+// of the file.
+Record parse_jsonl(const JsonlLine& line, const std::string& path);
+
+// "file:line".
+std::string place_of(const JsonlLine& line, const std::string& path);
+
+// Calls `on_record` for each record with its place; blank lines are skipped.
 void read_jsonl(const std::string& path,
                 const std::function<void(const Record&, const std::string& where)>& on_record);
 

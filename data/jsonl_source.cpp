@@ -2,13 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <span>
 
-#include "core/config/problems.h"
 #include "core/error.h"
 #include "core/file/checksum.h"
-#include "data/jsonl.h"
 
 namespace elastron::data {
 
@@ -17,19 +14,13 @@ namespace {
 class JsonlSource final : public PackSource {
  public:
   JsonlSource(const std::vector<std::string>& files, const std::string& key,
-              const DataConfig& config, Packing packing, const Tokenizer& tokenizer, int32_t eos)
+              const DataConfig& config, Packing packing, const Tokenizer& tokenizer, int32_t eos,
+              const std::string& model_folder)
       : labels_(config.label_mode), max_tokens_(config.max_tokens) {
-    for (const std::string& file : files) {
-      read_jsonl(file, [&](const Record& record, const std::string& where) {
-        add(record, where, config, tokenizer, eos);
-      });
-    }
-    if (entries_.empty()) {
-      throw InputError(
-          "no document is left of " + std::to_string(records_) + " records (" + dropped() + ")",
-          fmt::format("{}: {}", key, fmt::join(files, ", ")),
-          "check the files, data.min_tokens and data.max_tokens");
-    }
+    DocumentReader reader(config, tokenizer, eos, model_folder);
+    counts_ = reader.read(files, 1, [this](Document&& d) { add(d); });
+    kinds_ = reader.kinds();
+    if (entries_.empty()) no_document_left(counts_, files, key);
     tokens_.shrink_to_fit();
     std::vector<int64_t> lengths;
     for (const Entry& e : entries_) lengths.push_back(e.length);
@@ -46,6 +37,7 @@ class JsonlSource final : public PackSource {
       const auto ids = ids_of(e);
       documents.push_back({.ids = {ids.begin(), ids.end()},
                            .user_length = e.user_length,
+                           .answer_offset = e.answer_offset,
                            .answer_length = e.answer_length,
                            .task_id = e.task_id,
                            .kind_id = e.kind_id,
@@ -59,12 +51,12 @@ class JsonlSource final : public PackSource {
     return fmt::format("{} documents, {} tokens in {} packs ({:.1f} % full), {}", entries_.size(),
                        tokens_.size(), packs_.size(),
                        100.0 * double(tokens_.size()) / double(max_tokens_) / double(packs()),
-                       dropped());
+                       counts_.dropped_text());
   }
 
  private:
   struct Entry {
-    int64_t begin, length, user_length, answer_length, sample_id;
+    int64_t begin, length, user_length, answer_offset, answer_length, sample_id;
     int32_t task_id, kind_id;
   };
 
@@ -72,47 +64,16 @@ class JsonlSource final : public PackSource {
     return std::span(tokens_).subspan(size_t(e.begin), size_t(e.length));
   }
 
-  void add(const Record& record, const std::string& where, const DataConfig& config,
-           const Tokenizer& tokenizer, int32_t eos) {
-    const int64_t sample = records_++;
-    if (task_id(record.task) < 0) {
-      if (config.unknown_task == UnknownTask::drop) {
-        ++unknown_;
-        return;
-      }
-      throw InputError("unknown task " + config::in_quotes(record.task), where + ", metadata.task",
-                       fmt::format("use one of {}, or set data.unknown_task: drop",
-                                   fmt::join(kTaskNames, ", ")));
-    }
-    const Document d = make_document(record, tokenizer, eos, config.label_mode, config.prompts);
-    if (d.length() > config.max_tokens) {
-      if (config.overlong == Overlong::drop) {
-        ++overlong_;
-        return;
-      }
-      throw InputError(fmt::format("the document has {} tokens, more than data.max_tokens = {}",
-                                   d.length(), config.max_tokens),
-                       where, "raise data.max_tokens, or set data.overlong: drop");
-    }
-    if (d.length() < config.min_tokens) {
-      ++short_;
-      return;
-    }
+  void add(const Document& d) {
     entries_.push_back({.begin = int64_t(tokens_.size()),
                         .length = d.length(),
                         .user_length = d.user_length,
+                        .answer_offset = d.answer_offset,
                         .answer_length = d.answer_length,
-                        .sample_id = sample,
+                        .sample_id = d.sample_id,
                         .task_id = d.task_id,
-                        .kind_id = kind_id(record.kind.empty() ? record.task : record.kind)});
+                        .kind_id = d.kind_id});
     tokens_.insert(tokens_.end(), d.ids.begin(), d.ids.end());
-  }
-
-  int32_t kind_id(const std::string& kind) {
-    const auto it = std::ranges::find(kinds_, kind);
-    if (it != kinds_.end()) return int32_t(it - kinds_.begin());
-    kinds_.push_back(kind);
-    return int32_t(kinds_.size() - 1);
   }
 
   std::string content_checksum() const {
@@ -128,18 +89,13 @@ class JsonlSource final : public PackSource {
     return sum.digest();
   }
 
-  std::string dropped() const {
-    return fmt::format("dropped: {} unknown task, {} short, {} overlong", unknown_, short_,
-                       overlong_);
-  }
-
   LabelMode labels_;
   int64_t max_tokens_;
   std::vector<int32_t> tokens_;  // of all documents, end to end
   std::vector<Entry> entries_;
   std::vector<std::vector<int64_t>> packs_;
   std::string fingerprint_;
-  int64_t records_ = 0, unknown_ = 0, short_ = 0, overlong_ = 0;
+  RecordCounts counts_;
 };
 
 }  // namespace
@@ -147,8 +103,16 @@ class JsonlSource final : public PackSource {
 std::unique_ptr<PackSource> open_jsonl_source(const std::vector<std::string>& files,
                                               const std::string& key, const DataConfig& config,
                                               Packing packing, const Tokenizer& tokenizer,
-                                              int32_t eos) {
-  return std::make_unique<JsonlSource>(files, key, config, packing, tokenizer, eos);
+                                              int32_t eos, const std::string& model_folder) {
+  return std::make_unique<JsonlSource>(files, key, config, packing, tokenizer, eos, model_folder);
+}
+
+void no_document_left(const RecordCounts& counts, const std::vector<std::string>& files,
+                      const std::string& key) {
+  throw InputError(
+      fmt::format("no document is left of {} records ({})", counts.records, counts.dropped_text()),
+      fmt::format("{}: {}", key, fmt::join(files, ", ")),
+      "check the files, data.min_tokens and data.max_tokens");
 }
 
 }  // namespace elastron::data

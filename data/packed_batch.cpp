@@ -45,6 +45,7 @@ PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
     batch.range_ids.push_back(document.range_ids());
     batch.task_ids.push_back(document.task_id);
     batch.kind_ids.push_back(document.kind_id);
+    batch.answer_offsets.push_back(document.answer_offset);
     batch.answer_lengths.push_back(document.answer_length);
     batch.sample_keys.push_back(micro_batch_index << 16 | uint32_t(d));
     batch.sample_ids.push_back(document.sample_id);

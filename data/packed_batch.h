@@ -22,7 +22,8 @@ struct PackedBatch {
                                       // layout: keys the gate noise (spec 2.1)
   std::vector<int64_t> sample_ids;    // [S] which record it was, for reports
   std::vector<int32_t> kind_ids;      // [S] into the source's kind names, for reports
-  std::vector<int64_t> answer_lengths;  // [S] tokens of the answer, without end-of-sequence
+  std::vector<int64_t> answer_offsets;  // [S] tokens between the user's part and the answer
+  std::vector<int64_t> answer_lengths;  // [S] tokens of the answer, without what ends it
 
   int64_t tokens() const { return int64_t(token_ids.size()); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }

@@ -18,7 +18,8 @@ Packs next_fit(std::span<const int64_t> lengths, const std::vector<int64_t>& ord
   Packs packs;
   int64_t filled = 0;
   for (const int64_t i : order) {
-    if (packs.empty() || filled + lengths[size_t(i)] > max_tokens) {
+    if (packs.empty() || filled + lengths[size_t(i)] > max_tokens ||
+        int64_t(packs.back().size()) == kMostDocumentsPerPack) {
       packs.emplace_back();
       filled = 0;
     }
@@ -41,6 +42,7 @@ Packs first_fit(std::span<const int64_t> lengths, int64_t max_tokens) {
     if (pack == packs.size()) packs.emplace_back();
     packs[pack].push_back(int64_t(i));
     room[node] -= lengths[i];
+    if (int64_t(packs[pack].size()) == kMostDocumentsPerPack) room[node] = 0;
     while (node > 1) {
       node /= 2;
       room[node] = std::max(room[2 * node], room[2 * node + 1]);

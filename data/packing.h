@@ -12,8 +12,11 @@ enum class Packing : uint8_t {
   none,       // one document per pack
 };
 
-// Indices of documents per pack. Every length must be at most max_tokens. Deterministic: ties keep
-// the order of the documents.
+// What a batch can number (data/packed_batch.h).
+inline constexpr int64_t kMostDocumentsPerPack = 65536;
+
+// Indices of documents per pack. n log n in the number of documents. Every length must be at most
+// max_tokens. Deterministic: ties keep the order of the documents.
 std::vector<std::vector<int64_t>> pack_documents(std::span<const int64_t> lengths,
                                                  int64_t max_tokens, Packing packing);
 

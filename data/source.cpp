@@ -2,34 +2,41 @@
 
 #include "core/error.h"
 #include "data/jsonl_source.h"
+#include "data/packed_source.h"
 #include "data/synthetic_source.h"
 
 namespace elastron::data {
 
 namespace {
 
-void require_files(const std::vector<std::string>& files, const std::string& what,
-                   const std::string& key) {
+std::unique_ptr<PackSource> open_files(const std::vector<std::string>& files,
+                                       const std::string& key, const DataConfig& config,
+                                       Packing packing, const Tokenizer& tokenizer, int32_t eos,
+                                       const std::string& model_folder) {
   if (files.empty()) {
-    throw UsageError("no " + what + " data", key,
-                     "name JSONL files, or set data.format: synthetic");
+    throw UsageError("no data", key, "name files, or set data.format: synthetic");
   }
+  if (config.format == Format::packed) {
+    return open_packed_source(files, key, config, tokenizer, eos);
+  }
+  return open_jsonl_source(files, key, config, packing, tokenizer, eos, model_folder);
 }
 
 }  // namespace
 
 std::unique_ptr<PackSource> open_training_source(const DataConfig& config,
-                                                 const Tokenizer& tokenizer, int32_t eos) {
+                                                 const Tokenizer& tokenizer, int32_t eos,
+                                                 const std::string& model_folder) {
   if (config.format == Format::synthetic) return open_synthetic_training(config, tokenizer, eos);
-  require_files(config.train, "training", "data.train");
-  return open_jsonl_source(config.train, "data.train", config, config.packing, tokenizer, eos);
+  return open_files(config.train, "data.train", config, config.packing, tokenizer, eos,
+                    model_folder);
 }
 
 std::unique_ptr<PackSource> open_evaluation_source(const DataConfig& config,
-                                                   const Tokenizer& tokenizer, int32_t eos) {
+                                                   const Tokenizer& tokenizer, int32_t eos,
+                                                   const std::string& model_folder) {
   if (config.format == Format::synthetic) return open_synthetic_evaluation(config, tokenizer, eos);
-  require_files(config.eval, "evaluation", "data.eval");
-  return open_jsonl_source(config.eval, "data.eval", config, Packing::none, tokenizer, eos);
+  return open_files(config.eval, "data.eval", config, Packing::none, tokenizer, eos, model_folder);
 }
 
 }  // namespace elastron::data

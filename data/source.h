@@ -31,14 +31,17 @@ class PackSource {
   std::vector<std::string> kinds_;
 };
 
-// Training packs, as `config` says. Throws InputError for bad files, UsageError for a configuration
-// that yields nothing.
+// Training packs, as `config` says. `model_folder`: where the chat template is. Throws InputError
+// for bad files, UsageError for a configuration that yields nothing.
 std::unique_ptr<PackSource> open_training_source(const DataConfig& config,
-                                                 const Tokenizer& tokenizer, int32_t eos);
+                                                 const Tokenizer& tokenizer, int32_t eos,
+                                                 const std::string& model_folder);
 
-// Evaluation documents, one per pack, in a fixed order; never unlimited.
+// Evaluation documents in a fixed order, one per pack unless the files are packed already; never
+// unlimited.
 std::unique_ptr<PackSource> open_evaluation_source(const DataConfig& config,
-                                                   const Tokenizer& tokenizer, int32_t eos);
+                                                   const Tokenizer& tokenizer, int32_t eos,
+                                                   const std::string& model_folder);
 
 // Weighted kinds as `data.synthetic.kinds` says; the six tasks evenly where it is empty. Throws
 // UsageError for an unknown kind or weights that are not positive.

@@ -80,8 +80,9 @@ class Evaluation {
         session_(config, /*training=*/pretrain_, runtime.mesh(), runtime.device()) {
     parallel::Mesh& mesh = runtime.mesh();
     parallel::on_all_ranks(mesh.world(), [&] {
-      source_ = data::open_evaluation_source(config.data, session_.tokenizer(),
-                                             session_.decoder().config().eos_token_id);
+      source_ =
+          data::open_evaluation_source(config.data, session_.tokenizer(),
+                                       session_.decoder().config().eos_token_id, config.model.path);
     });
     if (checkpoint.empty()) return;
     std::string path;

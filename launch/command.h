@@ -23,11 +23,12 @@ using AddSubcommand = void (*)(CLI::App& app, Command& selected);
 void add_train(CLI::App& app, Command& selected);
 void add_eval(CLI::App& app, Command& selected);
 void add_inspect(CLI::App& app, Command& selected);
+void add_pack(CLI::App& app, Command& selected);
 void add_synthesize(CLI::App& app, Command& selected);
 void add_tokenize(CLI::App& app, Command& selected);
 void add_reference(CLI::App& app, Command& selected);
 
-inline constexpr AddSubcommand kSubcommands[] = {add_train,      add_eval,     add_inspect,
-                                                 add_synthesize, add_tokenize, add_reference};
+inline constexpr AddSubcommand kSubcommands[] = {
+    add_train, add_eval, add_inspect, add_pack, add_synthesize, add_tokenize, add_reference};
 
 }  // namespace elastron::launch

@@ -70,7 +70,12 @@ int run_alone(const Command& command) {
     return int(command.alone());
   } catch (const Error& error) {
     print_error(error.what());
-    return int(error.kind());
+    // Not by way of exit(): see leave_at_once.
+    std::fflush(nullptr);
+    _exit(int(error.kind()));
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory (start): use a machine with more, or smaller files");
+    return int(ExitCode::communication);
   }
 }
 

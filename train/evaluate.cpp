@@ -60,7 +60,7 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       const auto i = size_t(s);
       const int64_t begin = batch.cu_seqlens[i], end = batch.cu_seqlens[i + 1];
       // The answer's tokens are predicted from the positions before them.
-      const int64_t answer_begin = begin + batch.range_ids[i][6] - 1;
+      const int64_t answer_begin = begin + batch.range_ids[i][6] + batch.answer_offsets[i] - 1;
       const int64_t answer_end = answer_begin + batch.answer_lengths[i];
       const auto figures =
           router::sparsity_figures(counts.sparse[i], counts.sparse_last[i], m.num_layers,

@@ -161,7 +161,9 @@ hid_t file_access() {
 Hdf5File Hdf5File::create(const std::string& path) {
   quiet();
   const Handle access(file_access(), H5Pclose);
-  return Hdf5File(path, check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access),
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation, false);
+  return Hdf5File(path, check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access),
                               "cannot create the file", path));
 }
 
@@ -214,6 +216,7 @@ void Hdf5File::make_dataset(const Hdf5Dataset& d) {
   H5Pset_layout(layout, H5D_CONTIGUOUS);
   H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
+  H5Pset_obj_track_times(layout, false);
   const Handle space = memory_space(d.shape);
   const Handle dataset(
       H5Dcreate2(id_, d.path.c_str(), file_type(d.dtype), space, links, layout, H5P_DEFAULT),

@@ -1,0 +1,63 @@
+// The documents of JSONL files, in the files' order, tokenised by worker threads.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/config.h"
+#include "data/document.h"
+#include "data/tokenizer.h"
+
+namespace elastron::data {
+
+// What became of the records.
+struct RecordCounts {
+  int64_t records = 0, unknown_task = 0, too_short = 0, overlong = 0;
+  int64_t dropped() const { return unknown_task + too_short + overlong; }
+  std::string dropped_text() const;  // "dropped: 1 unknown task, 2 short, 3 overlong"
+};
+
+struct ReadProgress {
+  uint64_t bytes = 0, bytes_total = 0;  // of all files
+  RecordCounts counts;
+};
+
+class DocumentReader {
+ public:
+  // `model_folder`: for data.chat_template: auto. Throws InputError when the tokenizer does not fit
+  // the chat template.
+  DocumentReader(const DataConfig& config, const Tokenizer& tokenizer, int32_t eos,
+                 const std::string& model_folder);
+
+  ChatTemplateSetting chat_template() const { return chat_.kind(); }
+
+  // Calls `on_document` for each document that is kept, in order, from this thread; kind_id is its
+  // place in kinds(), sample_id the number of its record over all files. `on_progress` is called
+  // now and then. What is held at a time is bounded (64 MiB of text, or one record), whatever the
+  // number of threads. Throws InputError for the first bad record, unknown task or overlong
+  // document in the files' order (as the configuration says).
+  RecordCounts read(const std::vector<std::string>& files, int threads,
+                    const std::function<void(Document&&)>& on_document,
+                    const std::function<void(const ReadProgress&)>& on_progress = {});
+
+  // Names behind Document::kind_id, in the order of their first document.
+  const std::vector<std::string>& kinds() const { return kinds_; }
+
+ private:
+  struct Batch;
+  struct Outcome;
+  std::vector<Outcome> make_documents(const Batch& batch) const;
+  void take(std::vector<Outcome>&& outcomes, RecordCounts& counts,
+            const std::function<void(Document&&)>& on_document);
+  int32_t kind_id(const std::string& kind);
+
+  const DataConfig& config_;
+  const Tokenizer& tokenizer_;
+  int32_t eos_;
+  ChatTemplate chat_;
+  std::vector<std::string> kinds_;
+};
+
+}  // namespace elastron::data
