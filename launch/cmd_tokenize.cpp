@@ -91,8 +91,8 @@ ExitCode tokenize(const Options& options) {
   // A filter: it has nothing to save, so signals end it.
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
   const auto tokenizer = data::load_tokenizer(options.model);
-  auto chat = ChatTemplate::open(options.model,
-                                 options.chat ? options.chat_template : ChatTemplateSetting::none);
+  const auto chat = ChatTemplate::open(
+      options.model, options.chat ? setting(options.chat_template) : ChatTemplateSetting::none);
   if (options.chat && chat.kind() == ChatTemplateSetting::none) {
     throw InputError("the model has no chat template", options.model,
                      "name one with --chat-template");
