@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/file/child_process.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "data/packed_format.h"
@@ -56,7 +57,7 @@ std::string header_checksum(const PackedHeader& h, const std::string& checksums)
   return sum.digest();
 }
 
-void rethrow_as_input(const CheckpointError& error) {
+void rethrow_as_input(const Error& error) {
   // "<what> (<where>): <what to do>": the last is for checkpoints.
   const std::string line = error.what();
   throw Error(ExitCode::input, line.substr(0, line.rfind("): ") + 1) + ": " + kRemedy);
@@ -73,10 +74,18 @@ std::string vocabulary_fingerprint(const Tokenizer& tokenizer) {
 }
 
 PackedFile::PackedFile(const std::string& path) {
-  reading([&] {
+  const auto open = [&] {
     file_.emplace(Hdf5File::open(path, false));
     read_header();
     check_structure();
+  };
+  reading([&] {
+    // HDF5 is not hardened against hostile files: the first look is a child's.
+    read_in_child(path, ExitCode::input, kRemedy, [&] {
+      open();
+      return std::string();
+    });
+    open();
     read_index();
   });
   check_packs();

@@ -34,13 +34,14 @@ inline std::string checksum_line(const std::string& sum, const std::string& data
 
 // Runs `f`. HDF5's errors are of kind checkpoint and speak of those; thrown again as errors of kind
 // input.
-[[noreturn]] void rethrow_as_input(const CheckpointError& error);
+[[noreturn]] void rethrow_as_input(const Error& error);
 template <class F>
 decltype(auto) reading(F&& f) {
   try {
     return f();
-  } catch (const CheckpointError& error) {
-    rethrow_as_input(error);
+  } catch (const Error& error) {
+    if (error.kind() == ExitCode::checkpoint) rethrow_as_input(error);
+    throw;
   }
 }
 

@@ -85,6 +85,80 @@ TEST(Document, Borders) {
   EXPECT_EQ(labels(d), (Ids{-100, 3, kEos}));
 }
 
+std::string folder_of(const std::string& family) {
+  return std::string(ELASTRON_TEST_FIXTURES) + "/tokenizer/" + family;
+}
+
+struct Family {
+  const char* name;
+  ChatTemplateSetting setting;
+  const char* eos;
+};
+const Family kFamilies[] = {{"qwen3", ChatTemplateSetting::qwen3, "<|im_end|>"},
+                            {"llama3", ChatTemplateSetting::llama3, "<|eot_id|>"}};
+
+TEST(Document, Conversation) {
+  for (const Family& family : kFamilies) {
+    const auto tokenizer = load_tokenizer(folder_of(family.name));
+    const auto chat = ChatTemplate::open("", family.setting);
+    check_chat_template(chat, *tokenizer, "here");
+    const int32_t eos = *tokenizer->id(family.eos);
+    for (const std::string answer : {"Paris", " in Paris\n\n", "\n\n<think>no</think> x", "1",
+                                     "<|im_end|> <|eot_id|> inside", "\u4e2d\u6587"}) {
+      const Record record{.context = "France has a capital.\n",
+                          .question = " Which is it? <|im_start|>",
+                          .answer = answer,
+                          .task = "Single QA",
+                          .is_prefix = false};
+      const Document d = make_document(record, *tokenizer, eos, LabelMode::answer, {}, &chat);
+      const std::vector<ChatMessage> user = {{"user", user_text(record)}};
+      std::vector<ChatMessage> both = user;
+      both.push_back({"assistant", answer});
+      Ids whole = tokenizer->encode(chat.render(both, false));
+      const bool appended = whole.back() != eos;
+      if (appended) whole.push_back(eos);
+      EXPECT_EQ(appended, std::string(family.name) == "qwen3");  // a newline ends its turns
+      EXPECT_EQ(d.ids, whole) << answer;
+      const auto users = int64_t(tokenizer->encode(chat.render(user, false)).size());
+      EXPECT_EQ(d.range_ids(), (RangeIds{0, 0, 0, users - 1, 0, users - 1, users, d.length() - 1}));
+      EXPECT_EQ(labels(d)[size_t(users) - 1], -100);
+      EXPECT_EQ(labels(d)[size_t(users)], whole[size_t(users)]);
+      // The answer alone is what evaluation looks at.
+      const auto begin = d.ids.begin() + d.user_length + d.answer_offset;
+      const std::string found = tokenizer->decode({begin, begin + d.answer_length});
+      if (answer == "Paris" || answer == "1" || answer == "\u4e2d\u6587") {
+        EXPECT_EQ(found, answer);
+      }
+      EXPECT_EQ(d.ids[size_t(d.user_length + d.answer_offset + d.answer_length)], eos);
+    }
+    // No answer: the user's turn alone.
+    const Record record{.context = "c", .question = "q", .task = "Code"};
+    const Document d = make_document(record, *tokenizer, eos, LabelMode::all, {}, &chat);
+    Ids whole = tokenizer->encode(
+        chat.render(std::vector<ChatMessage>{{"user", user_text(record)}}, false));
+    EXPECT_EQ(d.user_length, int64_t(whole.size()));
+    if (whole.back() != eos) whole.push_back(eos);
+    EXPECT_EQ(d.ids, whole);
+    EXPECT_EQ(d.answer_length, 0);
+  }
+}
+
+TEST(Document, ATemplateNeedsItsSpecialTokens) {
+  const auto qwen3 = load_tokenizer(folder_of("qwen3"));
+  check_chat_template(ChatTemplate::open("", ChatTemplateSetting::none), *qwen3, "here");
+  EXPECT_EQ(test::error_of<InputError>([&] {
+              check_chat_template(ChatTemplate::open("", ChatTemplateSetting::llama3), *qwen3,
+                                  "here");
+            }),
+            "the tokenizer lacks the chat template's token <|begin_of_text|> (here): use the "
+            "tokenizer of the model, or set data.chat_template: none");
+  EXPECT_NE(test::error_of<InputError>([&] {
+              check_chat_template(ChatTemplate::open("", ChatTemplateSetting::qwen3),
+                                  *test::letters(), "here");
+            }),
+            "");
+}
+
 TEST(PackedBatch, ConcatenatesAndShifts) {
   const auto tokenizer = test::letters();
   std::vector<Document> documents = {
@@ -106,6 +180,7 @@ TEST(PackedBatch, ConcatenatesAndShifts) {
   EXPECT_EQ(batch.task_ids, (Ids{1, 3, 2}));
   EXPECT_EQ(batch.kind_ids, (Ids{0, 1, 2}));
   EXPECT_EQ(batch.answer_lengths, (std::vector<int64_t>{1, 2, 0}));
+  EXPECT_EQ(batch.answer_offsets, (std::vector<int64_t>{0, 0, 0}));
   EXPECT_EQ(batch.sample_keys, (std::vector<uint32_t>{5u << 16, 5u << 16 | 1, 5u << 16 | 2}));
   EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{100, 101, 102}));
   EXPECT_EQ(batch.range_ids[1], (RangeIds{0, 0, 0, 0, 0, 0, 1, 3}));
@@ -158,6 +233,17 @@ TEST(Packing, SpecExample) {
     EXPECT_EQ(pack_documents({}, 10, p), Packs{});
     EXPECT_EQ(pack_documents(std::vector<int64_t>{10}, 10, p), Packs{{0}});
     EXPECT_THROW(pack_documents(std::vector<int64_t>{11}, 10, p), LogicError);
+  }
+}
+
+TEST(Packing, NoMoreDocumentsThanABatchCanNumber) {
+  const std::vector<int64_t> ones(size_t(kMostDocumentsPerPack) * 2 + 5, 1);
+  for (const Packing p : {Packing::sorted, Packing::first_fit}) {
+    const auto packs = pack_documents(ones, int64_t(1) << 30, p);
+    ASSERT_EQ(packs.size(), 3u);
+    EXPECT_EQ(int64_t(packs[0].size()), kMostDocumentsPerPack);
+    EXPECT_EQ(packs[1].front(), kMostDocumentsPerPack);
+    EXPECT_EQ(packs[2].size(), 5u);
   }
 }
 

@@ -88,7 +88,7 @@ TEST(Jsonl, RefusesWithFileLineAndField) {
        "(FILE:2, metadata, line 1 byte 10)"},
       {"[]", "the line is not a JSON object (FILE:2)"},
       {"{\"context\": }", "(FILE:2, line 1 byte 13)"},
-      {without("\"q\"", "\"\xC3(\""), "(FILE:2, line 1 byte "},
+      {without("\"q\"", "\"\xC3(\""), "text that is not UTF-8 (FILE:2, byte 31): convert"},
       {without("\"question\"", "\"context\""), "duplicate key \"context\" (FILE:2, line 1 byte "},
       {kGood + kGood, "(FILE:2, line 1 byte "},
       {std::string(100, '[') + std::string(100, ']'), "(FILE:2, line 1 byte 17)"},
@@ -123,10 +123,47 @@ TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {
       folder.write("x.jsonl", kGood + "\n\"" + std::string((size_t(64) << 20) + 1, 'x') + "\"\n");
   EXPECT_EQ(test::error_of<InputError>([&] { read_all(long_line); }),
             "the line is over 64 MiB (" + long_line + ":2): split the record");
-  for (const std::string& path : {folder.path() + "/none.jsonl", folder.path()}) {
-    const std::string message = test::error_of<InputError>([&] { read_all(path); });
+  EXPECT_EQ(read_all(folder.write("x.jsonl", "\xEF\xBB\xBF")).size(), 0u);
+  for (const std::string& path :
+       {folder.path() + "/none.jsonl", folder.path(), folder.write("empty.jsonl", "")}) {
+    const std::string message = test::error_of<Error>([&] { read_all(path); });
     EXPECT_NE(message.find(path), message.npos) << message;
   }
+}
+
+// Lines that end before, at and after the borders of the blocks a file is read in.
+TEST(Jsonl, LinesOfAnyLength) {
+  const test::TemporaryFolder folder;
+  constexpr size_t kBlock = size_t(1) << 20;
+  for (const size_t length : {kBlock - 2, kBlock - 1, kBlock, kBlock + 1, 3 * kBlock - 1}) {
+    const Record small{"c", "q", "a", "Code", "", true};
+    Record large = small;
+    const size_t rest = jsonl_line(small).size();
+    large.context = std::string(length - rest, 'x');  // the line has length - 1 and a newline
+    std::string text = jsonl_line(large) + jsonl_line(small) + jsonl_line(large);
+    for (const bool newline : {true, false}) {
+      if (!newline) text.pop_back();
+      const auto back = read_all(folder.write("x.jsonl", text));
+      ASSERT_EQ(back.size(), 3u) << length;
+      for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(same(back[i], i == 1 ? small : large)) << length;
+    }
+  }
+}
+
+TEST(Jsonl, AFileThatIsCutOffWhileItIsRead) {
+  const test::TemporaryFolder folder;
+  std::string text;
+  while (text.size() < (size_t(3) << 20)) text += kGood + "\n";
+  const std::string path = folder.write("x.jsonl", text);
+  JsonlReader reader(path);
+  JsonlLine line;
+  ASSERT_TRUE(reader.next(line));
+  std::filesystem::resize_file(path, 1000);
+  const std::string message = test::error_of<Error>([&] {
+    while (reader.next(line)) {
+    }
+  });
+  EXPECT_EQ(message, "the file ends at byte 1048576 (" + path + "): it was cut off; copy it again");
 }
 
 // Whatever the file holds: records of UTF-8 text, or an InputError of one line naming the file.

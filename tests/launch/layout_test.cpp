@@ -20,23 +20,6 @@ std::string router_arguments(const std::string& folder, const std::string& more 
          " --set output.dir=" + folder + " " + more;
 }
 
-void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
-                       const std::map<int64_t, nlohmann::json>& b, double tolerance,
-                       const std::string& what) {
-  ASSERT_EQ(a.size(), b.size()) << what;
-  ASSERT_FALSE(a.empty()) << what;
-  for (const auto& [step, x] : a) {
-    const auto& y = b.at(step);
-    for (const char* key : {"loss", "lm_loss", "sparsity_loss", "msr", "grad_norm"}) {
-      const double u = x[key], v = y[key];
-      // Gradients near zero are sums that cancel: their relative error is larger.
-      const double slack = std::string(key) == "grad_norm" ? 50 * tolerance : tolerance;
-      ASSERT_LE(std::abs(u - v), slack * std::max(std::abs(u), 1e-3))
-          << what << " step " << step << " " << key << " " << u << " " << v;
-    }
-  }
-}
-
 struct Layout {
   int ranks, tensor;
 };

@@ -32,6 +32,11 @@ Outcome elastron(int ranks, const std::string& arguments, const std::string& pre
 // The objects of a metrics.jsonl that are steps, by step.
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder);
 
+// Losses, MSR and gradient norms of all steps, relative to each other; `what` is for messages.
+void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
+                       const std::map<int64_t, nlohmann::json>& b, double tolerance,
+                       const std::string& what);
+
 // A model folder without weights: tests/fixtures/tiny_model and the synthetic tasks' tokenizer.
 const std::string& tiny_shapes();
 
