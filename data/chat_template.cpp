@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
-#include "data/tokenizer/split.h"
+#include "data/space.h"
 
 namespace elastron::data {
 
@@ -68,31 +68,8 @@ bool exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
-// What Python's str.strip removes: White_Space and the information separators.
 std::string_view strip(std::string_view text) {
-  const auto is_space = [](std::string_view c) {
-    return is_white_space(c) || (c.size() == 1 && c[0] >= 0x1c && c[0] <= 0x1f);
-  };
-  const auto length_at = [&](size_t at) {
-    const auto lead = uint8_t(text[at]);
-    return std::min<size_t>(lead < 0x80   ? 1
-                            : lead < 0xe0 ? 2
-                            : lead < 0xf0 ? 3
-                                          : 4,
-                            text.size() - at);
-  };
-  size_t begin = 0;
-  while (begin < text.size() && is_space(text.substr(begin, length_at(begin)))) {
-    begin += length_at(begin);
-  }
-  text.remove_prefix(begin);
-  while (!text.empty()) {
-    size_t last = text.size() - 1;
-    while (last > 0 && (uint8_t(text[last]) & 0xc0) == 0x80) --last;
-    if (!is_space(text.substr(last))) break;
-    text = text.substr(0, last);
-  }
-  return text;
+  return without_trailing_space(without_leading_space(text));
 }
 
 std::string_view strip_newlines_left(std::string_view text) {

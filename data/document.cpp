@@ -4,21 +4,11 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "data/space.h"
 
 namespace elastron::data {
 
 namespace {
-
-constexpr std::string_view kSpace = " \t\n\r\v\f";
-
-std::string_view without_leading_space(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kSpace);
-  return begin == text.npos ? std::string_view{} : text.substr(begin);
-}
-
-std::string_view without_trailing_space(std::string_view text) {
-  return text.substr(0, text.find_last_not_of(kSpace) + 1);  // npos + 1 = 0: nothing is left
-}
 
 bool uses(const ChatTemplate* chat) {
   return chat != nullptr && chat->kind() != ChatTemplateSetting::none;

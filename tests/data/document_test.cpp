@@ -25,6 +25,9 @@ TEST(Document, UserText) {
   suffix.is_prefix = false;
   EXPECT_EQ(user_text(suffix), "\nthe context\n\nwhy?");
   EXPECT_EQ(user_text({.context = " ", .question = "\n"}), "\n\n\n");
+  // Space is what Python's strip takes for it.
+  EXPECT_EQ(user_text({.context = "c\u3000x\u00a0\x1f\n", .question = "\u2028\x1c\u3000\u200bq "}),
+            "\n\u200bq \n\nc\u3000x");
   const Prompts prompts{"Summarise.", "Summary:", "Complete."};
   EXPECT_EQ(user_text(suffix, prompts), "Complete.\nthe context\n\nwhy?");
   suffix.task = "Summarization";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "data/jsonl.h"
 #include "data/pack_jsonl.h"
@@ -243,6 +244,62 @@ TEST_F(PackedTest, IsRefusedForAnotherModelOrConfiguration) {
     f = failure(path);
     EXPECT_EQ(f.code, 3) << f.message;
     EXPECT_NE(f.message.find(path), f.message.npos) << f.message;
+  }
+}
+
+// tests/oracle/make_packed_fixtures.py: the data path written once more in Python.
+TEST(PackedFixtures, ColumnsAreThoseOfTheReference) {
+  const std::string fixtures = ELASTRON_TEST_FIXTURES;
+  const auto cases = nlohmann::json::parse(bytes_of(fixtures + "/packed/cases.json"));
+  ASSERT_EQ(cases.size(), 5u);
+  const test::TemporaryFolder folder;
+  for (const auto& c : cases) {
+    const std::string family = c["family"];
+    const auto& o = c["options"];
+    const auto config = config::parse_config<DataConfig>(
+        nlohmann::json{{"max_tokens", o["max_tokens"]},
+                       {"min_tokens", o["min_tokens"]},
+                       {"packing", o["packing"]},
+                       {"label_mode", o["label_mode"]},
+                       {"chat_template", o["chat_template"]},
+                       {"unknown_task", "drop"},
+                       {"overlong", "drop"},
+                       {"prompts",
+                        {{"summarization_before", o.value("summarization_before", "")},
+                         {"summarization_after", o.value("summarization_after", "")},
+                         {"code_before", o.value("code_before", "")}}}}
+            .dump(),
+        "fixture");
+    const auto tokenizer = load_tokenizer(fixtures + "/tokenizer/" + family);
+    const std::string out = folder.path() + "/out.h5";
+    const PackSummary summary = pack_jsonl({fixtures + "/packed/records.jsonl"}, out, config,
+                                           *tokenizer, c["eos"], folder.path(), 2);
+    EXPECT_EQ(summary.counts.unknown_task, c["dropped"]["unknown task"]);
+    EXPECT_EQ(summary.counts.too_short, c["dropped"]["short"]);
+    EXPECT_EQ(summary.counts.overlong, c["dropped"]["overlong"]);
+    const PackedFile file(out);
+    ASSERT_EQ(file.packs(), int64_t(c["packs"].size())) << o;
+    for (int64_t p = 0; p < file.packs(); ++p) {
+      const auto& wanted = c["packs"][size_t(p)];
+      Ids ids, labels;
+      std::vector<int64_t> lengths = {0};
+      std::vector<int32_t> tasks;
+      std::vector<RangeIds> ranges;
+      for (const Document& d : file.pack(p)) {
+        for (int64_t i = 0; i < d.length(); ++i) {
+          ids.push_back(d.ids[size_t(i)]);
+          labels.push_back(d.predicted(i) ? ids.back() : -100);
+        }
+        lengths.push_back(int64_t(ids.size()));
+        tasks.push_back(d.task_id);
+        ranges.push_back(d.range_ids());
+      }
+      EXPECT_EQ(nlohmann::json(ids), wanted["input_ids"]) << family << o << p;
+      EXPECT_EQ(nlohmann::json(labels), wanted["labels"]) << family << o << p;
+      EXPECT_EQ(nlohmann::json(lengths), wanted["seq_lengths"]) << family << o << p;
+      EXPECT_EQ(nlohmann::json(tasks), wanted["task_ids"]) << family << o << p;
+      EXPECT_EQ(nlohmann::json(ranges), wanted["range_ids"]) << family << o << p;
+    }
   }
 }
 
