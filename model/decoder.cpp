@@ -52,9 +52,9 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
                                                           options.train_backbone, tensor, device);
     parameters_.push_back(&head_->parameter());
   }
-  const auto frequencies = ops::rope_inverse_frequencies(config.head_dim, config.rope_theta);
-  rope_table_ =
-      ops::rope_table(frequencies, options.max_position, accumulator_dtype(options.dtype), device);
+  if (!options.repack) head_->use_in_place();
+  rope_table_ = ops::rope_table(config.head_dim, config.rope, options.max_position,
+                                accumulator_dtype(options.dtype), device);
 }
 
 void Decoder::initialise(uint64_t seed) {
@@ -118,6 +118,8 @@ parallel::CrossEntropyResult Decoder::loss(const Tensor& hidden, const DeviceBat
                                            const parallel::CrossEntropyOptions& options) {
   return head_->loss(hidden, batch.host->targets, options);
 }
+
+Tensor Decoder::logits(const Tensor& hidden) const { return head_->logits(hidden); }
 
 void Decoder::backward(const Tensor& d_hidden, const DeviceBatch& batch,
                        const router::RouterBatch& router_batch,

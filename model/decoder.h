@@ -1,6 +1,6 @@
-// A decoder-only transformer (Qwen3) with routed attention: embedding, layers, final norm, LM head
-// fused with the loss. The same code runs frozen (router training, evaluation) and trainable
-// (pretraining), on one rank or split over a tensor-parallel group.
+// A decoder-only transformer (Qwen3, Llama-3.1) with routed attention: embedding, layers, final
+// norm, LM head fused with the loss. The same code runs frozen (router training, evaluation) and
+// trainable (pretraining), on one rank or split over a tensor-parallel group.
 #pragma once
 #include <functional>
 #include <memory>
@@ -59,6 +59,10 @@ class Decoder {
   // LM head and cross-entropy over the labelled positions (spec 7.3).
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
                                     const parallel::CrossEntropyOptions& options);
+
+  // hidden [rows, E] -> logits [rows, vocab], whole, on every rank of the group. For few rows at a
+  // time.
+  Tensor logits(const Tensor& hidden) const;
 
   // d_hidden [T, E]: gradient to forward()'s result. d_gate[l]: the objective's own gradient to the
   // gates of layer l (undefined tensors without a router). Frees `saved` layer by layer.

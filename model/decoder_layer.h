@@ -1,6 +1,6 @@
-// One pre-norm transformer layer of the Qwen3 kind: RMSNorm, grouped-query attention with q/k norm
-// and RoPE, RMSNorm, SwiGLU. Explicit forward and backward; weights split over the tensor-parallel
-// group (column-parallel q, k, v, gate, up; row-parallel o, down).
+// One pre-norm transformer layer of the Qwen3 and Llama kinds: RMSNorm, grouped-query attention
+// with RoPE, for Qwen3 with q/k norm, RMSNorm, SwiGLU. Explicit forward and backward; weights split
+// over the tensor-parallel group (column-parallel q, k, v, gate, up; row-parallel o, down).
 //
 // T tokens (packed), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
 // intermediate_size of this rank, S sequences.
@@ -31,8 +31,8 @@ struct LayerInputs {
 struct Projections {
   Tensor input_norm_inv_rms;  // [T]
   Tensor normed;              // [T, E]; kept only where weight gradients need it
-  Tensor q_raw, k_raw;        // [T, Hq, D], [T, K, D] before q/k norm
-  Tensor q_inv_rms, k_inv_rms;
+  // With q/k norm only: [T, Hq, D], [T, K, D] before it, and [T, Hq], [T, K].
+  Tensor q_raw, k_raw, q_inv_rms, k_inv_rms;
   Tensor q, k, v;  // after norm and RoPE
 };
 
@@ -89,7 +89,8 @@ class DecoderLayer {
   double eps_;
   DecoderOptions options_;
   parallel::Communicator& tensor_;
-  Parameter input_norm_, post_attention_norm_, q_norm_, k_norm_;
+  Parameter input_norm_, post_attention_norm_;
+  std::optional<Parameter> q_norm_, k_norm_;  // where the architecture has them
   parallel::ColumnParallelLinear q_, k_, v_, gate_, up_;
   parallel::RowParallelLinear o_, down_;
 };

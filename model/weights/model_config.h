@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/dtype.h"
+#include "ops/rope.h"
 
 namespace elastron::model {
 
@@ -20,7 +21,7 @@ struct ModelConfig {
   int64_t head_dim = 0;  // even
   int64_t vocab_size = 0;
   double rms_norm_eps = 1e-6;
-  double rope_theta = 10000.0;
+  ops::RopeRule rope;
   bool tie_word_embeddings = false;
   int64_t max_position_embeddings = 0;
   double initializer_range = 0.02;

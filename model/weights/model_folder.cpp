@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
 #include "core/file/atomic_file.h"
 #include "core/file/checksum.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "ops/elementwise.h"
 
 namespace elastron::model {
@@ -62,6 +64,37 @@ class Misfits {
 
  private:
   std::vector<std::pair<std::string, std::vector<std::string>>> kinds_;
+};
+
+// Says how far loading is, every few seconds.
+class LoadProgress {
+ public:
+  explicit LoadProgress(const ParameterList& parameters) {
+    for (const Parameter* p : parameters) total_ += p->value.bytes();
+  }
+  ~LoadProgress() {
+    if (seconds(start_) > kEvery) say();
+  }
+  void add(size_t bytes) {
+    done_ += bytes;
+    if (seconds(said_) < kEvery) return;
+    say();
+    said_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr double kEvery = 3;  // seconds
+  static double seconds(Clock::time_point since) {
+    return std::chrono::duration<double>(Clock::now() - since).count();
+  }
+  void say() const {
+    log_info("loading weights: {:.2f} of {:.2f} GB, {:.2f} GB/s", double(done_) * 1e-9,
+             double(total_) * 1e-9, double(done_) * 1e-9 / seconds(start_));
+  }
+
+  size_t total_ = 0, done_ = 0;
+  Clock::time_point start_ = Clock::now(), said_ = start_;
 };
 
 }  // namespace
@@ -142,30 +175,27 @@ void ModelFolder::load(const ParameterList& parameters) const {
     if (!wanted.contains(name) && !tied_head) misfits.of("unexpected").push_back(name);
   }
   misfits.throw_if_any("the weights do not fit the config", path_);
+  LoadProgress progress(parameters);
   for (Parameter* p : parameters) {
     const SafetensorsFile& file = *home_.at(p->name);
     file.read(p->name, p->logical_shape, p->partition, p->value);
     if (p->trainable && p->master.raw() != p->value.raw()) {
       file.read(p->name, p->logical_shape, p->partition, p->master);
     }
+    progress.add(p->value.bytes());
   }
 }
 
-std::string ModelFolder::fingerprint() const {
-  Checksum sum;
-  sum.add(config_.architecture);
-  for (const int64_t v :
-       {config_.hidden_size, config_.intermediate_size, config_.num_layers, config_.q_heads,
-        config_.kv_heads, config_.head_dim, config_.vocab_size,
-        int64_t(config_.tie_word_embeddings), std::bit_cast<int64_t>(config_.rope_theta),
-        std::bit_cast<int64_t>(config_.rms_norm_eps)}) {
-    sum.add(v);
-  }
+std::string ModelFolder::tensor_checksums(int part, int parts) const {
+  std::string lines;
   std::vector<std::byte> buffer(size_t(4) << 20);
+  int index = 0;
   for (const auto& [name, file] : home_) {
     // Whether a tied head is stored as well says nothing about the model.
     if (config_.tie_word_embeddings && name == "lm_head.weight") continue;
+    if (index++ % parts != part) continue;
     const auto& entry = file->entries().at(name);
+    Checksum sum;
     sum.add(name);
     sum.add(storage_name(entry.storage));
     sum.add(int64_t(entry.shape.rank()));
@@ -177,7 +207,38 @@ std::string ModelFolder::fingerprint() const {
       file->read_raw(entry, at, piece);
       sum.add(std::span<const std::byte>(piece));
     }
+    lines += sum.digest() + "\n";
   }
+  return lines;
+}
+
+std::string ModelFolder::fingerprint(std::span<const std::string> checksums) const {
+  Checksum sum;
+  sum.add(config_.architecture);
+  for (const int64_t v :
+       {config_.hidden_size, config_.intermediate_size, config_.num_layers, config_.q_heads,
+        config_.kv_heads, config_.head_dim, config_.vocab_size,
+        int64_t(config_.tie_word_embeddings), std::bit_cast<int64_t>(config_.rope.theta),
+        std::bit_cast<int64_t>(config_.rms_norm_eps)}) {
+    sum.add(v);
+  }
+  if (config_.rope.scaling) {
+    const auto& s = *config_.rope.scaling;
+    for (const double v :
+         {s.factor, s.low_freq_factor, s.high_freq_factor, s.original_max_position}) {
+      sum.add(std::bit_cast<int64_t>(v));
+    }
+  }
+  // A tensor's checksum names it, so that the parts' order does not matter once they are sorted.
+  std::vector<std::string> lines;
+  for (const std::string& part : checksums) {
+    for (size_t at = 0, end = 0; at < part.size(); at = end + 1) {
+      end = part.find('\n', at);
+      lines.push_back(part.substr(at, end - at));
+    }
+  }
+  std::ranges::sort(lines);
+  for (const std::string& line : lines) sum.add(line);
   return sum.digest();
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,13 +28,16 @@ class ModelFolder {
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
 
-  // Fills every parameter's value (and master) with its part of the stored tensor. Names are
+  // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
+  // a few MB. Says how far it is when it takes long. Names are
   // strict: one InputError lists all missing, unexpected and misshapen tensors.
   void load(const ParameterList& parameters) const;
 
   // Names the backbone: XXH3-128 over its shapes, constants and all its bytes, whatever the files
-  // they lie in and in which order.
-  std::string fingerprint() const;
+  // they lie in and in which order. In two steps, so that ranks can share the reading: the
+  // checksums of every `parts`-th tensor, and what comes of those of all parts.
+  std::string tensor_checksums(int part, int parts) const;
+  std::string fingerprint(std::span<const std::string> checksums) const;
 
  private:
   void open_indexed(const std::string& index_path);
