@@ -51,10 +51,15 @@ class Decoder {
   void refresh_masters();
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
-  // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K].
+  // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K]. With
+  // `cache` (one sequence), fills it for decode().
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                  std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                 std::vector<Tensor>* gates = nullptr);
+                 std::vector<Tensor>* gates = nullptr, KvCache* cache = nullptr);
+
+  // Inference: the token at `position`, after those in the cache. -> hidden state after the last
+  // norm [1, E].
+  Tensor decode(int32_t token, int64_t position, KvCache& cache);
 
   // LM head and cross-entropy over the labelled positions (spec 7.3).
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,

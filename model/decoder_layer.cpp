@@ -74,8 +74,8 @@ void DecoderLayer::append_parameters(ParameterList& list) {
 }
 
 Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
-                                  router::RoutedLayer& routed, router::SavedRoute& route,
-                                  bool decide, bool keep_normed) {
+                                  router::RoutedLayer* routed, router::SavedRoute* route,
+                                  bool keep_normed) {
   const int64_t tokens = x.size(0);
   Projections p;
   auto [normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
@@ -96,7 +96,7 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
     p.k_inv_rms = k.inv_rms;
   }
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
-  if (decide) routed.decide(p.k, in.varlen, *in.router_batch, route);
+  if (routed != nullptr) routed->decide(p.k, in.varlen, *in.router_batch, *route);
   ops::rope_apply(p.q, in.positions, in.rope_table, false);
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
   return p;
@@ -143,8 +143,9 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
   const bool keep_normed = saved != nullptr && options_.train_backbone;
-  Projections p = project(x, in, routed, route, /*decide=*/true, keep_normed);
+  Projections p = project(x, in, &routed, &route, keep_normed);
   *gate = route.gate;
+  if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
   // Under full recomputation only the output that goes on is needed now; the other branch is
   // computed in the recompute, next to its use (spec 3.4).
@@ -170,6 +171,15 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   return out;
 }
 
+Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs& in) {
+  const Projections p = project(x, in, nullptr, nullptr, /*keep_normed=*/false);
+  in.cache->append(layer_, position, p.k, p.v);
+  const Tensor attention = ops::decode_attention(
+      p.q.view({q_heads_, head_dim_}), in.cache->heads(layer_), 1.0 / std::sqrt(double(head_dim_)));
+  const Tensor middle = attention_residual(x, attention);
+  return mlp_residual(middle, gate_up(middle, /*keep_normed=*/false));
+}
+
 Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
                               router::RoutedLayer& routed, SavedLayer& saved,
                               const Tensor& d_gate_objective, bool need_input,
@@ -179,7 +189,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
 
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
   if (!saved.projections) {
-    saved.projections = project(saved.input, in, routed, saved.route, /*decide=*/false, train);
+    saved.projections = project(saved.input, in, nullptr, nullptr, train);
   }
   const Projections& p = *saved.projections;
   const auto attention_in = attention_input(p, in, routed, saved.route);

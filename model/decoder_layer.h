@@ -11,6 +11,7 @@
 
 #include "core/parameter.h"
 #include "model/decoder_config.h"
+#include "model/kv_cache.h"
 #include "model/weights/model_config.h"
 #include "ops/routed_attention.h"
 #include "parallel/communicator.h"
@@ -25,6 +26,7 @@ struct LayerInputs {
   Tensor rope_table;  // ops/rope.h
   ops::Varlen varlen;
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
+  KvCache* cache = nullptr;  // inference: filled by forward(), read and extended by decode()
 };
 
 // q, k, v as attention reads them, and what their backward needs.
@@ -66,6 +68,9 @@ class DecoderLayer {
   Tensor forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
                  SavedLayer* saved, Tensor* gate);
 
+  // Inference: x [1, E] of the token at `position`, which comes next after those in in.cache.
+  Tensor decode(const Tensor& x, int64_t position, const LayerInputs& in);
+
   // d_out [T, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
   // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate,
   // undefined without a router. Weight gradients are accumulated where trainable; `on_gradient` is
@@ -75,8 +80,9 @@ class DecoderLayer {
                   const std::function<void(Parameter&)>& on_gradient);
 
  private:
-  Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
-                      router::SavedRoute& route, bool decide, bool keep_normed);
+  // With `routed` the gate is decided, into `route`.
+  Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer* routed,
+                      router::SavedRoute* route, bool keep_normed);
   ops::RoutedAttentionInput attention_input(const Projections& p, const LayerInputs& in,
                                             const router::RoutedLayer& routed,
                                             const router::SavedRoute& route) const;
