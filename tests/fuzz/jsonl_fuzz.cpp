@@ -16,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   fuzz::expect_read_or_refused([&] {
     read({reinterpret_cast<const char*>(bytes), size}, records);
   });
+  if (records.empty()) return 0;
   std::string text;
   for (const data::Record& r : records) text += data::jsonl_line(r);
   std::vector<data::Record> again;
