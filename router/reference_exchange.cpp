@@ -68,9 +68,9 @@ class Keys {
   int64_t tokens(const char* key, int64_t least, int64_t missing) const {
     if (!has(key)) return missing;
     const auto& value = object_[key];
-    constexpr uint64_t kMost = uint64_t(1) << 31;
-    if (!value.is_number_unsigned() || value.get<uint64_t>() < uint64_t(least) ||
-        value.get<uint64_t>() > kMost) {
+    constexpr int64_t kMost = int64_t(1) << 31;
+    if (!value.is_number_integer() || value.get<int64_t>() < least ||
+        value.get<int64_t>() > kMost) {
       fail(std::string("'") + key + "' is not a number of tokens", "correct it");
     }
     return value.get<int64_t>();

@@ -69,33 +69,36 @@ class Reader {
     layers_ = *layers.rbegin() + 1;
   }
 
-  // Width and classes, from the first and last weight of layer 0.
+  // Width and classes, from the first and last weight of layer 0. Without them nothing else can be
+  // checked.
   void infer_shape() {
     const std::string first = naming_.stored(0, "task.0.weight");
     const std::string last = naming_.stored(0, "router.4.weight");
-    for (const std::string& name : {first, last}) {
-      const SafetensorsEntry* e = entry(name);
-      if (e == nullptr) {
-        misfits_.of("missing").push_back(name);
-      } else if (e->shape.rank() != 2 || e->shape[0] < 1 || e->shape[1] < 1) {
-        misfits_.of("misshapen").push_back(name + " is " + e->shape.str());
-      }
-    }
-    raise();
-    const Shape& in = entry(first)->shape;
-    const Shape& out = entry(last)->shape;
-    head_dim_ = in[1];
-    if (in[0] % head_dim_ != 0) {
+    const Shape in = matrix(first), out = matrix(last);
+    if (in.rank() == 2 && in[0] % in[1] != 0) {
       misfits_.of("misshapen")
           .push_back(first + " is " + in.str() + ", the first is no multiple of the second");
     }
-    if (out[0] > 2) {
+    if (out.rank() == 2 && out[0] > 2) {
       misfits_.of("misshapen")
           .push_back(last + " is " + out.str() + ", a router has one or two outputs");
     }
-    raise();
+    if (in.rank() != 2 || out.rank() != 2 || in[0] % in[1] != 0 || out[0] > 2) raise();
+    head_dim_ = in[1];
     router_.config.hidden_mult = in[0] / head_dim_;
     router_.config.kind = out[0] == 2 ? Kind::softmax : Kind::sigmoid;
+  }
+  // Its shape, or none with the misfit noted.
+  Shape matrix(const std::string& stored) {
+    const SafetensorsEntry* e = entry(stored);
+    if (e == nullptr) {
+      misfits_.of("missing").push_back(stored);
+    } else if (e->shape.rank() != 2 || e->shape[0] < 1 || e->shape[1] < 1) {
+      misfits_.of("misshapen").push_back(stored + " is " + e->shape.str());
+    } else {
+      return e->shape;
+    }
+    return {};
   }
 
   // `also`: another shape that the file may have.
