@@ -16,6 +16,7 @@ build=${ELASTRON_FUZZ_BUILD:-build-fuzz}
 cmake --preset fuzz -B "$build" >/dev/null
 cmake --build "$build" -- "${targets[@]/#/fuzz_}"
 
+# One target, to its end.
 fuzz() {
   local target=$1 log="$build/$1.log"
   mkdir -p "$build/corpus/$target" "tests/fuzz/crashers/$target"
@@ -30,5 +31,8 @@ fuzz() {
 }
 export -f fuzz
 export build seconds
-printf '%s\n' "${targets[@]}" | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'fuzz "$@"' fuzz {}
+status=0
+printf '%s\n' "${targets[@]}" \
+  | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'fuzz "$1"' fuzz {} || status=1
 find tests/fuzz/crashers -type d -empty -delete
+exit $status
