@@ -40,8 +40,12 @@ nlohmann::json read_json(const std::string& path) {
 // The folder with the files, or nothing where `path` is for checkpoints.
 std::optional<std::string> exchange_folder(const std::string& path) {
   if (path.ends_with(".safetensors")) {
-    const fs::path folder = fs::path(path).parent_path();
-    return folder.empty() ? "." : folder.string();
+    const fs::path file = path;
+    if (file.filename() != kRouter || !exists(path)) {
+      throw InputError("not an exported router", path,
+                       "name the folder with router.safetensors and its settings");
+    }
+    return file.has_parent_path() ? file.parent_path().string() : ".";
   }
   for (const char* name : {kSettings, kConfig, kRouter}) {
     if (exists(path + "/" + name)) return path;

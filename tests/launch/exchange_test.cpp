@@ -166,7 +166,9 @@ Scratch* Refused::scratch_ = nullptr;
 TEST_F(Refused, WhatIsNoRouter) {
   const std::string out = here_ / "out";
   expect_error(export_to(here_ / "nowhere", out), 4, {"nowhere", "does not exist"});
-  expect_error(export_to(here_ / "nowhere.safetensors", out), 3, {"config.json"});
+  expect_error(export_to(here_ / "nowhere.safetensors", out), 3, {"not an exported router"});
+  expect_error(export_to(here_ / "router.safetensors", out), 3, {"not an exported router"});
+  expect_error(export_to(tiny_backbone() + "/model.safetensors", out), 3, {"name the folder"});
   expect_error(import_to(tiny_backbone(), out), 3, {"'retrieval_mode' is missing"});
   expect_error(import_to(tiny_shapes(), out, 2), 3, {"model.safetensors"});
   const std::string own = copy("own");
