@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/file/safetensors.h"
+#include "core/file/safetensors_folder.h"
 #include "core/parameter.h"
 #include "model/weights/model_config.h"
 
@@ -19,10 +19,7 @@ namespace elastron::model {
 
 class ModelFolder {
  public:
-  // Opens config and weight files and checks headers; reads no data. As in the transformers
-  // library, model.safetensors wins over an index. Throws InputError: an index whose files are not
-  // plain names in the folder (symbolic links are followed, as the Hugging Face cache needs), or
-  // that says something else than the files do.
+  // Opens config and weight files and checks headers; reads no data. Throws InputError.
   explicit ModelFolder(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -40,13 +37,9 @@ class ModelFolder {
   std::string fingerprint(std::span<const std::string> checksums) const;
 
  private:
-  void open_indexed(const std::string& index_path);
-  const SafetensorsFile& open(const std::string& name);
-
   std::string path_;
   ModelConfig config_;
-  std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::map<std::string, const SafetensorsFile*> home_;  // tensor -> file
+  SafetensorsFolder weights_;
 };
 
 // Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as
