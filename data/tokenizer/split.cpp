@@ -79,6 +79,13 @@ std::vector<std::string_view> runs(std::string_view text, ClassOf class_of) {
 
 }  // namespace
 
+bool is_white_space(std::string_view character) {
+  utf8proc_int32_t c = 0;
+  const auto bytes = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(character.data()),
+                                      utf8proc_ssize_t(character.size()), &c);
+  return bytes > 0 && is_white_space(c);
+}
+
 std::vector<std::string_view> split_whitespace(std::string_view text) {
   return runs(text,
               [](int32_t c) { return is_white_space(c) ? CharClass::space : CharClass::other; });

@@ -7,6 +7,9 @@
 
 namespace elastron::data {
 
+// Whether `character`, one code point in UTF-8, is Unicode White_Space.
+bool is_white_space(std::string_view character);
+
 // Pieces between Unicode White_Space ("WhitespaceSplit"). Views into `text`, which must be UTF-8.
 std::vector<std::string_view> split_whitespace(std::string_view text);
 

@@ -1,0 +1,31 @@
+// Conversations as text, in the form a model family was trained on.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace elastron::data {
+
+enum class ChatTemplateSetting : uint8_t { automatic, qwen3, llama3, none };  // data.chat_template
+
+struct ChatMessage {
+  std::string role, content;  // role: system | user | assistant
+};
+
+class ChatTemplate {
+ public:
+  // `setting` automatic: recognises the template of the model folder (chat_template.jinja, or
+  // chat_template in tokenizer_config.json); a folder without one has none; one that is not
+  // recognised is an InputError that names data.chat_template as the key to set.
+  static ChatTemplate open(const std::string& folder, ChatTemplateSetting setting);
+  ChatTemplateSetting kind() const;  // qwen3, llama3 or none
+  // The conversation as text. kind() must not be none. generation_prompt: ends with the opening of
+  // the assistant's turn (Qwen3: thinking off, i.e. enable_thinking=False).
+  std::string render(std::span<const ChatMessage> messages, bool generation_prompt) const;
+
+ private:
+  explicit ChatTemplate(ChatTemplateSetting kind) : kind_(kind) {}
+  ChatTemplateSetting kind_;
+};
+
+}  // namespace elastron::data
