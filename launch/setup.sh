@@ -5,8 +5,8 @@ set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
           libyaml-cpp-dev libgoogle-glog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
-          libxxhash-dev libutf8proc-dev libdnnl-dev libprotobuf-dev protobuf-compiler libgtest-dev
-          libbenchmark-dev)
+          libxxhash-dev libutf8proc-dev libpcre2-dev libdnnl-dev libprotobuf-dev protobuf-compiler
+          libgtest-dev libbenchmark-dev)
 
 missing=()
 for package in "${packages[@]}"; do

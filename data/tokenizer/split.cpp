@@ -77,6 +77,17 @@ std::vector<std::string_view> runs(std::string_view text, ClassOf class_of) {
   return pieces;
 }
 
+// Compares a token's byte at `position` with a byte.
+struct Compare {
+  size_t position;
+  bool operator()(const AddedToken& token, char byte) const {
+    return uint8_t(token.content[position]) < uint8_t(byte);
+  }
+  bool operator()(char byte, const AddedToken& token) const {
+    return uint8_t(byte) < uint8_t(token.content[position]);
+  }
+};
+
 }  // namespace
 
 bool is_white_space(std::string_view character) {
@@ -93,31 +104,52 @@ std::vector<std::string_view> split_whitespace(std::string_view text) {
 
 std::vector<std::string_view> split_words(std::string_view text) { return runs(text, classify); }
 
-AddedTokenSplitter::AddedTokenSplitter(std::vector<AddedToken> tokens) {
-  for (const AddedToken& token : tokens) {
-    ELASTRON_CHECK(!token.content.empty(), "an added token without text");
-    by_first_byte_[uint8_t(token.content[0])].push_back(token);
+AddedTokenSplitter::AddedTokenSplitter(std::vector<AddedToken> tokens)
+    : tokens_(std::move(tokens)) {
+  std::ranges::stable_sort(tokens_, {}, &AddedToken::content);
+  const auto same = std::ranges::unique(tokens_, {}, &AddedToken::content);
+  tokens_.erase(same.begin(), same.end());
+  for (uint32_t i = 0; i < tokens_.size(); ++i) {
+    ELASTRON_CHECK(!tokens_[i].content.empty(), "an added token without text");
+    auto& [first, last] = by_first_byte_[uint8_t(tokens_[i].content[0])];
+    if (last == 0) first = i;
+    last = i + 1;
   }
-  for (auto& bucket : by_first_byte_) {
-    std::ranges::stable_sort(bucket, std::greater{},
-                             [](const AddedToken& t) { return t.content.size(); });
+}
+
+const AddedToken* AddedTokenSplitter::longest_at(std::string_view text) const {
+  auto [first, last] = by_first_byte_[uint8_t(text[0])];
+  const AddedToken* longest = nullptr;
+  // Tokens [first, last) agree with the text in `length` bytes. In order of content the one that
+  // ends there comes first.
+  for (size_t length = 1; first < last; ++length) {
+    if (tokens_[first].content.size() == length) longest = &tokens_[first++];
+    if (length == text.size()) break;
+    const auto begin = tokens_.begin();
+    const auto [from, to] =
+        std::equal_range(begin + first, begin + last, text[length], Compare{length});
+    first = uint32_t(from - begin);
+    last = uint32_t(to - begin);
   }
+  return longest;
 }
 
 std::vector<AddedTokenSplitter::Part> AddedTokenSplitter::split(std::string_view text) const {
   std::vector<Part> parts;
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
-    const auto& bucket = by_first_byte_[uint8_t(text[at])];
-    const auto match = std::ranges::find_if(
-        bucket, [&](const AddedToken& t) { return text.substr(at).starts_with(t.content); });
-    if (match == bucket.end()) {
+    if (by_first_byte_[uint8_t(text[at])].second == 0) {
+      ++at;
+      continue;
+    }
+    const AddedToken* token = longest_at(text.substr(at));
+    if (token == nullptr) {
       ++at;
       continue;
     }
     if (at > begin) parts.push_back({text.substr(begin, at - begin), -1});
-    parts.push_back({text.substr(at, match->content.size()), match->id});
-    begin = at += match->content.size();
+    parts.push_back({text.substr(at, token->content.size()), token->id});
+    begin = at += token->content.size();
   }
   if (begin < text.size()) parts.push_back({text.substr(begin), -1});
   return parts;

@@ -1,6 +1,8 @@
 // How text is cut before a model sees it.
 #pragma once
+#include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -19,7 +21,7 @@ std::vector<std::string_view> split_words(std::string_view text);
 
 // A token that is found in the text before it is split.
 struct AddedToken {
-  std::string_view content;  // owned by the vocabulary
+  std::string content;
   int32_t id = 0;
 };
 
@@ -32,12 +34,23 @@ class AddedTokenSplitter {
     int32_t id = -1;
   };
 
+  // Of several with the same content the first counts.
   explicit AddedTokenSplitter(std::vector<AddedToken> tokens);
   std::vector<Part> split(std::string_view text) const;
 
  private:
-  // Tokens by first byte, longest first.
-  std::vector<AddedToken> by_first_byte_[256];
+  // The longest token that `text` begins with, or null.
+  const AddedToken* longest_at(std::string_view text) const;
+
+  std::vector<AddedToken> tokens_;  // by content
+  // The tokens that begin with a byte: [first, last) of tokens_.
+  std::array<std::pair<uint32_t, uint32_t>, 256> by_first_byte_{};
+};
+
+// The two rounds of the reference: tokens that do not ask to be normalized are found in the text as
+// it is, and the others in what the normalizer makes of the text between those.
+struct AddedTokens {
+  AddedTokenSplitter as_written, normalized;
 };
 
 }  // namespace elastron::data

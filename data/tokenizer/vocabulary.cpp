@@ -52,4 +52,11 @@ std::optional<int32_t> Vocabulary::id(std::string_view token) const {
   return it == ids_.end() ? std::nullopt : std::optional(it->second);
 }
 
+int32_t Vocabulary::checked(const std::vector<int32_t>& ids, size_t position) const {
+  const int32_t id = ids[position];
+  if (id >= 0 && id < size()) return id;
+  throw InputError("token id " + std::to_string(id), "position " + std::to_string(position),
+                   "ids of this tokenizer are 0 to " + std::to_string(size() - 1));
+}
+
 }  // namespace elastron::data

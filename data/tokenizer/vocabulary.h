@@ -20,6 +20,8 @@ class Vocabulary {
   int64_t size() const { return int64_t(tokens_.size()); }
   const std::string& token(int32_t id) const { return tokens_[size_t(id)]; }
   std::optional<int32_t> id(std::string_view token) const;
+  // ids[position]; an InputError when it is not in [0, size()).
+  int32_t checked(const std::vector<int32_t>& ids, size_t position) const;
 
  private:
   std::vector<std::string> tokens_;

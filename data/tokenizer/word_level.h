@@ -1,17 +1,16 @@
 // The WordLevel model: one token per piece of the pre-tokenizer, one id for all unknown pieces.
 #pragma once
 #include <memory>
-#include <vector>
 
 #include "data/tokenizer.h"
+#include "data/tokenizer/split.h"
 #include "data/tokenizer/vocabulary.h"
 
 namespace elastron::data {
 
 enum class WordSplit : uint8_t { whitespace, words };  // WhitespaceSplit, Whitespace
 
-// `added`: ids of tokens that are found in the text before it is split.
-std::unique_ptr<Tokenizer> make_word_level(Vocabulary vocabulary, const std::vector<int32_t>& added,
+std::unique_ptr<Tokenizer> make_word_level(Vocabulary vocabulary, AddedTokens added,
                                            int32_t unknown, WordSplit split);
 
 }  // namespace elastron::data

@@ -1,0 +1,130 @@
+#include "data/tokenizer/byte_level_bpe.h"
+
+#include "core/config/problems.h"
+#include "core/error.h"
+#include "core/utf8.h"
+#include "data/tokenizer/byte_level.h"
+#include "data/tokenizer/nfc.h"
+#include "data/tokenizer/token_table.h"
+
+namespace elastron::data {
+
+namespace {
+
+// What each id decodes to: the bytes of its characters or, with one outside the alphabet, its text.
+TokenBytes decoded(const Vocabulary& vocabulary) {
+  TokenBytes bytes;
+  for (int32_t id = 0; id < vocabulary.size(); ++id) {
+    const std::string& token = vocabulary.token(id);
+    bytes.append(token_bytes(token).value_or(token));
+  }
+  return bytes;
+}
+
+std::array<int32_t, 256> byte_ids(const ByteLevelBpe& parts, const std::string& where) {
+  std::array<int32_t, 256> ids{};
+  for (size_t byte = 0; byte < 256; ++byte) {
+    const std::string& character = byte_characters()[byte];
+    const auto id = parts.vocabulary.id(character);
+    if (!id || *id >= parts.model_tokens) {
+      throw InputError("byte " + std::to_string(byte) + " has no token: 'model.vocab' lacks " +
+                           config::in_quotes(character),
+                       where, "give the tokenizer.json of a byte-level model");
+    }
+    ids[byte] = *id;
+  }
+  return ids;
+}
+
+class ByteLevelBpeTokenizer final : public Tokenizer {
+ public:
+  ByteLevelBpeTokenizer(ByteLevelBpe parts, const std::array<int32_t, 256>& ids_of_bytes)
+      : vocabulary_(std::move(parts.vocabulary)),
+        added_(std::move(parts.added)),
+        nfc_(parts.nfc),
+        splits_(std::move(parts.splits)),
+        bytes_(decoded(vocabulary_)),
+        merges_(parts.merges, ids_of_bytes),
+        whole_(bytes_, size_t(parts.model_tokens)) {
+    std::vector<int32_t> ids;
+    for (int32_t id = 0; id < parts.model_tokens; ++id) {
+      if (!token_bytes(vocabulary_.token(id))) continue;
+      if (!parts.ignore_merges) {
+        ids.clear();
+        merges_.apply(bytes_[id], ids);
+        if (ids.size() != 1 || ids[0] != id) continue;
+      }
+      whole_.insert(id);
+    }
+  }
+
+  std::vector<int32_t> encode(std::string_view text) const override {
+    std::vector<int32_t> ids;
+    ids.reserve(text.size() / 4 + 4);
+    std::string replaced, composed;
+    for (const auto& part : added_.as_written.split(replace_invalid_utf8(text, replaced))) {
+      if (part.id >= 0) {
+        ids.push_back(part.id);
+        continue;
+      }
+      const std::string_view normal = nfc_ ? to_nfc(part.text, composed) : part.text;
+      for (const auto& piece : added_.normalized.split(normal)) {
+        if (piece.id >= 0) {
+          ids.push_back(piece.id);
+        } else {
+          encode_from_step(0, piece.text, ids);
+        }
+      }
+    }
+    return ids;
+  }
+
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    std::string bytes, replaced;
+    for (size_t i = 0; i < ids.size(); ++i) bytes += bytes_[vocabulary_.checked(ids, i)];
+    return std::string(replace_invalid_utf8(bytes, replaced));
+  }
+  int64_t vocab_size() const override { return vocabulary_.size(); }
+  std::optional<int32_t> id(std::string_view token) const override { return vocabulary_.id(token); }
+
+ private:
+  void encode_from_step(size_t step, std::string_view text, std::vector<int32_t>& ids) const {
+    if (text.empty()) return;
+    if (step == splits_.size()) return encode_word(text, ids);
+    const SplitStep& split = splits_[step];
+    SplitRegex::Scan scan(split.regex, text);
+    SplitRegex::Match match;
+    size_t end = 0;
+    while (scan.next(match)) {
+      if (split.keep_gaps) encode_from_step(step + 1, text.substr(end, match.begin - end), ids);
+      end = match.end;
+      if (!split.keep_matches) continue;
+      encode_from_step(step + 1, text.substr(match.begin, end - match.begin), ids);
+    }
+    if (split.keep_gaps) encode_from_step(step + 1, text.substr(end), ids);
+  }
+  void encode_word(std::string_view word, std::vector<int32_t>& ids) const {
+    if (const int32_t id = whole_.find(word); id != TokenIndex::kNone) {
+      ids.push_back(id);
+    } else {
+      merges_.apply(word, ids);
+    }
+  }
+
+  Vocabulary vocabulary_;
+  AddedTokens added_;
+  bool nfc_;
+  std::vector<SplitStep> splits_;
+  TokenBytes bytes_;
+  Merges merges_;
+  TokenIndex whole_;  // pieces that become one token: most words do
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> make_byte_level_bpe(ByteLevelBpe parts, const std::string& where) {
+  const auto ids = byte_ids(parts, where);
+  return std::make_unique<ByteLevelBpeTokenizer>(std::move(parts), ids);
+}
+
+}  // namespace elastron::data

@@ -1,0 +1,33 @@
+// Byte-level BPE as Qwen3 and Llama-3.1 use it: [NFC,] splits by regular expressions, merges of the
+// bytes of each piece.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "data/tokenizer.h"
+#include "data/tokenizer/merges.h"
+#include "data/tokenizer/split.h"
+#include "data/tokenizer/split_regex.h"
+#include "data/tokenizer/vocabulary.h"
+
+namespace elastron::data {
+
+struct SplitStep {
+  SplitRegex regex;
+  bool keep_matches = true, keep_gaps = true;  // pieces that go on to the next step
+};
+
+struct ByteLevelBpe {
+  Vocabulary vocabulary;     // all tokens, as tokenizer.json writes them
+  int32_t model_tokens = 0;  // those below are the model's, the others were added
+  AddedTokens added;
+  bool nfc = false;
+  std::vector<SplitStep> splits;
+  std::vector<Merge> merges;   // by rank
+  bool ignore_merges = false;  // a piece that is a token of the model is that token
+};
+
+// Throws InputError naming `where` when a byte has no token.
+std::unique_ptr<Tokenizer> make_byte_level_bpe(ByteLevelBpe parts, const std::string& where);
+
+}  // namespace elastron::data

@@ -1,0 +1,41 @@
+// Byte-pair merges: which two neighbouring tokens become one, and in which order.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace elastron::data {
+
+struct Merge {
+  int32_t left = 0, right = 0, result = 0;
+};
+
+class Merges {
+ public:
+  // `merges` by rank, lowest first; of two for the same pair the later one counts, as in the
+  // reference. `byte_ids`: the token of each byte.
+  Merges(const std::vector<Merge>& merges, const std::array<int32_t, 256>& byte_ids);
+
+  // Appends the tokens of `word`: of all neighbouring pairs that have a merge, the one of lowest
+  // rank is merged (the leftmost of equals), until none is left. Time n log n in the length of the
+  // word, which must be below 2^31 bytes. Thread-safe.
+  void apply(std::string_view word, std::vector<int32_t>& ids) const;
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;  // the rank of a pair that does not merge
+  struct Slot {
+    int32_t left = -1, right = -1;
+    uint32_t rank = kNone;
+    int32_t result = -1;
+  };
+  size_t slot_of(int32_t left, int32_t right) const;
+  const Slot& find(int32_t left, int32_t right) const;
+  void apply_short(std::string_view word, std::vector<int32_t>& ids) const;
+  void apply_long(std::string_view word, std::vector<int32_t>& ids) const;
+
+  std::array<int32_t, 256> byte_ids_;
+  std::vector<Slot> slots_;  // open addressing; a power of two, at least half of it free
+};
+
+}  // namespace elastron::data

@@ -1,0 +1,139 @@
+// elastron tokenize --model DIR: token ids of text, a JSON list per line of standard input. --chat
+// reads conversations, --decode goes back.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "core/json.h"
+#include "data/chat_template.h"
+#include "data/tokenizer.h"
+#include "launch/command.h"
+
+namespace elastron::launch {
+
+namespace {
+
+using data::ChatTemplate;
+using data::ChatTemplateSetting;
+using nlohmann::json;
+
+struct Options {
+  std::string model;
+  bool chat = false, decode = false;
+  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
+};
+
+std::string ids_line(const std::vector<int32_t>& ids) {
+  std::string line = "[";
+  for (const int32_t id : ids) {
+    if (line.size() > 1) line += ", ";
+    line += std::to_string(id);
+  }
+  return line + "]";
+}
+
+std::string decoded_line(const data::Tokenizer& tokenizer, const std::string& line,
+                         const std::string& where) {
+  const json list = parse_json_strict(line, where);
+  const auto refuse = [&] {
+    throw InputError("not a list of token ids", where, "give lines such as [1, 2, 3]");
+  };
+  if (!list.is_array()) refuse();
+  std::vector<int32_t> ids;
+  ids.reserve(list.size());
+  for (const json& id : list) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= uint64_t(tokenizer.vocab_size())) {
+      if (!id.is_number_integer()) refuse();
+      throw InputError(
+          "token id " + id.dump(), where,
+          "ids of this tokenizer are 0 to " + std::to_string(tokenizer.vocab_size() - 1));
+    }
+    ids.push_back(id.get<int32_t>());
+  }
+  return json(tokenizer.decode(ids)).dump();
+}
+
+// [{"role": ..., "content": ...}, ...] as text. The prompt for an answer follows unless the last
+// message is one.
+std::string chat_text(const ChatTemplate& chat, const std::string& line, const std::string& where) {
+  const json list = parse_json_strict(line, where);
+  const auto is_text = [](const json& message, const char* key) {
+    return message.contains(key) && message[key].is_string();
+  };
+  std::vector<data::ChatMessage> messages;
+  for (const json& message : list) {
+    if (!list.is_array() || !message.is_object() || message.size() != 2 ||
+        !is_text(message, "role") || !is_text(message, "content")) {
+      messages.clear();
+      break;
+    }
+    messages.push_back({message["role"], message["content"]});
+  }
+  if (messages.empty()) {
+    throw InputError("not a conversation", where,
+                     R"(give lines such as [{"role": "user", "content": "Hello"}])");
+  }
+  try {
+    return chat.render(messages, messages.back().role != "assistant");
+  } catch (const InputError& error) {
+    throw InputError(error.what(), where, "correct the line");
+  }
+}
+
+ExitCode tokenize(const Options& options) {
+  // A filter: it has nothing to save, so signals end it.
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
+  const auto tokenizer = data::load_tokenizer(options.model);
+  auto chat = ChatTemplate::open(options.model,
+                                 options.chat ? options.chat_template : ChatTemplateSetting::none);
+  if (options.chat && chat.kind() == ChatTemplateSetting::none) {
+    throw InputError("the model has no chat template", options.model,
+                     "name one with --chat-template");
+  }
+  std::ios::sync_with_stdio(false);
+  std::string line;
+  for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    const std::string where = "standard input, line " + std::to_string(number);
+    const std::string out =
+        options.decode
+            ? decoded_line(*tokenizer, line, where)
+            : ids_line(tokenizer->encode(options.chat ? chat_text(chat, line, where) : line));
+    std::fwrite(out.data(), 1, out.size(), stdout);
+    std::fputc('\n', stdout);
+    if (std::ferror(stdout) != 0) break;
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw InputError("cannot write", "standard output", "check the disk");
+  }
+  if (std::cin.bad()) throw InputError("cannot read", "standard input", "check the disk");
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Command& selected) {
+  auto* command = app.add_subcommand("tokenize", "token ids of the lines of standard input");
+  auto options = std::make_shared<Options>();
+  command->add_option("--model", options->model, "model folder with tokenizer.json")->required();
+  auto* chat = command->add_flag(
+      "--chat", options->chat,
+      R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
+  static const std::map<std::string, ChatTemplateSetting> kTemplates = {
+      {"automatic", ChatTemplateSetting::automatic},
+      {"qwen3", ChatTemplateSetting::qwen3},
+      {"llama3", ChatTemplateSetting::llama3}};
+  command
+      ->add_option("--chat-template", options->chat_template,
+                   "automatic (default: the model folder's), qwen3 or llama3")
+      ->transform(CLI::CheckedTransformer(kTemplates).description(""))
+      ->needs(chat);
+  command
+      ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")
+      ->excludes(chat);
+  command->callback(
+      [&selected, options] { selected.alone = [options] { return tokenize(*options); }; });
+}
+
+}  // namespace elastron::launch
