@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/router_exchange.h"
 
 namespace elastron::launch {
 
@@ -71,10 +72,29 @@ Inference::Inference(parallel::World& world, const InferenceArguments& arguments
     }
   });
   runtime_ = std::make_unique<Runtime>(world, config_);
-  parallel::on_all_ranks(*everyone, [&] { load(arguments, max_position); });
+  std::optional<router::StoredRouter> stored;
+  if (!arguments.router.empty()) {
+    stored = train::read_router(arguments.router, mesh(), runtime_->device());
+  }
+  parallel::on_all_ranks(*everyone, [&] {
+    if (stored) {
+      // What it was trained with, then what the command line sets.
+      config_.router = stored->config;
+      config::Origins origins;
+      config::Problems problems;
+      const auto table = config::table_of(config_);
+      for (const auto& o : arguments.overrides) {
+        config::apply_override(table, o, origins, problems);
+      }
+      config::run_checks(table, origins, problems);
+      problems.raise();
+    }
+    load(arguments, max_position, stored);
+  });
 }
 
-void Inference::load(const InferenceArguments& arguments, int64_t max_position) {
+void Inference::load(const InferenceArguments& arguments, int64_t max_position,
+                     const std::optional<router::StoredRouter>& stored) {
   const model::ModelFolder folder(arguments.model);
   const model::ModelConfig& m = folder.config();
   const DType dtype = compute_dtype(arguments.dtype, m);
@@ -84,6 +104,20 @@ void Inference::load(const InferenceArguments& arguments, int64_t max_position) 
   folder.load(decoder_->parameters());
 
   auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
+  if (!forced.active && stored) {
+    ParameterList parameters;
+    for (int64_t l = 0; l < m.num_layers; ++l) {
+      routers_.push_back(std::make_unique<router::AttentionRouter>(
+          l, m.head_dim, data::kTaskCount, config_.router, accumulator_dtype(dtype), /*seed=*/0,
+          /*trainable=*/false, runtime_->device()));
+      routers_.back()->append_parameters(parameters);
+    }
+    router::fill_parameters(*stored, arguments.router, parameters);
+    for (int64_t l = 0; l < m.num_layers; ++l) {
+      routed_.emplace_back(l, first_kv_head(), config_.router, 0, *routers_[size_t(l)]);
+    }
+    return;
+  }
   if (!forced.active) {
     forced = {.active = true, .gates = router::uniform_gates(m.num_layers, m.kv_heads, 1)};
   }

@@ -1,12 +1,14 @@
 // A model folder opened for forward passes only: what `logits` and `generate` run on.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/document.h"
 #include "launch/runtime.h"
 #include "model/decoder.h"
+#include "router/exchange.h"
 #include "router/routed_layer.h"
 
 namespace CLI {
@@ -40,7 +42,8 @@ class Inference {
   int64_t first_kv_head() const;
 
  private:
-  void load(const InferenceArguments& arguments, int64_t max_position);
+  void load(const InferenceArguments& arguments, int64_t max_position,
+            const std::optional<router::StoredRouter>& stored);
 
   train::Config config_;
   std::unique_ptr<Runtime> runtime_;

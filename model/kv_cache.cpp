@@ -50,6 +50,7 @@ void KvCache::fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor
                  "more tokens than the cache has room for");
   Layer& l = layers_[size_t(layer)];
   l.full = gate.to_vector<uint8_t>();
+  if (keep_all_) std::ranges::fill(l.full, uint8_t(1));
   l.heads.clear();
   for (int64_t h = 0; h < kv_heads_; ++h) {
     const bool full = l.full[size_t(h)] != 0;

@@ -17,6 +17,10 @@ class KvCache {
   KvCache(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t max_tokens,
           const ops::StreamingRule& rule, DType dtype, Device& device);
 
+  // Streaming heads keep all keys too and read them all: a full cache, as the reference code
+  // decodes. To be said before fill().
+  void keep_all(bool all) { keep_all_ = all; }
+
   // Prefill of one sequence: k, v [T, K, D] of positions 0 to T - 1, keys after RoPE; gate [1, K]
   // uint8, 1 = full attention, which holds for the whole conversation.
   void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate);
@@ -42,6 +46,7 @@ class KvCache {
 
   int64_t kv_heads_, head_dim_, max_tokens_;
   ops::StreamingRule rule_;
+  bool keep_all_ = false;
   DType dtype_;
   Device& device_;
   std::vector<Layer> layers_;

@@ -157,15 +157,15 @@ void read_rope(const nlohmann::json& root, const Reader& r, ModelConfig& c) {
   }
 }
 
-int32_t read_eos(const nlohmann::json& root, const Reader& r, int64_t vocab_size) {
+std::vector<int32_t> read_eos(const nlohmann::json& root, const Reader& r, int64_t vocab_size) {
   if (!r.has("eos_token_id") || !root["eos_token_id"].is_array()) {
-    return int32_t(r.integer("eos_token_id", 0, vocab_size - 1));
+    return {int32_t(r.integer("eos_token_id", 0, vocab_size - 1))};
   }
   const auto& list = root["eos_token_id"];
   if (list.empty())
     r.fail("'eos_token_id' is an empty list", "name the token that ends a document");
   for (const auto& id : list) r.whole_number(id, "eos_token_id", 0, vocab_size - 1);
-  return list[0].get<int32_t>();
+  return list.get<std::vector<int32_t>>();
 }
 
 DType read_dtype(const Reader& r) {
@@ -208,7 +208,8 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   read_rope(root, r, c);
   c.initializer_range = r.number("initializer_range", 0.02);
   c.tie_word_embeddings = r.boolean("tie_word_embeddings", false);
-  c.eos_token_id = read_eos(root, r, c.vocab_size);
+  c.eos_token_ids = read_eos(root, r, c.vocab_size);
+  c.eos_token_id = c.eos_token_ids.front();
   if (r.has("bos_token_id")) {
     c.bos_token_id = int32_t(r.integer("bos_token_id", 0, c.vocab_size - 1));
   }
