@@ -1,4 +1,5 @@
 // elastron export --checkpoint PATH --out DIR [--format hf-reference|safetensors] [--model DIR]
+//                 [--dtype float32|bfloat16]
 #include <CLI/CLI.hpp>
 #include <memory>
 
@@ -14,18 +15,19 @@ namespace elastron::launch {
 namespace {
 
 struct Options {
-  std::string checkpoint, out, format = "safetensors", model;
+  std::string checkpoint, out, format = "safetensors", model, dtype = "float32";
 };
 
 ExitCode run(const Options& options, parallel::World& world) {
   const Log log({.rank = world.rank()});
   CpuDevice device;
   parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
+  const DType dtype = dtype_from_name(options.dtype);
   const auto router = train::read_router(options.checkpoint, mesh, device);
   parallel::on_all_ranks(mesh.world(), [&] {
     if (world.rank() != 0) return;
     if (options.format == "safetensors") {
-      train::write_router(options.out, router);
+      train::write_router(options.out, router, dtype);
     } else {
       const bool whole_config = !options.model.empty();
       const std::string model = whole_config ? options.model : router.backbone_path;
@@ -36,7 +38,7 @@ ExitCode run(const Options& options, parallel::World& world) {
       for (const std::string& line : router::reference_differences(router.config)) {
         log_warning("the published implementation does not do the same: {}", line);
       }
-      train::write_reference_router(options.out, router, model, whole_config, device);
+      train::write_reference_router(options.out, router, model, whole_config, dtype, device);
     }
   });
   log_info("the router is in {}", options.out);
@@ -63,6 +65,9 @@ void add_export(CLI::App& app, Command& selected) {
                    "with hf-reference: the backbone's folder, whose whole config.json is written; "
                    "without it, what the checkpoint was trained on is looked at")
       ->check(CLI::ExistingDirectory);
+  command->add_option("--dtype", options->dtype, "what the tensors are stored in; float32 is exact")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
   command->callback([&selected, options] {
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

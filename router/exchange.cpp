@@ -50,6 +50,8 @@ int64_t StoredRouter::layers() const {
   return count;
 }
 
+bool StoredRouter::has_multipliers() const { return tensors.contains(logical_naming().lambda1); }
+
 void fill_parameters(const StoredRouter& router, const std::string& where,
                      const ParameterList& parameters) {
   Misfits misfits;

@@ -22,6 +22,7 @@ struct StoredRouter {
   std::map<std::string, Tensor> tensors;
 
   int64_t layers() const;
+  bool has_multipliers() const;
 };
 
 // Fills value and master of `parameters` (of AttentionRouters, of a SparsityObjective). The stored

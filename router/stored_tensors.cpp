@@ -118,15 +118,11 @@ class Reader {
   }
 
   void want_layers() {
-    // What a layer has is what a router of these settings has.
-    AttentionRouter model(0, head_dim_, tasks_, router_.config, DType::f32, 0, false, device_);
-    ParameterList parameters;
-    model.append_parameters(parameters);
-    const std::string prefix = logical_naming().stored(0, "");
+    // Nothing is made in these sizes before all of them are right.
+    const auto tensors = router_tensors(head_dim_, tasks_, router_.config);
     std::set<std::string> known;
     for (int64_t layer = 0; layer < layers_; ++layer) {
-      for (const Parameter* p : parameters) {
-        const std::string leaf = p->name.substr(prefix.size());
+      for (const auto& [leaf, shape] : tensors) {
         std::optional<Shape> also;
         if (naming_.reference_shapes && leaf == "task_embedding.weight") {
           also = Shape{tasks_ - 1, head_dim_};
@@ -134,8 +130,7 @@ class Reader {
           also = Shape{};
         }
         known.insert(leaf);
-        want(naming_.stored(layer, leaf), logical_naming().stored(layer, leaf), p->logical_shape,
-             also);
+        want(naming_.stored(layer, leaf), logical_naming().stored(layer, leaf), shape, also);
       }
     }
     for (const auto& [name, file] : homes_) {
@@ -216,13 +211,12 @@ const RouterNaming& logical_naming() {
                    .leaves = {},
                    .lambda1 = "objective.lambda1",
                    .lambda2 = "objective.lambda2"};
-    for (const char* layer : {"task.0", "task.2", "router.0", "router.2", "router.4"}) {
-      for (const char* part : {".weight", ".bias"}) {
-        n.leaves.emplace_back(std::string(layer) + part, std::string(layer) + part);
-      }
+    RouterConfig every_option;
+    every_option.task_embedding = true;
+    every_option.tau_schedule = TauSchedule::learned;
+    for (const auto& [leaf, shape] : router_tensors(1, 1, every_option)) {
+      n.leaves.emplace_back(leaf, leaf);
     }
-    n.leaves.emplace_back("task_embedding.weight", "task_embedding.weight");
-    n.leaves.emplace_back("log_tau", "log_tau");
     return n;
   }();
   return naming;

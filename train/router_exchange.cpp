@@ -121,8 +121,11 @@ void prepare_folder(const std::string& folder, const char* own, const char* othe
   sync_folder(folder);
 }
 
-void write_files(const std::string& folder, const std::map<std::string, Tensor>& tensors,
+void write_files(const std::string& folder, std::map<std::string, Tensor> tensors, DType dtype,
                  const char* json_name, const nlohmann::ordered_json& json) {
+  for (auto& [name, tensor] : tensors) {
+    if (tensor.dtype() != dtype) tensor = ops::cast(tensor, dtype);
+  }
   write_safetensors(folder + "/" + kRouter, tensors, {{"format", "pt"}});
   write_text_atomically(folder + "/" + json_name, json.dump(2) + "\n");
 }
@@ -148,13 +151,14 @@ router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, 
   return router;
 }
 
-void write_router(const std::string& folder, const router::StoredRouter& router) {
+void write_router(const std::string& folder, const router::StoredRouter& router, DType dtype) {
   prepare_folder(folder, kSettings, kConfig);
-  write_files(folder, router.tensors, kSettings, router::settings_json(router));
+  write_files(folder, router.tensors, dtype, kSettings, router::settings_json(router));
 }
 
 void write_reference_router(const std::string& folder, const router::StoredRouter& router,
-                            const std::string& model, bool whole_config, Device& device) {
+                            const std::string& model, bool whole_config, DType dtype,
+                            Device& device) {
   const model::ModelConfig m = model::read_model_config(model);
   if (m.num_layers != router.layers()) {
     throw InputError("the model has " + std::to_string(m.num_layers) + " layers, the router " +
@@ -166,7 +170,7 @@ void write_reference_router(const std::string& folder, const router::StoredRoute
   config.update(router::reference_config(router, m.architecture));
   const auto tensors = router::to_reference(router, m.kv_heads, device);
   prepare_folder(folder, kConfig, kSettings);
-  write_files(folder, tensors, kConfig, config);
+  write_files(folder, tensors, dtype, kConfig, config);
 }
 
 std::string write_first_checkpoint(const std::string& folder, const router::StoredRouter& router,
@@ -186,6 +190,10 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
     }
     if (!checkpoints_in(folder).empty()) {
       throw UsageError("the folder already has checkpoints", folder, "name another folder");
+    }
+    if (config.router.reg.enabled && !router.has_multipliers()) {
+      throw InputError("the router has no multipliers, and its settings want them", where,
+                       "set enable_lambda_task (of router.json: router.reg.enabled) to false");
     }
     backbone = std::make_unique<model::ModelFolder>(model);
     const auto seed = uint64_t(config.train.seed);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/device.h"
+#include "core/dtype.h"
 #include "parallel/mesh.h"
 #include "router/exchange.h"
 
@@ -24,12 +25,14 @@ namespace elastron::train {
 router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device);
 
 // One rank. Write router.safetensors and the settings (router.json or config.json) into `folder`,
-// made if need be: never into one that holds something else. Throw InputError, UsageError.
-void write_router(const std::string& folder, const router::StoredRouter& router);
+// made if need be: never into one that holds something else. dtype: what the tensors are stored in,
+// float32 (exact) or bfloat16. Throw InputError, UsageError.
+void write_router(const std::string& folder, const router::StoredRouter& router, DType dtype);
 // With the published implementation's names. `model`: the backbone's folder. `whole_config`: its
 // config.json with the keys added; otherwise the keys alone.
 void write_reference_router(const std::string& folder, const router::StoredRouter& router,
-                            const std::string& model, bool whole_config, Device& device);
+                            const std::string& model, bool whole_config, DType dtype,
+                            Device& device);
 
 // Collective. Makes `folder`, without checkpoints so far, and in it the checkpoint of step 0 of a
 // router's training on the backbone in `model`: optimiser state zero, at the start of any data.

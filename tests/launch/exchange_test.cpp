@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "core/file/safetensors.h"
 #include "tests/launch/program.h"
 
 namespace elastron::test {
@@ -106,6 +107,40 @@ INSTANTIATE_TEST_SUITE_P(
                            "--set router.tau.init=0.7"}),
     [](const auto& test) { return std::string(test.param.name); });
 
+TEST(Export, Bfloat16IsRoundedOnce) {
+  const Scratch s;
+  train(s / "run", "");
+  CpuDevice cpu;
+  for (const std::string format : {"", "--format hf-reference"}) {
+    const std::string exact = s / "exact" + format.substr(0, 2),
+                      half = s / "half" + format.substr(0, 2);
+    ASSERT_EQ(export_to(s / "run", exact, format).code, 0);
+    ASSERT_EQ(export_to(s / "run", half, format + " --dtype bfloat16").code, 0);
+    const SafetensorsFile a(exact + "/router.safetensors"), b(half + "/router.safetensors");
+    ASSERT_EQ(a.entries().size(), b.entries().size());
+    bool any_changed = false;
+    for (const auto& [name, entry] : a.entries()) {
+      ASSERT_EQ(b.entries().at(name).shape, entry.shape) << name;
+      ASSERT_EQ(b.entries().at(name).storage, Storage::bf16) << name;
+      const auto from = a.read(name, cpu).to_vector<float>();
+      const auto to = b.read(name, cpu).to_vector<bf16>();
+      for (size_t i = 0; i < from.size(); ++i) {
+        ASSERT_EQ(to[i].bits, bf16(from[i]).bits) << name;
+        any_changed = any_changed || float(to[i]) != from[i];
+      }
+    }
+    EXPECT_TRUE(any_changed);
+    // What is read from it is stored as it is.
+    ASSERT_EQ(export_to(half, half + "2",
+                        format + " --dtype bfloat16 " +
+                            (format.empty() ? "" : "--model " + tiny_backbone()))
+                  .code,
+              0);
+    EXPECT_EQ(read_text(half + "/router.safetensors"), read_text(half + "2/router.safetensors"));
+  }
+  EXPECT_EQ(export_to(s / "run", s / "other", "--dtype float8").code, 2);
+}
+
 // Training from an imported router is what it would be from the router itself, its data begun anew.
 TEST(Import, TrainsOnFromTheStart) {
   const Scratch s;
@@ -202,6 +237,18 @@ TEST_F(Refused, AnotherBackbone) {
   settings.erase(at, settings.find('\n', at) + 1 - at);
   write_text(own + "/router.json", settings);
   EXPECT_EQ(import_to(own, out, 0, tiny_llama_backbone()).code, 0);
+}
+
+TEST_F(Refused, NoMultipliersWhereTheyAreWanted) {
+  train(here_ / "run", "--set router.reg.enabled=false", 1);
+  ASSERT_EQ(export_to(here_ / "run", here_ / "own").code, 0);
+  const std::string settings = here_ / "own/router.json";
+  std::string text = read_text(settings);
+  const size_t at = text.find("\"enabled\": false");
+  ASSERT_NE(at, text.npos);
+  write_text(settings, text.replace(at, 16, "\"enabled\": true"));
+  expect_error(import_to(here_ / "own", here_ / "out"), 3, {"no multipliers", "enabled"});
+  EXPECT_FALSE(fs::exists(here_ / "out"));
 }
 
 TEST_F(Refused, FoldersThatHoldSomethingElse) {

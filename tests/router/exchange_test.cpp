@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "core/file/input_file.h"
 #include "core/json.h"
@@ -291,6 +293,41 @@ TEST(Reference, AllThatDoesNotFitIsListed) {
             t, [](const auto& e) { return e.first.find("mask_allocator") != std::string::npos; });
       },
       {"no router"});
+  fs::remove_all(folder);
+}
+
+// A file may say any size, and cost next to nothing on disk: it is refused for what is missing
+// before anything of that size is made.
+TEST(Reference, SizesAreNotTakenOnTrust) {
+  CpuDevice cpu;
+  char folder[] = "/tmp/elastron-test-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/router.safetensors";
+  constexpr uint64_t kRows = uint64_t(1) << 28, kBytes = 4 * kRows;
+  const std::string prefix = "model.layers.0.self_attn.mask_allocator.";
+  const nlohmann::json header = {
+      {prefix + "cls_feat_extractor.0.weight",
+       {{"dtype", "F32"}, {"shape", {kRows, 1}}, {"data_offsets", {0, kBytes}}}},
+      {prefix + "cls_router_head_agnostic.4.weight",
+       {{"dtype", "F32"}, {"shape", {2, 1}}, {"data_offsets", {kBytes, kBytes + 8}}}}};
+  const std::string text = header.dump();
+  const uint64_t length = text.size();
+  std::ofstream(path, std::ios::binary)
+      << std::string_view(reinterpret_cast<const char*>(&length), 8) << text;
+  fs::resize_file(path, 8 + length + kBytes + 8);  // a hole
+  const auto peak = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return uint64_t(usage.ru_maxrss) << 10;
+  };
+  const uint64_t before = peak();
+  const SafetensorsFile file(path);
+  expect_refused(
+      [&] {
+        from_reference(homes_of(file), Folder("alone").config, "config.json", kTasks, path, cpu);
+      },
+      {"missing " + prefix + "cls_feat_extractor.0.bias"});
+  EXPECT_LT(peak() - before, kBytes / 8);
   fs::remove_all(folder);
 }
 
