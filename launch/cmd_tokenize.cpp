@@ -22,8 +22,13 @@ using nlohmann::json;
 struct Options {
   std::string model;
   bool chat = false, decode = false;
-  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
+  std::string chat_template = "automatic";
 };
+
+ChatTemplateSetting setting(const std::string& name) {
+  if (name == "qwen3") return ChatTemplateSetting::qwen3;
+  return name == "llama3" ? ChatTemplateSetting::llama3 : ChatTemplateSetting::automatic;
+}
 
 std::string ids_line(const std::vector<int32_t>& ids) {
   std::string line = "[";
@@ -52,7 +57,7 @@ std::string decoded_line(const data::Tokenizer& tokenizer, const std::string& li
     }
     ids.push_back(id.get<int32_t>());
   }
-  return json(tokenizer.decode(ids)).dump();
+  return json(tokenizer.decode(ids)).dump(-1, ' ', /*ensure_ascii=*/true);
 }
 
 // [{"role": ..., "content": ...}, ...] as text. The prompt for an answer follows unless the last
@@ -120,14 +125,10 @@ void add_tokenize(CLI::App& app, Command& selected) {
   auto* chat = command->add_flag(
       "--chat", options->chat,
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
-  static const std::map<std::string, ChatTemplateSetting> kTemplates = {
-      {"automatic", ChatTemplateSetting::automatic},
-      {"qwen3", ChatTemplateSetting::qwen3},
-      {"llama3", ChatTemplateSetting::llama3}};
   command
       ->add_option("--chat-template", options->chat_template,
-                   "automatic (default: the model folder's), qwen3 or llama3")
-      ->transform(CLI::CheckedTransformer(kTemplates).description(""))
+                   "default: automatic, the model folder's")
+      ->check(CLI::IsMember({"automatic", "qwen3", "llama3"}))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

@@ -4,6 +4,7 @@
 #include <bit>
 #include <functional>
 #include <queue>
+#include <string>
 
 #include "core/error.h"
 
@@ -78,7 +79,10 @@ void Merges::apply_short(std::string_view word, std::vector<int32_t>& ids) const
 }
 
 void Merges::apply_long(std::string_view word, std::vector<int32_t>& ids) const {
-  ELASTRON_CHECK(word.size() < size_t(INT32_MAX), "a word of 2 GiB");
+  if (word.size() >= size_t(INT32_MAX)) {
+    throw InputError("a word of " + std::to_string(word.size()) + " bytes", "text to tokenize",
+                     "at most 2 GiB are accepted");
+  }
   // A linked list of tokens by the place of their first byte; `rank` is that of the pair which a
   // token begins.
   struct Symbol {
