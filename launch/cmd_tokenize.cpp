@@ -22,7 +22,7 @@ using nlohmann::json;
 struct Options {
   std::string model;
   bool chat = false, decode = false;
-  std::string chat_template = "automatic";
+  std::string chat_template = "auto";
 };
 
 ChatTemplateSetting setting(const std::string& name) {
@@ -91,8 +91,8 @@ ExitCode tokenize(const Options& options) {
   // A filter: it has nothing to save, so signals end it.
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
   const auto tokenizer = data::load_tokenizer(options.model);
-  auto chat = ChatTemplate::open(options.model,
-                                 options.chat ? options.chat_template : ChatTemplateSetting::none);
+  const auto chat = ChatTemplate::open(
+      options.model, options.chat ? setting(options.chat_template) : ChatTemplateSetting::none);
   if (options.chat && chat.kind() == ChatTemplateSetting::none) {
     throw InputError("the model has no chat template", options.model,
                      "name one with --chat-template");
@@ -127,8 +127,8 @@ void add_tokenize(CLI::App& app, Command& selected) {
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
       ->add_option("--chat-template", options->chat_template,
-                   "default: automatic, the model folder's")
-      ->check(CLI::IsMember({"automatic", "qwen3", "llama3"}))
+                   "default: auto, the model folder's")
+      ->check(CLI::IsMember({"auto", "qwen3", "llama3"}))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")
