@@ -31,6 +31,7 @@ struct DataConfig {
   int64_t min_tokens = 1;
   Packing packing = Packing::sorted;
   LabelMode label_mode = LabelMode::all;
+  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
   UnknownTask unknown_task = UnknownTask::error;
   Overlong overlong = Overlong::error;
   Prompts prompts;
@@ -66,6 +67,13 @@ template <>
 struct EnumNames<data::LabelMode> {
   static constexpr NameOf<data::LabelMode> names[] = {{data::LabelMode::all, "all"},
                                                       {data::LabelMode::answer, "answer"}};
+};
+
+template <>
+struct EnumNames<data::ChatTemplateSetting> {
+  using T = data::ChatTemplateSetting;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::qwen3, "qwen3"}, {T::llama3, "llama3"}, {T::none, "none"}};
 };
 
 template <>
@@ -107,6 +115,10 @@ struct Schema<data::DataConfig> {
       field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),
       field("packing", &C::packing, "which documents share a pack"),
       field("label_mode", &C::label_mode, "predict every token, or the answer only"),
+      field(
+          "chat_template", &C::chat_template,
+          "form of the conversation that a record becomes; auto: the model folder's, or none where "
+          "it has none (synthetic data never has one)"),
       field("unknown_task", &C::unknown_task, "what to do with a record of an unknown task"),
       field("overlong", &C::overlong, "what to do with a document longer than max_tokens"),
       section("prompts", &C::prompts, "instructions added to the text; empty: none"),

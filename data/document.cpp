@@ -1,6 +1,7 @@
 #include "data/document.h"
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 
 #include "core/error.h"
@@ -44,14 +45,38 @@ std::string user_text(const Record& record, const Prompts& prompts) {
   return text;
 }
 
+namespace {
+
+// Tokens of the conversation, the user's turn first. -> its length.
+int64_t encode_turns(const std::string& user, const std::string& answer, const Tokenizer& tokenizer,
+                     const ChatTemplate& chat, std::vector<int32_t>& ids) {
+  const std::vector<ChatMessage> turns = {{"user", user}, {"assistant", answer}};
+  const std::span<const ChatMessage> all(turns);
+  const auto alone = tokenizer.encode(chat.render(all.first(1), /*generation_prompt=*/false));
+  ids = answer.empty() ? alone : tokenizer.encode(chat.render(all, /*generation_prompt=*/false));
+  if (ids.size() < alone.size() || !std::equal(alone.begin(), alone.end(), ids.begin())) {
+    throw InputError("the tokenizer does not end the user's turn where the chat template does",
+                     "tokenizer.json",
+                     "use the tokenizer of this template, or set data.chat_template: none");
+  }
+  return int64_t(alone.size());
+}
+
+}  // namespace
+
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels, const Prompts& prompts) {
+                       LabelMode labels, const Prompts& prompts, const ChatTemplate& chat) {
   Document document;
-  document.ids = tokenizer.encode(user_text(record, prompts));
-  document.user_length = document.length();
-  const auto answer = tokenizer.encode(record.answer);
-  document.answer_length = int64_t(answer.size());
-  document.ids.insert(document.ids.end(), answer.begin(), answer.end());
+  const std::string user = user_text(record, prompts);
+  if (chat.kind() != ChatTemplateSetting::none) {
+    document.user_length = encode_turns(user, record.answer, tokenizer, chat, document.ids);
+  } else {
+    document.ids = tokenizer.encode(user);
+    document.user_length = document.length();
+    const auto answer = tokenizer.encode(record.answer);
+    document.ids.insert(document.ids.end(), answer.begin(), answer.end());
+  }
+  document.answer_length = document.length() - document.user_length;
   if (document.ids.empty() || document.ids.back() != eos) document.ids.push_back(eos);
   document.task_id = task_id(record.task);
   ELASTRON_CHECK(document.task_id >= 0, "unknown task " + record.task);

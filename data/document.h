@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/chat_template.h"
 #include "data/packed_batch.h"
 #include "data/record.h"
 #include "data/tokenizer.h"
@@ -24,8 +25,9 @@ struct Prompts {
 
 struct Document {
   std::vector<int32_t> ids;
-  int64_t user_length = 0;    // tokens before the answer
-  int64_t answer_length = 0;  // tokens of the answer, without end-of-sequence
+  int64_t user_length = 0;  // tokens before the answer
+  // Tokens of the answer without end-of-sequence; with a chat template, of the assistant's turn.
+  int64_t answer_length = 0;
   int32_t task_id = 0;
   int32_t kind_id = 0;    // into the source's kind names
   int64_t sample_id = 0;  // which record it was
@@ -47,9 +49,14 @@ int task_id(const std::string& name);
 // task's instructions around them.
 std::string user_text(const Record& record, const Prompts& prompts = {});
 
-// Tokenises user text and answer apart, so that the border between them is exact (there is no chat
-// template); appends `eos` unless it is last already. task_id() must know the task.
+// With a chat template: the user's turn and, where there is an answer, the assistant's; the user's
+// length is that of its turn alone. Without one user text and answer are tokenised apart, so that
+// the border between them is exact. Appends `eos` unless it is last already (spec 9). task_id()
+// must know the task. Throws InputError where the user's turn is no beginning of the conversation
+// in tokens.
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels, const Prompts& prompts = {});
+                       LabelMode labels, const Prompts& prompts = {},
+                       const ChatTemplate& chat = ChatTemplate::open({},
+                                                                     ChatTemplateSetting::none));
 
 }  // namespace elastron::data

@@ -1,10 +1,9 @@
 #include "data/jsonl.h"
 
-#include <cstring>
 #include <string_view>
 
 #include "core/error.h"
-#include "core/file/mapped_file.h"
+#include "core/file/line_reader.h"
 #include "core/json.h"
 #include "core/utf8.h"
 #include "data/python_literal.h"
@@ -72,19 +71,15 @@ Record parse_record(std::string_view line, const std::string& where) {
 
 void read_jsonl(const std::string& path,
                 const std::function<void(const Record&, const std::string& where)>& on_record) {
-  const MappedFile file(path);
-  std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
-  for (int64_t number = 1; !rest.empty(); ++number) {
-    const std::string where = path + ":" + std::to_string(number);
-    const size_t newline = rest.find('\n');
-    const std::string_view line = rest.substr(0, newline);
-    rest.remove_prefix(newline == rest.npos ? rest.size() : newline + 1);
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    if (line.size() > kLongestLine) {
-      throw InputError("the line is over 64 MiB", where, "split the record");
+  LineReader lines(path, kLongestLine);
+  while (lines.next()) {
+    std::string_view line = lines.line();
+    if (lines.number() == 1 && line.starts_with(kByteOrderMark)) {
+      line.remove_prefix(kByteOrderMark.size());
     }
-    if (newline == rest.npos && !nlohmann::json::accept(line)) {
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    const std::string where = lines.where();
+    if (!lines.ended_by_newline() && !nlohmann::json::accept(line)) {
       throw InputError("the file ends in the middle of a record", where,
                        "the file may be cut off: copy or make it again");
     }

@@ -17,11 +17,12 @@ namespace {
 class JsonlSource final : public PackSource {
  public:
   JsonlSource(const std::vector<std::string>& files, const std::string& key,
-              const DataConfig& config, Packing packing, const Tokenizer& tokenizer, int32_t eos)
+              const DataConfig& config, Packing packing, const Tokenizer& tokenizer,
+              const ChatTemplate& chat, int32_t eos)
       : labels_(config.label_mode), max_tokens_(config.max_tokens) {
     for (const std::string& file : files) {
       read_jsonl(file, [&](const Record& record, const std::string& where) {
-        add(record, where, config, tokenizer, eos);
+        add(record, where, config, tokenizer, chat, eos);
       });
     }
     if (entries_.empty()) {
@@ -73,7 +74,7 @@ class JsonlSource final : public PackSource {
   }
 
   void add(const Record& record, const std::string& where, const DataConfig& config,
-           const Tokenizer& tokenizer, int32_t eos) {
+           const Tokenizer& tokenizer, const ChatTemplate& chat, int32_t eos) {
     const int64_t sample = records_++;
     if (task_id(record.task) < 0) {
       if (config.unknown_task == UnknownTask::drop) {
@@ -84,7 +85,8 @@ class JsonlSource final : public PackSource {
                        fmt::format("use one of {}, or set data.unknown_task: drop",
                                    fmt::join(kTaskNames, ", ")));
     }
-    const Document d = make_document(record, tokenizer, eos, config.label_mode, config.prompts);
+    const Document d =
+        make_document(record, tokenizer, eos, config.label_mode, config.prompts, chat);
     if (d.length() > config.max_tokens) {
       if (config.overlong == Overlong::drop) {
         ++overlong_;
@@ -147,8 +149,8 @@ class JsonlSource final : public PackSource {
 std::unique_ptr<PackSource> open_jsonl_source(const std::vector<std::string>& files,
                                               const std::string& key, const DataConfig& config,
                                               Packing packing, const Tokenizer& tokenizer,
-                                              int32_t eos) {
-  return std::make_unique<JsonlSource>(files, key, config, packing, tokenizer, eos);
+                                              const ChatTemplate& chat, int32_t eos) {
+  return std::make_unique<JsonlSource>(files, key, config, packing, tokenizer, chat, eos);
 }
 
 }  // namespace elastron::data

@@ -14,6 +14,6 @@ namespace elastron::data {
 std::unique_ptr<PackSource> open_jsonl_source(const std::vector<std::string>& files,
                                               const std::string& key, const DataConfig& config,
                                               Packing packing, const Tokenizer& tokenizer,
-                                              int32_t eos);
+                                              const ChatTemplate& chat, int32_t eos);
 
 }  // namespace elastron::data

@@ -19,17 +19,21 @@ void require_files(const std::vector<std::string>& files, const std::string& wha
 }  // namespace
 
 std::unique_ptr<PackSource> open_training_source(const DataConfig& config,
+                                                 const std::string& folder,
                                                  const Tokenizer& tokenizer, int32_t eos) {
   if (config.format == Format::synthetic) return open_synthetic_training(config, tokenizer, eos);
   require_files(config.train, "training", "data.train");
-  return open_jsonl_source(config.train, "data.train", config, config.packing, tokenizer, eos);
+  return open_jsonl_source(config.train, "data.train", config, config.packing, tokenizer,
+                           ChatTemplate::open(folder, config.chat_template), eos);
 }
 
 std::unique_ptr<PackSource> open_evaluation_source(const DataConfig& config,
+                                                   const std::string& folder,
                                                    const Tokenizer& tokenizer, int32_t eos) {
   if (config.format == Format::synthetic) return open_synthetic_evaluation(config, tokenizer, eos);
   require_files(config.eval, "evaluation", "data.eval");
-  return open_jsonl_source(config.eval, "data.eval", config, Packing::none, tokenizer, eos);
+  return open_jsonl_source(config.eval, "data.eval", config, Packing::none, tokenizer,
+                           ChatTemplate::open(folder, config.chat_template), eos);
 }
 
 }  // namespace elastron::data

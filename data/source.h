@@ -32,12 +32,14 @@ class PackSource {
 };
 
 // Training packs, as `config` says. Throws InputError for bad files, UsageError for a configuration
-// that yields nothing.
+// that yields nothing. `folder`: the model's, whose chat template data.chat_template may ask for.
 std::unique_ptr<PackSource> open_training_source(const DataConfig& config,
+                                                 const std::string& folder,
                                                  const Tokenizer& tokenizer, int32_t eos);
 
 // Evaluation documents, one per pack, in a fixed order; never unlimited.
 std::unique_ptr<PackSource> open_evaluation_source(const DataConfig& config,
+                                                   const std::string& folder,
                                                    const Tokenizer& tokenizer, int32_t eos);
 
 // Weighted kinds as `data.synthetic.kinds` says; the six tasks evenly where it is empty. Throws

@@ -14,18 +14,21 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // The template's special tokens (post_processor) are not added; added tokens that stand in the
-  // text are recognised, as by the reference with add_special_tokens=False. `text` must be UTF-8.
+  // text are recognised, as by the reference with add_special_tokens=False. What is not UTF-8 in
+  // `text` counts as U+FFFD, as Python decodes with errors="replace". Thread-safe. Throws
+  // InputError for text that the tokenizer cannot handle (a split pattern that takes for ever).
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
-  // Special tokens are kept. An id outside [0, vocab_size) is an InputError.
+  // Special tokens are kept. Always UTF-8: bytes that are not become U+FFFD. An id outside
+  // [0, vocab_size) is an InputError.
   virtual std::string decode(const std::vector<int32_t>& ids) const = 0;
   virtual int64_t vocab_size() const = 0;  // largest id + 1; no id below is free
   virtual std::optional<int32_t> id(std::string_view token) const = 0;
 };
 
 // Reads `<folder>/tokenizer.json`, at most 64 MiB. Throws InputError naming the file and what is
-// wrong or not supported. Supported: a WordLevel model with the pre-tokenizer Whitespace or
-// WhitespaceSplit; no normalizer, truncation, padding or decoder; added tokens that match
-// literally.
+// wrong or not supported. Supported (docs/tokenizers.md): byte-level BPE as Qwen3, Llama-3.1 and
+// GPT-2 have it; WordLevel with the pre-tokenizer Whitespace or WhitespaceSplit; added tokens that
+// match literally.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder);
 // The same from text; `where` names it in messages.
 std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view json, const std::string& where);

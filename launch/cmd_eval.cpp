@@ -80,7 +80,7 @@ class Evaluation {
         session_(config, /*training=*/pretrain_, runtime.mesh(), runtime.device()) {
     parallel::Mesh& mesh = runtime.mesh();
     parallel::on_all_ranks(mesh.world(), [&] {
-      source_ = data::open_evaluation_source(config.data, session_.tokenizer(),
+      source_ = data::open_evaluation_source(config.data, config.model.path, session_.tokenizer(),
                                              session_.decoder().config().eos_token_id);
     });
     if (checkpoint.empty()) return;

@@ -22,8 +22,13 @@ using nlohmann::json;
 struct Options {
   std::string model;
   bool chat = false, decode = false;
-  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
+  std::string chat_template = "auto";
 };
+
+ChatTemplateSetting setting(const std::string& name) {
+  if (name == "qwen3") return ChatTemplateSetting::qwen3;
+  return name == "llama3" ? ChatTemplateSetting::llama3 : ChatTemplateSetting::automatic;
+}
 
 std::string ids_line(const std::vector<int32_t>& ids) {
   std::string line = "[";
@@ -52,7 +57,7 @@ std::string decoded_line(const data::Tokenizer& tokenizer, const std::string& li
     }
     ids.push_back(id.get<int32_t>());
   }
-  return json(tokenizer.decode(ids)).dump();
+  return json(tokenizer.decode(ids)).dump(-1, ' ', /*ensure_ascii=*/true);
 }
 
 // [{"role": ..., "content": ...}, ...] as text. The prompt for an answer follows unless the last
@@ -86,8 +91,8 @@ ExitCode tokenize(const Options& options) {
   // A filter: it has nothing to save, so signals end it.
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
   const auto tokenizer = data::load_tokenizer(options.model);
-  auto chat = ChatTemplate::open(options.model,
-                                 options.chat ? options.chat_template : ChatTemplateSetting::none);
+  const auto chat = ChatTemplate::open(
+      options.model, options.chat ? setting(options.chat_template) : ChatTemplateSetting::none);
   if (options.chat && chat.kind() == ChatTemplateSetting::none) {
     throw InputError("the model has no chat template", options.model,
                      "name one with --chat-template");
@@ -120,14 +125,10 @@ void add_tokenize(CLI::App& app, Command& selected) {
   auto* chat = command->add_flag(
       "--chat", options->chat,
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
-  static const std::map<std::string, ChatTemplateSetting> kTemplates = {
-      {"automatic", ChatTemplateSetting::automatic},
-      {"qwen3", ChatTemplateSetting::qwen3},
-      {"llama3", ChatTemplateSetting::llama3}};
   command
       ->add_option("--chat-template", options->chat_template,
-                   "automatic (default: the model folder's), qwen3 or llama3")
-      ->transform(CLI::CheckedTransformer(kTemplates).description(""))
+                   "default: auto, the model folder's")
+      ->check(CLI::IsMember({"auto", "qwen3", "llama3"}))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

@@ -4,6 +4,8 @@
 #include <bit>
 #include <functional>
 #include <queue>
+#include <string>
+#include <unordered_map>
 
 #include "core/error.h"
 
@@ -13,6 +15,54 @@ namespace {
 
 // Up to here scanning all pairs for the lowest rank is faster than a queue.
 constexpr size_t kShort = 48;
+
+// Pairs to merge, by rank and then by place. Those of one rank mostly come in the order of their
+// places, so that a list does for them; one heap of all would run through memory at random.
+class PairQueue {
+ public:
+  void push(uint32_t rank, int32_t place) {
+    const auto [it, fresh] = places_.try_emplace(rank);
+    if (fresh) ranks_.push(rank);
+    Places& places = it->second;
+    if (places.next == places.ordered.size()) {
+      places.ordered.clear();
+      places.next = 0;
+    }
+    if (places.ordered.empty() || place > places.ordered.back()) {
+      places.ordered.push_back(place);
+    } else {
+      places.late.push(place);
+    }
+  }
+  // Removes the first and returns true, or false when there is none.
+  bool pop(uint32_t& rank, int32_t& place) {
+    for (; !ranks_.empty(); places_.erase(ranks_.top()), ranks_.pop()) {
+      Places& places = places_.find(ranks_.top())->second;
+      const bool some = places.next < places.ordered.size();
+      if (!some && places.late.empty()) continue;
+      rank = ranks_.top();
+      if (some && (places.late.empty() || places.ordered[places.next] <= places.late.top())) {
+        place = places.ordered[places.next++];
+      } else {
+        place = places.late.top();
+        places.late.pop();
+      }
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  template <class T>
+  using Lowest = std::priority_queue<T, std::vector<T>, std::greater<T>>;
+  struct Places {
+    std::vector<int32_t> ordered;  // from `next` on
+    size_t next = 0;
+    Lowest<int32_t> late;
+  };
+  std::unordered_map<uint32_t, Places> places_;
+  Lowest<uint32_t> ranks_;  // of places_
+};
 
 }  // namespace
 
@@ -78,7 +128,10 @@ void Merges::apply_short(std::string_view word, std::vector<int32_t>& ids) const
 }
 
 void Merges::apply_long(std::string_view word, std::vector<int32_t>& ids) const {
-  ELASTRON_CHECK(word.size() < size_t(INT32_MAX), "a word of 2 GiB");
+  if (word.size() >= size_t(INT32_MAX)) {
+    throw InputError("a word of " + std::to_string(word.size()) + " bytes", "text to tokenize",
+                     "at most 2 GiB are accepted");
+  }
   // A linked list of tokens by the place of their first byte; `rank` is that of the pair which a
   // token begins.
   struct Symbol {
@@ -87,13 +140,9 @@ void Merges::apply_long(std::string_view word, std::vector<int32_t>& ids) const 
   };
   const auto count = int32_t(word.size());
   std::vector<Symbol> symbols(word.size());
-  // Pairs to merge, by rank and then place. An entry whose pair is gone is passed over: a symbol
-  // only grows, so a pair at a place never comes back.
-  std::vector<uint64_t> entries;
-  entries.reserve(word.size());
-  const auto entry = [](uint32_t rank, int32_t place) {
-    return uint64_t(rank) << 32 | uint32_t(place);
-  };
+  // An entry whose pair is gone is passed over: a symbol only grows, so a pair at a place never
+  // comes back.
+  PairQueue queue;
   for (int32_t i = 0; i < count; ++i) {
     symbols[size_t(i)] = {byte_ids_[uint8_t(word[size_t(i)])], i - 1, i + 1 < count ? i + 1 : -1,
                           kNone};
@@ -102,20 +151,14 @@ void Merges::apply_long(std::string_view word, std::vector<int32_t>& ids) const 
     const Symbol& symbol = symbols[size_t(place)];
     return symbol.next < 0 ? kNone : find(symbol.token, symbols[size_t(symbol.next)].token).rank;
   };
-  for (int32_t i = 0; i < count; ++i) {
-    symbols[size_t(i)].rank = rank_of(i);
-    if (symbols[size_t(i)].rank != kNone) entries.push_back(entry(symbols[size_t(i)].rank, i));
-  }
-  std::priority_queue queue(std::greater<>{}, std::move(entries));
   const auto renew = [&](int32_t place) {
     const uint32_t rank = rank_of(place);
     symbols[size_t(place)].rank = rank;
-    if (rank != kNone) queue.push(entry(rank, place));
+    if (rank != kNone) queue.push(rank, place);
   };
-  while (!queue.empty()) {
-    const auto rank = uint32_t(queue.top() >> 32);
-    const auto place = int32_t(queue.top() & UINT32_MAX);
-    queue.pop();
+  for (int32_t i = 0; i < count; ++i) renew(i);
+  uint32_t rank = 0;
+  for (int32_t place = 0; queue.pop(rank, place);) {
     Symbol& left = symbols[size_t(place)];
     if (left.rank != rank) continue;
     Symbol& right = symbols[size_t(left.next)];

@@ -19,7 +19,7 @@ class Merges {
 
   // Appends the tokens of `word`: of all neighbouring pairs that have a merge, the one of lowest
   // rank is merged (the leftmost of equals), until none is left. Time n log n in the length of the
-  // word, which must be below 2^31 bytes. Thread-safe.
+  // word. Thread-safe. Throws InputError for a word of 2 GiB.
   void apply(std::string_view word, std::vector<int32_t>& ids) const;
 
  private:

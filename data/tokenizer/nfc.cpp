@@ -88,6 +88,8 @@ class Properties {
       decompose(c, parts);
       if (parts.size() == 1 && parts[0] == c) continue;
       const int32_t last = parts.back();
+      // U+0F73 and its like: starters that decompose into marks.
+      if (combining_class(parts[0]) != 0) flags_[size_t(c)] |= kJoins;
       compose(parts);
       if (parts.size() == 1 && parts[0] == c) {
         flags_[size_t(last)] |= kJoins;

@@ -5,7 +5,8 @@
 
 namespace elastron::data {
 
-// `text` itself when it is in NFC; otherwise `storage`, filled with its NFC. `text` must be UTF-8.
+// The NFC of `text`, which must be UTF-8: `text` itself when it has nothing that could change (as
+// almost all text), otherwise `storage`, filled with it.
 // The reference's tables are those of Unicode 9: what was assigned later is left as it stands.
 // Linear but for the sorting of runs of combining marks, n log n.
 std::string_view to_nfc(std::string_view text, std::string& storage);

@@ -23,8 +23,9 @@ constexpr uint32_t kHeapKiB = 256 * 1024;
 constexpr size_t kStackBytes = size_t(16) << 20;
 // Repeating a long search at each position takes quadratic time, which no limit of PCRE2 sees. The
 // supported families take about 0.02 us per byte.
-constexpr int64_t kNanoseconds = 10'000'000'000, kNanosecondsPerByte = 5'000;
+constexpr int64_t kNanoseconds = 5'000'000'000, kNanosecondsPerByte = 1'000;
 constexpr int64_t kCallsBetweenLooks = 256;
+constexpr size_t kStartsPerCall = 256;  // bytes at which one call tries to begin a match
 
 template <class T, void (*release)(T*)>
 struct Release {
@@ -89,9 +90,10 @@ SplitRegex::SplitRegex(const std::string& pattern, const std::string& where)
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);  // for "."
   int error = 0;
   size_t offset = 0;
-  compiled_->code.reset(pcre2_compile(units(pattern), pattern.size(),
-                                      PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE, &error,
-                                      &offset, context.get()));
+  compiled_->code.reset(
+      pcre2_compile(units(pattern), pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE | PCRE2_USE_OFFSET_LIMIT, &error,
+                    &offset, context.get()));
   if (!compiled_->code) {
     compiled_->fail(message_of(error) + " at byte " + std::to_string(offset));
   }
@@ -108,31 +110,41 @@ SplitRegex::~SplitRegex() = default;
 SplitRegex::Scan::Scan(const SplitRegex& regex, std::string_view text)
     : regex_(regex), text_(with_known_characters(text, shadow_)) {}
 
-bool SplitRegex::Scan::next(Match& match) {
-  if (at_ == text_.size()) return false;
-  const Compiled& compiled = *regex_.compiled_;
-  if (calls_++ % kCallsBetweenLooks == 0) {
-    const int64_t now = thread_nanoseconds();
-    if (deadline_ns_ == 0) {
-      deadline_ns_ = now + kNanoseconds + kNanosecondsPerByte * int64_t(text_.size());
-    }
-    if (now > deadline_ns_) compiled.fail("it takes too long on this text");
+void SplitRegex::Scan::look_at_clock() {
+  const int64_t now = thread_nanoseconds();
+  if (deadline_ns_ == 0) {
+    deadline_ns_ = now + kNanoseconds + kNanosecondsPerByte * int64_t(text_.size());
   }
+  if (now > deadline_ns_) regex_.compiled_->fail("it takes too long on this text");
+}
+
+bool SplitRegex::Scan::next(Match& match) {
+  const Compiled& compiled = *regex_.compiled_;
   Workspace& workspace = Workspace::of_this_thread();
   pcre2_set_match_limit(
       workspace.context.get(),
       uint32_t(std::min<uint64_t>(kSteps + kStepsPerByte * text_.size(), UINT32_MAX)));
-  const int code = pcre2_match(compiled.code.get(), units(text_), text_.size(), at_,
-                               PCRE2_NO_UTF_CHECK, workspace.data.get(), workspace.context.get());
-  if (code == PCRE2_ERROR_NOMATCH) return false;
-  if (code < 0) compiled.fail(message_of(code) + " on this text");
-  const size_t* const found = pcre2_get_ovector_pointer(workspace.data.get());
-  match = {found[0], found[1]};
-  if (match.begin < at_ || match.end <= match.begin || match.end > text_.size()) {
-    compiled.fail("it matched the empty text");
+  if (calls_++ % kCallsBetweenLooks == 0) look_at_clock();
+  while (at_ < text_.size()) {
+    pcre2_set_offset_limit(workspace.context.get(), at_ + kStartsPerCall);
+    const int code = pcre2_match(compiled.code.get(), units(text_), text_.size(), at_,
+                                 PCRE2_NO_UTF_CHECK, workspace.data.get(), workspace.context.get());
+    if (code == PCRE2_ERROR_NOMATCH) {
+      look_at_clock();
+      at_ = std::min(text_.size(), at_ + kStartsPerCall + 1);
+      while (at_ < text_.size() && (uint8_t(text_[at_]) & 0xc0) == 0x80) ++at_;
+      continue;
+    }
+    if (code < 0) compiled.fail(message_of(code) + " on this text");
+    const size_t* const found = pcre2_get_ovector_pointer(workspace.data.get());
+    match = {found[0], found[1]};
+    if (match.begin < at_ || match.end <= match.begin || match.end > text_.size()) {
+      compiled.fail("it matched the empty text");
+    }
+    at_ = match.end;
+    return true;
   }
-  at_ = match.end;
-  return true;
+  return false;
 }
 
 }  // namespace elastron::data

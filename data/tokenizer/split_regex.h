@@ -34,6 +34,8 @@ class SplitRegex {
     bool next(Match& match);
 
    private:
+    void look_at_clock();
+
     const SplitRegex& regex_;
     std::string shadow_;     // when the text has to look different to PCRE2
     std::string_view text_;  // what PCRE2 sees: same length, same boundaries of characters

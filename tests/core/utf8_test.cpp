@@ -38,5 +38,22 @@ TEST(Utf8, OffsetOfTheFirstFault) {
   EXPECT_EQ(first_invalid_utf8("\xE2(\x80"), 0u);
 }
 
+// What Python 3 gives for bytes.decode("utf-8", errors="replace").
+TEST(Utf8, ReplacesMaximalPartsOfIllFormedSequences) {
+  std::string storage;
+  const auto replaced = [&](std::string_view text) {
+    return std::string(replace_invalid_utf8(text, storage));
+  };
+  const std::string_view good = "gr\u00fc\u00dfe";
+  EXPECT_EQ(replace_invalid_utf8(good, storage).data(), good.data());
+  EXPECT_EQ(replaced("a\x80z"), "a\ufffdz");
+  EXPECT_EQ(replaced("\xe2\x82"), "\ufffd");
+  EXPECT_EQ(replaced("\xf0\x9f\x98x"), "\ufffdx");
+  EXPECT_EQ(replaced("\xf0\x9f\x98\xf0\x9f\x98\x80"), "\ufffd\U0001f600");
+  EXPECT_EQ(replaced("\xed\xa0\x80"), "\ufffd\ufffd\ufffd");  // a surrogate
+  EXPECT_EQ(replaced("\xc0\xaf\xf5\x80"), "\ufffd\ufffd\ufffd\ufffd");
+  EXPECT_EQ(replaced("\xf4\x90\x80\x80"), "\ufffd\ufffd\ufffd\ufffd");  // above U+10FFFF
+}
+
 }  // namespace
 }  // namespace elastron

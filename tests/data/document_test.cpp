@@ -33,6 +33,48 @@ TEST(Document, UserText) {
   EXPECT_EQ(user_text(suffix, prompts), user_text(suffix));
 }
 
+// Spec 9: the user's length is that of its turn alone; end-of-sequence follows the template's own
+// end unless that is what stands last (Qwen3's template ends with a newline after it).
+TEST(Document, WithAChatTemplate) {
+  const Record record{.context = "The sky is blue. ",
+                      .question = " What colour?",
+                      .answer = "Blue, I think.",
+                      .task = "Single QA"};
+  const std::vector<ChatMessage> turns = {{"user", user_text(record)},
+                                          {"assistant", record.answer}};
+  for (const auto& [name, setting] :
+       {std::pair<std::string, ChatTemplateSetting>{"qwen3", ChatTemplateSetting::qwen3},
+        {"llama3", ChatTemplateSetting::llama3}}) {
+    const auto tokenizer =
+        load_tokenizer(std::string(ELASTRON_TEST_FIXTURES) + "/tokenizer/" + name);
+    const auto chat = ChatTemplate::open({}, setting);
+    const int32_t eos = *tokenizer->id(name == "qwen3" ? "<|im_end|>" : "<|eot_id|>");
+    const Document d = make_document(record, *tokenizer, eos, LabelMode::answer, {}, chat);
+    const auto whole = tokenizer->encode(chat.render(turns, false));
+    const auto alone = tokenizer->encode(chat.render(std::span(turns).first(1), false));
+    EXPECT_EQ(d.user_length, int64_t(alone.size())) << name;
+    EXPECT_EQ(d.answer_length, int64_t(whole.size() - alone.size())) << name;
+    Ids want(whole.begin(), whole.end());
+    if (want.back() != eos) want.push_back(eos);
+    EXPECT_EQ(d.ids, want) << name;
+    EXPECT_EQ(d.ids.size(), whole.size() + (name == "qwen3" ? 1 : 0)) << name;
+    EXPECT_EQ(d.range_ids()[6], d.user_length);
+    EXPECT_FALSE(d.predicted(d.user_length - 1));
+    EXPECT_TRUE(d.predicted(d.user_length));
+    // The parts are all there.
+    const std::string text = tokenizer->decode(d.ids);
+    for (const char* part : {"The sky is blue.", "What colour?", "Blue, I think."}) {
+      EXPECT_NE(text.find(part), text.npos) << name << ": " << text;
+    }
+
+    Record unanswered = record;
+    unanswered.answer.clear();
+    const Document question = make_document(unanswered, *tokenizer, eos, LabelMode::all, {}, chat);
+    EXPECT_EQ(question.user_length, int64_t(alone.size())) << name;
+    EXPECT_EQ(question.answer_length, 0) << name;
+  }
+}
+
 TEST(Document, TaskIds) {
   EXPECT_EQ(task_id("Single QA"), 0);
   EXPECT_EQ(task_id("MultiHop QA"), 1);

@@ -25,7 +25,7 @@ class JsonlSourceTest : public ::testing::Test {
  protected:
   std::unique_ptr<PackSource> open(const std::string& content) {
     config_.train = {folder_.write("train.jsonl", content)};
-    return open_training_source(config_, *tokenizer_, kEos);
+    return open_training_source(config_, "", *tokenizer_, kEos);
   }
   std::string refusal(const std::string& content) {
     return test::error_of<InputError>([&] { open(content); });
@@ -114,7 +114,7 @@ TEST_F(JsonlSourceTest, FingerprintNamesContentAndPacking) {
 TEST_F(JsonlSourceTest, EvaluationHasOneDocumentPerPackInFileOrder) {
   const std::string text = line("a b c", "Code") + line("a", "Code") + line("a b", "Code");
   config_.eval = {folder_.write("one.jsonl", text), folder_.write("two.jsonl", line("d", "Code"))};
-  const auto source = open_evaluation_source(config_, *tokenizer_, kEos);
+  const auto source = open_evaluation_source(config_, "", *tokenizer_, kEos);
   ASSERT_EQ(source->packs(), 4);
   for (int64_t p = 0; p < 4; ++p) {
     ASSERT_EQ(source->pack(p).size(), 1u);
@@ -125,11 +125,11 @@ TEST_F(JsonlSourceTest, EvaluationHasOneDocumentPerPackInFileOrder) {
 TEST_F(JsonlSourceTest, NeedsFiles) {
   const DataConfig empty;
   EXPECT_NE(test::error_of<UsageError>([&] {
-              open_training_source(empty, *tokenizer_, kEos);
+              open_training_source(empty, "", *tokenizer_, kEos);
             }).find("(data.train)"),
             std::string::npos);
   EXPECT_NE(test::error_of<UsageError>([&] {
-              open_evaluation_source(empty, *tokenizer_, kEos);
+              open_evaluation_source(empty, "", *tokenizer_, kEos);
             }).find("(data.eval)"),
             std::string::npos);
 }
@@ -143,7 +143,7 @@ class SyntheticSourceTest : public ::testing::Test {
                      .synthetic = {.lengths = {128, 200}, .clearance = 32, .eval_per_kind = 3}};
 
   std::unique_ptr<PackSource> training() {
-    return open_training_source(config_, *tokenizer_, eos_);
+    return open_training_source(config_, "", *tokenizer_, eos_);
   }
 };
 
@@ -214,7 +214,7 @@ TEST_F(SyntheticSourceTest, FingerprintFollowsTheSettings) {
 }
 
 TEST_F(SyntheticSourceTest, EvaluationIsHeldOut) {
-  const auto evaluation = open_evaluation_source(config_, *tokenizer_, eos_);
+  const auto evaluation = open_evaluation_source(config_, "", *tokenizer_, eos_);
   EXPECT_EQ(evaluation->packs(), 6 * 2 * 3);
   std::set<Ids> trained;
   const auto source = training();
@@ -257,7 +257,7 @@ TEST_F(SyntheticSourceTest, RefusesWhatDoesNotFit) {
   EXPECT_NE(refused([](DataConfig& c) { c.synthetic.kinds = {{"needle", 0.0}}; }), "");
   const auto letters = test::letters();
   EXPECT_NE(test::error_of<InputError>([&] {
-              open_training_source(base, *letters, kEos);
+              open_training_source(base, "", *letters, kEos);
             }).find("the tokenizer lacks the word"),
             std::string::npos);
 }

@@ -44,6 +44,7 @@ TEST(Split, AddedTokensLeftmostThenLongest) {
   EXPECT_EQ(ids("x<a>y"), (Parts{{"x", -1}, {"<a>", 1}, {"y", -1}}));
   EXPECT_EQ(ids("<a><b><b>"), (Parts{{"<a><b>", 2}, {"<b>", 3}}));
   EXPECT_EQ(ids("<<a"), (Parts{{"<<a", -1}}));
+  EXPECT_EQ(ids("<a><c>"), (Parts{{"<a>", 1}, {"<c>", -1}}));
 }
 
 TEST(Tokenizer, WordLevel) {
@@ -52,6 +53,7 @@ TEST(Tokenizer, WordLevel) {
   EXPECT_EQ(t->encode("\na b\n\nzz h "), (Ids{2, 3, 0, 9}));
   EXPECT_EQ(t->encode("a<eos>b"), (Ids{2, 1, 3}));  // found before the text is split
   EXPECT_EQ(t->encode(""), Ids{});
+  EXPECT_EQ(t->encode("a \xff b"), (Ids{2, 0, 3}));  // U+FFFD is an unknown word
   EXPECT_EQ(t->decode({2, 3, 0, 1}), "a b <unk> <eos>");
   EXPECT_EQ(t->id("c"), 4);
   EXPECT_EQ(t->id("zz"), std::nullopt);
@@ -84,7 +86,8 @@ TEST(Tokenizer, RefusesWhatItWouldGetWrong) {
   const struct {
     std::string from, to, message;
   } table[] = {
-      {"\"WordLevel\"", "\"BPE\"", "model 'BPE' is not supported (tokenizer.json): supported: "},
+      {"\"WordLevel\"", "\"Unigram\"",
+       "model 'Unigram' is not supported (tokenizer.json): supported: "},
       {"WhitespaceSplit", "ByteLevel", "pre_tokenizer 'ByteLevel' is not supported"},
       {"\"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}", "\"pre_tokenizer\": null",
        "pre_tokenizer 'null' is not supported"},

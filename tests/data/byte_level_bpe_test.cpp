@@ -1,0 +1,311 @@
+// Byte-level BPE against ids of the Python package (tests/oracle/make_tokenizer_fixtures.py), and
+// what it must refuse or survive.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/utf8.h"
+#include "data/tokenizer/byte_level.h"
+#include "tests/data/support.h"
+
+namespace elastron::data {
+namespace {
+
+using nlohmann::json;
+using test::Ids;
+
+std::string fixture(const std::string& family) {
+  return std::string(ELASTRON_TEST_FIXTURES) + "/tokenizer/" + family;
+}
+
+struct Case {
+  std::string text, decoded;
+  bool has_text = false;
+  Ids ids;
+};
+
+std::vector<Case> cases(const std::string& family) {
+  std::ifstream file(fixture(family) + "/cases.jsonl");
+  std::vector<Case> all;
+  for (std::string line; std::getline(file, line);) {
+    const json object = json::parse(line);
+    Case c{.text = object.value("text", ""),
+           .decoded = object["decoded"],
+           .has_text = object.contains("text") || object.contains("hex"),
+           .ids = object["ids"]};
+    const std::string hex = object.value("hex", "");
+    for (size_t i = 0; i < hex.size(); i += 2) {
+      c.text += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+    }
+    all.push_back(std::move(c));
+  }
+  return all;
+}
+
+class ByteLevelBpeOf : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Families, ByteLevelBpeOf, testing::Values("qwen3", "llama3"));
+
+TEST_P(ByteLevelBpeOf, GivesTheIdsOfTheReference) {
+  const auto tokenizer = load_tokenizer(fixture(GetParam()));
+  const auto all = cases(GetParam());
+  ASSERT_GT(all.size(), 300u);
+  for (const Case& c : all) {
+    if (c.has_text) {
+      EXPECT_EQ(tokenizer->encode(c.text), c.ids) << c.text;
+    }
+    EXPECT_EQ(tokenizer->decode(c.ids), c.decoded) << c.text;
+  }
+}
+
+TEST_P(ByteLevelBpeOf, EncodesOnManyThreads) {
+  const auto tokenizer = load_tokenizer(fixture(GetParam()));
+  const auto all = cases(GetParam());
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> threads;
+  for (int& count : wrong) {
+    threads.emplace_back([&] {
+      for (const Case& c : all) count += c.has_text && tokenizer->encode(c.text) != c.ids;
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
+
+// Long words of one class, and text that is all matches of one character, take time in proportion.
+TEST_P(ByteLevelBpeOf, LongRunsAreLinear) {
+  const auto tokenizer = load_tokenizer(fixture(GetParam()));
+  const std::vector<std::string> units = {
+      "a",   " ",           "=",      "\n",           "7",
+      " \n", "\u4e2d",      "\u0301", "\u0301\u0327", "x\u0301\u0323",
+      "<",   "<|im_start|", "ab'S",   "\t ",          "\xff"};
+  for (const std::string& unit : units) {
+    std::string text;
+    while (text.size() < 500'000) text += unit;
+    const auto seconds = [&](std::string_view part) {
+      double best = 1e9;
+      for (int i = 0; i < 3; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        EXPECT_FALSE(tokenizer->encode(part).empty());
+        best = std::min(
+            best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      }
+      return best;
+    };
+    const double eighth = seconds(std::string_view(text).substr(0, text.size() / 8));
+    // Quadratic time would be 64 times as long.
+    EXPECT_LT(seconds(text), 30 * eighth + 0.02) << unit;
+  }
+}
+
+TEST_P(ByteLevelBpeOf, RoundTripsWhatItDoesNotNormalize) {
+  const auto tokenizer = load_tokenizer(fixture(GetParam()));
+  std::string text;
+  for (int byte = 0; byte < 256; ++byte) {
+    text += byte < 0x80 ? std::string(1, char(byte))
+                        : std::string{char(0xc2 + byte / 0xc0), char(0x80 | (byte & 0x3f))};
+  }
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
+  EXPECT_EQ(tokenizer->encode(""), Ids{});
+  EXPECT_EQ(tokenizer->decode({}), "");
+  EXPECT_EQ(test::error_of<InputError>([&] {
+              tokenizer->decode({0, -1});
+            }),
+            "token id -1 (position 1): ids of this tokenizer are 0 to " +
+                std::to_string(tokenizer->vocab_size() - 1));
+  EXPECT_EQ(tokenizer->id("zzzz"), std::nullopt);
+}
+
+// 256 bytes, then "ab" 256, "abc" 257, "bc" 258; the added <x> 259 and é! 260 (normalized).
+std::string small_json() {
+  json vocab;
+  for (size_t byte = 0; byte < 256; ++byte) vocab[byte_characters()[byte]] = byte;
+  vocab["ab"] = 256;
+  vocab["abc"] = 257;
+  vocab["bc"] = 258;
+  const auto added = [](int id, const char* content, bool normalized) {
+    return json{{"id", id},        {"content", content}, {"single_word", false},
+                {"lstrip", false}, {"rstrip", false},    {"normalized", normalized},
+                {"special", false}};
+  };
+  const json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", false},
+                           {"use_regex", false}};
+  return json{{"version", "1.0"},
+              {"truncation", nullptr},
+              {"padding", nullptr},
+              {"added_tokens", {added(259, "<x>", false), added(260, "\u00e9!", true)}},
+              {"normalizer", {{"type", "NFC"}}},
+              {"pre_tokenizer",
+               {{"type", "Sequence"},
+                {"pretokenizers",
+                 {{{"type", "Split"},
+                   {"pattern", {{"Regex", R"(\p{L}+|\s+)"}}},
+                   {"behavior", "Isolated"},
+                   {"invert", false}},
+                  byte_level}}}},
+              {"post_processor", nullptr},
+              {"decoder", byte_level},
+              {"model",
+               {{"type", "BPE"},
+                {"dropout", nullptr},
+                {"ignore_merges", false},
+                {"vocab", vocab},
+                {"merges", json::array({json::array({"b", "c"}), json::array({"a", "b"})})}}}}
+      .dump();
+}
+
+TEST(ByteLevelBpe, SmallOne) {
+  const auto t = parse_tokenizer(small_json(), "t");
+  EXPECT_EQ(t->vocab_size(), 261);
+  EXPECT_EQ(t->encode("abc"), (Ids{'a', 258}));  // lowest rank first; 257 has no merge
+  EXPECT_EQ(t->encode("ab ab1"), (Ids{256, ' ', 256, '1'}));
+  EXPECT_EQ(t->encode("a<x>e\u0301!e\u0301"), (Ids{'a', 259, 260, 0xc3, 0xa9}));
+  EXPECT_EQ(t->id("\u0120"), ' ');  // tokens as the file writes them
+  EXPECT_EQ(t->decode({257, 0xc3, 0xa9, 0xc3, 'x', 259}), "abc\u00e9\ufffdx<x>");
+  // "é!" is in the byte alphabet, so that the reference decodes it as the bytes E9 21.
+  EXPECT_EQ(t->decode({260}), "\ufffd!");
+}
+
+// Replaces one value of the small file; null removes it.
+std::string with(const std::string& pointer, const json& value) {
+  json file = json::parse(small_json());
+  file[json::json_pointer(pointer)] = value;
+  return file.dump();
+}
+
+TEST(ByteLevelBpe, Options) {
+  const auto ids = [](const std::string& file, std::string_view text) {
+    return parse_tokenizer(file, "t")->encode(text);
+  };
+  EXPECT_EQ(ids(with("/model/ignore_merges", true), "abc ab"), (Ids{257, ' ', 256}));
+  EXPECT_EQ(ids(with("/model/merges", json::array({"b c", "a b"})), "abc"), (Ids{'a', 258}));
+  // Of two ranks for a pair the later one counts.
+  EXPECT_EQ(ids(with("/model/merges", json::array({"b c", "a b", "b c"})), "abc"), (Ids{256, 'c'}));
+  EXPECT_EQ(ids(with("/normalizer", nullptr), "e\u0301"), (Ids{'e', 0xcc, 0x81}));
+  const std::string split = "/pre_tokenizer/pretokenizers/0";
+  EXPECT_EQ(ids(with(split + "/behavior", "Removed"), "ab1 ab2"), (Ids{'1', '2'}));
+  json inverted = json::parse(with(split + "/behavior", "Removed"));
+  inverted[json::json_pointer(split)]["invert"] = true;
+  EXPECT_EQ(ids(inverted.dump(), "ab1 ab2"), (Ids{256, ' ', 256}));
+  // By GPT-2's pattern: "ab", " abc", "'d".
+  EXPECT_EQ(
+      ids(with("/pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}), "ab abc'd"),
+      (Ids{256, ' ', 'a', 258, '\'', 'd'}));
+}
+
+TEST(ByteLevelBpe, RefusesWhatItWouldGetWrong) {
+  const std::string split = "/pre_tokenizer/pretokenizers/0";
+  const std::string regex = split + "/pattern/Regex";
+  const json byte_level = json::parse(small_json())["decoder"];
+  const struct {
+    std::string pointer;
+    json value;
+    std::string message;
+  } table[] = {
+      {"/normalizer", {{"type", "NFKC"}}, "normalizer 'NFKC' is not supported"},
+      {"/decoder", nullptr, "decoder 'null' is not supported"},
+      {"/pre_tokenizer", nullptr, "pre_tokenizer 'null' is not supported"},
+      {"/pre_tokenizer/pretokenizers", json::array(), "is not a list with something in it"},
+      {"/pre_tokenizer/pretokenizers/1/add_prefix_space", true, "add_prefix_space 'true' is not"},
+      {"/pre_tokenizer/pretokenizers/1/type", "Digits", "pretokenizers[1] 'Digits' is not supp"},
+      {split + "/behavior", "MergedWithNext", "behavior 'MergedWithNext' is not supported"},
+      {split + "/pattern", {{"String", " "}}, "pattern.Regex' is missing"},
+      {regex, "x*", "it can match the empty text"},
+      {regex, "(x", "split pattern: missing closing parenthesis at byte 2"},
+      {regex, "(?<n>x)", "'(?<n>' is not supported"},
+      {regex, "(*LIMIT_MATCH=1)x", "'(*' is not supported"},
+      {regex, "\\p{Han}+", "'\\p{Han}+' is not supported"},
+      {regex, "\\h", "'\\h' is not supported"},
+      {regex, "(a)\\1", "'\\1' is not supported"},
+      {regex, "[a[b]]", "'[ within a class' is not supported"},
+      {regex, "[a&&b]", "'&&' is not supported"},
+      {regex, "^x", "'^' is not supported"},
+      {regex, "a{2}?", "'{2}?' is not supported"},
+      {regex, "a{,2}", "'{,2}' is not supported"},
+      {regex, "(?i:ss)", "'(?i: with ss' is not supported"},
+      {regex, "[a", "'the end' is not supported"},
+      {regex, std::string(5000, 'x'), "5000 bytes"},
+      {regex, std::string(2000, '('), "parentheses are too deeply nested"},
+      {"/model/dropout", 0.1, "model.dropout '0.1' is not supported"},
+      {"/model/byte_fallback", true, "model.byte_fallback 'true' is not supported"},
+      {"/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix"},
+      {"/model/ignore_merges", 1, "'model.ignore_merges' is not true or false"},
+      {"/model/merges", 3, "'model.merges' is not a list"},
+      {"/model/merges/0", "bc", "'model.merges[0]' is not a pair of tokens"},
+      {"/model/merges/0", "b c d", "'model.merges[0]' is not a pair of tokens"},
+      {"/model/merges/0", json::array({"b", "c", "d"}),
+       "'model.merges[0]' is not a pair of tokens"},
+      {"/model/merges/0", json::array({"b", 3}), "'model.merges[0]' is not a pair of tokens"},
+      {"/model/merges/1", json::array({"b", "zz"}),
+       "'model.merges[1]': 'zz' is not in 'model.vocab'"},
+      {"/model/merges/1", json::array({"a", "c"}),
+       "'model.merges[1]': 'ac' is not in 'model.vocab'"},
+      {"/model/merges/1", json::array({"<x>", "c"}),
+       "'model.merges[1]': '<x>' is not in 'model.vocab'"},
+      {"/model/vocab/bc", 259, "tokens 'bc' and '<x>' share the id 259"},
+      {"/model/vocab/bc", 257, "share the id 257"},
+      {"/model/vocab/bc", 300, "the id 300 of token 'bc' leaves gaps"},
+      {"/model/vocab/bc", -1, "the id of token 'bc' is not an integer in [0, 2^31)"},
+      {"/added_tokens/1/id", 400,
+       "the id 400 of added token '\u00e9!' is not the next free one, 260"},
+      {"/added_tokens/0/id", 260, "the id 260 of added token '<x>' is not the next free one, 259"},
+      {"/added_tokens/1/content", "bc", "token 'bc' has the ids 258 and 260"},
+      {"/added_tokens/0/content", std::string(2000, 'x'), "has more than 1024 bytes"},
+      {"/added_tokens/0/rstrip", true, "'added_tokens[0].rstrip' is not false"},
+      {"/added_tokens/0/normalized", "no", "'added_tokens[0].normalized' is not true or false"},
+  };
+  for (const auto& row : table) {
+    const std::string text = with(row.pointer, row.value);
+    const std::string message =
+        test::error_of<InputError>([&] { parse_tokenizer(text, "the file"); });
+    EXPECT_NE(message.find(row.message), message.npos)
+        << row.pointer << " = " << row.value << "\n  got: " << message;
+    EXPECT_NE(message.find("the file"), message.npos) << message;
+    EXPECT_EQ(message.find('\n'), message.npos) << message;
+  }
+  json lacking = json::parse(small_json());
+  lacking["model"]["vocab"].erase("A");
+  lacking["model"]["vocab"]["A_"] = 'A';
+  EXPECT_NE(test::error_of<InputError>([&] {
+              parse_tokenizer(lacking.dump(), "t");
+            }).find("byte 65 has no token: 'model.vocab' lacks 'A'"),
+            std::string::npos);
+}
+
+// A pattern that takes exponential time.
+TEST(ByteLevelBpe, GivesUpOnPatternsThatTakeTooLong) {
+  const std::string regex = "/pre_tokenizer/pretokenizers/0/pattern/Regex";
+  const auto exponential = parse_tokenizer(with(regex, "(?:(?:a+b?)+)+[^a]x"), "the file");
+  EXPECT_EQ(
+      test::error_of<InputError>([&] { exponential->encode(std::string(4000, 'a') + "y x"); }),
+      "split pattern: match limit exceeded on this text (the file): use the tokenizer.json of "
+      "a known model");
+  EXPECT_EQ(exponential->encode("ab"), Ids{256});  // and works on
+}
+
+TEST(ByteLevelBpe, SurvivesMutations) {
+  RandomStream random(12, RandomPurpose::test);
+  const std::string whole = small_json();
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string text = test::mutated(whole, random);
+    try {
+      const auto t = parse_tokenizer(text, "t");
+      for (const int32_t id : t->encode("abc <x> e\u0301! ab\xff 12")) {
+        ASSERT_TRUE(id >= 0 && id < t->vocab_size());
+      }
+    } catch (const InputError& error) {
+      ++refused;
+      ASSERT_EQ(std::string_view(error.what()).find('\n'), std::string_view::npos) << error.what();
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_LT(refused, 3000);
+}
+
+}  // namespace
+}  // namespace elastron::data
