@@ -35,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     const SafetensorsFile file(input.path());
     TensorHomes homes;
     for (const auto& [name, entry] : file.entries()) homes.emplace(name, &file);
-    const auto embedded = homes.size() % 2 == 1;  // both, by what is there
+    const bool embedded = homes.size() % 2 == 1;  // with the option and without
     fuzz::expect_read_or_refused([&] {
       router::StoredRouter settings;
       settings.config.hidden_mult = 1;
