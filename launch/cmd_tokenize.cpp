@@ -126,8 +126,7 @@ void add_tokenize(CLI::App& app, Command& selected) {
       "--chat", options->chat,
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
-      ->add_option("--chat-template", options->chat_template,
-                   "default: auto, the model folder's")
+      ->add_option("--chat-template", options->chat_template, "default: auto, the model folder's")
       ->check(CLI::IsMember({"auto", "qwen3", "llama3"}))
       ->needs(chat);
   command

@@ -24,9 +24,9 @@ struct RopeRule {
 };
 
 // cos and sin for positions [0, max_position): [max_position, 2, head_dim / 2], `dtype` master;
-// inv_freq[i] = theta^(-2 i / head_dim), i < head_dim / 2, stretched if the rule says so. In float32
-// frequencies and angles are rounded to float32 as in the code the models were trained with (and in
-// the transformers library): at position 4096 that moves angles by up to 2e-4.
+// inv_freq[i] = theta^(-2 i / head_dim), i < head_dim / 2, stretched if the rule says so. In
+// float32 frequencies and angles are rounded to float32 as in the code the models were trained with
+// (and in the transformers library): at position 4096 that moves angles by up to 2e-4.
 Tensor rope_table(int64_t head_dim, const RopeRule& rule, int64_t max_position, DType dtype,
                   Device& device);
 

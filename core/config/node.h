@@ -20,10 +20,10 @@ struct NodeEntry;
 struct Node {
   enum class Kind { null, scalar, sequence, map };
   Kind kind = Kind::null;
-  std::string text;         // scalar
-  bool quoted = false;      // scalar in quotes: text, never a number or a word such as auto
-  int line = 0;             // from 1
-  std::vector<Node> items;  // sequence
+  std::string text;                // scalar
+  bool quoted = false;             // scalar in quotes: text, never a number or a word such as auto
+  int line = 0;                    // from 1
+  std::vector<Node> items;         // sequence
   std::vector<NodeEntry> entries;  // map, in file order
 
   bool plain(std::string_view word) const {
