@@ -53,8 +53,7 @@ nlohmann::json measure(DType dtype, int windows) {
   for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = int32_t(i * 37 % kVocabulary);
   const Tensor ids = Tensor::from(numbers, {kTokens}, device);
   Tensor dtable = Tensor::zeros({kVocabulary, kHidden}, DType::f32, device);
-  const Tensor cosines =
-      ops::rope_table(ops::rope_inverse_frequencies(kHeadDim, 1e4), kTokens, DType::f32, device);
+  const Tensor cosines = ops::rope_table(kHeadDim, {}, kTokens, DType::f32, device);
   const Tensor inv_rms = ops::rms_norm_forward(x, w, 1e-6).inv_rms;
   const Tensor head_inv_rms = ops::rms_norm_forward(head_x, head_w, 1e-6).inv_rms;
   const Tensor lse = Tensor::from(std::vector<float>(kTokens, 10.0f), {kTokens}, device);

@@ -5,6 +5,10 @@ function(elastron_flags target)
   # -Wmaybe-uninitialized of g++ 12 are wrong about std::string (GCC bug 105651) and std::map.
   target_compile_options(${target} PRIVATE -Wno-missing-field-initializers -Wno-restrict
                          -Wno-maybe-uninitialized)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    # It builds the fuzz targets only, and warns about other things than g++.
+    target_compile_options(${target} PRIVATE -Wno-error -Wno-unknown-warning-option)
+  endif()
   # -fno-math-errno and -fno-trapping-math change no result; -ffast-math would, and is not used.
   target_compile_options(${target} PRIVATE -fno-math-errno -fno-trapping-math)
   if(ELASTRON_NATIVE)

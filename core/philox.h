@@ -36,6 +36,7 @@ enum class RandomPurpose : uint32_t {
   static_gate,
   training_gate,  // random gates while a backbone is pretrained
   test,
+  next_token,  // sampling in generation
 };
 
 // The stream of numbers for one sampled thing, named by up to three 32-bit coordinates, e.g.

@@ -32,9 +32,9 @@ struct DataConfig {
   int64_t min_tokens = 1;
   Packing packing = Packing::sorted;
   LabelMode label_mode = LabelMode::all;
+  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
   UnknownTask unknown_task = UnknownTask::error;
   Overlong overlong = Overlong::error;
-  ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
   Prompts prompts;
   SyntheticConfig synthetic;
 };
@@ -73,11 +73,9 @@ struct EnumNames<data::LabelMode> {
 
 template <>
 struct EnumNames<data::ChatTemplateSetting> {
-  static constexpr NameOf<data::ChatTemplateSetting> names[] = {
-      {data::ChatTemplateSetting::automatic, "auto"},
-      {data::ChatTemplateSetting::qwen3, "qwen3"},
-      {data::ChatTemplateSetting::llama3, "llama3"},
-      {data::ChatTemplateSetting::none, "none"}};
+  using T = data::ChatTemplateSetting;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::qwen3, "qwen3"}, {T::llama3, "llama3"}, {T::none, "none"}};
 };
 
 template <>
@@ -120,11 +118,12 @@ struct Schema<data::DataConfig> {
       field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),
       field("packing", &C::packing, "which documents share a pack"),
       field("label_mode", &C::label_mode, "predict every token, or the answer only"),
+      field(
+          "chat_template", &C::chat_template,
+          "form of the conversation that a record becomes; auto: the model folder's, or none where "
+          "it has none (synthetic data never has one)"),
       field("unknown_task", &C::unknown_task, "what to do with a record of an unknown task"),
       field("overlong", &C::overlong, "what to do with a document longer than max_tokens"),
-      field("chat_template", &C::chat_template,
-            "how question and answer become a conversation; auto: as the model folder says; none: "
-            "they are plain text"),
       section("prompts", &C::prompts, "instructions added to the text; empty: none"),
       section("synthetic", &C::synthetic, "documents made on the fly (format: synthetic)")};
   static void check(const C& c, Problems& problems) {

@@ -1,8 +1,5 @@
 #include "data/jsonl.h"
 
-#include <algorithm>
-#include <cstring>
-#include <span>
 #include <string_view>
 
 #include "core/error.h"
@@ -15,7 +12,6 @@ namespace elastron::data {
 namespace {
 
 constexpr size_t kLongestLine = size_t(64) << 20;
-constexpr size_t kBlock = size_t(1) << 20;
 constexpr JsonLimits kLimits = {.max_bytes = kLongestLine, .max_depth = 16};
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 const char* const kFields = "give context, question, answer and metadata.task";
@@ -72,48 +68,19 @@ Record parse_record(std::string_view line, const std::string& where) {
 
 }  // namespace
 
-JsonlReader::JsonlReader(const std::string& path) : file_(path), block_(kBlock) {
-  if (file_.size() == 0) throw InputError("the file is empty", path, "check the path");
-  fill();
-  if (std::string_view(block_.data(), end_).starts_with(kByteOrderMark)) {
-    at_ = consumed_ = kByteOrderMark.size();
-  }
-}
-
-bool JsonlReader::fill() {
-  at_ = 0;
-  end_ = size_t(std::min<uint64_t>(kBlock, file_.size() - offset_));
-  file_.read_at(offset_, std::as_writable_bytes(std::span(block_)).first(end_));
-  offset_ += end_;
-  return end_ > 0;
-}
-
-// Moves what stands before `end` in the block to the line.
-void JsonlReader::append(JsonlLine& line, size_t end) {
-  if (line.text.size() + (end - at_) > kLongestLine) {
-    throw InputError("the line is over 64 MiB", place_of(line, path()), "split the record");
-  }
-  line.text.append(block_.data() + at_, end - at_);
-  consumed_ += end - at_;
-  at_ = end;
-}
+JsonlReader::JsonlReader(const std::string& path) : lines_(path, kLongestLine) {}
 
 bool JsonlReader::next(JsonlLine& line) {
-  while (at_ < end_ || fill()) {
-    line.text.clear();
-    line.number = ++number_;
-    line.terminated = false;
-    do {
-      const void* newline = std::memchr(block_.data() + at_, '\n', end_ - at_);
-      line.terminated = newline != nullptr;
-      append(line,
-             line.terminated ? size_t(static_cast<const char*>(newline) - block_.data()) : end_);
-    } while (!line.terminated && fill());
-    if (line.terminated) {
-      ++at_;
-      ++consumed_;
+  while (lines_.next()) {
+    std::string_view text = lines_.line();
+    if (lines_.number() == 1 && text.starts_with(kByteOrderMark)) {
+      text.remove_prefix(kByteOrderMark.size());
     }
-    if (line.text.find_first_not_of(" \t\r") != line.text.npos) return true;
+    if (text.find_first_not_of(" \t\r") == text.npos) continue;
+    line.text = text;
+    line.number = lines_.number();
+    line.terminated = lines_.ended_by_newline();
+    return true;
   }
   return false;
 }

@@ -3,9 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
 
-#include "core/file/input_file.h"
+#include "core/file/line_reader.h"
 #include "data/record.h"
 
 namespace elastron::data {
@@ -17,28 +16,18 @@ struct JsonlLine {
   bool terminated = true;  // by a newline; the last line needs none
 };
 
-// Reads a file front to back in blocks: memory is bounded by the longest line, and a file that is
-// cut off meanwhile is an error. Throws InputError: missing, not a regular file, empty, a line over
-// 64 MiB.
+// Reads a file front to back; memory is bounded by the longest line. Throws InputError: missing,
+// not a regular file, empty, cut off meanwhile, a line over 64 MiB.
 class JsonlReader {
  public:
   explicit JsonlReader(const std::string& path);
   // false at the end of the file. `line`'s storage is used again.
   bool next(JsonlLine& line);
-  const std::string& path() const { return file_.path(); }
-  uint64_t size() const { return file_.size(); }
-  uint64_t bytes_read() const { return consumed_; }  // of the lines given out and skipped
+  uint64_t size() const { return lines_.bytes(); }
+  uint64_t bytes_read() const { return lines_.bytes_read(); }  // of the lines given out and skipped
 
  private:
-  bool fill();
-  void append(JsonlLine& line, size_t end);
-
-  InputFile file_;
-  std::vector<char> block_;
-  size_t at_ = 0, end_ = 0;  // what of block_ is not consumed
-  uint64_t offset_ = 0;      // of the next block in the file
-  uint64_t consumed_ = 0;
-  int64_t number_ = 0;
+  LineReader lines_;
 };
 
 // `metadata` is an object, or its text: JSON, or what Python's str() makes of a dict. Its "kind" is

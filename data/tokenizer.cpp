@@ -1,6 +1,6 @@
 #include "data/tokenizer.h"
 
-#include "core/file/mapped_file.h"
+#include "core/file/input_file.h"
 #include "core/json.h"
 #include "data/tokenizer/byte_level_bpe_file.h"
 #include "data/tokenizer/file.h"
@@ -39,9 +39,7 @@ std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view text, const std::str
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
   const std::string path = folder + "/tokenizer.json";
-  const MappedFile file(path);
-  return parse_tokenizer({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()},
-                         path);
+  return parse_tokenizer(read_small_file(path, JsonLimits().max_bytes), path);
 }
 
 }  // namespace elastron::data

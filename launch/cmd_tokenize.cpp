@@ -22,7 +22,7 @@ using nlohmann::json;
 struct Options {
   std::string model;
   bool chat = false, decode = false;
-  std::string chat_template = "automatic";
+  std::string chat_template = "auto";
 };
 
 ChatTemplateSetting setting(const std::string& name) {
@@ -126,9 +126,8 @@ void add_tokenize(CLI::App& app, Command& selected) {
       "--chat", options->chat,
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
-      ->add_option("--chat-template", options->chat_template,
-                   "default: automatic, the model folder's")
-      ->check(CLI::IsMember({"automatic", "qwen3", "llama3"}))
+      ->add_option("--chat-template", options->chat_template, "default: auto, the model folder's")
+      ->check(CLI::IsMember({"auto", "qwen3", "llama3"}))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

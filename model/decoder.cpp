@@ -52,9 +52,9 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
                                                           options.train_backbone, tensor, device);
     parameters_.push_back(&head_->parameter());
   }
-  const auto frequencies = ops::rope_inverse_frequencies(config.head_dim, config.rope_theta);
-  rope_table_ =
-      ops::rope_table(frequencies, options.max_position, accumulator_dtype(options.dtype), device);
+  if (!options.repack) head_->use_in_place();
+  rope_table_ = ops::rope_table(config.head_dim, config.rope, options.max_position,
+                                accumulator_dtype(options.dtype), device);
 }
 
 void Decoder::initialise(uint64_t seed) {
@@ -95,9 +95,11 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
 
 Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                         std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                        std::vector<Tensor>* gates) {
+                        std::vector<Tensor>* gates, KvCache* cache) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
-  const LayerInputs in = layer_inputs(batch, router_batch);
+  ELASTRON_CHECK(cache == nullptr || batch.varlen().sequences() == 1, "a cache is of one sequence");
+  LayerInputs in = layer_inputs(batch, router_batch);
+  in.cache = cache;
   if (saved != nullptr) saved->layers.assign(layers_.size(), {});
   Tensor x = embedding_->forward(batch.token_ids);
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -114,10 +116,23 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   return normed;
 }
 
+Tensor Decoder::decode(int32_t token, int64_t position, KvCache& cache) {
+  ELASTRON_CHECK(position < options_.max_position, "beyond max_position");
+  const LayerInputs in = {
+      .positions = Tensor::from(std::vector<int32_t>{int32_t(position)}, {1}, device_),
+      .rope_table = rope_table_,
+      .cache = &cache};
+  Tensor x = embedding_->forward(Tensor::from(std::vector<int32_t>{token}, {1}, device_));
+  for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i]->decode(x, position, in);
+  return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;
+}
+
 parallel::CrossEntropyResult Decoder::loss(const Tensor& hidden, const DeviceBatch& batch,
                                            const parallel::CrossEntropyOptions& options) {
   return head_->loss(hidden, batch.host->targets, options);
 }
+
+Tensor Decoder::logits(const Tensor& hidden) const { return head_->logits(hidden); }
 
 void Decoder::backward(const Tensor& d_hidden, const DeviceBatch& batch,
                        const router::RouterBatch& router_batch,

@@ -1,6 +1,6 @@
-// A decoder-only transformer (Qwen3) with routed attention: embedding, layers, final norm, LM head
-// fused with the loss. The same code runs frozen (router training, evaluation) and trainable
-// (pretraining), on one rank or split over a tensor-parallel group.
+// A decoder-only transformer (Qwen3, Llama-3.1) with routed attention: embedding, layers, final
+// norm, LM head fused with the loss. The same code runs frozen (router training, evaluation) and
+// trainable (pretraining), on one rank or split over a tensor-parallel group.
 #pragma once
 #include <functional>
 #include <memory>
@@ -51,14 +51,23 @@ class Decoder {
   void refresh_masters();
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
-  // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K].
+  // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K]. With
+  // `cache` (one sequence), fills it for decode().
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                  std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                 std::vector<Tensor>* gates = nullptr);
+                 std::vector<Tensor>* gates = nullptr, KvCache* cache = nullptr);
+
+  // Inference: the token at `position`, after those in the cache. -> hidden state after the last
+  // norm [1, E].
+  Tensor decode(int32_t token, int64_t position, KvCache& cache);
 
   // LM head and cross-entropy over the labelled positions (spec 7.3).
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
                                     const parallel::CrossEntropyOptions& options);
+
+  // hidden [rows, E] -> logits [rows, vocab], whole, on every rank of the group. For few rows at a
+  // time.
+  Tensor logits(const Tensor& hidden) const;
 
   // d_hidden [T, E]: gradient to forward()'s result. d_gate[l]: the objective's own gradient to the
   // gates of layer l (undefined tensors without a router). Frees `saved` layer by layer.

@@ -17,6 +17,9 @@ struct DecoderOptions {
   DType dtype = DType::f32;     // of weights and activations
   bool train_backbone = false;  // pretraining; otherwise the backbone is frozen
   Recompute recompute = Recompute::none;
+  // Frozen weights: keep a copy per direction in the layout that products like best (CPU). Off
+  // where memory counts more, such as in inference.
+  bool repack = true;
   int64_t max_position = 4096;     // longest document
   int64_t loss_chunk_rows = 2048;  // logits exist for that many positions at a time
 };

@@ -1,6 +1,7 @@
 #include "model/decoder_layer.h"
 
 #include <cmath>
+#include <utility>
 
 #include "model/backbone_parameter.h"
 #include "ops/elementwise.h"
@@ -32,8 +33,6 @@ DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config, const Decod
                                     options, device)),
       post_attention_norm_(replicated_weight(name_of(layer, "post_attention_layernorm"),
                                              {config.hidden_size}, options, device)),
-      q_norm_(replicated_weight(name_of(layer, "self_attn.q_norm"), {head_dim_}, options, device)),
-      k_norm_(replicated_weight(name_of(layer, "self_attn.k_norm"), {head_dim_}, options, device)),
       q_(name_of(layer, "self_attn.q_proj"), config.q_heads * head_dim_, config.hidden_size,
          options.dtype, options.train_backbone, tensor, device),
       k_(name_of(layer, "self_attn.k_proj"), config.kv_heads * head_dim_, config.hidden_size,
@@ -48,41 +47,58 @@ DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config, const Decod
          options.dtype, options.train_backbone, tensor, device),
       down_(name_of(layer, "mlp.down_proj"), config.hidden_size, config.intermediate_size,
             options.dtype, options.train_backbone, tensor, device) {
-  // These are applied to the rank's own heads, so each rank sees a part of their gradient.
-  q_norm_.gradient_partial_over_tensor = true;
-  k_norm_.gradient_partial_over_tensor = true;
+  if (!options.repack) {
+    for (parallel::ShardedLinear* l : std::initializer_list<parallel::ShardedLinear*>{
+             &q_, &k_, &v_, &gate_, &up_, &o_, &down_}) {
+      l->use_in_place();
+    }
+  }
+  if (!config.qk_norm) return;
+  for (auto [norm, leaf] :
+       {std::pair{&q_norm_, "self_attn.q_norm"}, {&k_norm_, "self_attn.k_norm"}}) {
+    *norm = replicated_weight(name_of(layer, leaf), {head_dim_}, options, device);
+    // Applied to the rank's own heads, so each rank sees a part of its gradient.
+    (*norm)->gradient_partial_over_tensor = true;
+  }
 }
 
 void DecoderLayer::append_parameters(ParameterList& list) {
-  for (Parameter* p : {&input_norm_, &q_.parameter(), &k_.parameter(), &v_.parameter(), &q_norm_,
-                       &k_norm_, &o_.parameter(), &post_attention_norm_, &gate_.parameter(),
-                       &up_.parameter(), &down_.parameter()}) {
+  for (Parameter* p : {&input_norm_, &q_.parameter(), &k_.parameter(), &v_.parameter()}) {
+    list.push_back(p);
+  }
+  if (q_norm_) list.insert(list.end(), {&*q_norm_, &*k_norm_});
+  for (Parameter* p : {&o_.parameter(), &post_attention_norm_, &gate_.parameter(), &up_.parameter(),
+                       &down_.parameter()}) {
     list.push_back(p);
   }
 }
 
 Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
-                                  router::RoutedLayer& routed, router::SavedRoute& route,
-                                  bool decide, bool keep_normed) {
+                                  router::RoutedLayer* routed, router::SavedRoute* route,
+                                  bool keep_normed) {
   const int64_t tokens = x.size(0);
   Projections p;
   auto [normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
   p.input_norm_inv_rms = inv_rms;
-  p.q_raw = q_.forward(normed).view({tokens, q_heads_, head_dim_});
-  p.k_raw = k_.forward(normed).view({tokens, kv_heads_, head_dim_});
+  p.q = q_.forward(normed).view({tokens, q_heads_, head_dim_});
+  p.k = k_.forward(normed).view({tokens, kv_heads_, head_dim_});
   p.v = v_.forward(normed).view({tokens, kv_heads_, head_dim_});
   if (keep_normed) p.normed = normed;
 
-  auto [q, q_inv_rms] = ops::rms_norm_forward(p.q_raw, q_norm_.value, eps_);
-  auto [k, k_inv_rms] = ops::rms_norm_forward(p.k_raw, k_norm_.value, eps_);
-  p.q_inv_rms = q_inv_rms;
-  p.k_inv_rms = k_inv_rms;
+  if (q_norm_) {
+    p.q_raw = p.q;
+    p.k_raw = p.k;
+    auto q = ops::rms_norm_forward(p.q_raw, q_norm_->value, eps_);
+    auto k = ops::rms_norm_forward(p.k_raw, k_norm_->value, eps_);
+    p.q = q.y;
+    p.q_inv_rms = q.inv_rms;
+    p.k = k.y;
+    p.k_inv_rms = k.inv_rms;
+  }
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
-  if (decide) routed.decide(k, in.varlen, *in.router_batch, route);
-  ops::rope_apply(q, in.positions, in.rope_table, false);
-  ops::rope_apply(k, in.positions, in.rope_table, false);
-  p.q = q;
-  p.k = k;
+  if (routed != nullptr) routed->decide(p.k, in.varlen, *in.router_batch, *route);
+  ops::rope_apply(p.q, in.positions, in.rope_table, false);
+  ops::rope_apply(p.k, in.positions, in.rope_table, false);
   return p;
 }
 
@@ -127,8 +143,9 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
   const bool keep_normed = saved != nullptr && options_.train_backbone;
-  Projections p = project(x, in, routed, route, /*decide=*/true, keep_normed);
+  Projections p = project(x, in, &routed, &route, keep_normed);
   *gate = route.gate;
+  if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
   // Under full recomputation only the output that goes on is needed now; the other branch is
   // computed in the recompute, next to its use (spec 3.4).
@@ -154,6 +171,15 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   return out;
 }
 
+Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs& in) {
+  const Projections p = project(x, in, nullptr, nullptr, /*keep_normed=*/false);
+  in.cache->append(layer_, position, p.k, p.v);
+  const Tensor attention = ops::decode_attention(
+      p.q.view({q_heads_, head_dim_}), in.cache->heads(layer_), 1.0 / std::sqrt(double(head_dim_)));
+  const Tensor middle = attention_residual(x, attention);
+  return mlp_residual(middle, gate_up(middle, /*keep_normed=*/false));
+}
+
 Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
                               router::RoutedLayer& routed, SavedLayer& saved,
                               const Tensor& d_gate_objective, bool need_input,
@@ -163,7 +189,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
 
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
   if (!saved.projections) {
-    saved.projections = project(saved.input, in, routed, saved.route, /*decide=*/false, train);
+    saved.projections = project(saved.input, in, nullptr, nullptr, train);
   }
   const Projections& p = *saved.projections;
   const auto attention_in = attention_input(p, in, routed, saved.route);
@@ -217,19 +243,24 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   }
   if (!need_qkv) return {};
 
-  Tensor dq_raw = ops::rms_norm_backward(d.q, p.q_raw, q_norm_.value, p.q_inv_rms, {},
-                                         train ? &q_norm_.grad : nullptr)
-                      .view({tokens, q_heads_ * head_dim_});
-  Tensor dk_raw = ops::rms_norm_backward(d.k, p.k_raw, k_norm_.value, p.k_inv_rms, {},
-                                         train ? &k_norm_.grad : nullptr)
-                      .view({tokens, kv_heads_ * head_dim_});
-  Tensor dv = d.v.view({tokens, kv_heads_ * head_dim_});
+  if (q_norm_) {
+    d.q = ops::rms_norm_backward(d.q, p.q_raw, q_norm_->value, p.q_inv_rms, {},
+                                 train ? &q_norm_->grad : nullptr);
+    d.k = ops::rms_norm_backward(d.k, p.k_raw, k_norm_->value, p.k_inv_rms, {},
+                                 train ? &k_norm_->grad : nullptr);
+  }
+  const Tensor dq_raw = d.q.view({tokens, q_heads_ * head_dim_});
+  const Tensor dk_raw = d.k.view({tokens, kv_heads_ * head_dim_});
+  const Tensor dv = d.v.view({tokens, kv_heads_ * head_dim_});
   if (train) {
     q_.backward_weight(dq_raw, p.normed);
     k_.backward_weight(dk_raw, p.normed);
     v_.backward_weight(dv, p.normed);
-    for (Parameter* parameter :
-         {&k_norm_, &q_norm_, &v_.parameter(), &k_.parameter(), &q_.parameter()}) {
+    if (q_norm_) {
+      on_gradient(*k_norm_);
+      on_gradient(*q_norm_);
+    }
+    for (Parameter* parameter : {&v_.parameter(), &k_.parameter(), &q_.parameter()}) {
       on_gradient(*parameter);
     }
   }

@@ -1,6 +1,6 @@
-// One pre-norm transformer layer of the Qwen3 kind: RMSNorm, grouped-query attention with q/k norm
-// and RoPE, RMSNorm, SwiGLU. Explicit forward and backward; weights split over the tensor-parallel
-// group (column-parallel q, k, v, gate, up; row-parallel o, down).
+// One pre-norm transformer layer of the Qwen3 and Llama kinds: RMSNorm, grouped-query attention
+// with RoPE, for Qwen3 with q/k norm, RMSNorm, SwiGLU. Explicit forward and backward; weights split
+// over the tensor-parallel group (column-parallel q, k, v, gate, up; row-parallel o, down).
 //
 // T tokens (packed), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
 // intermediate_size of this rank, S sequences.
@@ -11,6 +11,7 @@
 
 #include "core/parameter.h"
 #include "model/decoder_config.h"
+#include "model/kv_cache.h"
 #include "model/weights/model_config.h"
 #include "ops/routed_attention.h"
 #include "parallel/communicator.h"
@@ -25,14 +26,15 @@ struct LayerInputs {
   Tensor rope_table;  // ops/rope.h
   ops::Varlen varlen;
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
+  KvCache* cache = nullptr;  // inference: filled by forward(), read and extended by decode()
 };
 
 // q, k, v as attention reads them, and what their backward needs.
 struct Projections {
   Tensor input_norm_inv_rms;  // [T]
   Tensor normed;              // [T, E]; kept only where weight gradients need it
-  Tensor q_raw, k_raw;        // [T, Hq, D], [T, K, D] before q/k norm
-  Tensor q_inv_rms, k_inv_rms;
+  // With q/k norm only: [T, Hq, D], [T, K, D] before it, and [T, Hq], [T, K].
+  Tensor q_raw, k_raw, q_inv_rms, k_inv_rms;
   Tensor q, k, v;  // after norm and RoPE
 };
 
@@ -66,6 +68,9 @@ class DecoderLayer {
   Tensor forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
                  SavedLayer* saved, Tensor* gate);
 
+  // Inference: x [1, E] of the token at `position`, which comes next after those in in.cache.
+  Tensor decode(const Tensor& x, int64_t position, const LayerInputs& in);
+
   // d_out [T, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
   // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate,
   // undefined without a router. Weight gradients are accumulated where trainable; `on_gradient` is
@@ -75,8 +80,9 @@ class DecoderLayer {
                   const std::function<void(Parameter&)>& on_gradient);
 
  private:
-  Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
-                      router::SavedRoute& route, bool decide, bool keep_normed);
+  // With `routed` the gate is decided, into `route`.
+  Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer* routed,
+                      router::SavedRoute* route, bool keep_normed);
   ops::RoutedAttentionInput attention_input(const Projections& p, const LayerInputs& in,
                                             const router::RoutedLayer& routed,
                                             const router::SavedRoute& route) const;
@@ -89,7 +95,8 @@ class DecoderLayer {
   double eps_;
   DecoderOptions options_;
   parallel::Communicator& tensor_;
-  Parameter input_norm_, post_attention_norm_, q_norm_, k_norm_;
+  Parameter input_norm_, post_attention_norm_;
+  std::optional<Parameter> q_norm_, k_norm_;  // where the architecture has them
   parallel::ColumnParallelLinear q_, k_, v_, gate_, up_;
   parallel::RowParallelLinear o_, down_;
 };

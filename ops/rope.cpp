@@ -1,6 +1,7 @@
 #include "ops/rope.h"
 
 #include <cmath>
+#include <numbers>
 
 #include "core/dispatch.h"
 #include "ops/check.h"
@@ -8,29 +9,53 @@
 
 namespace elastron::ops {
 
-std::vector<double> rope_inverse_frequencies(int64_t head_dim, double theta) {
+namespace {
+
+template <class A>
+A stretched(A frequency, const Llama3RopeScaling& s) {
+  const A turns = A(s.original_max_position) / (A(2 * std::numbers::pi) / frequency);
+  const A low = A(s.low_freq_factor), high = A(s.high_freq_factor);
+  if (turns > high) return frequency;
+  const A divided = frequency / A(s.factor);
+  if (turns < low) return divided;
+  const A keep = (turns - low) / (high - low);
+  return (1 - keep) * divided + keep * frequency;
+}
+
+template <class A>
+std::vector<A> inverse_frequencies(int64_t head_dim, const RopeRule& rule) {
   ELASTRON_CHECK(head_dim > 0 && head_dim % 2 == 0, "RoPE needs an even head_dim");
-  std::vector<double> frequencies(size_t(head_dim / 2));
+  std::vector<A> frequencies;
   for (int64_t i = 0; i < head_dim / 2; ++i) {
-    frequencies[size_t(i)] = std::pow(theta, -2.0 * double(i) / double(head_dim));
+    const A exponent = A(2 * i) / A(head_dim);
+    const A frequency = A(1) / std::pow(A(rule.theta), exponent);
+    frequencies.push_back(rule.scaling ? stretched(frequency, *rule.scaling) : frequency);
   }
   return frequencies;
 }
 
-Tensor rope_table(std::span<const double> inverse_frequencies, int64_t max_position, DType dtype,
-                  Device& device) {
-  const auto half = int64_t(inverse_frequencies.size());
+template <class A>
+Tensor table_of(int64_t head_dim, const RopeRule& rule, int64_t max_position, Device& device) {
+  const std::vector<A> frequencies = inverse_frequencies<A>(head_dim, rule);
+  const int64_t half = head_dim / 2;
   const Shape shape{max_position, 2, half};
-  std::vector<double> table(size_t(shape.numel()));
+  std::vector<A> table(size_t(shape.numel()));
   for (int64_t p = 0; p < max_position; ++p) {
     for (int64_t i = 0; i < half; ++i) {
-      const double angle = double(p) * inverse_frequencies[size_t(i)];
+      const A angle = A(p) * frequencies[size_t(i)];
       table[size_t((p * 2) * half + i)] = std::cos(angle);
       table[size_t((p * 2 + 1) * half + i)] = std::sin(angle);
     }
   }
-  if (dtype == DType::f64) return Tensor::from(table, shape, device);
-  return Tensor::from(std::vector<float>(table.begin(), table.end()), shape, device);
+  return Tensor::from(table, shape, device);
+}
+
+}  // namespace
+
+Tensor rope_table(int64_t head_dim, const RopeRule& rule, int64_t max_position, DType dtype,
+                  Device& device) {
+  return with_master_dtype(
+      dtype, [&]<class A>() { return table_of<A>(head_dim, rule, max_position, device); });
 }
 
 void rope_apply(Tensor& x, const Tensor& positions, const Tensor& table, bool inverse) {

@@ -51,6 +51,9 @@ class VocabParallelHead {
   // [rows, hidden] -> logits [rows, vocab], whole, on every rank of the group. For few rows.
   Tensor logits(const Tensor& hidden) const;
 
+  // As ShardedLinear's.
+  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, /*frozen=*/false); }
+
   Parameter& parameter() { return *parameter_; }
   const Parameter& parameter() const { return *parameter_; }
 

@@ -47,6 +47,22 @@ void fill_normal(Parameter& p, double deviation, const RandomStream& stream) {
 
 }  // namespace
 
+std::vector<RouterTensor> router_tensors(int64_t head_dim, int64_t tasks,
+                                         const RouterConfig& config) {
+  const int64_t hidden = config.hidden_mult * head_dim;
+  const std::array<Shape, kNames.size()> shapes = {Shape{hidden, head_dim}, Shape{head_dim, hidden},
+                                                   Shape{hidden, head_dim}, Shape{head_dim, hidden},
+                                                   Shape{config.classes(), head_dim}};
+  std::vector<RouterTensor> list;
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    list.push_back({std::string(kNames[i]) + ".weight", shapes[i]});
+    list.push_back({std::string(kNames[i]) + ".bias", {shapes[i][0]}});
+  }
+  if (config.task_embedding) list.push_back({"task_embedding.weight", {tasks, head_dim}});
+  if (config.tau_schedule == TauSchedule::learned) list.push_back({"log_tau", {1}});
+  return list;
+}
+
 AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
                                  const RouterConfig& config, DType dtype, uint64_t seed,
                                  bool trainable, Device& device)
@@ -57,21 +73,22 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
     throw UsageError("a router in bfloat16 under a model in " + std::string(dtype_name(dtype)),
                      "router.dtype", "use float32, or another model.dtype");
   }
-  const int64_t hidden = config.hidden_mult * head_dim;
-  const std::array<Shape, kLinears> shapes = {Shape{hidden, head_dim}, Shape{head_dim, hidden},
-                                              Shape{hidden, head_dim}, Shape{head_dim, hidden},
-                                              Shape{classes_, head_dim}};
   const std::string layer_name = "router.layers." + std::to_string(layer) + ".";
+  const auto tensors = router_tensors(head_dim, tasks, config);
+  auto next = tensors.begin();
+  const auto make = [&] {
+    const RouterTensor& tensor = *next++;
+    return make_parameter(layer_name + tensor.leaf, tensor.shape, dtype, trainable, device);
+  };
   for (size_t i = 0; i < size_t(kLinears); ++i) {
-    const std::string name = layer_name + kNames[i];
-    weight_[i] = make_parameter(name + ".weight", shapes[i], dtype, trainable, device);
-    bias_[i] = make_parameter(name + ".bias", {shapes[i][0]}, dtype, trainable, device);
+    weight_[i] = make();
+    bias_[i] = make();
     const RandomStream stream = init_stream(seed, weight_[i]);
     const bool kaiming = config.init == Init::kaiming && i >= 2;
     if (kaiming && i == 4) {
       fill(bias_[i].value, [](size_t) { return 1.0f; });
     } else if (kaiming) {
-      const double bound = 1.0 / std::sqrt(double(shapes[i][1]));
+      const double bound = 1.0 / std::sqrt(double(weight_[i].logical_shape[1]));
       fill(weight_[i].value,
            [&](size_t e) { return float(bound * (2.0 * double(stream.uniform_at(e)) - 1.0)); });
     } else {
@@ -80,12 +97,11 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
     linear_[i] = ops::LinearWeight(weight_[i].value, /*frozen=*/!trainable);
   }
   if (config.task_embedding) {
-    task_embedding_ = make_parameter(layer_name + "task_embedding.weight", {tasks, head_dim}, dtype,
-                                     trainable, device);
+    task_embedding_ = make();
     fill_normal(*task_embedding_, config.init_std, init_stream(seed, *task_embedding_));
   }
   if (config.tau_schedule == TauSchedule::learned) {
-    log_tau_ = make_parameter(layer_name + "log_tau", {1}, dtype, trainable, device);
+    log_tau_ = make();
     fill(log_tau_->value, [&](size_t) { return float(std::log(config.tau.init)); });
   }
 }

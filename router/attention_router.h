@@ -11,6 +11,8 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "core/parameter.h"
 #include "ops/linear.h"
@@ -18,6 +20,16 @@
 #include "router/tau.h"
 
 namespace elastron::router {
+
+// A tensor of a router: its name below "router.layers.<i>.", and its shape.
+struct RouterTensor {
+  std::string leaf;
+  Shape shape;
+};
+// {task.0,task.2,router.0,router.2,router.4}.{weight,bias}: spec 11.1. With the options also
+// task_embedding.weight [tasks, D] and log_tau [1].
+std::vector<RouterTensor> router_tensors(int64_t head_dim, int64_t tasks,
+                                         const RouterConfig& config);
 
 // Activations kept for backward: [S * K, width] each, in the dtype the router computes in.
 struct SavedRouter {
@@ -35,8 +47,7 @@ class AttentionRouter {
   AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks, const RouterConfig& config,
                   DType dtype, uint64_t seed, bool trainable, Device& device);
 
-  // "router.layers.<i>.{task.0,task.2,router.0,router.2,router.4}.{weight,bias}": spec 11.1. With
-  // the options also "task_embedding.weight" [tasks, D] and "log_tau" [1].
+  // As router_tensors lists them.
   void append_parameters(ParameterList& list);
   int64_t classes() const { return classes_; }
 

@@ -68,6 +68,7 @@ SparsityObjective::SparsityObjective(const RegConfig& config, std::vector<double
                            trainable && config.enabled, device)) {}
 
 void SparsityObjective::append_parameters(ParameterList& list) {
+  if (!config_.enabled) return;  // not trained, not read
   list.push_back(&lambda1_);
   list.push_back(&lambda2_);
 }

@@ -31,6 +31,7 @@ class SparsityObjective {
   SparsityObjective(const RegConfig& config, std::vector<double> targets, DType dtype,
                     uint64_t seed, bool trainable, Device& device);
 
+  // None with reg.enabled false.
   void append_parameters(ParameterList& list);
   double target(int64_t task) const { return targets_[size_t(task)]; }
   std::vector<double> lambda1() const { return host(lambda1_); }

@@ -9,6 +9,8 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
     : config_(config), mesh_(mesh) {
   const bool pretrain = config.train.objective == Objective::pretrain;
   const DType dtype = config.model.compute_dtype();
+  std::unique_ptr<model::ModelFolder> folder;
+  std::string checksums;
   parallel::on_all_ranks(mesh.world(), [&] {
     tokenizer_ = data::load_tokenizer(config.model.path);
     const model::ModelConfig m = model::read_model_config(config.model.path);
@@ -28,9 +30,11 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       decoder_->initialise(uint64_t(config.train.seed));
       fingerprint_ = "random";
     } else {
-      const model::ModelFolder folder(config.model.path);
-      folder.load(decoder_->parameters());
-      fingerprint_ = folder.fingerprint();
+      folder = std::make_unique<model::ModelFolder>(config.model.path);
+      folder->load(decoder_->parameters());
+      if (!pretrain) {
+        checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
+      }
     }
     if (pretrain) {
       // Its weights are what is trained: a checkpoint of any of them belongs to the shapes alone.
@@ -47,6 +51,9 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
         config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), router_dtype,
         uint64_t(config.train.seed), training, device);
   });
+  if (folder && !pretrain) {
+    fingerprint_ = folder->fingerprint(mesh.world().all_gather_host(checksums));
+  }
 }
 
 int64_t Session::first_kv_head() const {

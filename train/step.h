@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "data/packed_batch.h"
@@ -71,6 +72,10 @@ class StepRunner {
     int64_t updates = 0;  // optimiser updates: skipped steps do not count
     int64_t labels = 0;   // of all data ranks, like the next
     int64_t micro_batches = 0;
+    // By their names in a checkpoint.
+    std::array<std::pair<const char*, int64_t*>, 3> named() {
+      return {{{"updates", &updates}, {"labels", &labels}, {"micro_batches", &micro_batches}}};
+    }
   };
   const Counters& counters() const { return counters_; }
   void restore(const Counters& counters) { counters_ = counters; }

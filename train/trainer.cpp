@@ -76,9 +76,10 @@ class Trainer {
       if (p->value.raw() != p->master.raw()) ops::cast_into(p->master, p->value);
     }
     parallel::on_all_ranks(mesh_.world(), [&] {
-      sampler_->restore(header.data);
+      // An imported router comes without a place in the data: it begins at the start.
+      if (!header.data.empty()) sampler_->restore(header.data);
       StepRunner::Counters counters;
-      for (const auto& [name, value] : counter_names(counters)) {
+      for (const auto& [name, value] : counters.named()) {
         *value = std::stoll(header.state.at(name));
       }
       runner_.restore(counters);
@@ -181,7 +182,7 @@ class Trainer {
                             "set model.path to the backbone it was trained on");
     }
     StepRunner::Counters counters;
-    for (const auto& [name, value] : counter_names(counters)) {
+    for (const auto& [name, value] : counters.named()) {
       if (header.state.contains(name)) continue;
       throw CheckpointError(std::string("the checkpoint lacks its counter ") + name, path,
                             "use another checkpoint");
@@ -213,15 +214,11 @@ class Trainer {
     return stop[0] != 0;
   }
 
-  // Counters by their name in a checkpoint.
-  static std::array<std::pair<const char*, int64_t*>, 3> counter_names(StepRunner::Counters& c) {
-    return {{{"updates", &c.updates}, {"labels", &c.labels}, {"micro_batches", &c.micro_batches}}};
-  }
   NamedValues state() const {
     NamedValues values = {{"best_eval_loss", fmt::format("{}", best_loss_)},
                           {"best_step", std::to_string(best_step_)}};
     StepRunner::Counters counters = runner_.counters();
-    for (const auto& [name, value] : counter_names(counters)) {
+    for (const auto& [name, value] : counters.named()) {
       values[name] = std::to_string(*value);
     }
     return values;

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/config/problems.h"
@@ -16,18 +15,26 @@ namespace elastron::config {
 inline constexpr size_t kMaxYamlBytes = size_t(1) << 20;
 inline constexpr int kMaxYamlDepth = 32;
 
+struct NodeEntry;
+
 struct Node {
   enum class Kind { null, scalar, sequence, map };
   Kind kind = Kind::null;
-  std::string text;         // scalar
-  bool quoted = false;      // scalar in quotes: text, never a number or a word such as auto
-  int line = 0;             // from 1
-  std::vector<Node> items;  // sequence
-  std::vector<std::pair<std::string, Node>> entries;  // map, in file order
+  std::string text;                // scalar
+  bool quoted = false;             // scalar in quotes: text, never a number or a word such as auto
+  int line = 0;                    // from 1
+  std::vector<Node> items;         // sequence
+  std::vector<NodeEntry> entries;  // map, in file order
 
   bool plain(std::string_view word) const {
     return kind == Kind::scalar && !quoted && text == word;
   }
+};
+
+// A pair of key and value; std::pair wants to know its types before Node is complete.
+struct NodeEntry {
+  std::string first;
+  Node second;
 };
 
 // Adds what is wrong to `problems` (as "source:line") and then returns what could be read, possibly

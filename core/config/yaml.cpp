@@ -8,6 +8,7 @@
 #include <optional>
 #include <sstream>
 #include <unordered_set>
+#include <utility>
 
 #include "core/config/node.h"
 #include "core/utf8.h"
@@ -152,7 +153,7 @@ class TreeBuilder final : public YAML::EventHandler {
       return;
     }
     node.line = frame.key_line;
-    frame.node.entries.emplace_back(std::move(frame.key), std::move(node));
+    frame.node.entries.push_back({std::move(frame.key), std::move(node)});
     frame.has_key = false;
   }
 

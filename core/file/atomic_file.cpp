@@ -91,6 +91,11 @@ void sync(const std::string& path, int flags, ExitCode kind) {
 
 }  // namespace
 
+TemporaryFile::~TemporaryFile() {
+  std::error_code ignored;
+  if (!path_.empty()) std::filesystem::remove(path_, ignored);
+}
+
 std::string temporary_name(const std::string& path) {
   return folder_of(path) + "/." + std::filesystem::path(path).filename().string() + ".tmp";
 }

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 
@@ -15,6 +16,19 @@ namespace elastron {
 
 // The temporary name next to a path: "<folder>/.<name>.tmp".
 std::string temporary_name(const std::string& path);
+
+// Removes the file in the end, unless it was published under another name by then. An empty path:
+// nothing to remove.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string path) : path_(std::move(path)) {}
+  ~TemporaryFile();
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+ private:
+  std::string path_;
+};
 
 // All of the following throw Error of kind `kind`, naming path and errno.
 

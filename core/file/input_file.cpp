@@ -10,17 +10,28 @@
 
 namespace elastron {
 
+namespace {
+
+// A reader of input catches InputError, whichever function found the fault.
+[[noreturn]] void fail(ExitCode kind, const std::string& what, const std::string& path,
+                       const std::string& todo) {
+  if (kind == ExitCode::input) throw InputError(what, path, todo);
+  throw Error(kind, what, path, todo);
+}
+
+}  // namespace
+
 InputFile::InputFile(const std::string& path, ExitCode kind) : path_(path), kind_(kind) {
   // Non-blocking, so that a pipe in the file's place cannot hang the program.
   descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) {
-    throw Error(kind, std::string("cannot open the file: ") + std::strerror(errno), path,
-                "check the path and its permissions");
+    fail(kind, std::string("cannot open the file: ") + std::strerror(errno), path,
+         "check the path and its permissions");
   }
   struct stat status {};
   if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
     close(std::exchange(descriptor_, -1));
-    throw Error(kind, "not a regular file", path, "check the path");
+    fail(kind, "not a regular file", path, "check the path");
   }
   size_ = uint64_t(status.st_size);
 }
@@ -40,12 +51,12 @@ void InputFile::read_at(uint64_t offset, std::span<std::byte> out) const {
     const ssize_t got = pread(descriptor_, out.data(), out.size(), off_t(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      throw Error(kind_, std::string("cannot read the file: ") + std::strerror(errno), path_,
-                  "check the disk");
+      fail(kind_, std::string("cannot read the file: ") + std::strerror(errno), path_,
+           "check the disk");
     }
     if (got == 0) {
-      throw Error(kind_, "the file ends at byte " + std::to_string(offset), path_,
-                  "it was cut off; copy it again");
+      fail(kind_, "the file ends at byte " + std::to_string(offset), path_,
+           "it was cut off; copy it again");
     }
     out = out.subspan(size_t(got));
     offset += uint64_t(got);

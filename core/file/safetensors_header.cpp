@@ -212,14 +212,18 @@ class Handler final : public nlohmann::json_sax<nlohmann::json> {
   void finish_entry() {
     if (seen_ != 7) fail("the entry lacks dtype, shape or data_offsets");
     if (offsets_.size() != 2) fail("data_offsets is not a pair");
-    uint64_t bytes = storage_size(entry_.storage);
+    // Strides must not overflow either: an extent of zero hides nothing.
+    auto bytes = int64_t(storage_size(entry_.storage));
+    bool empty = false;
     for (const int64_t extent : extents_) {
-      if (__builtin_mul_overflow(bytes, uint64_t(extent), &bytes)) fail("the shape overflows");
+      empty |= extent == 0;
+      if (extent > 0 && __builtin_mul_overflow(bytes, extent, &bytes)) fail("the shape overflows");
     }
+    if (empty) bytes = 0;
     entry_.shape = Shape(extents_);
     entry_.begin = offsets_[0];
     entry_.end = offsets_[1];
-    if (entry_.end < entry_.begin || entry_.end - entry_.begin != bytes) {
+    if (entry_.end < entry_.begin || entry_.end - entry_.begin != uint64_t(bytes)) {
       fail("shape and data_offsets disagree");
     }
     header_.entries.emplace(name_, entry_);

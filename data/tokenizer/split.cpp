@@ -107,8 +107,11 @@ std::vector<std::string_view> split_words(std::string_view text) { return runs(t
 AddedTokenSplitter::AddedTokenSplitter(std::vector<AddedToken> tokens)
     : tokens_(std::move(tokens)) {
   std::ranges::stable_sort(tokens_, {}, &AddedToken::content);
-  const auto same = std::ranges::unique(tokens_, {}, &AddedToken::content);
-  tokens_.erase(same.begin(), same.end());
+  // std::ranges::unique gives a subrange, which clang 14 (fuzzing) cannot instantiate.
+  const auto end =
+      std::unique(tokens_.begin(), tokens_.end(),
+                  [](const AddedToken& a, const AddedToken& b) { return a.content == b.content; });
+  tokens_.erase(end, tokens_.end());
   for (uint32_t i = 0; i < tokens_.size(); ++i) {
     ELASTRON_CHECK(!tokens_[i].content.empty(), "an added token without text");
     auto& [first, last] = by_first_byte_[uint8_t(tokens_[i].content[0])];

@@ -20,7 +20,8 @@ struct Architecture {
   bool qk_norm;
 };
 // Parameters have Hugging Face's names in all of them; q_norm and k_norm only where qk_norm is set.
-constexpr std::array<Architecture, 1> kArchitectures = {{{"Qwen3ForCausalLM", true}}};
+constexpr std::array<Architecture, 2> kArchitectures = {
+    {{"Qwen3ForCausalLM", true}, {"LlamaForCausalLM", false}}};
 
 class Reader {
  public:
@@ -35,7 +36,8 @@ class Reader {
                   std::optional<int64_t> missing = {}) const {
     if (!has(key)) {
       if (missing) return *missing;
-      fail(std::string("'") + key + "' is missing", "use the config.json of a Qwen3 model");
+      fail(std::string("'") + key + "' is missing",
+           "use the config.json of a Qwen3 or Llama model");
     }
     return whole_number(root_[key], key, least, most);
   }
@@ -84,7 +86,10 @@ class Reader {
 };
 
 Architecture read_architecture(const nlohmann::json& root, const Reader& r) {
-  const std::string supported = std::string("use a model folder of ") + kArchitectures[0].name;
+  std::string supported = "use a model folder of ";
+  for (const Architecture& a : kArchitectures) {
+    supported += (&a == kArchitectures.data() ? "" : " or ") + std::string(a.name);
+  }
   if (!root.contains("architectures") || !root["architectures"].is_array() ||
       root["architectures"].size() != 1 || !root["architectures"][0].is_string()) {
     r.fail("'architectures' is not a list of one name", supported);
@@ -101,7 +106,6 @@ Architecture read_architecture(const nlohmann::json& root, const Reader& r) {
 void refuse_unsupported(const nlohmann::json& root, const Reader& r) {
   r.unsupported_if(r.boolean("attention_bias", false), "attention_bias");
   r.unsupported_if(r.boolean("mlp_bias", false), "mlp_bias");
-  r.unsupported_if(r.has("rope_scaling"), "rope_scaling");
   r.unsupported_if(r.boolean("use_sliding_window", false), "use_sliding_window");
   r.unsupported_if(r.has("quantization_config"), "quantization_config");
   if (r.has("layer_types")) {
@@ -117,26 +121,51 @@ void refuse_unsupported(const nlohmann::json& root, const Reader& r) {
   }
 }
 
-// Newer files keep it in rope_parameters.
-double read_rope_theta(const nlohmann::json& root, const Reader& r) {
-  if (!r.has("rope_parameters")) return r.number("rope_theta", 10000.0);
-  const auto& rope = root["rope_parameters"];
-  if (!rope.is_object()) r.fail("'rope_parameters' is not an object", "correct the value");
-  if (rope.contains("rope_type") && rope["rope_type"] != "default") {
-    r.fail("'rope_type' is not default", "use a model without rope scaling");
+// Older files have rope_theta and rope_scaling, newer ones both in rope_parameters.
+void read_rope(const nlohmann::json& root, const Reader& r, ModelConfig& c) {
+  c.rope.theta = r.number("rope_theta", 10000.0);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!r.has(key)) continue;
+    const auto& rope = root[key];
+    if (!rope.is_object()) r.fail(std::string("'") + key + "' is not an object", "correct it");
+    c.rope.theta = r.number(rope, "rope_theta", c.rope.theta);
+    // "type" is what it was called before.
+    const char* kind = rope.contains("rope_type") ? "rope_type" : "type";
+    if (!rope.contains(kind) || rope[kind] == "default") continue;
+    if (rope[kind] != "llama3") {
+      r.fail(std::string("the ") + kind + " " + rope[kind].dump() + " of '" + key +
+                 "' is not supported",
+             "use a model with llama3 rope scaling, or without");
+    }
+    for (const char* needed :
+         {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
+      if (!rope.contains(needed)) {
+        r.fail(std::string("'") + needed + "' of '" + key + "' is missing", "add it");
+      }
+    }
+    const ops::Llama3RopeScaling s = {
+        .factor = r.number(rope, "factor", 0),
+        .low_freq_factor = r.number(rope, "low_freq_factor", 0),
+        .high_freq_factor = r.number(rope, "high_freq_factor", 0),
+        .original_max_position = r.number(rope, "original_max_position_embeddings", 0)};
+    if (!(s.factor >= 1) || !(s.high_freq_factor > s.low_freq_factor) ||
+        !(s.original_max_position >= 1)) {
+      r.fail(std::string("'") + key + "' needs factor >= 1 and high_freq_factor > low_freq_factor",
+             "correct the values");
+    }
+    c.rope.scaling = s;
   }
-  return r.number(rope, "rope_theta", r.number("rope_theta", 10000.0));
 }
 
-int32_t read_eos(const nlohmann::json& root, const Reader& r, int64_t vocab_size) {
+std::vector<int32_t> read_eos(const nlohmann::json& root, const Reader& r, int64_t vocab_size) {
   if (!r.has("eos_token_id") || !root["eos_token_id"].is_array()) {
-    return int32_t(r.integer("eos_token_id", 0, vocab_size - 1));
+    return {int32_t(r.integer("eos_token_id", 0, vocab_size - 1))};
   }
   const auto& list = root["eos_token_id"];
   if (list.empty())
     r.fail("'eos_token_id' is an empty list", "name the token that ends a document");
   for (const auto& id : list) r.whole_number(id, "eos_token_id", 0, vocab_size - 1);
-  return list[0].get<int32_t>();
+  return list.get<std::vector<int32_t>>();
 }
 
 DType read_dtype(const Reader& r) {
@@ -176,10 +205,11 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   c.vocab_size = r.integer("vocab_size", 1, kMostTokens);
   c.max_position_embeddings = r.integer("max_position_embeddings", 1, kMostTokens);
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
-  c.rope_theta = read_rope_theta(root, r);
+  read_rope(root, r, c);
   c.initializer_range = r.number("initializer_range", 0.02);
   c.tie_word_embeddings = r.boolean("tie_word_embeddings", false);
-  c.eos_token_id = read_eos(root, r, c.vocab_size);
+  c.eos_token_ids = read_eos(root, r, c.vocab_size);
+  c.eos_token_id = c.eos_token_ids.front();
   if (r.has("bos_token_id")) {
     c.bos_token_id = int32_t(r.integer("bos_token_id", 0, c.vocab_size - 1));
   }

@@ -4,8 +4,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/dtype.h"
+#include "ops/rope.h"
 
 namespace elastron::model {
 
@@ -20,13 +22,14 @@ struct ModelConfig {
   int64_t head_dim = 0;  // even
   int64_t vocab_size = 0;
   double rms_norm_eps = 1e-6;
-  double rope_theta = 10000.0;
+  ops::RopeRule rope;
   bool tie_word_embeddings = false;
   int64_t max_position_embeddings = 0;
   double initializer_range = 0.02;
   std::optional<int32_t> bos_token_id;
-  int32_t eos_token_id = 0;  // the first one where the file lists several
-  DType dtype = DType::f32;  // the file's torch_dtype; float16 counts as float32
+  int32_t eos_token_id = 0;  // ends a document: the first one where the file lists several
+  std::vector<int32_t> eos_token_ids;  // all of them: each ends generation
+  DType dtype = DType::f32;            // the file's torch_dtype; float16 counts as float32
 };
 
 // Throws InputError naming file and key: a key that is missing, of the wrong type, out of range or

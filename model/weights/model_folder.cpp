@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
 #include "core/file/atomic_file.h"
 #include "core/file/checksum.h"
 #include "core/json.h"
+#include "core/log.h"
+#include "core/misfits.h"
 #include "ops/elementwise.h"
 
 namespace elastron::model {
@@ -17,8 +20,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kWeights = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr size_t kLongestText = size_t(64) << 20;
 
 bool exists(const std::string& path) {
@@ -26,104 +27,50 @@ bool exists(const std::string& path) {
   return fs::exists(path, unreadable_is_absent);
 }
 
-// A shard name from an index is a plain file name: it must not leave the folder.
-bool plain_file_name(const std::string& name) {
-  return !name.empty() && name.size() <= 255 && name.front() != '.' &&
-         std::ranges::none_of(
-             name, [](unsigned char c) { return c == '/' || c == '\\' || c < 0x20 || c == 0x7f; });
-}
-
-std::string list_of(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 4;
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kShown; ++i) text += (i > 0 ? ", " : "") + names[i];
-  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
-  return text;
-}
-
-// One line that lists every kind of misfit; empty when there is none.
-class Misfits {
+// Says how far loading is, every few seconds.
+class LoadProgress {
  public:
-  std::vector<std::string>& of(const std::string& kind) {
-    for (auto& [name, list] : kinds_) {
-      if (name == kind) return list;
-    }
-    return kinds_.emplace_back(kind, std::vector<std::string>()).second;
+  explicit LoadProgress(const ParameterList& parameters) {
+    for (const Parameter* p : parameters) total_ += p->value.bytes();
   }
-  void throw_if_any(const std::string& what, const std::string& where) const {
-    std::string text;
-    for (const auto& [kind, list] : kinds_) {
-      if (!list.empty()) text += (text.empty() ? " " : "; ") + kind + " " + list_of(list);
-    }
-    if (!text.empty()) {
-      throw InputError(what + ":" + text, where, "use weights and config.json of one model");
-    }
+  ~LoadProgress() {
+    if (seconds(start_) > kEvery) say();
+  }
+  void add(size_t bytes) {
+    done_ += bytes;
+    if (seconds(said_) < kEvery) return;
+    say();
+    said_ = Clock::now();
   }
 
  private:
-  std::vector<std::pair<std::string, std::vector<std::string>>> kinds_;
+  using Clock = std::chrono::steady_clock;
+  static constexpr double kEvery = 3;  // seconds
+  static double seconds(Clock::time_point since) {
+    return std::chrono::duration<double>(Clock::now() - since).count();
+  }
+  void say() const {
+    log_info("loading weights: {:.2f} of {:.2f} GB, {:.2f} GB/s", double(done_) * 1e-9,
+             double(total_) * 1e-9, double(done_) * 1e-9 / seconds(start_));
+  }
+
+  size_t total_ = 0, done_ = 0;
+  Clock::time_point start_ = Clock::now(), said_ = start_;
 };
 
 }  // namespace
 
-ModelFolder::ModelFolder(const std::string& path) : path_(path), config_(read_model_config(path)) {
-  const std::string index_path = path + "/" + kIndex;
-  if (!exists(path + "/" + kWeights) && exists(index_path)) {
-    open_indexed(index_path);
-  } else {
-    const SafetensorsFile& file = open(kWeights);
-    for (const auto& [tensor, entry] : file.entries()) home_.emplace(tensor, &file);
-  }
-}
-
-const SafetensorsFile& ModelFolder::open(const std::string& name) {
-  const std::string file_path = path_ + "/" + name;
-  if (!exists(file_path)) {
-    throw InputError("the weight file is missing", file_path,
-                     "use a complete model folder, or set model.weights: random");
-  }
-  return *files_.emplace_back(std::make_unique<SafetensorsFile>(file_path));
-}
-
-void ModelFolder::open_indexed(const std::string& index_path) {
-  const auto index = parse_json_strict(read_small_file(index_path, kLongestText), index_path,
-                                       {.max_bytes = kLongestText, .max_depth = 8});
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    throw InputError("'weight_map' is missing", index_path, "use a complete model folder");
-  }
-  std::map<std::string, std::set<std::string>> tensors_of;
-  for (const auto& [tensor, file] : index["weight_map"].items()) {
-    if (!file.is_string() || !plain_file_name(file.get_ref<const std::string&>())) {
-      throw InputError(
-          "the file of tensor " + nlohmann::json(tensor).dump() + " is not a plain file name",
-          index_path, "use an index whose files lie in the folder");
-    }
-    tensors_of[file.get<std::string>()].insert(tensor);
-  }
-  Misfits misfits;
-  for (const auto& [name, tensors] : tensors_of) {
-    const SafetensorsFile& file = open(name);
-    for (const std::string& tensor : tensors) {
-      if (file.entries().contains(tensor)) {
-        home_.emplace(tensor, &file);
-      } else {
-        misfits.of("missing").push_back(tensor + " in " + name);
-      }
-    }
-    for (const auto& [tensor, entry] : file.entries()) {
-      if (!tensors.contains(tensor)) misfits.of("unexpected").push_back(tensor + " in " + name);
-    }
-  }
-  misfits.throw_if_any("the index does not fit the files", index_path);
-}
+ModelFolder::ModelFolder(const std::string& path)
+    : path_(path), config_(read_model_config(path)), weights_(path) {}
 
 void ModelFolder::load(const ParameterList& parameters) const {
   Misfits misfits;
+  const TensorHomes& homes = weights_.homes();
   std::set<std::string> wanted;
   for (const Parameter* p : parameters) {
     wanted.insert(p->name);
-    const auto it = home_.find(p->name);
-    if (it == home_.end()) {
+    const auto it = homes.find(p->name);
+    if (it == homes.end()) {
       misfits.of("missing").push_back(p->name);
       continue;
     }
@@ -136,36 +83,34 @@ void ModelFolder::load(const ParameterList& parameters) const {
       misfits.of("misshapen").push_back(p->name + " holds integers");
     }
   }
-  for (const auto& [name, file] : home_) {
+  for (const auto& [name, file] : homes) {
     // A tied head may be stored as well; it is the embedding again.
     const bool tied_head = config_.tie_word_embeddings && name == "lm_head.weight";
     if (!wanted.contains(name) && !tied_head) misfits.of("unexpected").push_back(name);
   }
-  misfits.throw_if_any("the weights do not fit the config", path_);
+  misfits.throw_if_any("the weights do not fit the config", path_,
+                       "use weights and config.json of one model");
+  LoadProgress progress(parameters);
   for (Parameter* p : parameters) {
-    const SafetensorsFile& file = *home_.at(p->name);
+    const SafetensorsFile& file = *homes.at(p->name);
     file.read(p->name, p->logical_shape, p->partition, p->value);
     if (p->trainable && p->master.raw() != p->value.raw()) {
       file.read(p->name, p->logical_shape, p->partition, p->master);
     }
+    progress.add(p->value.bytes());
   }
 }
 
-std::string ModelFolder::fingerprint() const {
-  Checksum sum;
-  sum.add(config_.architecture);
-  for (const int64_t v :
-       {config_.hidden_size, config_.intermediate_size, config_.num_layers, config_.q_heads,
-        config_.kv_heads, config_.head_dim, config_.vocab_size,
-        int64_t(config_.tie_word_embeddings), std::bit_cast<int64_t>(config_.rope_theta),
-        std::bit_cast<int64_t>(config_.rms_norm_eps)}) {
-    sum.add(v);
-  }
+std::string ModelFolder::tensor_checksums(int part, int parts) const {
+  std::string lines;
   std::vector<std::byte> buffer(size_t(4) << 20);
-  for (const auto& [name, file] : home_) {
+  int index = 0;
+  for (const auto& [name, file] : weights_.homes()) {
     // Whether a tied head is stored as well says nothing about the model.
     if (config_.tie_word_embeddings && name == "lm_head.weight") continue;
+    if (index++ % parts != part) continue;
     const auto& entry = file->entries().at(name);
+    Checksum sum;
     sum.add(name);
     sum.add(storage_name(entry.storage));
     sum.add(int64_t(entry.shape.rank()));
@@ -177,7 +122,38 @@ std::string ModelFolder::fingerprint() const {
       file->read_raw(entry, at, piece);
       sum.add(std::span<const std::byte>(piece));
     }
+    lines += sum.digest() + "\n";
   }
+  return lines;
+}
+
+std::string ModelFolder::fingerprint(std::span<const std::string> checksums) const {
+  Checksum sum;
+  sum.add(config_.architecture);
+  for (const int64_t v :
+       {config_.hidden_size, config_.intermediate_size, config_.num_layers, config_.q_heads,
+        config_.kv_heads, config_.head_dim, config_.vocab_size,
+        int64_t(config_.tie_word_embeddings), std::bit_cast<int64_t>(config_.rope.theta),
+        std::bit_cast<int64_t>(config_.rms_norm_eps)}) {
+    sum.add(v);
+  }
+  if (config_.rope.scaling) {
+    const auto& s = *config_.rope.scaling;
+    for (const double v :
+         {s.factor, s.low_freq_factor, s.high_freq_factor, s.original_max_position}) {
+      sum.add(std::bit_cast<int64_t>(v));
+    }
+  }
+  // A tensor's checksum names it, so that the parts' order does not matter once they are sorted.
+  std::vector<std::string> lines;
+  for (const std::string& part : checksums) {
+    for (size_t at = 0, end = 0; at < part.size(); at = end + 1) {
+      end = part.find('\n', at);
+      lines.push_back(part.substr(at, end - at));
+    }
+  }
+  std::ranges::sort(lines);
+  for (const std::string& line : lines) sum.add(line);
   return sum.digest();
 }
 
@@ -214,13 +190,13 @@ void write_model_folder(const std::string& folder, const std::string& like,
   std::error_code error;
   fs::remove(folder + "/config.json", error);
   // An index of former shards would name tensors that are not there any more.
-  if (!error) fs::remove(folder + "/" + kIndex, error);
+  if (!error) fs::remove(folder + "/" + SafetensorsFolder::kIndex, error);
   if (error) {
     throw InputError("cannot write to the folder: " + error.message(), folder,
                      "check output.dir and its permissions");
   }
   sync_folder(folder);
-  write_safetensors(folder + "/" + kWeights, converted, {{"format", "pt"}});
+  write_safetensors(folder + "/" + SafetensorsFolder::kWeights, converted, {{"format", "pt"}});
   for (const auto& [name, text] : copies) write_text_atomically(folder + "/" + name, text);
   write_text_atomically(folder + "/config.json", config);
 }

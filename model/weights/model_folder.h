@@ -7,10 +7,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "core/file/safetensors.h"
+#include "core/file/safetensors_folder.h"
 #include "core/parameter.h"
 #include "model/weights/model_config.h"
 
@@ -18,31 +19,27 @@ namespace elastron::model {
 
 class ModelFolder {
  public:
-  // Opens config and weight files and checks headers; reads no data. As in the transformers
-  // library, model.safetensors wins over an index. Throws InputError: an index whose files are not
-  // plain names in the folder (symbolic links are followed, as the Hugging Face cache needs), or
-  // that says something else than the files do.
+  // Opens config and weight files and checks headers; reads no data. Throws InputError.
   explicit ModelFolder(const std::string& path);
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
 
-  // Fills every parameter's value (and master) with its part of the stored tensor. Names are
+  // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
+  // a few MB. Says how far it is when it takes long. Names are
   // strict: one InputError lists all missing, unexpected and misshapen tensors.
   void load(const ParameterList& parameters) const;
 
   // Names the backbone: XXH3-128 over its shapes, constants and all its bytes, whatever the files
-  // they lie in and in which order.
-  std::string fingerprint() const;
+  // they lie in and in which order. In two steps, so that ranks can share the reading: the
+  // checksums of every `parts`-th tensor, and what comes of those of all parts.
+  std::string tensor_checksums(int part, int parts) const;
+  std::string fingerprint(std::span<const std::string> checksums) const;
 
  private:
-  void open_indexed(const std::string& index_path);
-  const SafetensorsFile& open(const std::string& name);
-
   std::string path_;
   ModelConfig config_;
-  std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::map<std::string, const SafetensorsFile*> home_;  // tensor -> file
+  SafetensorsFolder weights_;
 };
 
 // Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as

@@ -90,15 +90,41 @@ const std::string& tiny_shapes() {
   return folder;
 }
 
+namespace {
+
+// Trains the shapes for three steps into a folder.
+std::string pretrained(const std::string& shapes, const std::string& folder) {
+  const Outcome made = elastron(0, "train " + std::string(ELASTRON_SOURCE_DIR) +
+                                       "/tests/launch/pretrain.yaml --set model.path=" + shapes +
+                                       " --set output.dir=" + folder + " --set train.steps=3");
+  EXPECT_EQ(made.code, 0) << made.err;
+  return folder + "/model";
+}
+
+}  // namespace
+
 const std::string& tiny_backbone() {
   static const Scratch scratch;
+  static const std::string folder = pretrained(tiny_shapes(), scratch.path());
+  return folder;
+}
+
+const std::string& tiny_llama_backbone() {
+  static const Scratch scratch;
   static const std::string folder = [] {
-    const Outcome made =
-        elastron(0, "train " + std::string(ELASTRON_SOURCE_DIR) +
-                        "/tests/launch/pretrain.yaml --set model.path=" + tiny_shapes() +
-                        " --set output.dir=" + scratch.path() + " --set train.steps=3");
-    EXPECT_EQ(made.code, 0) << made.err;
-    return scratch / "model";
+    const std::string shapes = scratch / "shapes";
+    fs::copy(tiny_shapes(), shapes);
+    auto config = nlohmann::json::parse(read_text(shapes + "/config.json"));
+    config["architectures"] = {"LlamaForCausalLM"};
+    config["model_type"] = "llama";
+    config["tie_word_embeddings"] = false;
+    config["rope_scaling"] = {{"rope_type", "llama3"},
+                              {"factor", 8.0},
+                              {"low_freq_factor", 1.0},
+                              {"high_freq_factor", 4.0},
+                              {"original_max_position_embeddings", 32}};
+    write_text(shapes + "/config.json", config.dump());
+    return pretrained(shapes, scratch.path());
   }();
   return folder;
 }

@@ -42,6 +42,8 @@ const std::string& tiny_shapes();
 
 // A model folder with random weights: exported by a short pretraining run, made once per process.
 const std::string& tiny_backbone();
+// The same of a Llama model with llama3 rope scaling, which the documents are longer than.
+const std::string& tiny_llama_backbone();
 
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, const std::string& text);

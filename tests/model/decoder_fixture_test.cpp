@@ -11,6 +11,7 @@
 #include "ops/elementwise.h"
 #include "router/objective.h"
 #include "router/sparsity.h"
+#include "tests/support/gradcheck.h"
 #include "train/step.h"
 
 namespace elastron {
@@ -142,6 +143,58 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
     for (Parameter* p : d->parameters()) {
       EXPECT_LT(error(p->grad, "full.grad." + p->name), 1e-11) << p->name;
     }
+  }
+}
+
+// Without q/k norm, with scaled RoPE: gradients against finite differences.
+TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
+  CpuDevice cpu;
+  parallel::SelfCommunicator self("tensor");
+  model::ModelConfig config;
+  config.architecture = "LlamaForCausalLM";
+  config.qk_norm = false;
+  config.hidden_size = 12;
+  config.intermediate_size = 10;
+  config.num_layers = 2;
+  config.q_heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 6;
+  config.vocab_size = 17;
+  config.initializer_range = 0.4;
+  config.rope = {.theta = 100.0, .scaling = ops::Llama3RopeScaling{.original_max_position = 8}};
+  model::Decoder decoder(config, {.dtype = DType::f64, .train_backbone = true, .max_position = 32},
+                         self, cpu);
+  decoder.initialise(3);
+  decoder.refresh_masters();
+  const RandomStream stream(7, RandomPurpose::test);
+  data::Document documents[2];
+  for (int64_t d = 0; d < 2; ++d) {
+    for (int64_t i = 0; i < 9 + 8 * d; ++i) {
+      documents[d].ids.push_back(int32_t(stream.uniform_at(uint64_t(100 * d + i)) * 17));
+    }
+    documents[d].user_length = 5;
+  }
+  const auto batch = data::make_packed_batch({&documents[0], &documents[1]}, 0);
+  router::RouterConfig routing;
+  routing.ssa = {.sink = 2, .local = 4, .block = 2};
+  std::vector<router::RoutedLayer> layers;
+  layers.emplace_back(0, 0, routing, std::vector<uint8_t>{1, 0});
+  layers.emplace_back(1, 0, routing, std::vector<uint8_t>{0, 1});
+  const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
+  const auto loss = [&] {
+    return decoder
+        .loss(decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers, nullptr),
+              model::DeviceBatch::make(batch, cpu), {})
+        .loss_sum;
+  };
+  const auto on_device = model::DeviceBatch::make(batch, cpu);
+  model::SavedForward saved;
+  const Tensor hidden = decoder.forward(on_device, rb, layers, &saved);
+  const auto result = decoder.loss(hidden, on_device, {.need_gradient = true});
+  decoder.backward(result.d_hidden, on_device, rb, layers, saved, {}, [](Parameter&) {});
+  EXPECT_EQ(decoder.parameters().size(), 2 * 9 + 3u);
+  for (Parameter* p : decoder.parameters()) {
+    test::expect_gradient(p->value, p->grad, loss, p->name);
   }
 }
 

@@ -114,10 +114,12 @@ TEST_F(Ops, RmsNormGradients) {
 }
 
 TEST_F(Ops, RopeRotatesAndTurnsBack) {
-  const auto frequencies = rope_inverse_frequencies(8, 10000.0);
-  EXPECT_DOUBLE_EQ(frequencies[0], 1.0);
-  EXPECT_NEAR(frequencies[1], 0.1, 1e-15);
-  const Tensor table = rope_table(frequencies, 32, DType::f64, cpu_);
+  const Tensor table = rope_table(8, {.theta = 10000.0}, 32, DType::f64, cpu_);
+  // Frequencies 1, 0.1, 0.01, 0.001.
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_NEAR(table.data<double>()[7 * 8 + i], std::cos(7 * std::pow(0.1, i)), 1e-15);
+    EXPECT_NEAR(table.data<double>()[7 * 8 + 4 + i], std::sin(7 * std::pow(0.1, i)), 1e-15);
+  }
   const Tensor positions = Tensor::from(std::vector<int32_t>{0, 3, 31}, {3}, cpu_);
   const Tensor x = rnd({3, 2, 8}, 1);
   Tensor y = x.clone();
@@ -128,6 +130,35 @@ TEST_F(Ops, RopeRotatesAndTurnsBack) {
   EXPECT_NEAR(b[20], a[20] * std::cos(3.0) + a[16] * std::sin(3.0), 1e-14);
   rope_apply(y, positions, table, true);
   EXPECT_LT(relative_error(y, x), 1e-14);
+}
+
+// Wavelengths 2 pi theta^(i / 4): below original / high they are kept, above original / low they
+// are stretched by the factor, between the two in parts.
+TEST_F(Ops, RopeScalingOfLlama3) {
+  const double theta = 10000.0, factor = 8, low = 1, high = 4, original = 200;
+  const RopeRule rule{.theta = theta,
+                      .scaling = Llama3RopeScaling{.factor = factor,
+                                                   .low_freq_factor = low,
+                                                   .high_freq_factor = high,
+                                                   .original_max_position = original}};
+  const Tensor table = rope_table(8, rule, 4, DType::f64, cpu_);
+  int kept = 0, stretched = 0, between = 0;
+  for (int i = 0; i < 4; ++i) {
+    const double plain = std::pow(theta, -i / 4.0), wavelength = 2 * M_PI / plain;
+    double want = plain;
+    if (wavelength > original / low) {
+      want = plain / factor;
+      ++stretched;
+    } else if (wavelength < original / high) {
+      ++kept;
+    } else {
+      const double smooth = (original / wavelength - low) / (high - low);
+      want = (1 - smooth) * plain / factor + smooth * plain;
+      ++between;
+    }
+    EXPECT_NEAR(table.data<double>()[3 * 8 + 4 + i], std::sin(3 * want), 1e-14) << i;
+  }
+  EXPECT_TRUE(kept > 0 && stretched > 0 && between > 0);
 }
 
 TEST_F(Ops, SwigluAndSiluGradients) {

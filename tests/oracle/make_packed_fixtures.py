@@ -61,7 +61,7 @@ def main():
             ("qwen3", {"packing": "none", "label_mode": "answer", "chat_template": "none"}),
             ("llama3", {"packing": "first_fit", "label_mode": "all", **prompts}),
             ("llama3", {"packing": "sorted", "label_mode": "answer", "chat_template": "none"})):
-        options = {"max_tokens": 180, "min_tokens": 45, "chat_template": family, **options}
+        options = {"max_tokens": 180, "min_tokens": 70, "chat_template": family, **options}
         with open(os.path.join(FIXTURES, "chat", family, "chat_template.jinja"),
                   encoding="utf-8") as file:
             template = file.read()

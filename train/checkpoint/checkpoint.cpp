@@ -53,6 +53,12 @@ std::vector<Slot> slots_of(const CheckpointTensors& tensors) {
   return slots;
 }
 
+std::vector<Hdf5Dataset> datasets_of(const std::vector<Slot>& slots) {
+  std::vector<Hdf5Dataset> datasets;
+  for (const Slot& s : slots) datasets.push_back(s.dataset);
+  return datasets;
+}
+
 // Whether this rank writes its part: one replica of each shard does.
 bool owns(const Slot& slot, const parallel::Mesh& mesh) {
   return mesh.grad().rank() == 0 && (!slot.partition.replicated() || mesh.tensor().rank() == 0);
@@ -88,22 +94,6 @@ uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& head
   return bytes;
 }
 
-// Removes the temporary file on rank 0 when the save does not come to its end.
-class TemporaryFile {
- public:
-  TemporaryFile(std::string path, bool mine) : path_(std::move(path)), mine_(mine) {}
-  ~TemporaryFile() {
-    std::error_code ignored;
-    if (mine_) fs::remove(path_, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
- private:
-  std::string path_;
-  bool mine_;
-};
-
 // What is in the file is compared with memory, not with what was meant to be written; replicas too.
 void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
                          const parallel::Mesh& mesh) {
@@ -120,11 +110,6 @@ void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
   }
 }
 
-Hdf5File open_for_shards(const std::string& path, const parallel::Communicator& world) {
-  const auto group = parallel::hdf5_group(world);
-  return group ? Hdf5File::open_together(path, *group) : Hdf5File::open(path, true);
-}
-
 }  // namespace
 
 CheckpointStore::CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh)
@@ -138,22 +123,13 @@ void CheckpointStore::write_tensors(const std::string& temporary,
                                     const CheckpointTensors& tensors) const {
   parallel::Communicator& world = mesh_.world();
   const auto slots = slots_of(tensors);
-  parallel::on_all_ranks(world, [&] {
-    if (world.rank() != 0) return;
-    Hdf5File structure = Hdf5File::create(temporary);
-    for (const Slot& s : slots) structure.make_dataset(s.dataset);
-    structure.close();
-  });
-  // Ranks agree before each collective call of the library: a rank that failed must not be waited
-  // for in one, and all of them close the file in the same way.
-  std::optional<Hdf5File> file;
-  parallel::on_all_ranks(world, [&] { file.emplace(open_for_shards(temporary, world)); });
+  Hdf5File file = parallel::create_together(temporary, datasets_of(slots), world);
   parallel::on_all_ranks(world, [&] {
     for (const Slot& s : slots) {
-      if (owns(s, mesh_)) file->write(s.dataset.path, s.local, s.offset());
+      if (owns(s, mesh_)) file.write(s.dataset.path, s.local, s.offset());
     }
   });
-  parallel::on_all_ranks(world, [&] { file->close(); });
+  parallel::close_together(file, world);
 }
 
 std::string CheckpointStore::save(const CheckpointHeader& header,
@@ -165,7 +141,7 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
   check_coverage(slots, mesh_);
 
   const bool first = world.rank() == 0;
-  const TemporaryFile cleanup(temporary, first);
+  const TemporaryFile cleanup(first ? temporary : "");
   parallel::on_all_ranks(world, [&] {
     std::error_code ignored;
     if (!first) return;
@@ -174,8 +150,7 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
   });
   write_tensors(temporary, tensors);
 
-  std::vector<Hdf5Dataset> datasets;
-  for (const Slot& s : slots) datasets.push_back(s.dataset);
+  const auto datasets = datasets_of(slots);
   std::string digests;
   parallel::on_all_ranks(world, [&] {
     const Hdf5File file = Hdf5File::open(temporary, false);

@@ -1,0 +1,44 @@
+// elastron import --from DIR --model DIR --out DIR: a router of other origin as a checkpoint.
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "core/log.h"
+#include "launch/command.h"
+#include "train/router_exchange.h"
+
+namespace elastron::launch {
+
+namespace {
+
+struct Options {
+  std::string from, model, out;
+};
+
+ExitCode run(const Options& options, parallel::World& world) {
+  const Log log({.rank = world.rank()});
+  CpuDevice device;
+  parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
+  const auto router = train::read_router(options.from, mesh, device);
+  const std::string path =
+      train::write_first_checkpoint(options.out, router, options.from, options.model, mesh, device);
+  log_info("wrote {}", path);
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_import(CLI::App& app, Command& selected) {
+  auto* command = app.add_subcommand("import", "a router of other origin as a checkpoint");
+  auto options = std::make_shared<Options>();
+  command
+      ->add_option("--from", options->from,
+                   "folder of the published implementation, or an exported router")
+      ->required();
+  command->add_option("--model", options->model, "the backbone's folder")->required();
+  command->add_option("--out", options->out, "folder of checkpoints to make")->required();
+  command->callback([&selected, options] {
+    selected.together = [options](parallel::World& world) { return run(*options, world); };
+  });
+}
+
+}  // namespace elastron::launch

@@ -1,0 +1,149 @@
+// elastron logits --model DIR --tokens FILE.json --out FILE.h5 [--router PATH]
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "core/file/atomic_file.h"
+#include "core/file/input_file.h"
+#include "core/json.h"
+#include "launch/command.h"
+#include "launch/inference.h"
+#include "ops/elementwise.h"
+#include "parallel/agree.h"
+#include "parallel/hdf5_access.h"
+#include "train/step.h"
+
+namespace elastron::launch {
+
+namespace {
+
+struct Options {
+  InferenceArguments inference;
+  std::string tokens, out;
+};
+
+using Sequences = std::vector<std::vector<int32_t>>;
+
+// A list of lists of token ids.
+Sequences read_sequences(const std::string& path, int64_t vocab_size) {
+  constexpr size_t kLongest = size_t(256) << 20;
+  const auto root = parse_json_strict(read_small_file(path, kLongest), path,
+                                      {.max_bytes = kLongest, .max_depth = 4});
+  const auto fail = [&](const std::string& what) {
+    throw InputError(what, path, "give a JSON list of lists of token ids");
+  };
+  if (!root.is_array() || root.empty()) fail("the file is not a list of sequences");
+  Sequences sequences;
+  for (const auto& list : root) {
+    const std::string which = "sequence " + std::to_string(sequences.size());
+    if (!list.is_array() || list.empty()) fail(which + " is not a list with tokens");
+    auto& ids = sequences.emplace_back();
+    for (const auto& id : list) {
+      if (!id.is_number_unsigned() || id.get<uint64_t>() >= uint64_t(vocab_size)) {
+        fail(which + " has " + id.dump() + ", which is no token id below " +
+             std::to_string(vocab_size));
+      }
+      ids.push_back(id.get<int32_t>());
+    }
+  }
+  return sequences;
+}
+
+std::string group_of(size_t sequence) { return "/sequence_" + std::to_string(sequence); }
+
+std::vector<Hdf5Dataset> datasets_of(const Sequences& sequences, const model::ModelConfig& m,
+                                     bool gates) {
+  std::vector<Hdf5Dataset> datasets;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    datasets.push_back(
+        {group_of(i) + "/logits", DType::f32, {int64_t(sequences[i].size()), m.vocab_size}});
+    if (gates) {
+      datasets.push_back({group_of(i) + "/gates", DType::u8, {m.num_layers, m.kv_heads}});
+    }
+  }
+  return datasets;
+}
+
+// Forward pass of one sequence; the tensor group's first rank writes the logits, each rank the
+// gates of its own heads.
+void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const std::string& group,
+                    bool with_gates, Hdf5File& file) {
+  constexpr int64_t kChunkBytes = int64_t(64) << 20;
+  model::Decoder& decoder = inference.decoder();
+  Device& device = inference.runtime().device();
+  const data::Document document = prompt_document(ids);
+  const data::PackedBatch batch = data::make_packed_batch({&document}, 0);
+  const auto router_batch =
+      train::make_router_batch(batch, inference.router_config(), 0, 1.0, /*sample=*/false);
+  std::vector<Tensor> gates;
+  const Tensor hidden = decoder.forward(model::DeviceBatch::make(batch, device), router_batch,
+                                        inference.routed(), nullptr, &gates);
+  const int64_t tokens = hidden.size(0), vocab = decoder.config().vocab_size;
+  const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * vocab), 1, tokens);
+  for (int64_t row = 0; row < tokens; row += chunk) {
+    const Tensor logits = decoder.logits(hidden.slice(0, row, std::min(row + chunk, tokens)));
+    if (inference.mesh().tensor().rank() != 0) continue;
+    file.write(group + "/logits", ops::cast(logits, DType::f32), {row, 0});
+  }
+  if (!with_gates) return;
+  for (size_t l = 0; l < gates.size(); ++l) {
+    file.write(group + "/gates", gates[l], {int64_t(l), inference.first_kv_head()});
+  }
+}
+
+ExitCode run(const Options& options, parallel::World& world) {
+  auto everyone = world.split(0, world.rank(), "world");
+  const Log log({.rank = world.rank()});
+  Sequences sequences;
+  size_t longest = 0;
+  parallel::on_all_ranks(*everyone, [&] {
+    const auto m = model::read_model_config(options.inference.model);
+    sequences = read_sequences(options.tokens, m.vocab_size);
+    for (const auto& s : sequences) longest = std::max(longest, s.size());
+  });
+  Inference inference(world, options.inference, int64_t(longest));
+
+  const std::string temporary = temporary_name(options.out);
+  const TemporaryFile cleanup(world.rank() == 0 ? temporary : "");
+  const bool gates = !options.inference.router.empty() || options.inference.force != "none";
+  const auto datasets = datasets_of(sequences, inference.decoder().config(), gates);
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() != 0) return;
+    std::filesystem::remove(temporary);
+    uint64_t bytes = 65536;
+    for (const auto& d : datasets) bytes += 4096 + uint64_t(d.shape.numel()) * dtype_size(d.dtype);
+    check_room(temporary, bytes);
+  });
+  Hdf5File file = parallel::create_together(temporary, datasets, *everyone);
+  const parallel::Communicator& data = inference.mesh().data();
+  for (size_t i = size_t(data.rank()); i < sequences.size(); i += size_t(data.size())) {
+    inference.runtime().watchdog().beat();
+    write_sequence(inference, sequences[i], group_of(i), gates, file);
+  }
+  parallel::close_together(file, *everyone);
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() == 0) publish_file(temporary, options.out);
+  });
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_logits(CLI::App& app, Command& selected) {
+  auto* command = app.add_subcommand("logits", "forward pass of a model folder on token ids");
+  auto options = std::make_shared<Options>();
+  options->inference.add_to(*command);
+  command->add_option("--tokens", options->tokens, "JSON: a list of lists of token ids")
+      ->required();
+  command
+      ->add_option("--out", options->out,
+                   "HDF5: /sequence_<i>/logits [tokens, vocab], and with a router or --force "
+                   "/sequence_<i>/gates [layers, kv_heads], 1 = full attention")
+      ->required();
+  command->callback([&selected, options] {
+    selected.together = [options](parallel::World& world) { return run(*options, world); };
+  });
+}
+
+}  // namespace elastron::launch

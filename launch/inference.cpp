@@ -1,0 +1,145 @@
+#include "launch/inference.h"
+
+#include <CLI/CLI.hpp>
+
+#include "core/log.h"
+#include "model/weights/model_folder.h"
+#include "parallel/agree.h"
+#include "train/router_exchange.h"
+
+namespace elastron::launch {
+
+void InferenceArguments::add_to(CLI::App& command) {
+  command.add_option("--model", model, "Hugging Face model folder")->required();
+  command.add_option("--router", router,
+                     "trained router: a checkpoint, or what export made of one; without it every "
+                     "head attends fully");
+  command.add_option("--force", force,
+                     "gates in place of the router's: full | sparse | static:FILE | "
+                     "random:MSR:SEED | none");
+  command.add_option("--dtype", dtype, "auto (the folder's), float32, bfloat16 or float64")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float64"}));
+  command
+      .add_option("--tensor", tensor,
+                  "ranks that split the weights; 0: as many as the heads allow, the others "
+                  "take sequences of their own")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--set", overrides, "set a key of the router: --set router.ssa.local=256")
+      ->allow_extra_args(false);
+}
+
+namespace {
+
+// The most ranks that can split this model.
+int widest_tensor_group(const model::ModelConfig& m, int ranks) {
+  int widest = 1;
+  for (int n = 2; n <= ranks; ++n) {
+    if (ranks % n == 0 && m.kv_heads % n == 0 && m.intermediate_size % n == 0) widest = n;
+  }
+  return widest;
+}
+
+DType compute_dtype(const std::string& name, const model::ModelConfig& m) {
+  if (name == "float32") return DType::f32;
+  if (name == "bfloat16") return DType::bf16;
+  if (name == "float64") return DType::f64;
+  return m.dtype;
+}
+
+}  // namespace
+
+Inference::Inference(parallel::World& world, const InferenceArguments& arguments,
+                     int64_t max_position) {
+  auto everyone = world.split(0, world.rank(), "world");
+  ConfigArguments settings{.files = {}, .overrides = {"model.path=" + arguments.model}};
+  settings.overrides.insert(settings.overrides.end(), arguments.overrides.begin(),
+                            arguments.overrides.end());
+  parallel::on_all_ranks(*everyone, [&] {
+    for (const std::string& assignment : arguments.overrides) {
+      if (assignment.starts_with("router.")) continue;
+      throw UsageError("'" + assignment + "' sets no key of the router", "--set",
+                       "set router.* here");
+    }
+  });
+  config_ = load_run_config(settings, *everyone);
+  parallel::on_all_ranks(*everyone, [&] {
+    const auto m = model::read_model_config(arguments.model);
+    config_.parallel.tensor =
+        arguments.tensor > 0 ? arguments.tensor : widest_tensor_group(m, world.size());
+    if (max_position > m.max_position_embeddings) {
+      log_warning("the longest sequence has {} positions, the model was made for {}", max_position,
+                  m.max_position_embeddings);
+    }
+  });
+  runtime_ = std::make_unique<Runtime>(world, config_);
+  std::optional<router::StoredRouter> stored;
+  if (!arguments.router.empty()) {
+    stored = train::read_router(arguments.router, mesh(), runtime_->device());
+  }
+  parallel::on_all_ranks(*everyone, [&] {
+    if (stored) {
+      // What it was trained with, then what the command line sets.
+      config_.router = stored->config;
+      config::Origins origins;
+      config::Problems problems;
+      const auto table = config::table_of(config_);
+      for (const auto& o : arguments.overrides) {
+        config::apply_override(table, o, origins, problems);
+      }
+      config::run_checks(table, origins, problems);
+      problems.raise();
+    }
+    load(arguments, max_position, stored);
+  });
+}
+
+void Inference::load(const InferenceArguments& arguments, int64_t max_position,
+                     const std::optional<router::StoredRouter>& stored) {
+  const model::ModelFolder folder(arguments.model);
+  const model::ModelConfig& m = folder.config();
+  const DType dtype = compute_dtype(arguments.dtype, m);
+  decoder_ = std::make_unique<model::Decoder>(
+      m, model::DecoderOptions{.dtype = dtype, .repack = false, .max_position = max_position},
+      mesh().tensor(), runtime_->device());
+  folder.load(decoder_->parameters());
+
+  auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
+  if (!forced.active && stored) {
+    ParameterList parameters;
+    for (int64_t l = 0; l < m.num_layers; ++l) {
+      routers_.push_back(std::make_unique<router::AttentionRouter>(
+          l, m.head_dim, data::kTaskCount, config_.router, accumulator_dtype(dtype), /*seed=*/0,
+          /*trainable=*/false, runtime_->device()));
+      routers_.back()->append_parameters(parameters);
+    }
+    router::fill_parameters(*stored, arguments.router, parameters);
+    for (int64_t l = 0; l < m.num_layers; ++l) {
+      routed_.emplace_back(l, first_kv_head(), config_.router, 0, *routers_[size_t(l)]);
+    }
+    return;
+  }
+  if (!forced.active) {
+    forced = {.active = true, .gates = router::uniform_gates(m.num_layers, m.kv_heads, 1)};
+  }
+  const int64_t first = first_kv_head(), heads = m.kv_heads / mesh().tensor().size();
+  for (int64_t l = 0; l < m.num_layers; ++l) {
+    const auto& gates = forced.gates[size_t(l)];
+    routed_.emplace_back(
+        l, first, config_.router,
+        std::vector<uint8_t>(gates.begin() + first, gates.begin() + first + heads));
+  }
+}
+
+int64_t Inference::first_kv_head() const {
+  const auto& tensor = runtime_->mesh().tensor();
+  return decoder_->config().kv_heads / tensor.size() * tensor.rank();
+}
+
+data::Document prompt_document(std::vector<int32_t> ids) {
+  data::Document document;
+  document.ids = std::move(ids);
+  document.user_length = document.length();
+  return document;
+}
+
+}  // namespace elastron::launch

@@ -1,0 +1,19 @@
+// Which token comes next.
+#pragma once
+#include <cstdint>
+#include <span>
+
+namespace elastron::launch {
+
+struct Sampling {
+  double temperature = 0;  // 0: the most likely token
+  double top_p = 1;        // among the likeliest tokens that have this probability together
+  uint64_t seed = 0;
+};
+
+// logits [vocab]. Greedy: the largest, the first of equals. Otherwise drawn with a number that is a
+// function of (seed, position), so that every rank draws the same. Throws NumericalError when a
+// logit is not a number.
+int32_t next_token(std::span<const float> logits, const Sampling& sampling, int64_t position);
+
+}  // namespace elastron::launch

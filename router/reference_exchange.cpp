@@ -1,0 +1,220 @@
+#include "router/reference_exchange.h"
+
+#include <algorithm>
+
+#include "ops/elementwise.h"
+#include "router/stored_tensors.h"
+
+namespace elastron::router {
+
+namespace {
+
+constexpr const char* kSettings = "elastron_router";
+constexpr const char* kStreaming = "streaming";
+constexpr const char* kFull = "full";
+constexpr int64_t kReferenceBlock = 128;  // of its kernels, everywhere
+constexpr float kLegacyGate = 4.0f;
+
+const RouterNaming& reference_naming() {
+  static const RouterNaming naming = [] {
+    RouterNaming n{.prefix = "model.layers.",
+                   .infix = ".self_attn.mask_allocator.",
+                   .leaves = {},
+                   .lambda1 = "model.sparsity_lambda1_task",
+                   .lambda2 = "model.sparsity_lambda2_task",
+                   .others_allowed = true,
+                   .reference_shapes = true};
+    for (const auto& [ours, same] : logical_naming().leaves) {
+      std::string theirs = ours;
+      if (ours.starts_with("task.")) theirs = "cls_feat_extractor." + ours.substr(5);
+      if (ours.starts_with("router.")) theirs = "cls_router_head_agnostic." + ours.substr(7);
+      if (ours == "log_tau") theirs = "log_temp";
+      n.leaves.emplace_back(ours, theirs);
+    }
+    return n;
+  }();
+  return naming;
+}
+
+Tensor constant(const Shape& shape, float value, Device& device) {
+  return Tensor::from(std::vector<float>(size_t(shape.numel()), value), shape, device);
+}
+
+// Reads keys of a config.json; one that is missing has its class's default.
+class Keys {
+ public:
+  Keys(const nlohmann::json& object, const std::string& where) : object_(object), where_(where) {
+    if (!object.is_object()) fail("the file is not a JSON object", "use a config.json");
+  }
+  [[noreturn]] void fail(const std::string& what, const std::string& todo) const {
+    throw InputError(what, where_, todo);
+  }
+  bool has(const char* key) const { return object_.contains(key); }
+  std::string text(const char* key, const char* missing) const {
+    if (!has(key)) {
+      if (missing != nullptr) return missing;
+      fail(std::string("'") + key + "' is missing", "add it: its default is not known here");
+    }
+    if (!object_[key].is_string()) fail(std::string("'") + key + "' is not a text", "correct it");
+    return object_[key].get<std::string>();
+  }
+  bool truth(const char* key, bool missing) const {
+    if (!has(key)) return missing;
+    if (!object_[key].is_boolean()) {
+      fail(std::string("'") + key + "' is not true or false", "correct it");
+    }
+    return object_[key].get<bool>();
+  }
+  int64_t tokens(const char* key, int64_t least, int64_t missing) const {
+    if (!has(key)) return missing;
+    const auto& value = object_[key];
+    constexpr int64_t kMost = int64_t(1) << 31;
+    if (!value.is_number_integer() || value.get<int64_t>() < least ||
+        value.get<int64_t>() > kMost) {
+      fail(std::string("'") + key + "' is not a number of tokens", "correct it");
+    }
+    return value.get<int64_t>();
+  }
+
+ private:
+  const nlohmann::json& object_;
+  const std::string& where_;
+};
+
+PoolSegmentKind segment_named(const std::string& name, const Keys& keys) {
+  for (const auto& [value, word] : config::EnumNames<PoolSegmentKind>::names) {
+    if (word == name) return value;
+  }
+  keys.fail("pooling_mode '" + name.substr(0, 40) + "' is not supported",
+            "use first_token, q or ctx_q");
+}
+
+void require_full_and_streaming(const Keys& keys) {
+  const std::string retrieval = keys.text("retrieval_mode", nullptr);
+  const std::string toggle = keys.text("toggle_type", nullptr);
+  if (retrieval != kFull || toggle != kStreaming) {
+    keys.fail("retrieval_mode '" + retrieval.substr(0, 40) + "' with toggle_type '" +
+                  toggle.substr(0, 40) + "' is not supported",
+              "use a router between full and streaming attention");
+  }
+  if (!keys.truth("enable_ada_sparsity", false)) {
+    keys.fail("'enable_ada_sparsity' is not true: the model does not use its routers",
+              "use a model with routers, or set the key if this is one");
+  }
+}
+
+// The settings that its keys say.
+RouterConfig config_of(const Keys& keys) {
+  RouterConfig config;
+  config.ssa = {.sink = keys.tokens("sink_size", 0, 128),
+                .local = keys.tokens("local_window_size", 1, 1024),
+                .block = kReferenceBlock};
+  config.pool_segment = segment_named(keys.text("pooling_mode", "first_token"), keys);
+  config.reg.enabled = keys.truth("enable_lambda_task", false);
+  return config;
+}
+
+}  // namespace
+
+std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t kv_heads,
+                                           Device& device) {
+  const RouterNaming& theirs = reference_naming();
+  std::map<std::string, Tensor> out;
+  for (const auto& [name, tensor] : router.tensors) {
+    const auto place = logical_naming().place(name);
+    if (!place) continue;
+    Tensor value = tensor;
+    // Its embedding has no row for the last task.
+    if (place->leaf == "task_embedding.weight") value = value.slice(0, 0, value.size(0) - 1);
+    if (place->leaf == "log_tau") value = value.view(Shape{});
+    out[theirs.stored(place->layer, place->leaf)] = value;
+  }
+  for (int64_t layer = 0; layer < router.layers(); ++layer) {
+    const std::string attention = theirs.prefix + std::to_string(layer) + ".self_attn.";
+    out[attention + "attn_mask_log_alphas"] = constant({kv_heads}, kLegacyGate, device);
+    out.emplace(theirs.stored(layer, "log_tau"), constant(Shape{}, 0.0f, device));
+  }
+  const auto multiplier = [&](const std::string& ours, const std::string& name) {
+    const auto it = router.tensors.find(ours);
+    // Without multipliers in training its model has them, and reads them as little.
+    out[name] = it != router.tensors.end() ? it->second : constant({5}, 0.0f, device);
+  };
+  multiplier(logical_naming().lambda1, theirs.lambda1);
+  multiplier(logical_naming().lambda2, theirs.lambda2);
+  out["model.sparsity_lambda_1"] = constant({1}, 0.0f, device);
+  out["model.sparsity_lambda_2"] = constant({1}, 0.0f, device);
+  return out;
+}
+
+nlohmann::ordered_json reference_config(const StoredRouter& router, const std::string& backbone) {
+  const RouterConfig& c = router.config;
+  return {{"architectures", nlohmann::ordered_json::array({"Paw" + backbone})},
+          {"toggle_type", kStreaming},
+          {"retrieval_mode", kFull},
+          {"sink_size", c.ssa.sink},
+          {"local_window_size", c.ssa.local},
+          {"pooling_mode", config::enum_name(c.pool_segment)},
+          {"use_softmax", c.kind == Kind::softmax},
+          {"enable_ada_sparsity", true},
+          {"enable_lambda_task", c.reg.enabled},
+          {kSettings, settings_json(router)}};
+}
+
+std::vector<std::string> reference_differences(const RouterConfig& c) {
+  std::vector<std::string> lines;
+  const auto rounded = [](int64_t tokens) {
+    return (tokens + kReferenceBlock - 1) / kReferenceBlock * kReferenceBlock;
+  };
+  if (c.ssa.block != kReferenceBlock) {
+    lines.push_back("its blocks have 128 tokens, router.ssa.block is " +
+                    std::to_string(c.ssa.block) + ": its sparse heads see sink " +
+                    std::to_string(rounded(c.ssa.sink)) + " and local " +
+                    std::to_string(rounded(c.ssa.local)));
+  }
+  if (c.pool != Pool::boundary || c.pool_budget != 100 || c.pool_dedup) {
+    lines.push_back("it pools the first and last 100 tokens of the prompt");
+  }
+  if (c.pool_segment == PoolSegmentKind::ctx || c.pool_segment == PoolSegmentKind::a) {
+    lines.push_back("it knows no pooling_mode " + std::string(config::enum_name(c.pool_segment)));
+  }
+  if (c.kind == Kind::sigmoid) lines.push_back("with one output it decides with noise");
+  if (c.task_embedding) lines.push_back("its task embedding has no row for the last task");
+  return lines;
+}
+
+StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& config,
+                            const std::string& config_path, int64_t tasks, const std::string& where,
+                            Device& device) {
+  const Keys keys(config, config_path);
+  require_full_and_streaming(keys);
+  StoredRouter router;
+  if (keys.has(kSettings)) {
+    router = read_settings(config[kSettings], config_path + ", " + kSettings);
+    const RouterConfig said = config_of(keys);
+    const RouterConfig& own = router.config;
+    if (said.ssa.sink != own.ssa.sink || said.ssa.local != own.ssa.local ||
+        said.pool_segment != own.pool_segment || said.reg.enabled != own.reg.enabled) {
+      keys.fail("elastron_router and the other keys contradict each other",
+                "remove elastron_router if the others were changed on purpose");
+    }
+  } else {
+    router.config = config_of(keys);
+    router.config.task_embedding = has_leaf(homes, reference_naming(), "task_embedding.weight");
+  }
+  const RouterConfig said = router.config;
+  read_stored_tensors(homes, reference_naming(), tasks, where, router, device);
+  const bool softmax = router.config.kind == Kind::softmax;
+  if (softmax != keys.truth("use_softmax", false)) {
+    keys.fail(std::string("use_softmax is ") + (softmax ? "not true" : "true") +
+                  ", the routers have " + (softmax ? "two outputs" : "one"),
+              "use config.json and weights of one model");
+  }
+  if (keys.has(kSettings) &&
+      (said.kind != router.config.kind || said.hidden_mult != router.config.hidden_mult)) {
+    keys.fail("elastron_router is not that of these tensors",
+              "use config.json and weights of one export");
+  }
+  return router;
+}
+
+}  // namespace elastron::router

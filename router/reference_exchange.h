@@ -1,0 +1,32 @@
+// Routers of the published implementation: its parameter names and configuration keys (spec 11.1).
+//
+// Of layer i, below model.layers.<i>.self_attn.mask_allocator: cls_feat_extractor is the task MLP,
+// cls_router_head_agnostic the router MLP. Of the model: model.sparsity_lambda1_task and _lambda2_.
+#pragma once
+#include "router/exchange.h"
+
+namespace elastron::router {
+
+// Everything its model has for routing, with what it holds but never reads: two zero multipliers,
+// gates of 4.0 (one per kv head of the backbone), log_temp 0.0. Only a router that learned its
+// temperature has its own value there.
+std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t kv_heads,
+                                           Device& device);
+
+// The keys its config.json needs, written out because its defaults are other ones, and
+// "elastron_router": our settings_json. `backbone`: architecture, such as "Qwen3ForCausalLM".
+nlohmann::ordered_json reference_config(const StoredRouter& router, const std::string& backbone);
+
+// What its code does in another way than the configuration says, a line each.
+std::vector<std::string> reference_differences(const RouterConfig& config);
+
+// From its names, in float32, bfloat16 or float16, and its config.json (at `config_path`). Backbone
+// tensors, legacy gates, unused multipliers, and log_temp unless it was learned, are passed over.
+// The number of classes and the width follow from the shapes, a missing key is its class's default,
+// and elastron_router, where present, says the rest. `tasks`: rows of our task embedding; its has
+// one less, and the last row becomes zero. Throws InputError as from_logical does, in its names.
+StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& config,
+                            const std::string& config_path, int64_t tasks, const std::string& where,
+                            Device& device);
+
+}  // namespace elastron::router

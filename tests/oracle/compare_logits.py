@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Compares `elastron logits` with the transformers library on random model folders.
+
+    python3 -m venv venv && venv/bin/pip install torch transformers h5py
+    venv/bin/python tests/oracle/compare_logits.py --program build/elastron [--ranks 1,2,4]
+
+Makes folders of several shapes (GQA 1:1 to 8:1, head_dim 80 and 96, vocabularies that no number of
+ranks divides, tied and untied embeddings, one file and shards, float32, float16 and bfloat16, llama3
+rope scaling beyond the original length) with sequences of 1 to 4096 tokens, runs both, and prints
+the largest difference of each. Ends with 1 when float32 differs by more than 2e-4, or bfloat16 by
+more than twice what two bfloat16 implementations of PyTorch (eager and SDPA attention) differ by.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
+# name: family, q heads, kv heads, head_dim, hidden, MLP, layers, vocabulary, tied, dtype, shard size
+CASES = {
+    "qwen3-2to1": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "float32", None),
+    "qwen3-4to1-shards": ("qwen3", 8, 2, 128, 192, 320, 2, 997, False, "float32", "400KB"),
+    "qwen3-1to1-dim80": ("qwen3", 4, 4, 80, 160, 256, 2, 517, False, "float16", None),
+    "qwen3-8to1-dim96": ("qwen3", 8, 1, 96, 128, 256, 2, 2049, True, "float32", None),
+    "llama-4to1": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "float32", None),
+    "llama-1to1-dim96-tied": ("llama", 4, 4, 96, 384, 512, 2, 331, True, "float32", "300KB"),
+    "llama-8to1-dim80": ("llama", 8, 1, 80, 640, 512, 2, 1111, False, "float16", None),
+    "qwen3-bfloat16": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "bfloat16", None),
+    "llama-bfloat16": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "bfloat16", None),
+}
+LENGTHS = (1, 2, 63, 64, 65, 700, 4096)
+
+
+def make_folder(path, case, seed):
+    family, q, kv, dim, hidden, mlp, layers, vocab, tied, dtype, shards = case
+    common = dict(hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers,
+                  num_attention_heads=q, num_key_value_heads=kv, head_dim=dim, vocab_size=vocab,
+                  tie_word_embeddings=tied, max_position_embeddings=4096, bos_token_id=0,
+                  eos_token_id=1, initializer_range=0.06)
+    if family == "qwen3":
+        config = Qwen3Config(rope_theta=1000000.0, **common)
+    else:
+        config = LlamaConfig(rope_parameters=dict(LLAMA3), rms_norm_eps=1e-5, **common)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "norm" in name:
+                p.add_(torch.randn_like(p) * 0.1)
+    model = model.to(getattr(torch, dtype)).eval()
+    model.save_pretrained(path, **({"max_shard_size": shards} if shards else {}))
+
+
+def reference(path, sequences, dtype, attention="sdpa"):
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
+    with torch.no_grad():
+        return [model.eval()(torch.tensor([s])).logits[0].float().numpy() for s in sequences]
+
+
+def ours(program, ranks, path, tokens, dtype):
+    out = os.path.join(path, f"out-{ranks}.h5")
+    command = [program, "logits", "--model", path, "--tokens", tokens, "--out", out,
+               "--dtype", dtype]
+    if ranks > 1:
+        command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np",
+                   str(ranks)] + command
+    subprocess.run(command, check=True)
+    with h5py.File(out) as f:
+        return [f[f"sequence_{i}/logits"][:] for i in range(len(f))]
+
+
+def worst(a, b):
+    return max(float(np.abs(x - y).max()) for x, y in zip(a, b))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/elastron")
+    parser.add_argument("--ranks", default="1,2,4")
+    parser.add_argument("--cases", default=",".join(CASES))
+    arguments = parser.parse_args()
+    failed = False
+    for seed, name in enumerate(arguments.cases.split(",")):
+        case = CASES[name]
+        with tempfile.TemporaryDirectory() as path:
+            make_folder(path, case, seed)
+            rng = np.random.default_rng(seed)
+            sequences = [rng.integers(0, case[7], n).tolist() for n in LENGTHS]
+            tokens = os.path.join(path, "tokens.json")
+            with open(tokens, "w") as f:
+                json.dump(sequences, f)
+            half = case[9] == "bfloat16"
+            want = reference(path, sequences, torch.bfloat16 if half else torch.float32)
+            scale = float(np.std(np.concatenate([w.ravel() for w in want])))
+            allowed = 2e-4
+            if half:
+                spread = worst(want, reference(path, sequences, torch.bfloat16, "eager"))
+                exact = reference(path, sequences, torch.float32)
+                allowed = 2 * spread
+                print(f"{name}: two PyTorch implementations differ by {spread:.3g}, "
+                      f"PyTorch bfloat16 from float32 by {worst(want, exact):.3g}")
+            for ranks in map(int, arguments.ranks.split(",")):
+                got = ours(arguments.program, ranks, path, tokens,
+                           "bfloat16" if half else "float32")
+                difference = worst(got, want)
+                more = f", from float32 {worst(got, exact):.3g}" if half else ""
+                verdict = "ok" if difference <= allowed else "TOO MUCH"
+                failed |= difference > allowed
+                print(f"{name}, {ranks} ranks: logits of standard deviation {scale:.2f}, largest "
+                      f"difference {difference:.3g} (allowed {allowed:.3g}){more} {verdict}",
+                      flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

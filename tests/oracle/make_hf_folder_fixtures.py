@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Small model folders written by the transformers library, with its logits.
+
+    venv/bin/python tests/oracle/make_hf_folder_fixtures.py     (torch, transformers)
+
+Writes tests/fixtures/hf/<name>/ (config.json, weights) with tokens.json and expected.safetensors
+(logits_<i>, float32) and generated.json (60 greedy tokens after sequences 1 and 2): a Llama folder with llama3 rope scaling and sequences beyond the original
+length in two float16 shards, and a Qwen3 folder in bfloat16 with tied embeddings. The larger
+comparison is compare_logits.py.
+"""
+import json
+import os
+import shutil
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from transformers import AutoModelForCausalLM
+
+from compare_logits import make_folder, reference
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "hf")
+# As in compare_logits.py: family, q heads, kv heads, head_dim, hidden, MLP, layers, vocabulary, tied,
+# dtype, shard size.
+CASES = {
+    "llama": ("llama", 8, 4, 6, 32, 48, 2, 61, False, "float16", "20KB"),
+    "qwen3": ("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16", None),
+}
+LENGTHS = (1, 9, 600)
+
+
+def main():
+    for seed, (name, case) in enumerate(CASES.items()):
+        folder = os.path.join(OUT, name)
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder, case, seed + 10)
+        rng = np.random.default_rng(seed)
+        sequences = [rng.integers(0, case[7], n).tolist() for n in LENGTHS]
+        with open(os.path.join(folder, "tokens.json"), "w") as f:
+            json.dump(sequences, f)
+        logits = reference(folder, sequences, torch.float32)
+        # Of the longest every 40th row: enough to see a wrong position.
+        logits[2] = np.ascontiguousarray(logits[2][::40])
+        save_file({f"logits_{i}": x for i, x in enumerate(logits)},
+                  os.path.join(folder, "expected.safetensors"))
+        # Greedy continuations; each token follows its prompt by a margin that rounding cannot close.
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        generated = []
+        for prompt in sequences[1:]:
+            ids = list(prompt)
+            for _ in range(60):
+                with torch.no_grad():
+                    top = model(torch.tensor([ids])).logits[0, -1].topk(2)
+                assert top.values[0] - top.values[1] > 1e-4
+                ids.append(int(top.indices[0]))
+            out = model.generate(torch.tensor([prompt]), max_new_tokens=60, do_sample=False,
+                                 eos_token_id=None, pad_token_id=0)[0].tolist()
+            assert out == ids
+            generated.append(ids[len(prompt):])
+        with open(os.path.join(folder, "generated.json"), "w") as f:
+            json.dump(generated, f)
+        print(name, [x.shape for x in logits], float(np.std(logits[2])))
+
+
+main()

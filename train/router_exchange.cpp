@@ -1,0 +1,231 @@
+#include "train/router_exchange.h"
+
+#include <filesystem>
+#include <memory>
+
+#include "core/file/atomic_file.h"
+#include "core/file/hdf5.h"
+#include "core/json.h"
+#include "data/packed_batch.h"
+#include "model/weights/model_folder.h"
+#include "ops/elementwise.h"
+#include "parallel/agree.h"
+#include "router/objective.h"
+#include "router/reference_exchange.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/config.h"
+#include "train/step.h"
+
+namespace elastron::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kRouter = "router.safetensors";
+constexpr const char* kSettings = "router.json";
+constexpr const char* kConfig = "config.json";
+constexpr uint64_t kLongestJson = uint64_t(1) << 20;
+
+bool exists(const std::string& path) {
+  std::error_code unreadable_is_absent;
+  return fs::exists(path, unreadable_is_absent);
+}
+
+nlohmann::json read_json(const std::string& path) {
+  return parse_json_strict(read_small_file(path, kLongestJson), path,
+                           {.max_bytes = kLongestJson, .max_depth = 16});
+}
+
+// The folder with the files, or nothing where `path` is for checkpoints.
+std::optional<std::string> exchange_folder(const std::string& path) {
+  if (path.ends_with(".safetensors")) {
+    const fs::path file = path;
+    if (file.filename() != kRouter || !exists(path)) {
+      throw InputError("not an exported router", path,
+                       "name the folder with router.safetensors and its settings");
+    }
+    return file.has_parent_path() ? file.parent_path().string() : ".";
+  }
+  for (const char* name : {kSettings, kConfig, kRouter}) {
+    if (exists(path + "/" + name)) return path;
+  }
+  return {};
+}
+
+router::StoredRouter read_folder(const std::string& folder, Device& device) {
+  const std::string router = folder + "/" + kRouter;
+  const auto homes_of = [](const SafetensorsFile& file) {
+    TensorHomes homes;
+    for (const auto& [name, entry] : file.entries()) homes.emplace(name, &file);
+    return homes;
+  };
+  if (exists(folder + "/" + kSettings)) {
+    const std::string settings = folder + "/" + kSettings;
+    const SafetensorsFile file(router);
+    return router::from_logical(homes_of(file),
+                                router::read_settings(read_json(settings), settings),
+                                data::kTaskCount, router, device);
+  }
+  const std::string config = folder + "/" + kConfig;
+  const auto keys = read_json(config);
+  if (exists(router)) {
+    const SafetensorsFile file(router);
+    return router::from_reference(homes_of(file), keys, config, data::kTaskCount, router, device);
+  }
+  const SafetensorsFolder weights(folder);
+  return router::from_reference(weights.homes(), keys, config, data::kTaskCount, folder, device);
+}
+
+// `path` was verified.
+router::StoredRouter read_checkpoint(const std::string& path, const CheckpointHeader& header,
+                                     Device& device) {
+  if (header.objective != config::enum_name(Objective::router)) {
+    throw CheckpointError("the checkpoint's objective is " + header.objective + ", not router",
+                          path, "name the checkpoint of a router");
+  }
+  router::StoredRouter router;
+  const Config config = config::parse_config<Config>(header.config, path);
+  router.config = config.router;
+  router.backbone_path = config.model.path;
+  router.config.force = router::RouterConfig{}.force;
+  router.backbone_fingerprint = header.backbone_fingerprint;
+  const Hdf5File file = Hdf5File::open(path, false);
+  const std::string prefix = "/params/";
+  for (const std::string& dataset : file.list("/params")) {
+    const Hdf5Dataset d = file.describe(dataset);
+    Tensor values = Tensor::empty(d.shape, d.dtype, device);
+    file.read(dataset, values, std::vector<int64_t>(size_t(d.shape.rank()), 0));
+    router.tensors[dataset.substr(prefix.size())] =
+        d.dtype == DType::f32 ? values : ops::cast(values, DType::f32);
+  }
+  return router;
+}
+
+// Nothing of another kind is mixed up with what is written. A folder that is written over has no
+// settings meanwhile, so that old ones are never taken for those of new tensors.
+void prepare_folder(const std::string& folder, const char* own, const char* other) {
+  for (const char* name : {other, SafetensorsFolder::kWeights, SafetensorsFolder::kIndex}) {
+    if (exists(folder + "/" + name)) {
+      throw UsageError(std::string("the folder already has a ") + name, folder,
+                       "name another folder");
+    }
+  }
+  make_folder(folder);
+  std::error_code error;
+  fs::remove(folder + "/" + own, error);
+  if (error) {
+    throw UsageError("cannot write to the folder: " + error.message(), folder,
+                     "check its permissions");
+  }
+  sync_folder(folder);
+}
+
+void write_files(const std::string& folder, std::map<std::string, Tensor> tensors, DType dtype,
+                 const char* json_name, const nlohmann::ordered_json& json) {
+  for (auto& [name, tensor] : tensors) {
+    if (tensor.dtype() != dtype) tensor = ops::cast(tensor, dtype);
+  }
+  write_safetensors(folder + "/" + kRouter, tensors, {{"format", "pt"}});
+  write_text_atomically(folder + "/" + json_name, json.dump(2) + "\n");
+}
+
+}  // namespace
+
+router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device) {
+  std::optional<std::string> folder;
+  std::string checkpoint;
+  router::StoredRouter router;
+  parallel::on_all_ranks(mesh.world(), [&] {
+    folder = exchange_folder(path);
+    if (folder) {
+      router = read_folder(*folder, device);
+    } else {
+      checkpoint = resolve_checkpoint(path);
+    }
+  });
+  if (folder) return router;
+  const CheckpointHeader header = verify_checkpoint(checkpoint, mesh);
+  parallel::on_all_ranks(mesh.world(),
+                         [&] { router = read_checkpoint(checkpoint, header, device); });
+  return router;
+}
+
+void write_router(const std::string& folder, const router::StoredRouter& router, DType dtype) {
+  prepare_folder(folder, kSettings, kConfig);
+  write_files(folder, router.tensors, dtype, kSettings, router::settings_json(router));
+}
+
+void write_reference_router(const std::string& folder, const router::StoredRouter& router,
+                            const std::string& model, bool whole_config, DType dtype,
+                            Device& device) {
+  const model::ModelConfig m = model::read_model_config(model);
+  if (m.num_layers != router.layers()) {
+    throw InputError("the model has " + std::to_string(m.num_layers) + " layers, the router " +
+                         std::to_string(router.layers()),
+                     model, "use the model it was trained for");
+  }
+  nlohmann::ordered_json config = nlohmann::ordered_json::object();
+  if (whole_config) config = nlohmann::ordered_json(read_json(model + "/" + kConfig));
+  config.update(router::reference_config(router, m.architecture));
+  const auto tensors = router::to_reference(router, m.kv_heads, device);
+  prepare_folder(folder, kConfig, kSettings);
+  write_files(folder, tensors, dtype, kConfig, config);
+}
+
+std::string write_first_checkpoint(const std::string& folder, const router::StoredRouter& router,
+                                   const std::string& where, const std::string& model,
+                                   parallel::Mesh& mesh, Device& device) {
+  Config config;
+  config.model.path = model;
+  config.router = router.config;
+  std::unique_ptr<model::ModelFolder> backbone;
+  std::string checksums;
+  std::vector<std::unique_ptr<router::AttentionRouter>> routers;
+  std::unique_ptr<router::SparsityObjective> objective;
+  ParameterList parameters;
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (folder.ends_with(".h5")) {
+      throw UsageError("checkpoints name themselves", folder, "name a folder");
+    }
+    if (!checkpoints_in(folder).empty()) {
+      throw UsageError("the folder already has checkpoints", folder, "name another folder");
+    }
+    if (config.router.reg.enabled && !router.has_multipliers()) {
+      throw InputError("the router has no multipliers, and its settings want them", where,
+                       "set enable_lambda_task (of router.json: router.reg.enabled) to false");
+    }
+    backbone = std::make_unique<model::ModelFolder>(model);
+    const auto seed = uint64_t(config.train.seed);
+    for (int64_t i = 0; i < backbone->config().num_layers; ++i) {
+      routers.push_back(std::make_unique<router::AttentionRouter>(
+          i, backbone->config().head_dim, data::kTaskCount, config.router, DType::f32, seed,
+          /*trainable=*/true, device));
+      routers.back()->append_parameters(parameters);
+    }
+    objective = std::make_unique<router::SparsityObjective>(
+        config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), DType::f32,
+        seed, /*trainable=*/true, device);
+    objective->append_parameters(parameters);
+    router::fill_parameters(router, where, parameters);
+    checksums = backbone->tensor_checksums(mesh.world().rank(), mesh.world().size());
+  });
+  const std::string fingerprint = backbone->fingerprint(mesh.world().all_gather_host(checksums));
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (router.backbone_fingerprint.empty() || router.backbone_fingerprint == fingerprint) return;
+    throw InputError("the router was trained on another backbone", where,
+                     "use that one, or remove backbone_fingerprint from its settings");
+  });
+  Optimizer optimizer(parameters, config.train.adam, config.train.weight_decay);
+  CheckpointHeader header{
+      .objective = std::string(config::enum_name(config.train.objective)),
+      .backbone_fingerprint = fingerprint,
+      .config = config::dump_config(config),
+      .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config.train.seed)}}};
+  StepRunner::Counters counters;
+  for (const auto& [name, value] : counters.named()) header.state[name] = std::to_string(*value);
+  CheckpointStore store(folder, config.checkpoint.keep, mesh);
+  return store.save(header, {optimizer.parameters(), &optimizer.moments()});
+}
+
+}  // namespace elastron::train
