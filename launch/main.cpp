@@ -18,6 +18,9 @@
 namespace elastron::launch {
 namespace {
 
+const std::string kInternal = "internal error: ";
+const char* const kReport = " (please report): this is a bug in elastron";
+
 // One line per problem.
 void print_error(const std::string& text) {
   std::istringstream lines(text);
@@ -76,6 +79,9 @@ int run_alone(const Command& command) {
   } catch (const std::bad_alloc&) {
     print_error("out of memory (start): use a machine with more, or smaller files");
     return int(ExitCode::communication);
+  } catch (const std::exception& error) {
+    print_error(kInternal + error.what() + kReport);
+    return int(ExitCode::communication);
   }
 }
 
@@ -102,8 +108,7 @@ int run_together(const Command& command) {
     if (world && world->size() > 1) world->abort(ExitCode::communication);
     return int(ExitCode::communication);
   } catch (const std::exception& error) {
-    print_error(std::string("internal error: ") + error.what() +
-                " (please report): this is a bug in elastron");
+    print_error(kInternal + error.what() + kReport);
     if (world && world->size() > 1) world->abort(ExitCode::communication);
     return int(ExitCode::communication);
   }
