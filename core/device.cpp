@@ -85,6 +85,13 @@ void CpuDevice::copy_to_host(void* dst, const void* src, size_t bytes) {
   std::memcpy(dst, src, bytes);
 }
 void CpuDevice::copy(void* dst, const void* src, size_t bytes) { std::memcpy(dst, src, bytes); }
+void CpuDevice::copy_rows(void* dst, size_t dst_stride, const void* src, size_t src_stride,
+                          size_t row_bytes, size_t rows) {
+  for (size_t i = 0; i < rows; ++i) {
+    std::memcpy(static_cast<char*>(dst) + i * dst_stride,
+                static_cast<const char*>(src) + i * src_stride, row_bytes);
+  }
+}
 void CpuDevice::fill_zero(void* dst, size_t bytes) { std::memset(dst, 0, bytes); }
 
 MemoryStatistics CpuDevice::memory() const {

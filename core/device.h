@@ -37,7 +37,12 @@ class Device {
   virtual void copy_from_host(void* dst, const void* src, size_t bytes) = 0;
   virtual void copy_to_host(void* dst, const void* src, size_t bytes) = 0;
   virtual void copy(void* dst, const void* src, size_t bytes) = 0;  // within this device
+  // The same for `rows` pieces of row_bytes each, their beginnings the strides (in bytes) apart.
+  virtual void copy_rows(void* dst, size_t dst_stride, const void* src, size_t src_stride,
+                         size_t row_bytes, size_t rows) = 0;
   virtual void fill_zero(void* dst, size_t bytes) = 0;
+  // Waits until all that was issued is done. Nothing but timing needs it.
+  virtual void synchronize() = 0;
 
   virtual MemoryStatistics memory() const = 0;
   virtual void reset_peak() = 0;
@@ -74,7 +79,10 @@ class CpuDevice final : public Device {
   void copy_from_host(void* dst, const void* src, size_t bytes) override;
   void copy_to_host(void* dst, const void* src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;
+  void copy_rows(void* dst, size_t dst_stride, const void* src, size_t src_stride, size_t row_bytes,
+                 size_t rows) override;
   void fill_zero(void* dst, size_t bytes) override;
+  void synchronize() override {}
   MemoryStatistics memory() const override;
   void reset_peak() override;
 

@@ -22,12 +22,16 @@ struct bf16 {
 
   bf16() = default;
   ELASTRON_HD explicit bf16(float x) {
+#if defined(__CUDA_ARCH__)
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));  // one instruction for all below
+#else
     const uint32_t u = std::bit_cast<uint32_t>(x);
     if ((u & 0x7fffffffu) > 0x7f800000u) {
       bits = static_cast<uint16_t>((u >> 16) | 0x40u);
     } else {
       bits = static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
     }
+#endif
   }
   ELASTRON_HD operator float() const {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);

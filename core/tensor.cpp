@@ -136,20 +136,36 @@ Tensor Tensor::clone() const {
 
 namespace {
 
-void copy_strided(char* dst, const char* src, const Tensor& dst_t, const Tensor& src_t, int dim) {
+// Dims from the last on whose elements lie without gaps in both: what one copy can take.
+int dense_from(const Tensor& a, const Tensor& b) {
+  int dim = a.rank();
+  for (int64_t step = 1; dim > 0; --dim) {
+    const int d = dim - 1;
+    if (a.size(d) != 1 && (a.stride(d) != step || b.stride(d) != step)) break;
+    step *= a.size(d);
+  }
+  return dim;
+}
+
+// Dims before `dense` are walked, the innermost of them in one call.
+void copy_strided(char* dst, const char* src, const Tensor& dst_t, const Tensor& src_t, int dim,
+                  int dense) {
   const size_t element = dtype_size(dst_t.dtype());
-  if (dim == dst_t.rank()) {
-    std::memcpy(dst, src, element);
+  size_t row = element;
+  for (int d = dense; d < dst_t.rank(); ++d) row *= size_t(dst_t.size(d));
+  if (dim == dense) {
+    dst_t.device().copy(dst, src, row);
     return;
   }
-  const bool last = dim + 1 == dst_t.rank();
-  if (last && dst_t.stride(dim) == 1 && src_t.stride(dim) == 1) {
-    std::memcpy(dst, src, size_t(dst_t.size(dim)) * element);
+  const size_t dst_stride = size_t(dst_t.stride(dim)) * element;
+  const size_t src_stride = size_t(src_t.stride(dim)) * element;
+  const auto count = size_t(dst_t.size(dim));
+  if (dim + 1 == dense) {
+    dst_t.device().copy_rows(dst, dst_stride, src, src_stride, row, count);
     return;
   }
-  for (int64_t i = 0; i < dst_t.size(dim); ++i) {
-    copy_strided(dst + size_t(i * dst_t.stride(dim)) * element,
-                 src + size_t(i * src_t.stride(dim)) * element, dst_t, src_t, dim + 1);
+  for (size_t i = 0; i < count; ++i) {
+    copy_strided(dst + i * dst_stride, src + i * src_stride, dst_t, src_t, dim + 1, dense);
   }
 }
 
@@ -163,8 +179,8 @@ void Tensor::copy_from(const Tensor& src) {
     device().copy(data_, src.data_, bytes());
     return;
   }
-  ELASTRON_CHECK(device().kind() == DeviceKind::cpu, "strided copies are for the CPU");
-  copy_strided(static_cast<char*>(data_), static_cast<const char*>(src.data_), *this, src, 0);
+  copy_strided(static_cast<char*>(data_), static_cast<const char*>(src.data_), *this, src, 0,
+               dense_from(*this, src));
 }
 
 void Tensor::zero() {

@@ -81,7 +81,7 @@ class Tensor {
   Tensor slice(int dim, int64_t begin, int64_t end) const;
   Tensor view(const Shape& shape) const;  // contiguous tensors only, same numel
 
-  // Copies. Only contiguous tensors, except clone() and copy_from(), which take any strides on CPU.
+  // Copies. Only contiguous tensors, except clone() and copy_from(), which take any strides.
   Tensor clone() const;               // contiguous copy on the same device
   void copy_from(const Tensor& src);  // same shape, dtype and device
   void zero();                        // contiguous

@@ -68,7 +68,7 @@ std::vector<Hdf5Dataset> datasets_of(const Sequences& sequences, const model::Mo
 // Forward pass of one sequence; the tensor group's first rank writes the logits, each rank the
 // gates of its own heads.
 void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const std::string& group,
-                    bool with_gates, Hdf5File& file) {
+                    bool with_gates, DatasetParts& file) {
   constexpr int64_t kChunkBytes = int64_t(64) << 20;
   model::Decoder& decoder = inference.decoder();
   Device& device = inference.runtime().device();
@@ -115,7 +115,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     for (const auto& d : datasets) bytes += 4096 + uint64_t(d.shape.numel()) * dtype_size(d.dtype);
     check_room(temporary, bytes);
   });
-  Hdf5File file = parallel::create_together(temporary, datasets, *everyone);
+  DatasetParts file = parallel::create_together(temporary, datasets, *everyone);
   const parallel::Communicator& data = inference.mesh().data();
   for (size_t i = size_t(data.rank()); i < sequences.size(); i += size_t(data.size())) {
     inference.runtime().watchdog().beat();

@@ -148,8 +148,8 @@ Handle memory_space(const Shape& shape) {
   return Handle(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose);
 }
 
-// Newer formats mark a file that is open for writing, in a write of the library's own that
-// open_together() must not cause. The caller closes it.
+// Newer formats mark a file that is open for writing, in writes of the library's own. The caller
+// closes it.
 hid_t file_access() {
   const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
@@ -165,15 +165,6 @@ Hdf5File Hdf5File::create(const std::string& path) {
   H5Pset_obj_track_times(creation, false);
   return Hdf5File(path, check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access),
                               "cannot create the file", path));
-}
-
-Hdf5File Hdf5File::open_together(const std::string& path, Hdf5Group group) {
-  quiet();
-  const Handle access(file_access(), H5Pclose);
-  check(H5Pset_fapl_mpio(access, MPI_Comm_f2c(group.handle), MPI_INFO_NULL),
-        "cannot open the file together", path);
-  return Hdf5File(path, check(H5Fopen(path.c_str(), H5F_ACC_RDWR, access),
-                              "cannot open the file together", path));
 }
 
 Hdf5File Hdf5File::open(const std::string& path, bool writable) {
@@ -196,8 +187,7 @@ Hdf5File::~Hdf5File() {
 }
 
 void Hdf5File::close() {
-  // Both calls are collective when the file was opened together: a rank whose first one failed must
-  // still make the second.
+  // The library's own memory of the file is freed by the second call, whatever the first one says.
   std::string failure;
   if (H5Fflush(id_, H5F_SCOPE_LOCAL) < 0) failure = "cannot write the file: " + library_message();
   if (H5Fclose(std::exchange(id_, -1)) < 0 && failure.empty()) {
@@ -255,6 +245,16 @@ void Hdf5File::read(const std::string& path, Tensor& values,
   const Handle memory = memory_space(values.shape());
   check(H5Dread(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
         "cannot read the dataset", where);
+}
+
+uint64_t Hdf5File::place(const std::string& path) const {
+  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
+  check<hid_t>(dataset, "the dataset is missing", path_ + path);
+  const haddr_t address = H5Dget_offset(dataset);
+  if (address == HADDR_UNDEF) {
+    throw CheckpointError("the dataset has no place in the file", path_ + path, kRemedy);
+  }
+  return address;
 }
 
 Hdf5Dataset Hdf5File::describe(const std::string& path) const {

@@ -1,5 +1,5 @@
-// HDF5 files: a small part of the library behind types. The only place that includes hdf5.h.
-// Errors carry HDF5's own text; nothing is printed by the library.
+// HDF5 files of one process: a small part of the library behind types. The only place that includes
+// hdf5.h. Errors carry HDF5's own text; nothing is printed by the library.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -12,12 +12,6 @@
 
 namespace elastron {
 
-// A group of ranks that opens one file together, as an MPI communicator's Fortran handle: plain
-// data, so that core knows no MPI. Made by parallel/hdf5_access.h. Absent: this process alone.
-struct Hdf5Group {
-  int handle = 0;
-};
-
 // What a dataset is.
 struct Hdf5Dataset {
   std::string path;  // "/params/model.norm.weight"
@@ -27,15 +21,10 @@ struct Hdf5Dataset {
 
 class Hdf5File {
  public:
-  // One process. The format of HDF5 1.8 (metadata checksums), contiguous storage with its place
+  // The format of HDF5 1.8 (metadata checksums), contiguous storage with its place
   // taken at once, no times: the same content in datasets of the root gives the same bytes.
   static Hdf5File create(const std::string& path);
-  // Collective over the group: parallel writing of what datasets of a created and closed file hold.
-  // Nothing of the file's structure may be changed, so that the library has nothing of its own to
-  // write: HDF5 1.10 waits for ever in a collective flush when the disk fails one rank's part of
-  // it.
-  static Hdf5File open_together(const std::string& path, Hdf5Group group);
-  // One process. Refuses, before the library sees it, what is not a regular file with the
+  // Refuses, before the library sees it, what is not a regular file with the
   // superblock of a file that create() made, closed, and of the size it says.
   static Hdf5File open(const std::string& path, bool writable);
   Hdf5File(Hdf5File&& other) noexcept;
@@ -49,12 +38,14 @@ class Hdf5File {
   // Makes the dataset and the groups above it. bfloat16 is stored as 16-bit unsigned with the
   // attribute dtype = "bfloat16".
   void make_dataset(const Hdf5Dataset& dataset);
-  // Contiguous CPU tensors. `offset`: where in the dataset the tensor lies, per dim. Independent.
+  // Contiguous CPU tensors. `offset`: where in the dataset the tensor lies, per dim.
   void write(const std::string& path, const Tensor& values, const std::vector<int64_t>& offset);
   void read(const std::string& path, Tensor& values, const std::vector<int64_t>& offset) const;
   // Throws unless the dataset is there, contiguous, unfiltered, of a known type and its storage
   // lies in the file.
   Hdf5Dataset describe(const std::string& path) const;
+  // Where its elements begin in the file. It must be as describe() asks.
+  uint64_t place(const std::string& path) const;
   // All datasets below `group`, by path. Links out of the file are refused.
   std::vector<std::string> list(const std::string& group) const;
 

@@ -1,16 +1,10 @@
 // CPU back ends of ops/gate.h: plain pointers, everything checked by the caller. Tens to thousands
 // of gates per layer: not worth waking threads.
 #pragma once
-#include "core/philox.h"
 #include "ops/detail/gate_math.h"
 #include "ops/gate.h"
 
 namespace elastron::ops::cpu {
-
-inline float draw_noise(GateNoise noise, const RandomStream& stream, uint64_t index) {
-  const float u = stream.uniform_at(index);
-  return noise == GateNoise::gumbel ? detail::gumbel_noise(u) : detail::logistic_noise(u);
-}
 
 // logits [sequences, heads, classes] -> gate, probability [sequences, heads].
 template <class A>
@@ -18,14 +12,11 @@ void gate_sample(const A* logits, int64_t sequences, int64_t heads, int64_t clas
                  const GateSampling& sampling, uint8_t* gate, A* probability) {
   for (int64_t s = 0; s < sequences; ++s) {
     for (int64_t h = 0; h < heads; ++h) {
-      const RandomStream stream(sampling.seed, RandomPurpose::gate_noise, sampling.step,
-                                sampling.sample_keys[size_t(s)],
-                                sampling.layer << 16 | (sampling.first_kv_head + uint32_t(h)));
       const int64_t i = s * heads + h;
-      const A* l = logits + i * classes;
-      const A g0 = A(draw_noise(sampling.noise, stream, 0));
-      const A noisy = classes == 2 ? (l[1] + A(draw_noise(sampling.noise, stream, 1))) - (l[0] + g0)
-                                   : l[0] + g0;
+      const A noisy =
+          detail::noisy_logit(logits + i * classes, classes, sampling.noise,
+                              {sampling.seed, sampling.step, sampling.sample_keys[size_t(s)],
+                               sampling.layer, sampling.first_kv_head + uint32_t(h)});
       probability[i] = detail::gate_probability(noisy, A(sampling.tau));
       // p > 1/2 by the sign of the noisy logit: rounding of p must not turn a win into a tie.
       gate[i] = noisy > A(0) ? 1 : 0;

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "core/host_device.h"
+#include "core/philox.h"
+#include "ops/gate.h"
 
 namespace elastron::ops::detail {
 
@@ -16,6 +18,27 @@ ELASTRON_HD inline float gumbel_noise(float u) {
 ELASTRON_HD inline float logistic_noise(float u) {
   constexpr float kEps = 1e-8f;
   return logf(u + kEps) - logf(1.0f - u + kEps);
+}
+
+// Names the noise of one gate.
+struct GateNoiseKey {
+  uint64_t seed;
+  uint32_t step, sample, layer, kv_head;  // kv_head: global
+};
+
+ELASTRON_HD inline float draw_noise(GateNoise noise, const RandomStream& stream, uint64_t index) {
+  const float u = stream.uniform_at(index);
+  return noise == GateNoise::gumbel ? gumbel_noise(u) : logistic_noise(u);
+}
+
+// The FA logit less the SA logit, noise included. l [classes]: (SA, FA), or the FA logit.
+template <class A>
+ELASTRON_HD inline A noisy_logit(const A* l, int64_t classes, GateNoise noise,
+                                 const GateNoiseKey& key) {
+  const RandomStream stream(key.seed, RandomPurpose::gate_noise, key.step, key.sample,
+                            key.layer << 16 | key.kv_head);
+  const A g0 = A(draw_noise(noise, stream, 0));
+  return classes == 2 ? (l[1] + A(draw_noise(noise, stream, 1))) - (l[0] + g0) : l[0] + g0;
 }
 
 template <class A>

@@ -123,7 +123,7 @@ void CheckpointStore::write_tensors(const std::string& temporary,
                                     const CheckpointTensors& tensors) const {
   parallel::Communicator& world = mesh_.world();
   const auto slots = slots_of(tensors);
-  Hdf5File file = parallel::create_together(temporary, datasets_of(slots), world);
+  DatasetParts file = parallel::create_together(temporary, datasets_of(slots), world);
   parallel::on_all_ranks(world, [&] {
     for (const Slot& s : slots) {
       if (owns(s, mesh_)) file.write(s.dataset.path, s.local, s.offset());

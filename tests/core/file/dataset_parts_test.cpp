@@ -1,0 +1,78 @@
+#include "core/file/dataset_parts.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <numeric>
+
+namespace elastron {
+namespace {
+
+class DatasetPartsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/elastron-parts-XXXXXX";
+    folder_ = mkdtemp(name);
+    path_ = folder_ + "/x.h5";
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void make(const std::vector<Hdf5Dataset>& datasets) {
+    Hdf5File file = Hdf5File::create(path_);
+    for (const Hdf5Dataset& d : datasets) file.make_dataset(d);
+    file.close();
+  }
+  std::vector<float> read(const std::string& name, const Shape& shape) {
+    const Hdf5File file = Hdf5File::open(path_, false);
+    Tensor t = Tensor::empty(shape, DType::f32, device_);
+    file.read(name, t, std::vector<int64_t>(size_t(shape.rank()), 0));
+    return t.to_vector<float>();
+  }
+
+  CpuDevice device_;
+  std::string folder_, path_;
+};
+
+// Every way of cutting a dataset into two parts along one dim gives the whole, read by HDF5.
+TEST_F(DatasetPartsTest, PartsMakeTheWhole) {
+  for (const Shape& shape : {Shape{7}, Shape{4, 6}, Shape{3, 4, 5}, Shape{1, 5, 1}}) {
+    std::vector<float> values(size_t(shape.numel()));
+    std::iota(values.begin(), values.end(), 1.0f);
+    const Tensor whole = Tensor::from(values, shape, device_);
+    for (int dim = 0; dim < shape.rank(); ++dim) {
+      for (int64_t cut = 0; cut <= shape[dim]; ++cut) {
+        make({{"/a/b", DType::f32, shape}, {"/other", DType::i64, {3}}});
+        DatasetParts first(path_), second(path_);
+        std::vector<int64_t> offset(size_t(shape.rank()), 0);
+        first.write("/a/b", whole.slice(dim, 0, cut).clone(), offset);
+        offset[size_t(dim)] = cut;
+        second.write("/a/b", whole.slice(dim, cut, shape[dim]).clone(), offset);
+        second.write("/other", Tensor::from(std::vector<int64_t>{1, 2, 3}, {3}, device_), {0});
+        first.close();
+        second.close();
+        EXPECT_EQ(read("/a/b", shape), values) << shape.str() << " " << dim << " " << cut;
+      }
+    }
+  }
+}
+
+TEST_F(DatasetPartsTest, PartsThatDoNotFitAreMistakes) {
+  make({{"/a", DType::f32, {4, 2}}});
+  DatasetParts file(path_);
+  const Tensor part = Tensor::zeros({2, 2}, DType::f32, device_);
+  EXPECT_THROW(file.write("/b", part, {0, 0}), LogicError);
+  EXPECT_THROW(file.write("/a", part, {3, 0}), LogicError);
+  EXPECT_THROW(file.write("/a", part, {-1, 0}), LogicError);
+  EXPECT_THROW(file.write("/a", part, {0}), LogicError);
+  EXPECT_THROW(file.write("/a", Tensor::zeros({2, 2}, DType::f64, device_), {0, 0}), LogicError);
+  file.write("/a", part, {2, 0});
+  file.close();
+}
+
+TEST_F(DatasetPartsTest, AMissingFileIsAnErrorOfCheckpoints) {
+  EXPECT_THROW(DatasetParts(folder_ + "/none.h5"), Error);
+}
+
+}  // namespace
+}  // namespace elastron
