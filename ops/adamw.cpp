@@ -1,8 +1,9 @@
 #include "ops/adamw.h"
 
 #include "core/dispatch.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/adamw.h"
+#include "ops/cuda/elementwise.h"
 
 namespace elastron::ops {
 
@@ -11,14 +12,19 @@ void adamw_step(Tensor& master, const Tensor& grad, Tensor& exp_avg, Tensor& exp
   check_same(master, grad, "adamw");
   check_same(master, exp_avg, "adamw");
   check_same(master, exp_avg_sq, "adamw");
-  check_contiguous(master, "adamw");
-  check_contiguous(grad, "adamw");
-  check_cpu(master, "adamw");
+  check_dense("adamw", master, grad, exp_avg, exp_avg_sq);
   ELASTRON_CHECK(step >= 1, "adamw: steps count from 1");
   with_master_dtype(master.dtype(), [&]<class A>() {
     const auto run = [&]<class V>(V* copy) {
-      cpu::adamw_step<A, V>(master.data<A>(), grad.data<A>(), exp_avg.data<A>(),
-                            exp_avg_sq.data<A>(), copy, master.numel(), settings, step, grad_scale);
+      A *p = master.data<A>(), *m = exp_avg.data<A>(), *v = exp_avg_sq.data<A>();
+      const A* g = grad.data<A>();
+      const int64_t n = master.numel();
+      run_on(
+          master.device(),
+          [&] { cpu::adamw_step<A, V>(p, g, m, v, copy, n, settings, step, grad_scale); },
+          [&](auto stream) {
+            cuda::adamw_step<A, V>(p, g, m, v, copy, n, settings, step, grad_scale, stream);
+          });
     };
     if (value == nullptr) {
       run(static_cast<A*>(nullptr));

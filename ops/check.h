@@ -20,17 +20,13 @@ inline void check_shape(const Tensor& t, const Shape& shape, const char* op) {
                  std::string(op) + ": got " + t.shape().str() + ", wanted " + shape.str());
 }
 
-// The CPU is the only back end of this build; a tensor elsewhere is a mistake of the caller.
-inline void check_cpu(const Tensor& t, const char* op) {
-  ELASTRON_CHECK(t.device().kind() == DeviceKind::cpu,
-                 std::string(op) + ": no back end for device");
-}
-
-// All of them contiguous and on the CPU.
+// All of them contiguous and on the first one's device.
 template <class... Tensors>
-void check_dense(const char* op, const Tensors&... tensors) {
-  (check_contiguous(tensors, op), ...);
-  (check_cpu(tensors, op), ...);
+void check_dense(const char* op, const Tensor& first, const Tensors&... rest) {
+  check_contiguous(first, op);
+  (check_contiguous(rest, op), ...);
+  ELASTRON_CHECK(((&rest.device() == &first.device()) && ...),
+                 std::string(op) + ": tensors on several devices");
 }
 
 }  // namespace elastron::ops

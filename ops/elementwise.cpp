@@ -1,33 +1,55 @@
 #include "ops/elementwise.h"
 
 #include "core/dispatch.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/elementwise.h"
+#include "ops/cuda/elementwise.h"
+#include "ops/cuda/reductions.h"
 
 namespace elastron::ops {
+
+namespace {
+
+void add_to(const Tensor& a, const Tensor& b, Tensor& sum) {
+  with_float_dtype(a.dtype(), [&]<class T>() {
+    const T *x = a.data<T>(), *y = b.data<T>();
+    T* z = sum.data<T>();
+    run_on(
+        a.device(), [&] { cpu::add(x, y, z, a.numel()); },
+        [&](auto stream) { cuda::add(x, y, z, a.numel(), stream); });
+  });
+}
+
+void check_rows(const Tensor& rows, const Tensor& of, const char* op) {
+  check_contiguous(rows, op);
+  ELASTRON_CHECK(rows.rank() == 1 && rows.dtype() == DType::i32 && &rows.device() == &of.device(),
+                 std::string(op) + ": rows are [n] int32 on the same device");
+}
+
+}  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
   check_same(a, b, "add");
   check_dense("add", a, b);
   Tensor sum = Tensor::empty(a.shape(), a.dtype(), a.device());
-  with_float_dtype(
-      a.dtype(), [&]<class T>() { cpu::add(a.data<T>(), b.data<T>(), sum.data<T>(), a.numel()); });
+  add_to(a, b, sum);
   return sum;
 }
 
 void add_into(Tensor& a, const Tensor& b) {
   check_same(a, b, "add_into");
-  check_contiguous(a, "add_into");
-  check_contiguous(b, "add_into");
-  check_cpu(a, "add_into");
-  with_float_dtype(a.dtype(),
-                   [&]<class T>() { cpu::add(a.data<T>(), b.data<T>(), a.data<T>(), a.numel()); });
+  check_dense("add_into", a, b);
+  add_to(a, b, a);
 }
 
 void scale_into(Tensor& a, double factor) {
-  check_contiguous(a, "scale_into");
-  check_cpu(a, "scale_into");
-  with_float_dtype(a.dtype(), [&]<class T>() { cpu::scale_into(a.data<T>(), factor, a.numel()); });
+  check_dense("scale_into", a);
+  with_float_dtype(a.dtype(), [&]<class T>() {
+    T* x = a.data<T>();
+    run_on(
+        a.device(), [&] { cpu::scale_into(x, factor, a.numel()); },
+        [&](auto stream) { cuda::scale_into(x, factor, a.numel(), stream); });
+  });
 }
 
 Tensor cast(const Tensor& x, DType dtype) {
@@ -38,60 +60,94 @@ Tensor cast(const Tensor& x, DType dtype) {
 
 void cast_into(const Tensor& x, Tensor& y) {
   check_shape(y, x.shape(), "cast");
-  check_contiguous(x, "cast");
-  check_contiguous(y, "cast");
-  check_cpu(x, "cast");
+  check_dense("cast", x, y);
   with_float_dtype(x.dtype(), [&]<class From>() {
-    with_float_dtype(y.dtype(),
-                     [&]<class To>() { cpu::cast(x.data<From>(), y.data<To>(), x.numel()); });
+    with_float_dtype(y.dtype(), [&]<class To>() {
+      const From* from = x.data<From>();
+      To* to = y.data<To>();
+      run_on(
+          x.device(), [&] { cpu::cast(from, to, x.numel()); },
+          [&](auto stream) { cuda::cast(from, to, x.numel(), stream); });
+    });
   });
 }
 
 Tensor silu_forward(const Tensor& x) {
-  check_contiguous(x, "silu");
-  check_cpu(x, "silu");
+  check_dense("silu", x);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  with_float_dtype(x.dtype(),
-                   [&]<class T>() { cpu::silu_forward(x.data<T>(), y.data<T>(), x.numel()); });
+  with_float_dtype(x.dtype(), [&]<class T>() {
+    const T* from = x.data<T>();
+    T* to = y.data<T>();
+    run_on(
+        x.device(), [&] { cpu::silu_forward(from, to, x.numel()); },
+        [&](auto stream) { cuda::silu_forward(from, to, x.numel(), stream); });
+  });
   return y;
 }
 
 Tensor silu_backward(const Tensor& dy, const Tensor& x) {
   check_same(dy, x, "silu_backward");
-  check_contiguous(dy, "silu_backward");
-  check_contiguous(x, "silu_backward");
-  check_cpu(x, "silu_backward");
+  check_dense("silu_backward", dy, x);
   Tensor dx = Tensor::empty(x.shape(), x.dtype(), x.device());
   with_float_dtype(x.dtype(), [&]<class T>() {
-    cpu::silu_backward(dy.data<T>(), x.data<T>(), dx.data<T>(), x.numel());
+    const T *d = dy.data<T>(), *from = x.data<T>();
+    T* to = dx.data<T>();
+    run_on(
+        x.device(), [&] { cpu::silu_backward(d, from, to, x.numel()); },
+        [&](auto stream) { cuda::silu_backward(d, from, to, x.numel(), stream); });
   });
   return dx;
 }
 
 double sum_of_squares(const Tensor& x) {
-  check_contiguous(x, "sum_of_squares");
-  check_cpu(x, "sum_of_squares");
+  check_dense("sum_of_squares", x);
   double sum = 0;
-  with_float_dtype(x.dtype(),
-                   [&]<class T>() { sum = cpu::sum_of_squares(x.data<T>(), x.numel()); });
+  if (x.numel() == 0) return sum;
+  with_float_dtype(x.dtype(), [&]<class T>() {
+    const T* from = x.data<T>();
+    const int64_t n = x.numel();
+    run_on(
+        x.device(), [&] { sum = cpu::sum_of_squares(from, n); },
+        [&](auto stream) {
+          const Tensor scratch =
+              Tensor::empty({cuda::sum_of_squares_scratch(n) + 1}, DType::f64, x.device());
+          double* numbers = scratch.data<double>();
+          cuda::sum_of_squares(from, n, numbers + 1, numbers, stream);
+          x.device().copy_to_host(&sum, numbers, sizeof sum);
+        });
+  });
   return sum;
 }
 
 bool all_finite(const Tensor& x) {
-  check_contiguous(x, "all_finite");
-  check_cpu(x, "all_finite");
-  bool finite = true;
-  with_float_dtype(x.dtype(), [&]<class T>() { finite = cpu::all_finite(x.data<T>(), x.numel()); });
-  return finite;
+  check_dense("all_finite", x);
+  int32_t finite = 1;
+  if (x.numel() == 0) return true;
+  with_float_dtype(x.dtype(), [&]<class T>() {
+    const T* from = x.data<T>();
+    run_on(
+        x.device(), [&] { finite = cpu::all_finite(from, x.numel()) ? 1 : 0; },
+        [&](auto stream) {
+          const Tensor flag = Tensor::empty({1}, DType::i32, x.device());
+          cuda::all_finite(from, x.numel(), flag.data<int32_t>(), stream);
+          x.device().copy_to_host(&finite, flag.raw(), sizeof finite);
+        });
+  });
+  return finite != 0;
 }
 
 Tensor gather_rows(const Tensor& x, const Tensor& rows) {
-  ELASTRON_CHECK(x.rank() == 2 && rows.rank() == 1, "gather_rows takes [tokens, m] and [n]");
-  check_contiguous(x, "gather_rows");
-  check_cpu(x, "gather_rows");
+  ELASTRON_CHECK(x.rank() == 2, "gather_rows takes [tokens, m] and [n]");
+  check_dense("gather_rows", x);
+  check_rows(rows, x, "gather_rows");
   Tensor y = Tensor::empty({rows.size(0), x.size(1)}, x.dtype(), x.device());
   const size_t row_bytes = size_t(x.size(1)) * dtype_size(x.dtype());
-  cpu::gather_rows(x.raw(), rows.data<int32_t>(), y.raw(), rows.size(0), row_bytes);
+  const int32_t* r = rows.data<int32_t>();
+  run_on(
+      x.device(), [&] { cpu::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes); },
+      [&](auto stream) {
+        cuda::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream);
+      });
   return y;
 }
 
@@ -99,11 +155,15 @@ void scatter_rows(const Tensor& x, const Tensor& rows, Tensor& y) {
   ELASTRON_CHECK(x.rank() == 2 && y.rank() == 2 && x.size(1) == y.size(1) &&
                      rows.numel() == x.size(0) && x.dtype() == y.dtype(),
                  "scatter_rows takes [n, m], [n] and [tokens, m]");
-  check_contiguous(x, "scatter_rows");
-  check_contiguous(y, "scatter_rows");
-  check_cpu(x, "scatter_rows");
+  check_dense("scatter_rows", x, y);
+  check_rows(rows, x, "scatter_rows");
   const size_t row_bytes = size_t(x.size(1)) * dtype_size(x.dtype());
-  cpu::scatter_rows(x.raw(), rows.data<int32_t>(), y.raw(), rows.size(0), row_bytes);
+  const int32_t* r = rows.data<int32_t>();
+  run_on(
+      x.device(), [&] { cpu::scatter_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes); },
+      [&](auto stream) {
+        cuda::scatter_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream);
+      });
 }
 
 }  // namespace elastron::ops

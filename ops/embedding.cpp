@@ -1,20 +1,27 @@
 #include "ops/embedding.h"
 
 #include "core/dispatch.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/embedding.h"
+#include "ops/cuda/token_ops.h"
 
 namespace elastron::ops {
 
 Tensor embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row) {
   ELASTRON_CHECK(ids.rank() == 1 && table.rank() == 2, "embedding takes [tokens], [rows, hidden]");
-  check_contiguous(ids, "embedding");
-  check_contiguous(table, "embedding");
-  check_cpu(table, "embedding");
+  check_dense("embedding", table, ids);
   Tensor y = Tensor::empty({ids.size(0), table.size(1)}, table.dtype(), table.device());
   with_float_dtype(table.dtype(), [&]<class T>() {
-    cpu::embedding_forward<T>(ids.data<int32_t>(), table.data<T>(), y.data<T>(), ids.size(0),
-                              table.size(0), table.size(1), first_row);
+    const int32_t* i = ids.data<int32_t>();
+    const T* from = table.data<T>();
+    T* to = y.data<T>();
+    const int64_t tokens = ids.size(0), rows = table.size(0), hidden = table.size(1);
+    run_on(
+        table.device(),
+        [&] { cpu::embedding_forward<T>(i, from, to, tokens, rows, hidden, first_row); },
+        [&](auto stream) {
+          cuda::embedding_forward<T>(i, from, to, tokens, rows, hidden, first_row, stream);
+        });
   });
   return y;
 }
@@ -23,12 +30,18 @@ void embedding_backward(const Tensor& dy, const Tensor& ids, int64_t first_row, 
   check_shape(dy, {ids.size(0), dtable.size(1)}, "embedding_backward");
   ELASTRON_CHECK(dtable.dtype() == accumulator_dtype(dy.dtype()),
                  "embedding_backward: the table's gradient is in master dtype");
-  check_contiguous(dy, "embedding_backward");
-  check_contiguous(dtable, "embedding_backward");
-  check_cpu(dy, "embedding_backward");
+  check_dense("embedding_backward", dy, ids, dtable);
   with_float_dtype(dy.dtype(), [&]<class T>() {
-    cpu::embedding_backward<T>(dy.data<T>(), ids.data<int32_t>(), dtable.data<accumulator_t<T>>(),
-                               ids.size(0), dtable.size(0), dtable.size(1), first_row);
+    const T* from = dy.data<T>();
+    const int32_t* i = ids.data<int32_t>();
+    auto* to = dtable.data<accumulator_t<T>>();
+    const int64_t tokens = ids.size(0), rows = dtable.size(0), hidden = dtable.size(1);
+    run_on(
+        dy.device(),
+        [&] { cpu::embedding_backward<T>(from, i, to, tokens, rows, hidden, first_row); },
+        [&](auto stream) {
+          cuda::embedding_backward<T>(from, i, to, tokens, rows, hidden, first_row, stream);
+        });
   });
 }
 

@@ -1,8 +1,9 @@
 #include "ops/gate.h"
 
 #include "core/dispatch.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/gate.h"
+#include "ops/cuda/gate.h"
 
 namespace elastron::ops {
 
@@ -11,8 +12,7 @@ namespace {
 void check_logits(const Tensor& logits) {
   ELASTRON_CHECK(logits.rank() == 3 && (logits.size(2) == 1 || logits.size(2) == 2),
                  "gate takes [sequences, kv_heads, 1 or 2] logits");
-  check_contiguous(logits, "gate");
-  check_cpu(logits, "gate");
+  check_dense("gate", logits);
 }
 
 GateOutput allocate(const Tensor& logits) {
@@ -32,8 +32,17 @@ GateOutput gate_sample(const Tensor& logits, const GateSampling& sampling) {
                  "gate: layer and head share one coordinate of the noise");
   GateOutput out = allocate(logits);
   with_master_dtype(logits.dtype(), [&]<class A>() {
-    cpu::gate_sample<A>(logits.data<A>(), sequences, heads, logits.size(2), sampling,
-                        out.gate.data<uint8_t>(), out.probability.data<A>());
+    const A* l = logits.data<A>();
+    const int64_t classes = logits.size(2);
+    auto* z = out.gate.data<uint8_t>();
+    A* p = out.probability.data<A>();
+    run_on(
+        logits.device(), [&] { cpu::gate_sample<A>(l, sequences, heads, classes, sampling, z, p); },
+        [&](auto stream) {
+          const Tensor keys = on_device(sampling.sample_keys, logits.device());
+          cuda::gate_sample<A>(l, sequences, heads, classes, sampling,
+                               static_cast<const uint32_t*>(keys.raw()), z, p, stream);
+        });
   });
   return out;
 }
@@ -42,8 +51,13 @@ GateOutput gate_decide(const Tensor& logits) {
   check_logits(logits);
   GateOutput out = allocate(logits);
   with_master_dtype(logits.dtype(), [&]<class A>() {
-    cpu::gate_decide<A>(logits.data<A>(), out.gate.numel(), logits.size(2),
-                        out.gate.data<uint8_t>(), out.probability.data<A>());
+    const A* l = logits.data<A>();
+    const int64_t gates = out.gate.numel(), classes = logits.size(2);
+    auto* z = out.gate.data<uint8_t>();
+    A* p = out.probability.data<A>();
+    run_on(
+        logits.device(), [&] { cpu::gate_decide<A>(l, gates, classes, z, p); },
+        [&](auto stream) { cuda::gate_decide<A>(l, gates, classes, z, p, stream); });
   });
   return out;
 }
@@ -51,14 +65,16 @@ GateOutput gate_decide(const Tensor& logits) {
 Tensor gate_backward(const Tensor& d_gate, const Tensor& probability, int64_t classes, double tau) {
   check_same(d_gate, probability, "gate_backward");
   ELASTRON_CHECK(d_gate.rank() == 2 && (classes == 1 || classes == 2), "gate_backward");
-  check_contiguous(d_gate, "gate_backward");
-  check_contiguous(probability, "gate_backward");
-  check_cpu(d_gate, "gate_backward");
+  check_dense("gate_backward", d_gate, probability);
   Tensor d_logits =
       Tensor::empty({d_gate.size(0), d_gate.size(1), classes}, d_gate.dtype(), d_gate.device());
   with_master_dtype(d_gate.dtype(), [&]<class A>() {
-    cpu::gate_backward<A>(d_gate.data<A>(), probability.data<A>(), d_gate.numel(), classes, tau,
-                          d_logits.data<A>());
+    const A *d = d_gate.data<A>(), *p = probability.data<A>();
+    A* to = d_logits.data<A>();
+    const int64_t gates = d_gate.numel();
+    run_on(
+        d_gate.device(), [&] { cpu::gate_backward<A>(d, p, gates, classes, tau, to); },
+        [&](auto stream) { cuda::gate_backward<A>(d, p, gates, classes, tau, to, stream); });
   });
   return d_logits;
 }
@@ -67,12 +83,13 @@ void gate_tau_backward(const Tensor& d_gate, const Tensor& probability, Tensor& 
   check_same(d_gate, probability, "gate_tau_backward");
   ELASTRON_CHECK(d_log_tau.numel() == 1 && d_log_tau.dtype() == d_gate.dtype(),
                  "gate_tau_backward adds to one number of the gates' dtype");
-  check_contiguous(d_gate, "gate_tau_backward");
-  check_contiguous(probability, "gate_tau_backward");
-  check_cpu(d_gate, "gate_tau_backward");
+  check_dense("gate_tau_backward", d_gate, probability, d_log_tau);
   with_master_dtype(d_gate.dtype(), [&]<class A>() {
-    *d_log_tau.data<A>() +=
-        cpu::gate_tau_backward<A>(d_gate.data<A>(), probability.data<A>(), d_gate.numel());
+    const A *d = d_gate.data<A>(), *p = probability.data<A>();
+    A* sum = d_log_tau.data<A>();
+    run_on(
+        d_gate.device(), [&] { *sum += cpu::gate_tau_backward<A>(d, p, d_gate.numel()); },
+        [&](auto stream) { cuda::gate_tau_backward<A>(d, p, d_gate.numel(), sum, stream); });
   });
 }
 

@@ -1,9 +1,11 @@
 #include "ops/linear.h"
 
 #include "core/dispatch.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/matmul.h"
+#include "ops/cuda/matmul.h"
+#include "ops/cuda/reductions.h"
 
 namespace elastron::ops {
 
@@ -15,7 +17,8 @@ LinearWeight::LinearWeight(Tensor weight, bool frozen)
     : weight_(std::move(weight)), frozen_(frozen) {
   ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
   check_contiguous(weight_, "linear weight");
-  if (frozen) packed_ = std::make_unique<Packed>();
+  // The GPU's library reads every layout at full speed.
+  if (frozen && weight_.device().kind() == DeviceKind::cpu) packed_ = std::make_unique<Packed>();
 }
 LinearWeight::LinearWeight() = default;
 LinearWeight::~LinearWeight() = default;
@@ -27,10 +30,14 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
                  "linear: x " + x.shape().str() + ", weight " + w.tensor().shape().str());
   ELASTRON_CHECK(x.dtype() == w.tensor().dtype(), "linear: weight of another dtype");
   if (bias.defined()) check_shape(bias, {w.out_features()}, "linear bias");
-  check_contiguous(x, "linear");
-  check_cpu(x, "linear");
+  check_dense("linear", x, w.tensor());
   Tensor y = Tensor::empty({x.size(0), w.out_features()}, x.dtype(), x.device());
-  cpu::matmul_forward(x, w.tensor(), bias, w.packed() ? &w.packed()->forward : nullptr, y);
+  run_on(
+      x.device(),
+      [&] {
+        cpu::matmul_forward(x, w.tensor(), bias, w.packed() ? &w.packed()->forward : nullptr, y);
+      },
+      [&](auto) { cuda::matmul_forward(x, w.tensor(), bias, y); });
   return y;
 }
 
@@ -38,8 +45,7 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
   ELASTRON_CHECK(dy.rank() == 2 && dy.size(1) == w.out_features(),
                  "linear_dgrad: dy " + dy.shape().str() + ", weight " + w.tensor().shape().str());
   ELASTRON_CHECK(dy.dtype() == w.tensor().dtype(), "linear_dgrad: weight of another dtype");
-  check_contiguous(dy, "linear_dgrad");
-  check_cpu(dy, "linear_dgrad");
+  check_dense("linear_dgrad", dy, w.tensor());
   Tensor dx = accumulate_into;
   if (dx.defined()) {
     check_shape(dx, {dy.size(0), w.in_features()}, "linear_dgrad");
@@ -47,8 +53,14 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
   } else {
     dx = Tensor::empty({dy.size(0), w.in_features()}, dy.dtype(), dy.device());
   }
-  cpu::matmul_dgrad(dy, w.tensor(), w.packed() ? &w.packed()->dgrad : nullptr,
-                    accumulate_into.defined(), dx);
+  const bool accumulate = accumulate_into.defined();
+  run_on(
+      dy.device(),
+      [&] {
+        cpu::matmul_dgrad(dy, w.tensor(), w.packed() ? &w.packed()->dgrad : nullptr, accumulate,
+                          dx);
+      },
+      [&](auto) { cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx); });
   return dx;
 }
 
@@ -58,11 +70,10 @@ void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
   check_shape(dw, {dy.size(1), x.size(1)}, "linear_wgrad");
   ELASTRON_CHECK(dy.dtype() == x.dtype() && dw.dtype() == accumulator_dtype(x.dtype()),
                  "linear_wgrad: the gradient is in master dtype");
-  check_contiguous(dy, "linear_wgrad");
-  check_contiguous(x, "linear_wgrad");
-  check_contiguous(dw, "linear_wgrad");
-  check_cpu(x, "linear_wgrad");
-  cpu::matmul_wgrad(dy, x, dw);
+  check_dense("linear_wgrad", dy, x, dw);
+  run_on(
+      x.device(), [&] { cpu::matmul_wgrad(dy, x, dw); },
+      [&](auto) { cuda::matmul_wgrad(dy, x, dw); });
 }
 
 void linear_bias_grad(const Tensor& dy, Tensor& db) {
@@ -70,14 +81,24 @@ void linear_bias_grad(const Tensor& dy, Tensor& db) {
   check_shape(db, {dy.size(1)}, "linear_bias_grad");
   ELASTRON_CHECK(db.dtype() == accumulator_dtype(dy.dtype()),
                  "linear_bias_grad: the gradient is in master dtype");
-  check_contiguous(dy, "linear_bias_grad");
-  check_cpu(dy, "linear_bias_grad");
+  check_dense("linear_bias_grad", dy, db);
   with_float_dtype(dy.dtype(), [&]<class T>() {
     using A = accumulator_t<T>;
     const T* first = dy.data<T>();
     const int64_t n = dy.size(1);
-    cpu::add_column_sums(dy.size(0), n, db.data<A>(),
-                         [=](int64_t row, A* sums) { cpu::add_row(first + row * n, sums, n); });
+    const int64_t rows = dy.size(0);
+    A* sums = db.data<A>();
+    run_on(
+        dy.device(),
+        [&] {
+          cpu::add_column_sums(rows, n, sums,
+                               [=](int64_t row, A* to) { cpu::add_row(first + row * n, to, n); });
+        },
+        [&](auto stream) {
+          const Tensor scratch =
+              Tensor::empty({cuda::column_sums_scratch(rows, n)}, db.dtype(), dy.device());
+          cuda::add_column_sums(first, rows, n, scratch.data<A>(), sums, stream);
+        });
   });
 }
 

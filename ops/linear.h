@@ -1,5 +1,6 @@
 // Linear layers: y = x w^T (+ bias). Matrix products run in oneDNN (float32, bfloat16 with float32
-// accumulation); float64, used by the finite-difference checks, runs in plain loops.
+// accumulation); float64, used by the finite-difference checks, runs in plain loops. On the GPU all
+// run in cuBLASLt.
 //
 // Forward, dgrad (gradient to the input) and wgrad (gradient to the weight) are separate functions:
 // a frozen layer calls the first two and saves no input (spec 3.4; "frozen is a different
@@ -11,10 +12,10 @@
 
 namespace elastron::ops {
 
-// A weight [out, in] as the matrix products see it. A frozen weight is repacked once per direction
-// into the layout the library likes best (built on first use and kept; costs one more copy per
-// direction); a trainable one is used in place, so that an optimiser step needs no notification.
-// Keeps the tensor alive. Movable, not copyable.
+// A weight [out, in] as the matrix products see it. On the CPU a frozen weight is repacked once per
+// direction into the layout the library likes best (built on first use and kept; costs one more
+// copy per direction); a trainable one is used in place, so that an optimiser step needs no
+// notification. Keeps the tensor alive. Movable, not copyable.
 class LinearWeight {
  public:
   LinearWeight();

@@ -4,8 +4,9 @@
 #include <numbers>
 
 #include "core/dispatch.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/rope.h"
+#include "ops/cuda/token_ops.h"
 
 namespace elastron::ops {
 
@@ -66,14 +67,23 @@ void rope_apply(Tensor& x, const Tensor& positions, const Tensor& table, bool in
   check_shape(positions, {tokens}, "rope");
   ELASTRON_CHECK(table.rank() == 3 && table.size(2) == head_dim / 2, "rope: table of another size");
   ELASTRON_CHECK(table.dtype() == accumulator_dtype(x.dtype()), "rope: table of another dtype");
-  check_cpu(x, "rope");
+  check_dense("rope", table, positions);
   const int32_t* p = positions.data<int32_t>();
-  for (int64_t t = 0; t < tokens; ++t) {
-    ELASTRON_CHECK(p[t] >= 0 && p[t] < table.size(0), "rope: position beyond the table");
-  }
   with_float_dtype(x.dtype(), [&]<class T>() {
-    cpu::rope_apply<T>(x.data<T>(), x.stride(0), p, table.data<accumulator_t<T>>(), tokens, heads,
-                       head_dim, inverse);
+    T* at = x.data<T>();
+    const auto* numbers = table.data<accumulator_t<T>>();
+    run_on(
+        x.device(),
+        [&] {
+          for (int64_t t = 0; t < tokens; ++t) {
+            ELASTRON_CHECK(p[t] >= 0 && p[t] < table.size(0), "rope: position beyond the table");
+          }
+          cpu::rope_apply<T>(at, x.stride(0), p, numbers, tokens, heads, head_dim, inverse);
+        },
+        [&](auto stream) {
+          cuda::rope_apply<T>(at, x.stride(0), p, numbers, tokens, heads, head_dim, inverse,
+                              stream);
+        });
   });
 }
 

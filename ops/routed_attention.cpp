@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "core/dispatch.h"
 #include "ops/attention/args.h"
+#include "ops/attention/sequence_tiles.h"
 #include "ops/attention/tile_plan.h"
-#include "ops/check.h"
+#include "ops/backend.h"
 #include "ops/cpu/routed_attention.h"
+#include "ops/cuda/routed_attention.h"
 
 namespace elastron::ops {
 namespace {
@@ -20,7 +23,6 @@ constexpr const char* kOp = "routed_attention";
 HeadsView heads_view(const Tensor& t, int64_t tokens, int64_t heads, int64_t head_dim,
                      DType dtype) {
   check_shape(t, Shape{tokens, heads, head_dim}, kOp);
-  check_cpu(t, kOp);
   ELASTRON_CHECK(t.dtype() == dtype, "routed_attention: q, k, v and d_out must have one dtype");
   ELASTRON_CHECK((head_dim == 1 || t.stride(2) == 1) && (heads == 1 || t.stride(1) == head_dim),
                  "routed_attention: the heads of a token must be contiguous");
@@ -53,8 +55,10 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
       "routed_attention: cu_seqlens must start at 0, not decrease, and stay within the "
       "batch");
   check_shape(in.gate, Shape{in.varlen.sequences(), shape.kv_heads}, kOp);
-  check_cpu(in.gate, kOp);
-  check_contiguous(in.gate, kOp);
+  check_dense(kOp, in.gate);
+  ELASTRON_CHECK(&in.q.device() == &in.k.device() && &in.q.device() == &in.v.device() &&
+                     &in.q.device() == &in.gate.device(),
+                 "routed_attention: tensors on several devices");
   ELASTRON_CHECK(in.gate.dtype() == DType::u8, "routed_attention: the gate is uint8");
   return shape;
 }
@@ -66,6 +70,35 @@ void zero_padding(const Tensor& t, const Varlen& varlen) {
 // Scratch comes from the device's cache: a steady step makes no call to the system.
 Tensor workspace_for(int threads, size_t bytes_each, Device& device) {
   return Tensor::empty(Shape{threads, int64_t(bytes_each)}, DType::u8, device);
+}
+
+// cuda::SequenceTiles, and the memory behind them.
+class DeviceTiles {
+ public:
+  DeviceTiles(const Varlen& varlen, int64_t group, Device& device) {
+    const auto cu = varlen.cu_seqlens;
+    std::vector<int32_t> numbers(cu.begin(), cu.end());
+    const auto queries = sequence_tile_starts(varlen, tile_tokens(group));
+    const auto keys = sequence_tile_starts(varlen, cuda::kKeysPerTile);
+    numbers.insert(numbers.end(), queries.begin(), queries.end());
+    numbers.insert(numbers.end(), keys.begin(), keys.end());
+    memory_ = on_device(std::span<const int32_t>(numbers), device);
+    const auto* begin = static_cast<const int32_t*>(memory_.raw());
+    view_ = {begin, begin + cu.size(), begin + 2 * cu.size(), queries.back(), keys.back()};
+  }
+  const cuda::SequenceTiles& view() const { return view_; }
+
+ private:
+  Tensor memory_;
+  cuda::SequenceTiles view_;
+};
+
+// The GPU's kernels take the types that models are stored in.
+template <class F>
+void with_device_dtype(DType dtype, F&& f) {
+  if (dtype == DType::f32) return f.template operator()<float>();
+  ELASTRON_CHECK(dtype == DType::bf16, "attention on the GPU takes float32 or bfloat16");
+  f.template operator()<bf16>();
 }
 
 }  // namespace
@@ -99,12 +132,23 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
     args.other = out.other.raw();
   }
 
-  const int threads = omp_get_max_threads();
-  const Tensor workspace = workspace_for(
-      threads, cpu::attention_forward_workspace(shape.head_dim, dtype_size(accumulator)), device);
-  with_float_dtype(dtype, [&]<class T>() {
-    cpu::routed_attention_forward<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
-  });
+  run_on(
+      device,
+      [&] {
+        const int threads = omp_get_max_threads();
+        const Tensor workspace = workspace_for(
+            threads, cpu::attention_forward_workspace(shape.head_dim, dtype_size(accumulator)),
+            device);
+        with_float_dtype(dtype, [&]<class T>() {
+          cpu::routed_attention_forward<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
+        });
+      },
+      [&](auto stream) {
+        const DeviceTiles tiles(in.varlen, shape.group(), device);
+        with_device_dtype(dtype, [&]<class T>() {
+          cuda::routed_attention_forward<T>(args, tiles.view(), stream);
+        });
+      });
   return out;
 }
 
@@ -156,8 +200,10 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
     gradient.q = Tensor::empty(in.q.shape(), dtype, device);
     gradient.k = Tensor::empty(in.k.shape(), dtype, device);
     gradient.v = Tensor::empty(in.v.shape(), dtype, device);
-    // dq is summed over key tiles, in the accumulator type.
-    dq = dtype == accumulator ? gradient.q : Tensor::empty(in.q.shape(), accumulator, device);
+    // On the CPU dq is summed over key tiles, in the accumulator type.
+    dq = dtype == accumulator || device.kind() == DeviceKind::cuda
+             ? gradient.q
+             : Tensor::empty(in.q.shape(), accumulator, device);
     for (const Tensor& t : {gradient.q, gradient.k, gradient.v}) zero_padding(t, in.varlen);
     args.dq = gradient.q.raw();
     args.dq_sums = dq.raw();
@@ -165,13 +211,27 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
     args.dv = gradient.v.raw();
   }
 
-  const int threads = omp_get_max_threads();
-  const Tensor workspace = workspace_for(
-      need_qkv ? threads : 0,
-      cpu::attention_backward_workspace(shape.head_dim, dtype_size(accumulator)), device);
-  with_float_dtype(dtype, [&]<class T>() {
-    cpu::routed_attention_backward<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
-  });
+  run_on(
+      device,
+      [&] {
+        const int threads = omp_get_max_threads();
+        const Tensor workspace = workspace_for(
+            need_qkv ? threads : 0,
+            cpu::attention_backward_workspace(shape.head_dim, dtype_size(accumulator)), device);
+        with_float_dtype(dtype, [&]<class T>() {
+          cpu::routed_attention_backward<T>(args, threads,
+                                            static_cast<std::byte*>(workspace.raw()));
+        });
+      },
+      [&](auto stream) {
+        const DeviceTiles tiles(in.varlen, shape.group(), device);
+        const Tensor gaps =
+            need_gate ? Tensor::empty({tokens, shape.q_heads}, DType::f32, device) : Tensor();
+        with_device_dtype(dtype, [&]<class T>() {
+          cuda::routed_attention_backward<T>(
+              args, tiles.view(), need_gate ? gaps.template data<float>() : nullptr, stream);
+        });
+      });
   return gradient;
 }
 

@@ -72,10 +72,9 @@ class AttentionTensors {
 };
 
 template <class Storage>
-AttentionRun run_attention(const AttentionProblem& p, ops::Branches branches = ops::Branches::both,
-                           bool backward = true) {
+AttentionRun run_attention_on(Device& device, const AttentionProblem& p, ops::Branches branches,
+                              bool backward) {
   using T = accumulator_t<Storage>;
-  CpuDevice device;
   AttentionRun run;
   {
     AttentionTensors<Storage> tensors(p, device);
@@ -93,6 +92,13 @@ AttentionRun run_attention(const AttentionProblem& p, ops::Branches branches = o
     }
   }
   return run;
+}
+
+template <class Storage>
+AttentionRun run_attention(const AttentionProblem& p, ops::Branches branches = ops::Branches::both,
+                           bool backward = true) {
+  CpuDevice device;
+  return run_attention_on<Storage>(device, p, branches, backward);
 }
 
 // The reference's outputs by which branch was selected.

@@ -1,0 +1,87 @@
+# The CUDA back end: one list of sources, built for the GPU by nvcc, or for the CPU by the C++ compiler
+# against tests/support/cuda_emulator.
+#
+# ELASTRON_CUDA=AUTO builds it in where the toolkit is found; ON asks for it; OFF leaves it out.
+# ELASTRON_CUDA_ARCHITECTURES: default this machine's GPU, or sm_90a where there is none.
+set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
+set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
+
+set(ELASTRON_WITH_CUDA OFF)
+if(NOT ELASTRON_CUDA STREQUAL OFF)
+  if(ELASTRON_CUDA STREQUAL ON)
+    find_package(CUDAToolkit 12 REQUIRED)
+  else()
+    find_package(CUDAToolkit 12 QUIET)
+  endif()
+  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
+    set(ELASTRON_WITH_CUDA ON)
+  endif()
+endif()
+
+if(ELASTRON_WITH_CUDA)
+  if(NOT ELASTRON_CUDA_ARCHITECTURES)
+    execute_process(COMMAND nvidia-smi --list-gpus OUTPUT_VARIABLE gpus ERROR_QUIET)
+    if(gpus MATCHES "GPU 0")
+      set(CMAKE_CUDA_ARCHITECTURES native)
+    else()
+      set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+    endif()
+  else()
+    set(CMAKE_CUDA_ARCHITECTURES ${ELASTRON_CUDA_ARCHITECTURES})
+  endif()
+  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+  if(CCACHE)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+  enable_language(CUDA)
+  # CMake 3.25 does not know nvcc's flag for C++20.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+else()
+  message(STATUS "no CUDA back end (ELASTRON_CUDA=${ELASTRON_CUDA})")
+endif()
+
+set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp)
+set(ELASTRON_CUDA_KERNELS
+  ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/reductions.cu
+  ops/cuda/rms_norm.cu ops/cuda/routed_attention.cu ops/cuda/token_ops.cu)
+list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
+list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
+
+function(elastron_cuda_library name)
+  add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${ELASTRON_CUDA_KERNELS}
+    ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
+  target_include_directories(elastron_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  # The runtime is linked in and looks for the driver when it is first called: the program starts
+  # where there is none.
+  target_link_libraries(elastron_${name} PUBLIC elastron_core
+    PRIVATE CUDA::cudart_static CUDA::cublasLt)
+  target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
+  target_compile_options(elastron_${name} PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Werror -Werror=all-warnings
+      -lineinfo>)
+endfunction()
+
+function(elastron_emulated_cuda_library name)
+  set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
+  add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
+    ${emulator}/matmul.cpp)
+  # The kernels as C++, under names of their own: a source file has one language.
+  foreach(kernel ${ELASTRON_CUDA_KERNELS})
+    get_filename_component(stem ${kernel} NAME_WE)
+    set(copy ${CMAKE_CURRENT_BINARY_DIR}/emulated/${stem}.cpp)
+    file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
+    target_sources(elastron_${name} PRIVATE ${copy})
+  endforeach()
+  target_include_directories(elastron_${name} BEFORE PRIVATE ${emulator}/include)
+  target_link_libraries(elastron_${name} PUBLIC elastron_core)
+  target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
+  elastron_flags(elastron_${name})
+  # Pragmas of nvcc; setjmp makes the compiler doubt variables that no jump crosses.
+  target_compile_options(elastron_${name} PRIVATE -Wno-unknown-pragmas -Wno-clobbered -Wno-shadow
+    -Wno-subobject-linkage)
+endfunction()

@@ -1,0 +1,103 @@
+// Routed attention on the GPU against the CPU: packed sequences, every gate, odd tiles and rules.
+#include <random>
+
+#include "tests/ops/cuda/both_devices.h"
+#include "tests/ops/routed_attention_problem.h"
+
+namespace elastron::testing {
+namespace {
+
+class CudaAttention : public test::BothDevices {
+ protected:
+  template <class Storage>
+  void compare(const AttentionProblem& p, double tolerance, const std::string& what) {
+    for (const ops::Branches branches : {ops::Branches::both, ops::Branches::selected}) {
+      const AttentionRun a = run_attention<Storage>(p, branches);
+      const AttentionRun b = run_attention_on<Storage>(*gpu_, p, branches, true);
+      EXPECT_LE(largest_error(a.selected, b.selected), tolerance) << what;
+      EXPECT_LE(largest_error(a.other, b.other), tolerance) << what;
+      EXPECT_LE(largest_error(a.lse, b.lse), tolerance) << what;
+      const auto scaled = [](const std::vector<double>& x) {
+        double most = 1;
+        for (const double v : x) most = std::max(most, std::abs(v));
+        return most;
+      };
+      EXPECT_LE(largest_error(a.dq, b.dq), tolerance * scaled(a.dq)) << what;
+      EXPECT_LE(largest_error(a.dk, b.dk), tolerance * scaled(a.dk)) << what;
+      EXPECT_LE(largest_error(a.dv, b.dv), tolerance * scaled(a.dv)) << what;
+      EXPECT_LE(largest_error(a.d_gate, b.d_gate), tolerance * scaled(a.d_gate)) << what;
+    }
+  }
+};
+
+AttentionProblem problem(std::mt19937& random, int64_t kv_heads, int64_t group, int64_t dim,
+                         const std::vector<int32_t>& cu, const ops::StreamingRule& rule) {
+  AttentionProblem p;
+  p.q_heads = kv_heads * group;
+  p.kv_heads = kv_heads;
+  p.head_dim = dim;
+  p.cu_seqlens = cu;
+  p.rule = rule;
+  p.scale = 1 / std::sqrt(double(dim));
+  for (int64_t i = 0; i < p.sequences() * kv_heads; ++i) p.gate.push_back(uint8_t(random() % 2));
+  return p;
+}
+
+TEST_F(CudaAttention, ShapesOfModels) {
+  std::mt19937 random(1);
+  int round = 0;
+  for (const int64_t dim : {64, 80, 96, 128}) {
+    for (const int64_t group : {1, 2, 4, 8}) {
+      AttentionProblem p = problem(random, 2, group, dim, {0, 77, 150}, {16, 1, 2});
+      const std::string what = std::to_string(dim) + " x " + std::to_string(group);
+      fill_problem<float>(p, uint64_t(++round));
+      compare<float>(p, 2e-5, what);
+      fill_problem<bf16>(p, uint64_t(++round));
+      compare<bf16>(p, 2e-2, what + " bfloat16");
+    }
+  }
+}
+
+TEST_F(CudaAttention, RandomShapesAndRules) {
+  std::mt19937 random(2);
+  for (int round = 0; round < 40; ++round) {
+    std::vector<int32_t> cu = {0};
+    for (int s = 0, n = 1 + int(random() % 4); s < n; ++s) {
+      cu.push_back(cu.back() + int32_t(random() % (round % 4 == 0 ? 3 : 140)));
+    }
+    if (cu.back() == 0) cu.back() = 5;
+    const ops::StreamingRule rule{1 + int64_t(random() % 20), int64_t(random() % 4),
+                                  1 + int64_t(random() % 4)};
+    AttentionProblem p = problem(random, 1 + int64_t(random() % 3), 1 + int64_t(random() % 7),
+                                 1 + int64_t(random() % 40), cu, rule);
+    p.padding = int64_t(random() % 5);
+    fill_problem<float>(p, uint64_t(round), round % 3 == 0 ? 8.0 : 1.0);
+    compare<float>(p, 5e-5, "round " + std::to_string(round));
+  }
+}
+
+// Rows that see one key only; a rule that hides most; every tile border.
+TEST_F(CudaAttention, Borders) {
+  std::mt19937 random(3);
+  for (const int32_t length : {1, 31, 32, 33, 63, 64, 65, 96, 129}) {
+    AttentionProblem p = problem(random, 2, 1, 16, {0, length}, {1, 0, 1});
+    for (const uint8_t z : {0, 1}) {
+      p.gate = {z, uint8_t(1 - z)};
+      fill_problem<float>(p, uint64_t(length));
+      compare<float>(p, 2e-5, std::to_string(length));
+    }
+  }
+}
+
+TEST_F(CudaAttention, RepeatsGiveTheSameBits) {
+  std::mt19937 random(4);
+  AttentionProblem p = problem(random, 2, 3, 64, {0, 100, 180}, {16, 1, 2});
+  fill_problem<bf16>(p, 5);
+  const auto a = run_attention_on<bf16>(*gpu_, p, ops::Branches::both, true);
+  const auto b = run_attention_on<bf16>(*gpu_, p, ops::Branches::both, true);
+  EXPECT_TRUE(a.selected == b.selected && a.other == b.other && a.lse == b.lse);
+  EXPECT_TRUE(a.dq == b.dq && a.dk == b.dk && a.dv == b.dv && a.d_gate == b.d_gate);
+}
+
+}  // namespace
+}  // namespace elastron::testing

@@ -1,0 +1,217 @@
+// Stands in for the CUDA runtime where there is no GPU, for tests: kernels of ops/cuda are compiled
+// by the host compiler and run on the CPU, a block at a time, its threads as fibers.
+//
+// What it checks beyond results:
+//   - "device memory" is readable only while a kernel or a copy runs: the host that touches it
+//     crashes;
+//   - every block of memory ends at a page that nobody may touch, and starts out as NaN;
+//   - a barrier that some thread of the block never reaches ends the test with the kernel's name;
+//   - threads run in another order after each barrier, so that a missing one shows;
+//   - cp.async copies arrive when they are waited for, not before.
+// It has one device, runs everything at once, and knows neither streams nor time.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+#define __shared__ static
+#define __align__(n) alignas(n)
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
+namespace elastron::emulator {
+
+struct Thread {  // the running one
+  dim3 index, block;
+  unsigned lane = 0, warp = 0;
+};
+extern Thread current;
+extern dim3 block_dim, grid_dim;
+extern unsigned char* dynamic_shared;
+
+void block_barrier();
+// The other lanes' values; all lanes of `mask` must call it. `size` at most 64.
+void exchange(unsigned mask, const void* mine, void* all, size_t size);
+void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
+void defer_copy(void* dst, const void* src, size_t bytes);
+void commit_copies();
+void finish_copies(int groups_left);
+
+}  // namespace elastron::emulator
+
+inline const dim3& threadIdx = ::elastron::emulator::current.index;
+inline const dim3& blockIdx = ::elastron::emulator::current.block;
+inline const dim3& blockDim = ::elastron::emulator::block_dim;
+inline const dim3& gridDim = ::elastron::emulator::grid_dim;
+
+inline void __syncthreads() { ::elastron::emulator::block_barrier(); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  char none = 0, all[32];
+  ::elastron::emulator::exchange(mask, &none, all, 1);
+}
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
+  T all[32];
+  ::elastron::emulator::exchange(mask, &value, all, sizeof(T));
+  const unsigned lane = ::elastron::emulator::current.lane;
+  return all[(lane & ~unsigned(width - 1)) + (unsigned(source) & unsigned(width - 1))];
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32) {
+  T all[32];
+  ::elastron::emulator::exchange(mask, &value, all, sizeof(T));
+  const unsigned lane = ::elastron::emulator::current.lane, other = lane ^ unsigned(lanes);
+  return other / unsigned(width) == lane / unsigned(width) ? all[other] : value;
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
+  T all[32];
+  ::elastron::emulator::exchange(mask, &value, all, sizeof(T));
+  const unsigned lane = ::elastron::emulator::current.lane;
+  return lane % unsigned(width) + delta < unsigned(width) ? all[lane + delta] : value;
+}
+inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  int all[32] = {};
+  ::elastron::emulator::exchange(mask, &predicate, all, sizeof(int));
+  unsigned bits = 0;
+  for (unsigned i = 0; i < 32; ++i) bits |= (mask >> i & 1) && all[i] ? 1u << i : 0u;
+  return bits;
+}
+inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline int __all_sync(unsigned mask, int predicate) {
+  return __ballot_sync(mask, predicate) == mask;
+}
+inline void __threadfence() {}
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}
+// One thread runs at a time: a plain operation is atomic.
+template <class T, class U>
+T atomicAdd(T* p, U value) {
+  const T old = *p;
+  *p = T(old + T(value));
+  return old;
+}
+template <class T, class U>
+T atomicExch(T* p, U value) {
+  return std::exchange(*p, T(value));
+}
+template <class T, class U>
+T atomicAnd(T* p, U value) {
+  const T old = *p;
+  *p = old & T(value);
+  return old;
+}
+template <class T, class U>
+T atomicMax(T* p, U value) {
+  const T old = *p;
+  *p = old > T(value) ? old : T(value);
+  return old;
+}
+
+// --- The runtime's calls that core/cuda makes
+// ------------------------------------------------------
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorDevicesUnavailable = 46,
+  cudaErrorNoDevice = 100,
+  cudaErrorECCUncorrectable = 214,
+  cudaErrorIllegalAddress = 700,
+  cudaErrorLaunchTimeout = 702,
+  cudaErrorHardwareStackError = 714,
+  cudaErrorIllegalInstruction = 715,
+  cudaErrorMisalignedAddress = 716,
+  cudaErrorLaunchFailure = 719,
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+constexpr unsigned cudaEventDisableTiming = 2, cudaStreamNonBlocking = 1;
+struct CUstream_st;
+struct CUevent_st;
+struct CUmemPoolHandle_st;
+using cudaStream_t = CUstream_st*;
+using cudaEvent_t = CUevent_st*;
+using cudaMemPool_t = CUmemPoolHandle_st*;
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+  size_t totalGlobalMem, sharedMemPerBlockOptin;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+const char* cudaGetErrorString(cudaError_t);
+const char* cudaGetErrorName(cudaError_t);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int*);
+cudaError_t cudaSetDevice(int);
+cudaError_t cudaGetDevice(int*);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+cudaError_t cudaDriverGetVersion(int*);
+cudaError_t cudaRuntimeGetVersion(int*);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t*, int);
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*);
+cudaError_t cudaMallocAsync(void**, size_t, cudaStream_t);
+cudaError_t cudaFreeAsync(void*, cudaStream_t);
+cudaError_t cudaMallocHost(void**, size_t);
+cudaError_t cudaFreeHost(void*);
+cudaError_t cudaMemGetInfo(size_t*, size_t*);
+cudaError_t cudaMemcpyAsync(void*, const void*, size_t, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemcpy2DAsync(void*, size_t, const void*, size_t, size_t, size_t, cudaMemcpyKind,
+                              cudaStream_t);
+cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int);
+
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  ::elastron::emulator::run_kernel(config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                                   [&] { kernel(arguments...); });
+  return cudaSuccess;
+}

@@ -1,0 +1,357 @@
+#include <cuda_runtime.h>
+#include <setjmp.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "tests/support/cuda_emulator/memory.h"
+
+namespace elastron::emulator {
+
+// --- Memory
+// ----------------------------------------------------------------------------------------
+
+namespace {
+
+[[noreturn]] void die(const char* what) {
+  std::fprintf(stderr, "cuda emulator: %s\n", what);
+  std::abort();
+}
+
+const size_t kPage = size_t(sysconf(_SC_PAGESIZE));
+constexpr size_t kMemory = size_t(4) << 30;  // what the device pretends to have
+
+struct Block {
+  char* mapping;
+  size_t mapped;  // with the page that guards its end
+  size_t bytes;
+};
+std::map<void*, Block> blocks;
+size_t held = 0;
+int open_depth = 0;
+
+void protect(int flags) {
+  for (auto& [pointer, b] : blocks) {
+    if (mprotect(b.mapping, b.mapped - kPage, flags) != 0) die("mprotect");
+  }
+}
+
+}  // namespace
+
+DeviceMemoryOpen::DeviceMemoryOpen() {
+  if (open_depth++ == 0) protect(PROT_READ | PROT_WRITE);
+}
+DeviceMemoryOpen::~DeviceMemoryOpen() {
+  if (--open_depth == 0) protect(PROT_NONE);
+}
+
+// --- Kernels
+// ---------------------------------------------------------------------------------------
+
+Thread current;
+dim3 block_dim, grid_dim;
+unsigned char* dynamic_shared = nullptr;
+
+namespace {
+
+constexpr size_t kStack = size_t(256) << 10;
+constexpr size_t kMostShared = size_t(227) << 10;
+
+struct Copy {
+  void* dst;
+  const void* src;
+  size_t bytes;
+};
+
+struct Fiber {
+  ucontext_t first;  // to enter it; afterwards it is left and entered by longjmp, which is cheap
+  jmp_buf here;
+  bool entered = false, done = true;
+  enum { running, at_block_barrier, at_exchange } state = running;
+  unsigned mask = 0;
+  unsigned exchanges = 0;  // how many it has begun
+  Thread thread;
+  std::unique_ptr<char[]> stack;
+  std::vector<Copy> copies;  // not committed
+  std::deque<std::vector<Copy>> groups;
+};
+
+struct WarpBoard {
+  // Two in turns: a lane may begin the next exchange while others still read the last one.
+  alignas(64) unsigned char values[2][32][64];
+  unsigned posted[2] = {0, 0};
+};
+
+std::vector<Fiber> fibers;
+std::vector<WarpBoard> warps;
+jmp_buf scheduler;
+Fiber* running = nullptr;
+const std::function<void()>* body = nullptr;
+size_t shared_in_use = 0;
+std::vector<unsigned char> shared_memory(kMostShared + 1024);
+
+void finish(Fiber& f, size_t groups_left) {
+  while (f.groups.size() > groups_left) {
+    for (const Copy& c : f.groups.front()) std::memcpy(c.dst, c.src, c.bytes);
+    f.groups.pop_front();
+  }
+}
+
+void enter() {
+  Fiber& me = *running;
+  (*body)();
+  me.done = true;
+  _longjmp(scheduler, 1);
+}
+
+void leave() {
+  Fiber& me = *running;
+  me.thread = current;
+  if (_setjmp(me.here) == 0) _longjmp(scheduler, 1);
+}
+
+void resume(Fiber& f) {
+  running = &f;
+  current = f.thread;
+  if (_setjmp(scheduler) != 0) return;
+  if (f.entered) _longjmp(f.here, 1);
+  f.entered = true;
+  setcontext(&f.first);
+}
+
+bool runnable(const Fiber& f) {
+  if (f.done || f.state == Fiber::at_block_barrier) return false;
+  if (f.state == Fiber::running) return true;
+  // All lanes of the mask that still run have posted.
+  return (warps[f.thread.warp].posted[(f.exchanges - 1) % 2] & f.mask) == f.mask;
+}
+
+void run_block(dim3 index, unsigned threads) {
+  for (unsigned t = 0; t < threads; ++t) {
+    Fiber& f = fibers[t];
+    if (!f.stack) f.stack.reset(new char[kStack]);
+    f.entered = f.done = false;
+    f.state = Fiber::running;
+    f.exchanges = 0;
+    f.copies.clear();
+    f.groups.clear();
+    f.thread.block = index;
+    f.thread.index =
+        dim3(t % block_dim.x, t / block_dim.x % block_dim.y, t / (block_dim.x * block_dim.y));
+    f.thread.lane = t % 32;
+    f.thread.warp = t / 32;
+    getcontext(&f.first);
+    f.first.uc_stack.ss_sp = f.stack.get();
+    f.first.uc_stack.ss_size = kStack;
+    f.first.uc_link = nullptr;
+    makecontext(&f.first, enter, 0);
+  }
+  for (WarpBoard& w : warps) w.posted[0] = w.posted[1] = 0;
+  std::memset(dynamic_shared, 0xff, shared_in_use);
+
+  unsigned left = threads;
+  // Another order each round, the same on every run: forwards, backwards, by strides.
+  for (unsigned round = 0; left > 0; ++round) {
+    bool moved = false;
+    const unsigned stride = round % 3 == 2 ? 7 : 1;
+    for (unsigned i = 0; i < threads; ++i) {
+      unsigned t = round % 2 == 0 ? i : threads - 1 - i;
+      if (stride > 1 && threads % stride != 0) t = t * stride % threads;
+      Fiber& f = fibers[t];
+      if (!runnable(f)) continue;
+      f.state = Fiber::running;
+      resume(f);
+      moved = true;
+      if (f.done) --left;
+    }
+    if (left == 0) break;
+    // Whoever still runs must stand at the block's barrier to pass it.
+    const bool all = std::all_of(fibers.begin(), fibers.begin() + threads, [](const Fiber& f) {
+      return f.done || f.state == Fiber::at_block_barrier;
+    });
+    if (all) {
+      for (unsigned t = 0; t < threads; ++t) {
+        if (!fibers[t].done) fibers[t].state = Fiber::running;
+      }
+    } else if (!moved) {
+      die("threads of a block wait for each other at different barriers");
+    }
+  }
+}
+
+}  // namespace
+
+void block_barrier() {
+  running->state = Fiber::at_block_barrier;
+  leave();
+}
+
+void exchange(unsigned mask, const void* mine, void* all, size_t size) {
+  Fiber& me = *running;
+  const unsigned turn = me.exchanges++ % 2, lane = current.lane;
+  WarpBoard& board = warps[current.warp];
+  if ((mask >> lane & 1) == 0) die("a lane takes part in an exchange that its mask leaves out");
+  // The first to post in this turn finds the marks of the turn before the last.
+  if (board.posted[turn] >> lane & 1) {
+    if ((board.posted[turn] & mask) != mask) die("a lane is ahead of its warp");
+    board.posted[turn] &= ~mask;
+  }
+  board.posted[turn] |= 1u << lane;
+  std::memcpy(board.values[turn][lane], mine, size);
+  me.mask = mask;
+  me.state = Fiber::at_exchange;
+  leave();
+  for (unsigned i = 0; i < 32; ++i) {
+    if (mask >> i & 1) std::memcpy(static_cast<char*>(all) + i * size, board.values[turn][i], size);
+  }
+}
+
+void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
+  const unsigned threads = block.x * block.y * block.z;
+  if (threads == 0 || threads > 1024) die("a block has 1 to 1024 threads");
+  if (grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) die("the grid is too large");
+  if (shared_bytes > kMostShared) die("a block has at most 227 KiB of shared memory");
+  const DeviceMemoryOpen open;
+  grid_dim = grid;
+  block_dim = block;
+  body = &thread;
+  shared_in_use = shared_bytes;
+  dynamic_shared = reinterpret_cast<unsigned char*>(
+      (reinterpret_cast<uintptr_t>(shared_memory.data()) + 1023) / 1024 * 1024);
+  if (fibers.size() < threads) fibers.resize(threads);
+  warps.resize((threads + 31) / 32);
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; ++x) run_block(dim3(x, y, z), threads);
+    }
+  }
+}
+
+void defer_copy(void* dst, const void* src, size_t bytes) {
+  running->copies.push_back({dst, src, bytes});
+}
+void commit_copies() { running->groups.push_back(std::exchange(running->copies, {})); }
+void finish_copies(int groups_left) { finish(*running, size_t(groups_left)); }
+
+}  // namespace elastron::emulator
+
+// --- Runtime calls
+// -----------------------------------------------------------------------------------
+
+using elastron::emulator::DeviceMemoryOpen;
+
+const char* cudaGetErrorString(cudaError_t e) {
+  return e == cudaErrorMemoryAllocation ? "out of memory" : "error of the CUDA emulator";
+}
+const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* n) {
+  *n = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaGetDevice(int* d) {
+  *d = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {};
+  std::strcpy(p->name, "emulated GPU");
+  p->major = 9;
+  p->multiProcessorCount = 4;
+  p->totalGlobalMem = elastron::emulator::kMemory;
+  p->sharedMemPerBlockOptin = elastron::emulator::kMostShared;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* v) {
+  *v = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* v) { return cudaDriverGetVersion(v); }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
+  *s = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  *e = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* p, int) {
+  *p = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+
+cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t) {
+  using namespace elastron::emulator;
+  if (held + bytes > kMemory) return cudaErrorMemoryAllocation;
+  const size_t mapped = (bytes + kPage - 1) / kPage * kPage + kPage;
+  void* m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (m == MAP_FAILED) die("mmap");
+  char* mapping = static_cast<char*>(m);
+  std::memset(mapping, 0xff, mapped - kPage);  // NaN
+  mprotect(mapping + mapped - kPage, kPage, PROT_NONE);
+  if (open_depth == 0) mprotect(mapping, mapped - kPage, PROT_NONE);
+  *p = mapping + (mapped - kPage) - bytes;
+  blocks[*p] = {mapping, mapped, bytes};
+  held += bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFreeAsync(void* p, cudaStream_t) {
+  using namespace elastron::emulator;
+  const auto it = blocks.find(p);
+  if (it == blocks.end()) die("cudaFree of something else");
+  munmap(it->second.mapping, it->second.mapped);
+  held -= it->second.bytes;
+  blocks.erase(it);
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void** p, size_t bytes) {
+  *p = std::malloc(bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* p) {
+  std::free(p);
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *total = elastron::emulator::kMemory;
+  *free = *total - elastron::emulator::held;
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t) {
+  const DeviceMemoryOpen open;
+  std::memmove(dst, src, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* dst, size_t dst_pitch, const void* src, size_t src_pitch,
+                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t) {
+  const DeviceMemoryOpen open;
+  for (size_t i = 0; i < height; ++i) {
+    std::memmove(static_cast<char*>(dst) + i * dst_pitch,
+                 static_cast<const char*>(src) + i * src_pitch, width);
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
+  const DeviceMemoryOpen open;
+  std::memset(p, value, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
