@@ -104,4 +104,9 @@ void CpuDevice::reset_peak() {
   statistics_.peak_bytes = statistics_.in_use_bytes;
 }
 
+CpuDevice& host_device() {
+  static auto* device = new CpuDevice();
+  return *device;
+}
+
 }  // namespace elastron

@@ -95,4 +95,7 @@ class CpuDevice final : public Device {
   MemoryStatistics statistics_;
 };
 
+// For tensors that stay on the host whatever the model runs on. Never destroyed.
+CpuDevice& host_device();
+
 }  // namespace elastron

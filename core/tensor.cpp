@@ -183,6 +183,30 @@ void Tensor::copy_from(const Tensor& src) {
                dense_from(*this, src));
 }
 
+void Tensor::transfer_from(const Tensor& src) {
+  ELASTRON_CHECK(shape_ == src.shape_ && dtype_ == src.dtype_,
+                 "transfer of " + src.shape_.str() + " to " + shape_.str());
+  ELASTRON_CHECK(contiguous() && src.contiguous(), "transfer of a tensor with gaps");
+  if (numel() == 0) return;
+  if (src.device().kind() == DeviceKind::cpu) {
+    device().copy_from_host(data_, src.data_, bytes());
+  } else {
+    ELASTRON_CHECK(device().kind() == DeviceKind::cpu, "transfers have the host at one end");
+    src.device().copy_to_host(data_, src.data_, bytes());
+  }
+}
+
+Tensor Tensor::to(Device& target) const {
+  if (!defined() || device_ == &target) return *this;
+  Tensor there = empty(shape_, dtype_, target);
+  there.transfer_from(contiguous() ? *this : clone());
+  return there;
+}
+
+Tensor Tensor::on_host() const {
+  return defined() && device().kind() == DeviceKind::cpu ? *this : to(host_device());
+}
+
 void Tensor::zero() {
   ELASTRON_CHECK(contiguous(), "zero() of a tensor with gaps");
   if (numel() > 0) device().fill_zero(data_, bytes());

@@ -84,7 +84,13 @@ class Tensor {
   // Copies. Only contiguous tensors, except clone() and copy_from(), which take any strides.
   Tensor clone() const;               // contiguous copy on the same device
   void copy_from(const Tensor& src);  // same shape, dtype and device
-  void zero();                        // contiguous
+  // The same between the host and another device, in either direction; both contiguous.
+  void transfer_from(const Tensor& src);
+  // This tensor where it is on `device` already, else a contiguous copy there.
+  Tensor to(Device& device) const;
+  // This tensor where it is on the host, else a contiguous copy there.
+  Tensor on_host() const;
+  void zero();  // contiguous
   template <class T>
   std::vector<T> to_vector() const {
     const Tensor source = contiguous() ? *this : clone();

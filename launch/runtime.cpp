@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "launch/device.h"
 #include "launch/version.h"
 #include "parallel/agree.h"
 
@@ -31,10 +32,14 @@ void share_cores(const parallel::World& world) {
 
 }  // namespace
 
-Runtime::Runtime(parallel::World& world, const train::Config& config)
-    : device_(std::make_unique<CpuDevice>()) {
+Runtime::Runtime(parallel::World& world, const train::Config& config) {
   share_cores(world);
   auto everyone = world.split(0, world.rank(), "world");
+  parallel::on_all_ranks(*everyone, [&] {
+    ChosenDevice chosen = choose_device(config.device, world.node_rank());
+    device_ = std::move(chosen.device);
+    why_not_gpu_ = chosen.why_not_gpu;
+  });
   parallel::MeshLayout layout;
   parallel::on_all_ranks(*everyone, [&] {
     layout =
@@ -50,6 +55,7 @@ void Runtime::announce(const parallel::World& world) const {
   log_info("elastron {} | {} | {} threads per rank | {} | data {} x context {} x tensor {}",
            version_number(), device_->description(), omp_get_max_threads(), world.library(),
            layout.data, layout.context, layout.tensor);
+  if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
 }
 
 }  // namespace elastron::launch

@@ -33,6 +33,7 @@ class Runtime {
 
  private:
   std::unique_ptr<Device> device_;
+  std::string why_not_gpu_;
   std::unique_ptr<parallel::Mesh> mesh_;
   std::unique_ptr<parallel::Watchdog> watchdog_;
 };

@@ -7,8 +7,13 @@ namespace elastron::launch {
 std::string version_number() { return ELASTRON_VERSION; }
 
 std::string version_text() {
-  return fmt::format("elastron {} ({})\ncompiler: g++ {}\nfmt: {}\nback ends: cpu (oneDNN)",
-                     ELASTRON_VERSION, ELASTRON_GIT_REVISION, __VERSION__, FMT_VERSION);
+#if ELASTRON_WITH_CUDA
+  const char* const back_ends = "cpu (oneDNN), cuda (cuBLASLt)";
+#else
+  const char* const back_ends = "cpu (oneDNN)";
+#endif
+  return fmt::format("elastron {} ({})\ncompiler: g++ {}\nfmt: {}\nback ends: {}", ELASTRON_VERSION,
+                     ELASTRON_GIT_REVISION, __VERSION__, FMT_VERSION, back_ends);
 }
 
 }  // namespace elastron::launch

@@ -37,8 +37,15 @@ char* at(void* base, int64_t element, DType dtype) {
   return static_cast<char*>(base) + element * static_cast<int64_t>(dtype_size(dtype));
 }
 
-void require_cpu(const Tensor& t) {
-  ELASTRON_CHECK(t.device().kind() == DeviceKind::cpu, "MpiCommunicator moves CPU tensors");
+bool on_cpu(const Tensor& t) { return t.device().kind() == DeviceKind::cpu; }
+
+// Once `staged` is done, its result goes to where it was asked for.
+Pending brought_back(Pending staged, Tensor host, Tensor to) {
+  auto inner = std::make_shared<Pending>(std::move(staged));
+  return Pending([inner, host, to]() mutable {
+    inner->wait();
+    to.transfer_from(host);
+  });
 }
 
 }  // namespace
@@ -135,7 +142,11 @@ void MpiCommunicator::start_all_reduce(Transfer& transfer, void* data, int64_t c
 
 Pending MpiCommunicator::all_reduce(Tensor& t, ReduceOp op) {
   check_all_reduce(t);
-  require_cpu(t);
+  if (!on_cpu(t)) {
+    Tensor host = t.on_host();
+    Pending staged = all_reduce(host, op);
+    return brought_back(std::move(staged), host, t);
+  }
   auto transfer = std::make_shared<Transfer>(*this, "all_reduce");
   if (t.dtype() != DType::bf16) {
     transfer->keep(t);
@@ -152,7 +163,11 @@ Pending MpiCommunicator::all_reduce(Tensor& t, ReduceOp op) {
 
 Pending MpiCommunicator::all_gather(const Tensor& in, Tensor& out) {
   check_all_gather(in, out, size_);
-  require_cpu(in);
+  if (!on_cpu(out)) {
+    Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
+    Pending staged = all_gather(in.on_host(), host);
+    return brought_back(std::move(staged), host, out);
+  }
   auto transfer = std::make_shared<Transfer>(*this, "all_gather");
   transfer->keep(in);
   transfer->keep(out);
@@ -193,7 +208,11 @@ void MpiCommunicator::start_reduce_scatter(Transfer& transfer, const Tensor& in,
 
 Pending MpiCommunicator::reduce_scatter(const Tensor& in, Tensor& out) {
   check_reduce_scatter(in, out, size_);
-  require_cpu(in);
+  if (!on_cpu(out)) {
+    Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
+    Pending staged = reduce_scatter(in.on_host(), host);
+    return brought_back(std::move(staged), host, out);
+  }
   auto transfer = std::make_shared<Transfer>(*this, "reduce_scatter");
   if (in.dtype() != DType::bf16) {
     transfer->keep(in);
@@ -213,7 +232,11 @@ Pending MpiCommunicator::reduce_scatter(const Tensor& in, Tensor& out) {
 
 Pending MpiCommunicator::all_to_all(const Tensor& in, Tensor& out) {
   check_all_to_all(in, out, size_);
-  require_cpu(in);
+  if (!on_cpu(out)) {
+    Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
+    Pending staged = all_to_all(in.on_host(), host);
+    return brought_back(std::move(staged), host, out);
+  }
   auto transfer = std::make_shared<Transfer>(*this, "all_to_all");
   transfer->keep(in);
   transfer->keep(out);
@@ -238,7 +261,11 @@ void MpiCommunicator::start_broadcast(Transfer& transfer, void* data, int64_t co
 
 Pending MpiCommunicator::broadcast(Tensor& t, int root) {
   check_broadcast(t, root, size_);
-  require_cpu(t);
+  if (!on_cpu(t)) {
+    Tensor host = t.on_host();
+    Pending staged = broadcast(host, root);
+    return brought_back(std::move(staged), host, t);
+  }
   auto transfer = std::make_shared<Transfer>(*this, "broadcast");
   transfer->keep(t);
   start_broadcast(*transfer, t.raw(), t.numel(), t.dtype(), root);

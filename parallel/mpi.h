@@ -1,4 +1,5 @@
-// Collectives over MPI on CPU tensors. Every operation is started without blocking; wait() blocks.
+// Collectives over MPI. Every operation is started without blocking; wait() blocks. Tensors of
+// another device are staged through host memory, which waits for the device at the start.
 //
 // Same bits on every rank: of Open MPI's reductions, recursive doubling adds the same two partial
 // sums on both partners (IEEE addition commutes), ring and reduce-scatter-based ones compute each

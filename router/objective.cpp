@@ -52,8 +52,9 @@ Parameter make_lambda(const std::string& name, int64_t tasks, DType dtype, uint6
   return p;
 }
 
-void add_to(Tensor& t, int64_t index, double value) {
-  with_master_dtype(t.dtype(), [&]<class A>() { t.data<A>()[index] += A(value); });
+// t [tasks] += values
+void add_to(Tensor& t, const std::vector<double>& values) {
+  ops::add_into(t, ops::cast(Tensor::from(values, t.shape(), t.device()), t.dtype()));
 }
 
 }  // namespace
@@ -88,6 +89,7 @@ ObjectiveValue SparsityObjective::evaluate(std::span<const int32_t> tasks,
   const auto present = double(std::ranges::count_if(documents, [](int64_t n) { return n > 0; }));
 
   const auto l1 = lambda1(), l2 = lambda2();
+  std::vector<double> d_lambda1(targets_.size(), 0.0), d_lambda2 = d_lambda1;
   ObjectiveValue out;
   for (size_t b = 0; b < tasks.size(); ++b) {
     const auto task = size_t(tasks[b]);
@@ -108,9 +110,13 @@ ObjectiveValue SparsityObjective::evaluate(std::span<const int32_t> tasks,
     out.d_msr.push_back(w * (l1[task] * slope + 2.0 * l2[task] * gap));
     out.value += w * out.reg.back();
     if (accumulate_scale != 0 && lambda1_.trainable) {
-      add_to(lambda1_.grad, int64_t(task), accumulate_scale * w * f);
-      add_to(lambda2_.grad, int64_t(task), accumulate_scale * w * gap * gap);
+      d_lambda1[task] += accumulate_scale * w * f;
+      d_lambda2[task] += accumulate_scale * w * gap * gap;
     }
+  }
+  if (config_.enabled && accumulate_scale != 0 && lambda1_.trainable) {
+    add_to(lambda1_.grad, d_lambda1);
+    add_to(lambda2_.grad, d_lambda2);
   }
   return out;
 }
@@ -119,10 +125,9 @@ void SparsityObjective::clamp() {
   if (!config_.lambda_clamp) return;
   for (Parameter* p : {&lambda1_, &lambda2_}) {
     with_master_dtype(p->value.dtype(), [&]<class A>() {
-      A* values = p->value.data<A>();
-      for (int64_t i = 0; i < p->value.numel(); ++i) {
-        values[i] = std::clamp(values[i], A(0), A(*config_.lambda_clamp));
-      }
+      std::vector<A> values = p->value.to_vector<A>();
+      for (A& v : values) v = std::clamp(v, A(0), A(*config_.lambda_clamp));
+      p->value.copy_from(Tensor::from(values, p->value.shape(), p->value.device()));
     });
   }
 }

@@ -304,9 +304,12 @@ struct Schema<train::Config> {
     if (!pretrain && c.model.weights == train::WeightSource::random) {
       problems.add("model.weights", "a router needs a trained backbone", "set it to load");
     }
+#if !ELASTRON_WITH_CUDA
     if (c.device == train::DeviceChoice::cuda) {
-      problems.add("device", "this build has no CUDA back end", "set it to auto or cpu");
+      problems.add("device", "this build has no CUDA back end",
+                   "set it to auto or cpu, or build with ELASTRON_CUDA=ON");
     }
+#endif
   }
 };
 

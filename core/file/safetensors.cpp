@@ -106,11 +106,16 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
   const auto it = entries().find(name);
   ELASTRON_CHECK(it != entries().end() && it->second.shape == logical,
                  "tensor not checked: " + name);
-  ELASTRON_CHECK(out.shape() == local_shape(logical, partition) && out.contiguous() &&
-                     out.device().kind() == DeviceKind::cpu,
+  ELASTRON_CHECK(out.shape() == local_shape(logical, partition) && out.contiguous(),
                  "wrong destination for " + name);
   const SafetensorsEntry& entry = it->second;
   if (out.numel() == 0) return;
+  if (out.device().kind() != DeviceKind::cpu) {
+    Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
+    read(name, logical, partition, host);
+    out.transfer_from(host);
+    return;
+  }
 
   // As [outer, split, inner] around the split dim: `outer` runs of count * inner elements each.
   // What is not split is one run.
@@ -171,9 +176,10 @@ void write_safetensors(const std::string& path, const std::map<std::string, Tens
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t at = 0;
   std::vector<std::span<const std::byte>> pieces(2);
-  for (const auto& [name, tensor] : tensors) {
-    ELASTRON_CHECK(tensor.contiguous() && tensor.device().kind() == DeviceKind::cpu,
-                   "only contiguous CPU tensors are written: " + name);
+  std::vector<Tensor> kept;  // what the pieces point into
+  for (const auto& [name, given] : tensors) {
+    ELASTRON_CHECK(given.contiguous(), "only contiguous tensors are written: " + name);
+    const Tensor& tensor = kept.emplace_back(given.on_host());
     const char* dtype = "";
     for (const Storage s :
          {Storage::f64, Storage::f32, Storage::bf16, Storage::i64, Storage::i32, Storage::u8}) {

@@ -34,6 +34,11 @@ void write_text(const std::string& path, const std::string& text) {
 }
 
 Outcome elastron(int ranks, const std::string& arguments, const std::string& prefix) {
+  return run_program(ELASTRON_PROGRAM, ranks, arguments, prefix);
+}
+
+Outcome run_program(const std::string& program, int ranks, const std::string& arguments,
+                    const std::string& prefix) {
   const Scratch scratch;
   // Open MPI itself leaks at exit; a preloaded library may stand before the sanitizer's.
   setenv("ASAN_OPTIONS", "detect_leaks=0:verify_asan_link_order=0", 1);
@@ -42,8 +47,8 @@ Outcome elastron(int ranks, const std::string& arguments, const std::string& pre
     command += std::string(ELASTRON_SOURCE_DIR) + "/tests/support/mpirun.sh " +
                std::to_string(ranks) + " ";
   }
-  command += std::string(ELASTRON_PROGRAM) + " " + arguments + " >" + (scratch / "out") + " 2>" +
-             (scratch / "err") + " </dev/null";
+  command += program + " " + arguments + " >" + (scratch / "out") + " 2>" + (scratch / "err") +
+             " </dev/null";
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
           read_text(scratch / "out"), read_text(scratch / "err")};

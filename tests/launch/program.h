@@ -29,6 +29,10 @@ class Scratch {
 // ranks 0: without mpirun. `prefix` goes before the program ("ulimit -f 10;", "timeout 20").
 Outcome elastron(int ranks, const std::string& arguments, const std::string& prefix = "");
 
+// The same for another program of ours.
+Outcome run_program(const std::string& program, int ranks, const std::string& arguments,
+                    const std::string& prefix = "");
+
 // The objects of a metrics.jsonl that are steps, by step.
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder);
 

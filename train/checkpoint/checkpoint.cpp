@@ -98,7 +98,7 @@ uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& head
 void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
                          const parallel::Mesh& mesh) {
   for (const Slot& s : slots) {
-    if (same_as_memory(file, s.dataset, s.local, s.offset())) continue;
+    if (same_as_memory(file, s.dataset, s.local.on_host(), s.offset())) continue;
     if (owns(s, mesh)) {
       throw CheckpointError("what was written is not what is in memory",
                             file.path() + s.dataset.path,
@@ -126,7 +126,7 @@ void CheckpointStore::write_tensors(const std::string& temporary,
   DatasetParts file = parallel::create_together(temporary, datasets_of(slots), world);
   parallel::on_all_ranks(world, [&] {
     for (const Slot& s : slots) {
-      if (owns(s, mesh_)) file.write(s.dataset.path, s.local, s.offset());
+      if (owns(s, mesh_)) file.write(s.dataset.path, s.local.on_host(), s.offset());
     }
   });
   parallel::close_together(file, world);
@@ -295,7 +295,11 @@ void load_tensors(const std::string& path, const CheckpointTensors& tensors, par
       throw CheckpointError("the checkpoint does not fit the model:" + problems, path,
                             "use the configuration it was trained with");
     }
-    for (Slot& s : slots) file.read(s.dataset.path, s.local, s.offset());
+    for (Slot& s : slots) {
+      Tensor host = Tensor::empty(s.local.shape(), s.local.dtype(), host_device());
+      file.read(s.dataset.path, host, s.offset());
+      s.local.transfer_from(host);
+    }
   });
 }
 
