@@ -26,8 +26,9 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
 
 // Libraries that only one folder may know.
 const std::map<std::string, std::string> kLibraryHome = {
-    {"mpi.h", "parallel"},  {"hdf5.h", "core"}, {"yaml-cpp/", "core"}, {"glog/", "core"},
-    {"nccl.h", "parallel"}, {"dnnl", "ops"},    {"xxhash.h", "core"},
+    {"mpi.h", "parallel"}, {"hdf5.h", "core"},     {"yaml-cpp/", "core"},
+    {"glog/", "core"},     {"nccl.h", "parallel"}, {"dnnl", "ops"},
+    {"xxhash.h", "core"},  {"cublas", "ops"},      {"cudnn", "ops"},
 };
 
 bool is_source(const fs::path& path) {
