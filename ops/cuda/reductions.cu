@@ -1,5 +1,6 @@
+#include <algorithm>
+
 #include "core/cuda/launch.h"
-#include "core/error.h"
 #include "ops/cuda/primitives.h"
 #include "ops/cuda/reductions.h"
 
@@ -11,7 +12,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kPerBlock = kThreads * 32;  // elements that one block sums
-constexpr int64_t kRows = 64;                 // rows that one block sums, per column
 
 template <class T>
 __global__ void square_blocks_kernel(const T* x, int64_t n, double* partial) {
@@ -65,13 +65,21 @@ struct NormWeightTerm {
   }
 };
 
+// Rows that one block sums, per column: at most kMostRowBlocks blocks, since a grid's second
+// dimension ends at 65,535.
+int64_t rows_per_block(int64_t rows) {
+  constexpr int64_t kLeastRows = 64, kMostRowBlocks = 32768;
+  return std::max(kLeastRows, ceil_div(rows, kMostRowBlocks));
+}
+
 // partial[block of rows][column]
 template <class A, class F>
-__global__ void column_blocks_kernel(F term, int64_t rows, int64_t columns, A* partial) {
+__global__ void column_blocks_kernel(F term, int64_t rows, int64_t rows_each, int64_t columns,
+                                     A* partial) {
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= columns) return;
-  const int64_t begin = int64_t(blockIdx.y) * kRows;
-  const int64_t end = begin + kRows < rows ? begin + kRows : rows;
+  const int64_t begin = int64_t(blockIdx.y) * rows_each;
+  const int64_t end = begin + rows_each < rows ? begin + rows_each : rows;
   A sum = 0;
   for (int64_t row = begin; row < end; ++row) sum += term(row, row * columns + column);
   partial[int64_t(blockIdx.y) * columns + column] = sum;
@@ -86,19 +94,15 @@ __global__ void add_columns_kernel(const A* partial, int64_t blocks, int64_t col
   out[column] = sum;
 }
 
-// Blocks of rows per launch: a grid's second dimension ends at 65,535.
-constexpr int64_t kMostRowBlocks = 32768;
-
 template <class A, class F>
 void column_sums(const F& term_from, int64_t rows, int64_t columns, A* scratch, A* out,
                  Stream stream) {
   if (rows == 0 || columns == 0) return;
-  const int64_t blocks = ceil_div(rows, kRows);
-  ELASTRON_CHECK(blocks <= kMostRowBlocks, "column sums over more than 2 million rows");
+  const int64_t rows_each = rows_per_block(rows), blocks = ceil_div(rows, rows_each);
   LaunchShape shape = over_items(columns, kThreads);
   shape.grid.y = unsigned(blocks);
-  launch("column_sums", column_blocks_kernel<A, F>, shape, stream, term_from, rows, columns,
-         scratch);
+  launch("column_sums", column_blocks_kernel<A, F>, shape, stream, term_from, rows, rows_each,
+         columns, scratch);
   launch("add_columns", add_columns_kernel<A>, over_items(columns, kThreads), stream, scratch,
          blocks, columns, out);
 }
@@ -122,7 +126,7 @@ void all_finite(const T* x, int64_t n, int32_t* finite, Stream stream) {
 }
 
 int64_t column_sums_scratch(int64_t rows, int64_t columns) {
-  return ceil_div(rows, kRows) * columns;
+  return ceil_div(rows, rows_per_block(rows)) * columns;
 }
 
 template <class T>

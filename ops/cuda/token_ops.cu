@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "core/cuda/launch.h"
@@ -84,8 +85,8 @@ __global__ void pool_kernel(const T* k, int64_t stride, int64_t width, const Poo
   __shared__ A partial[kPoolLanes][kPoolColumns];
   const int column_in_block = int(threadIdx.x) % kPoolColumns;
   const int lane = int(threadIdx.x) / kPoolColumns;
-  const int64_t column = int64_t(blockIdx.x) * kPoolColumns + column_in_block;
-  const detail::PoolRuns runs = detail::pool_runs(segments[blockIdx.y], rule);
+  const int64_t column = int64_t(blockIdx.y) * kPoolColumns + column_in_block;
+  const detail::PoolRuns runs = detail::pool_runs(segments[blockIdx.x], rule);
   A sum = 0;
   if (column < width) {
     for (const detail::PoolRun& run : runs.run) {
@@ -100,31 +101,38 @@ __global__ void pool_kernel(const T* k, int64_t stride, int64_t width, const Poo
   __syncthreads();
   if (lane != 0 || column >= width) return;
   for (int i = 1; i < kPoolLanes; ++i) sum += partial[i][column_in_block];
-  pooled[int64_t(blockIdx.y) * width + column] = runs.count == 0 ? A(0) : sum / A(runs.count);
+  pooled[int64_t(blockIdx.x) * width + column] = runs.count == 0 ? A(0) : sum / A(runs.count);
 }
 
-// blockIdx.x: the how-manieth pooled token of the segment; blockIdx.y: the segment.
+// The token that is pooled as number `place` of a segment, and how often it counts; -1 beyond them.
+struct PooledToken {
+  int64_t token = -1, times = 0;
+};
+__device__ __forceinline__ PooledToken pooled_token(const detail::PoolRuns& runs, int64_t place) {
+  for (const detail::PoolRun& run : runs.run) {
+    const int64_t length = run.end - run.begin;
+    if (place < length) return {run.begin + place, run.times};
+    place -= length;
+  }
+  return {};
+}
+
+// blockIdx.x: the segment; the blocks of a segment share its tokens.
 template <class T>
 __global__ void pool_backward_kernel(const accumulator_t<T>* d_pooled, int64_t stride,
                                      int64_t width, const PoolSegment* segments, PoolRule rule,
                                      T* dk) {
   using A = accumulator_t<T>;
-  const detail::PoolRuns runs = detail::pool_runs(segments[blockIdx.y], rule);
-  int64_t place = blockIdx.x, token = -1, times = 0;
-  for (const detail::PoolRun& run : runs.run) {
-    const int64_t length = run.end - run.begin;
-    if (token < 0 && place < length) {
-      token = run.begin + place;
-      times = run.times;
+  const detail::PoolRuns runs = detail::pool_runs(segments[blockIdx.x], rule);
+  const A* d = d_pooled + int64_t(blockIdx.x) * width;
+  for (int64_t place = blockIdx.y;; place += gridDim.y) {
+    const PooledToken pooled = pooled_token(runs, place);
+    if (pooled.token < 0) return;
+    const A share = A(pooled.times) / A(runs.count);
+    T* row = dk + pooled.token * stride;
+    for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+      detail::put(row[i], A(row[i]) + share * d[i]);
     }
-    place -= length;
-  }
-  if (token < 0) return;
-  const A share = A(times) / A(runs.count);
-  const A* d = d_pooled + int64_t(blockIdx.y) * width;
-  T* row = dk + token * stride;
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    detail::put(row[i], A(row[i]) + share * d[i]);
   }
 }
 
@@ -245,7 +253,7 @@ template <class T>
 void boundary_pool_forward(const T* k, int64_t stride, int64_t width, const PoolSegment* segments,
                            int64_t count, const PoolRule& rule, accumulator_t<T>* pooled,
                            Stream stream) {
-  const LaunchShape shape{dim3(unsigned(ceil_div(width, kPoolColumns)), unsigned(count)),
+  const LaunchShape shape{dim3(unsigned(count), unsigned(ceil_div(width, kPoolColumns))),
                           dim3(kPoolColumns * kPoolLanes)};
   launch("boundary_pool", pool_kernel<T>, shape, stream, k, stride, width, segments, rule, pooled);
 }
@@ -254,7 +262,9 @@ template <class T>
 void boundary_pool_backward(const accumulator_t<T>* d_pooled, int64_t stride, int64_t width,
                             const PoolSegment* segments, int64_t count, int64_t longest,
                             const PoolRule& rule, T* dk, Stream stream) {
-  const LaunchShape shape{dim3(unsigned(longest), unsigned(count)), dim3(kThreads)};
+  constexpr int64_t kMostShares = 1024;
+  const LaunchShape shape{dim3(unsigned(count), unsigned(std::min(longest, kMostShares))),
+                          dim3(kThreads)};
   launch("boundary_pool_backward", pool_backward_kernel<T>, shape, stream, d_pooled, stride, width,
          segments, rule, dk);
 }
