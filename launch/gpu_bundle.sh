@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# gpu_bundle.sh [OUT]: packs the program and the GPU tests, built for sm_90a (or
+# ELASTRON_CUDA_ARCHITECTURES) and any x86-64-v3 processor, with the libraries they need into OUT
+# (default gpu-bundle.tar.xz): for a machine with a GPU and its driver but none of our packages. CUDA's
+# own libraries are left out; launch/gpu_check.sh finds them there.
+# BUILD_DIR: pack what a build made before.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+out=${1:-gpu-bundle.tar.xz}
+build=${BUILD_DIR:-build-gpu}
+
+if [ -z "${BUILD_DIR:-}" ]; then
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DELASTRON_NATIVE=OFF \
+    -DELASTRON_BENCH=OFF -DELASTRON_CUDA=ON \
+    "-DELASTRON_CUDA_ARCHITECTURES=${ELASTRON_CUDA_ARCHITECTURES:-90a-real}" >/dev/null
+  cmake --build "$build" -j "$(nproc)" -- elastron ops_cuda_test
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work" "$out.tmp"' EXIT
+mkdir -p "$work"/{bin,lib,openmpi}
+cp "$build/elastron" "$build/tests/ops/ops_cuda_test" "$work/bin/"
+git rev-parse --short=12 HEAD >"$work/commit"
+# Open MPI loads its parts by itself; those for other networks bring libraries of their own.
+cp -L "$(ompi_info --parsable --path pkglibdir | cut -d: -f3)"/*.so "$work/openmpi/"
+(cd "$work/openmpi" && rm -f -- *ucx* *ofi* *verbs* *openib* *psm* *usnic* *monitoring* *cuda*)
+# All but the C library (a newer machine has a newer one) and CUDA.
+for binary in "$work"/bin/* "$work"/openmpi/*; do
+  ldd "$binary" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }'
+done | sort -u | while read -r name path; do
+  case "$name" in
+    libc.so* | libm.so* | libpthread.so* | libdl.so* | librt.so* | libresolv.so*) ;;
+    libcuda* | libcublas* | libcudnn* | libnccl*) ;;
+    *) cp -L "$path" "$work/lib/$name" ;;
+  esac
+done
+XZ_OPT=-T0 tar -C "$work" -cJf "$out.tmp" .
+mv "$out.tmp" "$out"
+du -h "$out"

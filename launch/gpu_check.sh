@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# gpu_check.sh [BUNDLE] [FOLDER]: on a machine with one GPU, from what launch/gpu_bundle.sh packed
+# (default gpu-bundle.tar.xz): the op tests against the CPU, router training on the GPU against the
+# CPU's curve, checkpoints from one device to the other, compute-sanitizer on op tests. Needs python3 for
+# the comparison. Writes FOLDER/<gpu>-<commit>.json (default bench/results), logs beside it. Ends with 1
+# when a check failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bundle=${1:-gpu-bundle.tar.xz}
+folder=${2:-bench/results}
+if [ ! -f "$bundle" ]; then
+  echo "error: the bundle is missing ($bundle): make it with launch/gpu_bundle.sh" >&2
+  exit 3
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tar -C "$work" -xJf "$bundle" || exit 3
+commit=$(cat "$work/commit")
+
+# cuBLASLt: of the toolkit, or of a Python package.
+cuda=""
+for place in /usr/local/cuda/lib64 $(python3 -c '
+import glob, site, sys
+for root in site.getsitepackages() + [site.getusersitepackages()]:
+    print(*glob.glob(root + "/nvidia/*/lib"))' 2>/dev/null); do
+  [ -e "$place" ] && cuda="$cuda:$place"
+done
+export LD_LIBRARY_PATH="$work/lib$cuda${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export OMPI_MCA_mca_base_component_path="$work/openmpi" OMPI_MCA_mca_base_component_show_load_errors=0
+gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
+if [ -z "$gpu" ] && [ -z "${GPU_NAME:-}" ]; then
+  echo "error: nvidia-smi shows no GPU (driver): run this on a machine with one" >&2
+  exit 2
+fi
+gpu=$(echo "${GPU_NAME:-$gpu}" | tr -c 'A-Za-z0-9\n' '-')
+mkdir -p "$folder"
+result="$folder/$gpu-$commit"
+: >"$result.steps"
+
+# check NAME SECONDS COMMAND...
+check() {
+  local name=$1 limit=$2 begin end status=passed
+  shift 2
+  begin=$(date +%s%N)
+  timeout "$limit" "$@" >"$result-$name.log" 2>&1 || status="failed (exit code $?)"
+  end=$(date +%s%N)
+  echo "$name	$status	$(((end - begin) / 1000000))" >>"$result.steps"
+  echo "$name: $status"
+}
+
+train() {  # DEVICE FOLDER
+  "$work/bin/elastron" train configs/tiny/router.yaml --set device="$1" --set output.dir="$2" \
+    --set train.steps=20 --set checkpoint.every=10 --set checkpoint.keep=9 \
+    --set output.tensorboard=false
+}
+train_both() { train cpu "$work/cpu" && train cuda "$work/gpu"; }
+resume() {  # begun on DEVICE, ended on the other
+  cp -r "$work/$1" "$work/resumed-$1" && rm "$work/resumed-$1/checkpoints/step-00000020.h5" \
+    && train "$2" "$work/resumed-$1"
+}
+same() {  # curves of two folders
+  python3 - "$work/cpu" "$1" <<'PYTHON'
+import json, sys
+def curve(folder):
+    lines = [json.loads(l) for l in open(folder + "/metrics.jsonl")]
+    return {l["step"]: l for l in lines if "event" not in l}
+a, b = curve(sys.argv[1]), curve(sys.argv[2])
+assert sorted(a) == sorted(b) and a, (sorted(a), sorted(b))
+worst = 0
+for step in a:
+    for key in ("loss", "lm_loss", "msr"):
+        worst = max(worst, abs(a[step][key] - b[step][key]) / max(abs(a[step][key]), 1e-3))
+print("largest relative difference", worst)
+sys.exit(0 if worst < 1e-3 else 1)
+PYTHON
+}
+
+check version 30 "$work/bin/elastron" --version
+check ops 180 "$work/bin/ops_cuda_test" --gtest_brief=1
+check train 120 bash -c "$(declare -f train train_both); work=$work; train_both"
+check curve 30 bash -c "$(declare -f same); work=$work; same $work/gpu"
+check resume_gpu_to_cpu 60 bash -c "$(declare -f train resume same); work=$work
+  resume gpu cpu && same $work/resumed-gpu"
+check resume_cpu_to_gpu 60 bash -c "$(declare -f train resume same); work=$work
+  resume cpu cuda && same $work/resumed-cpu"
+if command -v compute-sanitizer >/dev/null; then
+  # The test of a full memory makes a call fail on purpose.
+  check memcheck 120 compute-sanitizer --tool memcheck --error-exitcode 9 \
+    "$work/bin/ops_cuda_test" --gtest_filter='-*RunsOut*:*Large*:*Random*' --gtest_brief=1
+  check racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 \
+    "$work/bin/ops_cuda_test" --gtest_filter='*Borders*:*RmsNorm*:*CrossEntropy*:*Pool*' \
+    --gtest_brief=1
+fi
+
+python3 - "$result" "$gpu" "$commit" <<'PYTHON'
+import json, sys
+result, gpu, commit = sys.argv[1:]
+steps = [line.rstrip("\n").split("\t") for line in open(result + ".steps")]
+json.dump({"gpu": gpu, "commit": commit,
+           "checks": {n: {"result": r, "milliseconds": int(ms)} for n, r, ms in steps}},
+          open(result + ".json", "w"), indent=1)
+PYTHON
+failed=$(grep -c failed "$result.steps")
+rm "$result.steps"
+echo "$result.json: $failed failed"
+[ "$failed" -eq 0 ]
