@@ -49,11 +49,11 @@ class Trainer {
                         micro_batches, mesh.data().size()),
             "train.global_batch", "make global_batch / micro_batch a multiple of the data ranks");
       }
-      source_ = data::open_training_source(config.data, session_.tokenizer(), eos,
-                                           config.model.path);
+      source_ =
+          data::open_training_source(config.data, session_.tokenizer(), eos, config.model.path);
       if (config.eval.every > 0) {
-        evaluation_ = data::open_evaluation_source(config.data, session_.tokenizer(), eos,
-                                                   config.model.path);
+        evaluation_ =
+            data::open_evaluation_source(config.data, session_.tokenizer(), eos, config.model.path);
       }
       sampler_ =
           std::make_unique<data::Sampler>(source_->packs(), source_->fingerprint(),
