@@ -128,6 +128,19 @@ Tensor Tensor::view(const Shape& shape) const {
   return t;
 }
 
+Tensor Tensor::stack(std::span<const Tensor> tensors) {
+  ELASTRON_CHECK(!tensors.empty(), "nothing to stack");
+  const Tensor& first = tensors.front();
+  std::vector<int64_t> extents = {int64_t(tensors.size())};
+  extents.insert(extents.end(), first.shape().extents().begin(), first.shape().extents().end());
+  Tensor out = empty(Shape(extents), first.dtype(), first.device());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    Tensor place = out.slice(0, int64_t(i), int64_t(i) + 1).view(first.shape());
+    place.copy_from(tensors[i]);
+  }
+  return out;
+}
+
 Tensor Tensor::clone() const {
   Tensor t = empty(shape_, dtype_, device());
   t.copy_from(*this);

@@ -77,6 +77,9 @@ class Tensor {
   }
   void* raw() const { return data_; }
 
+  // A copy of equal tensors as one, along a new first dimension; at least one.
+  static Tensor stack(std::span<const Tensor> tensors);
+
   // Views (share memory).
   Tensor slice(int dim, int64_t begin, int64_t end) const;
   Tensor view(const Shape& shape) const;  // contiguous tensors only, same numel

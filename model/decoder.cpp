@@ -134,7 +134,7 @@ parallel::CrossEntropyResult Decoder::loss(const Tensor& hidden, const DeviceBat
 
 Tensor Decoder::logits(const Tensor& hidden) const { return head_->logits(hidden); }
 
-void Decoder::backward(const Tensor& d_hidden, const DeviceBatch& batch,
+void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
                        const router::RouterBatch& router_batch,
                        std::vector<router::RoutedLayer>& routed, SavedForward& saved,
                        const std::vector<Tensor>& d_gate,
@@ -145,6 +145,7 @@ void Decoder::backward(const Tensor& d_hidden, const DeviceBatch& batch,
   Tensor d = ops::rms_norm_backward(d_hidden, saved.last, final_norm_.value, saved.final_inv_rms,
                                     {}, train ? &final_norm_.grad : nullptr);
   if (train) on_gradient(final_norm_);
+  d_hidden = saved.last = {};
   for (size_t i = layers_.size(); i-- > 0;) {
     // Below the lowest layer there is nothing to train unless the embedding is.
     const bool need_input = i > 0 || train;

@@ -71,9 +71,9 @@ class Decoder {
 
   // d_hidden [T, E]: gradient to forward()'s result. d_gate[l]: the objective's own gradient to the
   // gates of layer l (undefined tensors without a router). Frees `saved` layer by layer.
-  void backward(const Tensor& d_hidden, const DeviceBatch& batch,
-                const router::RouterBatch& router_batch, std::vector<router::RoutedLayer>& routed,
-                SavedForward& saved, const std::vector<Tensor>& d_gate,
+  void backward(Tensor d_hidden, const DeviceBatch& batch, const router::RouterBatch& router_batch,
+                std::vector<router::RoutedLayer>& routed, SavedForward& saved,
+                const std::vector<Tensor>& d_gate,
                 const std::function<void(Parameter&)>& on_gradient);
 
  private:

@@ -3,9 +3,11 @@
 #include <cmath>
 #include <utility>
 
+#include "core/trace.h"
 #include "model/backbone_parameter.h"
 #include "ops/elementwise.h"
 #include "ops/rms_norm.h"
+#include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
 #include "parallel/region.h"
@@ -88,16 +90,20 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
   if (q_norm_) {
     p.q_raw = p.q;
     p.k_raw = p.k;
-    auto q = ops::rms_norm_forward(p.q_raw, q_norm_->value, eps_);
+    auto q = ops::rms_norm_rope_forward(p.q_raw, q_norm_->value, eps_, in.positions, in.rope_table);
     auto k = ops::rms_norm_forward(p.k_raw, k_norm_->value, eps_);
     p.q = q.y;
     p.q_inv_rms = q.inv_rms;
     p.k = k.y;
     p.k_inv_rms = k.inv_rms;
+  } else {
+    ops::rope_apply(p.q, in.positions, in.rope_table, false);
   }
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
-  if (routed != nullptr) routed->decide(p.k, in.varlen, *in.router_batch, *route);
-  ops::rope_apply(p.q, in.positions, in.rope_table, false);
+  if (routed != nullptr) {
+    const TraceRange range("router");
+    routed->decide(p.k, in.varlen, *in.router_batch, *route);
+  }
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
   return p;
 }
@@ -132,6 +138,7 @@ GateUp DecoderLayer::gate_up(const Tensor& middle, bool keep_normed) {
 }
 
 Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
+  const TraceRange range("MLP");
   Tensor y = down_.forward(ops::swiglu_forward(g.gate, g.up));
   parallel::sum_over_group(y, tensor_);
   ops::add_into(y, middle);
@@ -140,6 +147,7 @@ Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
 
 Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
                              SavedLayer* saved, Tensor* gate) {
+  const TraceRange range("layer", layer_);
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
   const bool keep_normed = saved != nullptr && options_.train_backbone;
@@ -154,19 +162,22 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   auto attention = ops::routed_attention_forward(
       attention_input(p, in, routed, route), both ? ops::Branches::both : ops::Branches::selected);
   Tensor middle = attention_residual(x, attention.selected);
+  // What is not kept goes before the MLP needs its memory.
+  if (saved != nullptr && options_.recompute == Recompute::none) {
+    saved->projections = std::move(p);
+  }
+  p = {};
+  if (saved != nullptr && options_.recompute != Recompute::layer) {
+    saved->attention = std::move(attention);
+    saved->middle = middle;
+  }
+  attention = {};
   GateUp g = gate_up(middle, keep_normed);
   Tensor out = mlp_residual(middle, g);
 
   if (saved != nullptr) {
     saved->input = x;
-    if (options_.recompute != Recompute::layer) {
-      saved->attention = std::move(attention);
-      saved->middle = middle;
-    }
-    if (options_.recompute == Recompute::none) {
-      saved->projections = std::move(p);
-      saved->gate_up = std::move(g);
-    }
+    if (options_.recompute == Recompute::none) saved->gate_up = std::move(g);
   }
   return out;
 }
@@ -180,34 +191,20 @@ Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs
   return mlp_residual(middle, gate_up(middle, /*keep_normed=*/false));
 }
 
-Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
-                              router::RoutedLayer& routed, SavedLayer& saved,
-                              const Tensor& d_gate_objective, bool need_input,
-                              const std::function<void(Parameter&)>& on_gradient) {
+Tensor DecoderLayer::mlp_backward(const Tensor& d_out, SavedLayer& saved,
+                                  const std::function<void(Parameter&)>& on_gradient) {
+  const TraceRange range("MLP backward");
   const bool train = options_.train_backbone;
-  const int64_t tokens = d_out.size(0);
-
-  // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
-  if (!saved.projections) {
-    saved.projections = project(saved.input, in, nullptr, nullptr, train);
-  }
-  const Projections& p = *saved.projections;
-  const auto attention_in = attention_input(p, in, routed, saved.route);
-  if (!saved.attention) {
-    saved.attention = ops::routed_attention_forward(
-        attention_in, routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
-    saved.middle = attention_residual(saved.input, saved.attention->selected);
-  }
   if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, train);
-  GateUp& g = *saved.gate_up;
+  const GateUp g = *std::exchange(saved.gate_up, std::nullopt);
 
-  // MLP.
   Tensor d_hidden = down_.backward_input(d_out);
   if (train) {
     down_.backward_weight(d_out, ops::swiglu_forward(g.gate, g.up));
     on_gradient(down_.parameter());
   }
-  auto [d_gate, d_up] = ops::swiglu_backward(d_hidden, g.gate, g.up, /*in_place=*/true);
+  const auto [d_gate, d_up] = ops::swiglu_backward(d_hidden, g.gate, g.up, /*in_place=*/true);
+  d_hidden = {};
   if (train) {
     gate_.backward_weight(d_gate, g.normed);
     up_.backward_weight(d_up, g.normed);
@@ -221,7 +218,29 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   ops::rms_norm_backward(d_normed, saved.middle, post_attention_norm_.value, g.inv_rms, d_middle,
                          train ? &post_attention_norm_.grad : nullptr);
   if (train) on_gradient(post_attention_norm_);
-  saved.gate_up.reset();
+  return d_middle;
+}
+
+Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
+                              router::RoutedLayer& routed, SavedLayer& saved,
+                              const Tensor& d_gate_objective, bool need_input,
+                              const std::function<void(Parameter&)>& on_gradient) {
+  const bool train = options_.train_backbone;
+  const int64_t tokens = d_out.size(0);
+
+  const TraceRange range("layer backward", layer_);
+  // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
+  if (!saved.projections) {
+    saved.projections = project(saved.input, in, nullptr, nullptr, train);
+  }
+  Projections& p = *saved.projections;
+  auto attention_in = attention_input(p, in, routed, saved.route);
+  if (!saved.attention) {
+    saved.attention = ops::routed_attention_forward(
+        attention_in, routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
+    saved.middle = attention_residual(saved.input, saved.attention->selected);
+  }
+  Tensor d_middle = mlp_backward(d_out, saved, on_gradient);
 
   // Attention.
   Tensor d_attention = o_.backward_input(d_middle).view({tokens, q_heads_, head_dim_});
@@ -232,8 +251,12 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   const bool need_qkv = need_input || train;
   auto d = ops::routed_attention_backward(d_attention, attention_in, *saved.attention, need_qkv,
                                           routed.needs_gate_gradient());
+  // Long sequences: what is not needed any more goes before the next products.
+  d_attention = {};
+  attention_in.q = attention_in.k = attention_in.v = p.q = p.k = p.v = {};
+  saved.attention.reset();
   if (need_qkv) {
-    ops::rope_apply(d.q, in.positions, in.rope_table, true);
+    if (!q_norm_) ops::rope_apply(d.q, in.positions, in.rope_table, true);
     ops::rope_apply(d.k, in.positions, in.rope_table, true);
   }
   if (routed.needs_gate_gradient()) {
@@ -244,8 +267,8 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   if (!need_qkv) return {};
 
   if (q_norm_) {
-    d.q = ops::rms_norm_backward(d.q, p.q_raw, q_norm_->value, p.q_inv_rms, {},
-                                 train ? &q_norm_->grad : nullptr);
+    d.q = ops::rms_norm_rope_backward(d.q, p.q_raw, q_norm_->value, p.q_inv_rms, in.positions,
+                                      in.rope_table, train ? &q_norm_->grad : nullptr);
     d.k = ops::rms_norm_backward(d.k, p.k_raw, k_norm_->value, p.k_inv_rms, {},
                                  train ? &k_norm_->grad : nullptr);
   }

@@ -87,6 +87,9 @@ class DecoderLayer {
                                             const router::RoutedLayer& routed,
                                             const router::SavedRoute& route) const;
   Tensor attention_residual(const Tensor& x, const Tensor& attention_output);
+  // -> gradient to saved.middle; frees saved.gate_up.
+  Tensor mlp_backward(const Tensor& d_out, SavedLayer& saved,
+                      const std::function<void(Parameter&)>& on_gradient);
   GateUp gate_up(const Tensor& middle, bool keep_normed);
   Tensor mlp_residual(const Tensor& middle, const GateUp& g);
 

@@ -4,6 +4,7 @@
 #include "ops/backend.h"
 #include "ops/cpu/cross_entropy.h"
 #include "ops/cuda/token_ops.h"
+#include "ops/detail/cross_entropy_math.h"
 
 namespace elastron::ops {
 
@@ -12,26 +13,46 @@ CrossEntropyRows cross_entropy_rows(const Tensor& logits, const Tensor& labels, 
   check_dense("cross_entropy", logits, labels);
   const int64_t rows = logits.size(0);
   check_shape(labels, {rows}, "cross_entropy");
-  const DType master = accumulator_dtype(logits.dtype());
   Device& device = logits.device();
-  CrossEntropyRows out{Tensor::empty({rows}, master, device), Tensor::empty({rows}, master, device),
-                       Tensor::empty({rows}, master, device),
-                       Tensor::empty({rows}, DType::i32, device)};
+  CrossEntropyRows out;
+  out.parts = Tensor::empty({detail::kCrossEntropyParts, rows}, DType::f64, device);
+  const auto part = [&](int64_t i) { return out.parts.slice(0, i, i + 1).view({rows}); };
+  out.max = part(detail::kPartMax);
+  out.sum_exp = part(detail::kPartSumExp);
+  out.target = part(detail::kPartTarget);
+  out.argmax = part(detail::kPartArgmax);
+  double* parts = out.parts.data<double>();
   with_float_dtype(logits.dtype(), [&]<class T>() {
-    using A = accumulator_t<T>;
     const T* l = logits.data<T>();
     const int32_t* ids = labels.data<int32_t>();
-    A *max = out.max.data<A>(), *sum = out.sum_exp.data<A>(), *target = out.target.data<A>();
-    int32_t* argmax = out.argmax.data<int32_t>();
     const int64_t shard = logits.size(1);
     run_on(
-        device,
-        [&] {
-          cpu::cross_entropy_rows<T>(l, ids, rows, shard, first_id, max, sum, target, argmax);
-        },
+        device, [&] { cpu::cross_entropy_rows<T>(l, ids, rows, shard, first_id, parts); },
         [&](auto stream) {
-          cuda::cross_entropy_rows<T>(l, ids, rows, shard, first_id, max, sum, target, argmax,
-                                      stream);
+          cuda::cross_entropy_rows<T>(l, ids, rows, shard, first_id, parts, stream);
+        });
+  });
+  return out;
+}
+
+CrossEntropyWhole cross_entropy_combine(const Tensor& parts, DType master) {
+  ELASTRON_CHECK(parts.rank() == 3 && parts.size(1) == detail::kCrossEntropyParts,
+                 "cross_entropy_combine takes [shards, 4, rows]");
+  check_dense("cross_entropy_combine", parts);
+  const int64_t shards = parts.size(0), rows = parts.size(2);
+  Device& device = parts.device();
+  CrossEntropyWhole out{Tensor::empty({rows}, master, device),
+                        Tensor::empty({rows}, DType::f64, device),
+                        Tensor::empty({rows}, DType::i32, device)};
+  const double* from = parts.data<double>();
+  double* loss = out.loss.data<double>();
+  int32_t* argmax = out.argmax.data<int32_t>();
+  with_master_dtype(master, [&]<class A>() {
+    A* lse = out.lse.data<A>();
+    run_on(
+        device, [&] { cpu::cross_entropy_combine<A>(from, shards, rows, lse, loss, argmax); },
+        [&](auto stream) {
+          cuda::cross_entropy_combine<A>(from, shards, rows, lse, loss, argmax, stream);
         });
   });
   return out;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/parameter.h"
+#include "ops/cross_entropy.h"
 #include "ops/linear.h"
 #include "parallel/communicator.h"
 
@@ -58,8 +59,7 @@ class VocabParallelHead {
   const Parameter& parameter() const { return *parameter_; }
 
  private:
-  struct Rows;
-  Rows whole_rows(const Tensor& logits, const Tensor& labels) const;
+  ops::CrossEntropyWhole whole_rows(const Tensor& logits, const Tensor& labels) const;
 
   std::unique_ptr<Parameter> owned_;
   Parameter* parameter_;

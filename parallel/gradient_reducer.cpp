@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/trace.h"
 #include "ops/elementwise.h"
 
 namespace elastron::parallel {
@@ -90,6 +91,7 @@ void GradientReducer::start_complete() {
 }
 
 void GradientReducer::finish() {
+  const TraceRange range("gradient reduction");
   for (Bucket& bucket : buckets_) bucket.missing = 0;
   start_complete();
   for (Pending& sum : pending_) sum.wait();

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/trace.h"
+#include "ops/elementwise.h"
 #include "router/tau.h"
 
 namespace elastron::train {
@@ -50,12 +52,13 @@ GateCounts count_gates(const std::vector<Tensor>& gates, parallel::Communicator&
   GateCounts counts;
   ELASTRON_CHECK(!gates.empty(), "no layers");
   const int64_t sequences = gates.front().size(0), heads = gates.front().size(1);
-  std::vector<int64_t> sparse(size_t(2 * sequences), 0);  // all layers, last layer
+  std::vector<int64_t> sparse(size_t(2 * sequences), 0);     // all layers, last layer
+  const auto z = Tensor::stack(gates).to_vector<uint8_t>();  // one copy to the host
   for (size_t l = 0; l < gates.size(); ++l) {
-    const auto z = gates[l].to_vector<uint8_t>();
     for (int64_t s = 0; s < sequences; ++s) {
       for (int64_t h = 0; h < heads; ++h) {
-        const int64_t is_sparse = z[size_t(s * heads + h)] == 0 ? 1 : 0;
+        const int64_t is_sparse =
+            z[(l * size_t(sequences) + size_t(s)) * size_t(heads) + size_t(h)] == 0 ? 1 : 0;
         sparse[size_t(s)] += is_sparse;
         if (l + 1 == gates.size()) sparse[size_t(sequences + s)] += is_sparse;
       }
@@ -74,21 +77,14 @@ std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, i
                                  parallel::Communicator& tensor) {
   const int64_t sequences = layers.front().route.gate.size(0);
   std::vector<double> sum(size_t(sequences), 0.0);
-  for (const auto& layer : layers) {
-    const auto& p = layer.route.probability;
-    const int64_t heads = p.size(1);
-    std::vector<double> values(size_t(p.numel()));
-    if (p.dtype() == DType::f64) {
-      values = p.to_vector<double>();
-    } else {
-      const auto floats = p.to_vector<float>();
-      values.assign(floats.begin(), floats.end());
-    }
-    for (int64_t i = 0; i < p.numel(); ++i) {
-      const double v = values[size_t(i)];
-      const double h = (v > 0 ? -v * std::log(v) : 0) + (v < 1 ? -(1 - v) * std::log1p(-v) : 0);
-      sum[size_t(i / heads)] += h;
-    }
+  std::vector<Tensor> probabilities;
+  for (const auto& layer : layers) probabilities.push_back(layer.route.probability);
+  const int64_t heads = probabilities.front().size(1);
+  const auto values = ops::cast(Tensor::stack(probabilities), DType::f64).to_vector<double>();
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double v = values[i];
+    const double h = (v > 0 ? -v * std::log(v) : 0) + (v < 1 ? -(1 - v) * std::log1p(-v) : 0);
+    sum[i / size_t(heads) % size_t(sequences)] += h;
   }
   tensor.all_reduce_host(std::span<double>(sum), parallel::ReduceOp::sum);
   for (double& v : sum) v /= double(int64_t(layers.size()) * kv_heads);
@@ -99,6 +95,7 @@ std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, i
 
 void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, double lm_scale,
                              double objective_scale, bool last, Sums& sums) {
+  const TraceRange range("micro batch");
   const model::ModelConfig& m = decoder_.config();
   const auto device_batch = model::DeviceBatch::make(batch, device_);
   const auto router_batch = make_router_batch(
@@ -106,11 +103,12 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
       router::gate_temperature(config_.router, step, config_.train.steps), objective_ != nullptr);
 
   model::SavedForward saved;
-  const Tensor hidden = decoder_.forward(device_batch, router_batch, routed_, &saved);
+  Tensor hidden = decoder_.forward(device_batch, router_batch, routed_, &saved);
   auto loss = decoder_.loss(hidden, device_batch,
                             {.need_gradient = true,
                              .gradient_scale = lm_scale,
                              .chunk_rows = config_.train.loss.chunk_rows});
+  hidden = {};
   sums.lm_loss += loss.loss_sum * lm_scale;
   sums.tokens += double(batch.tokens());
 
@@ -152,7 +150,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     d_gate.assign(saved.layers.size(), tensor);
   }
 
-  decoder_.backward(loss.d_hidden, device_batch, router_batch, routed_, saved, d_gate,
+  decoder_.backward(std::move(loss.d_hidden), device_batch, router_batch, routed_, saved, d_gate,
                     [&](Parameter& p) {
                       if (last) reducer_.ready(p);
                     });
@@ -240,6 +238,7 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
     result.skipped = true;
     return result;
   }
+  const TraceRange range("optimizer");
   optimizer_.step(counters_.updates + 1,
                   {{ParameterGroup::router, result.lr_router},
                    {ParameterGroup::lambda, result.lr_lambda},

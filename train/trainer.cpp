@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "data/sampler.h"
 #include "data/source.h"
+#include "model/memory_plan.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
@@ -23,6 +24,16 @@ namespace elastron::train {
 namespace fs = std::filesystem;
 
 namespace {
+
+// Of micro batches as long as they may be.
+std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh) {
+  const model::Decoder& decoder = session.decoder();
+  const int64_t tokens = config.train.micro_batch * config.data.max_tokens;
+  return model::describe(
+      model::plan_memory(decoder.config(), decoder.options(), mesh.tensor().size(), tokens,
+                         session.objective() != nullptr),
+      tokens);
+}
 
 class Trainer {
  public:
@@ -60,6 +71,7 @@ class Trainer {
                                           uint64_t(config.train.seed), config.train.global_batch);
     });
     log_info("data: {}", source_->summary());
+    log_info("memory: {}", memory_plan(config, session_, mesh));
   }
 
   void resume(ResumeMode mode, const std::string& path) {
@@ -319,9 +331,11 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
   return fmt::format(
       "# parameters: {} total, {} trainable\n"
       "# bytes per rank: {} parameters, {} gradients and optimiser state\n"
-      "# layout: data {} x context {} x tensor {}, {} packs per step of up to {} tokens\n",
+      "# layout: data {} x context {} x tensor {}, {} packs per step of up to {} tokens\n"
+      "# {}\n",
       session.parameter_count(false), session.parameter_count(true), backbone, trained, layout.data,
-      layout.context, layout.tensor, config.train.global_batch, config.data.max_tokens);
+      layout.context, layout.tensor, config.train.global_batch, config.data.max_tokens,
+      memory_plan(config, session, mesh));
 }
 
 }  // namespace elastron::train

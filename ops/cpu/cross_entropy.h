@@ -6,6 +6,7 @@
 #include "core/dtype.h"
 #include "ops/cpu/parallel_for.h"
 #include "ops/cross_entropy.h"
+#include "ops/detail/cross_entropy_math.h"
 #include "ops/detail/vector_math.h"
 
 namespace elastron::ops::cpu {
@@ -57,18 +58,29 @@ void scaled_softmax_row(T* x, accumulator_t<T> lse, accumulator_t<T> scale, int6
 
 template <class T>
 void cross_entropy_rows(const T* logits, const int32_t* labels, int64_t rows, int64_t shard,
-                        int64_t first_id, accumulator_t<T>* max, accumulator_t<T>* sum_exp,
-                        accumulator_t<T>* target, int32_t* argmax) {
+                        int64_t first_id, double* parts) {
   using A = accumulator_t<T>;
   parallel_rows(rows, 4 * shard, [=](int64_t row) {
     const T* l = logits + row * shard;
     const A largest = largest_of(l, shard);
     const int64_t label = int64_t(labels[row]) - first_id;
-    max[row] = largest;
-    sum_exp[row] = sum_of_exp(l, largest, shard);
-    argmax[row] = int32_t(first_id + first_equal(l, largest, shard));
-    target[row] = label >= 0 && label < shard ? A(l[label]) : A(0);
+    const auto part = [=](int i) -> double& { return parts[i * rows + row]; };
+    part(detail::kPartMax) = double(largest);
+    part(detail::kPartSumExp) = double(sum_of_exp(l, largest, shard));
+    part(detail::kPartArgmax) = double(first_id + first_equal(l, largest, shard));
+    part(detail::kPartTarget) = label >= 0 && label < shard ? double(A(l[label])) : 0.0;
   });
+}
+
+template <class A>
+void cross_entropy_combine(const double* parts, int64_t shards, int64_t rows, A* lse, double* loss,
+                           int32_t* argmax) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto whole = detail::combine_row(parts, shards, rows, row);
+    lse[row] = A(whole.lse);
+    loss[row] = whole.loss;
+    argmax[row] = whole.argmax;
+  }
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 #include "ops/cross_entropy.h"
 #include "ops/cuda/primitives.h"
 #include "ops/cuda/token_ops.h"
+#include "ops/detail/cross_entropy_math.h"
 #include "ops/detail/pool_runs.h"
 #include "ops/detail/rope_math.h"
 #include "ops/detail/vector_math.h"
@@ -139,9 +140,7 @@ __global__ void pool_backward_kernel(const accumulator_t<T>* d_pooled, int64_t s
 // One block per row: the largest logit with the least index, then the sum of exponentials.
 template <class T>
 __global__ void cross_entropy_kernel(const T* logits, const int32_t* labels, int64_t shard,
-                                     int64_t first_id, accumulator_t<T>* max,
-                                     accumulator_t<T>* sum_exp, accumulator_t<T>* target,
-                                     int32_t* argmax) {
+                                     int64_t first_id, double* parts) {
   using A = accumulator_t<T>;
   constexpr int kWarps = kThreads / kWarp;
   __shared__ A most_of[kWarps];
@@ -181,10 +180,22 @@ __global__ void cross_entropy_kernel(const T* logits, const int32_t* labels, int
   sum = block_sum<kThreads>(sum, sums);
   if (threadIdx.x != 0) return;
   const int64_t label = int64_t(labels[row]) - first_id;
-  max[row] = most;
-  sum_exp[row] = sum;
-  argmax[row] = int32_t(first_id + (first < shard ? first : 0));  // no number: the first
-  target[row] = label >= 0 && label < shard ? A(l[label]) : A(0);
+  const auto part = [=](int i) -> double& { return parts[i * int64_t(gridDim.x) + row]; };
+  part(detail::kPartMax) = double(most);
+  part(detail::kPartSumExp) = double(sum);
+  part(detail::kPartArgmax) = double(first_id + (first < shard ? first : 0));  // no number: first
+  part(detail::kPartTarget) = label >= 0 && label < shard ? double(A(l[label])) : 0.0;
+}
+
+template <class A>
+__global__ void cross_entropy_combine_kernel(const double* parts, int64_t shards, int64_t rows,
+                                             A* lse, double* loss, int32_t* argmax) {
+  const int64_t row = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row >= rows) return;
+  const auto whole = detail::combine_row(parts, shards, rows, row);
+  lse[row] = A(whole.lse);
+  loss[row] = whole.loss;
+  argmax[row] = whole.argmax;
 }
 
 template <class T>
@@ -271,12 +282,22 @@ void boundary_pool_backward(const accumulator_t<T>* d_pooled, int64_t stride, in
 
 template <class T>
 void cross_entropy_rows(const T* logits, const int32_t* labels, int64_t rows, int64_t shard,
-                        int64_t first_id, accumulator_t<T>* max, accumulator_t<T>* sum_exp,
-                        accumulator_t<T>* target, int32_t* argmax, Stream stream) {
+                        int64_t first_id, double* parts, Stream stream) {
   launch("cross_entropy", cross_entropy_kernel<T>,
          LaunchShape{dim3(unsigned(rows)), dim3(kThreads)}, stream, logits, labels, shard, first_id,
-         max, sum_exp, target, argmax);
+         parts);
 }
+
+template <class A>
+void cross_entropy_combine(const double* parts, int64_t shards, int64_t rows, A* lse, double* loss,
+                           int32_t* argmax, Stream stream) {
+  launch("cross_entropy_combine", cross_entropy_combine_kernel<A>, over_items(rows, kThreads),
+         stream, parts, shards, rows, lse, loss, argmax);
+}
+template void cross_entropy_combine<double>(const double*, int64_t, int64_t, double*, double*,
+                                            int32_t*, Stream);
+template void cross_entropy_combine<float>(const double*, int64_t, int64_t, float*, double*,
+                                           int32_t*, Stream);
 
 template <class T>
 void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_t<T>* lse,
@@ -306,8 +327,7 @@ void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_
                                           const PoolSegment*, int64_t, int64_t, const PoolRule&,  \
                                           T*, Stream);                                            \
   template void cross_entropy_rows<T>(const T*, const int32_t*, int64_t, int64_t, int64_t,        \
-                                      accumulator_t<T>*, accumulator_t<T>*, accumulator_t<T>*,    \
-                                      int32_t*, Stream);                                          \
+                                      double*, Stream);                                           \
   template void cross_entropy_backward<T>(T*, const int32_t*, const accumulator_t<T>*, int64_t,   \
                                           int64_t, int64_t, double, Stream);
 ELASTRON_FOR(double)

@@ -35,8 +35,11 @@ void boundary_pool_backward(const accumulator_t<T>* d_pooled, int64_t stride, in
 
 template <class T>
 void cross_entropy_rows(const T* logits, const int32_t* labels, int64_t rows, int64_t shard,
-                        int64_t first_id, accumulator_t<T>* max, accumulator_t<T>* sum_exp,
-                        accumulator_t<T>* target, int32_t* argmax, Stream stream);
+                        int64_t first_id, double* parts, Stream stream);
+// A: float or double.
+template <class A>
+void cross_entropy_combine(const double* parts, int64_t shards, int64_t rows, A* lse, double* loss,
+                           int32_t* argmax, Stream stream);
 template <class T>
 void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_t<T>* lse,
                             int64_t rows, int64_t shard, int64_t first_id, double scale,

@@ -9,6 +9,7 @@
 #include "ops/gate.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
+#include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
 #include "tests/ops/cuda/both_devices.h"
@@ -177,6 +178,33 @@ TEST_F(CudaOps, Rope) {
   }
 }
 
+TEST_F(CudaOps, RmsNormRope) {
+  for (const DType t : kFloats) {
+    for (const int64_t dim : {2, 6, 64, 80, 128, 200}) {
+      const int64_t tokens = 7, heads = 3;
+      const std::string what = std::string(dtype_name(t)) + " " + std::to_string(dim);
+      const Tensor table = rope_table(dim, {.theta = 1e4}, 64, accumulator_dtype(t), cpu_);
+      const Tensor positions = ints(tokens, 64, 9), g_table = on_gpu(table);
+      const Tensor x = rnd({tokens, heads, dim}, 1, t), w = rnd({dim}, 2, t);
+      const Tensor gx = on_gpu(x), gw = on_gpu(w), g_positions = on_gpu(positions);
+      const auto y = rms_norm_rope_forward(x, w, 1e-6, positions, table);
+      const auto gy = rms_norm_rope_forward(gx, gw, 1e-6, g_positions, g_table);
+      expect_same(y.y, gy.y, what, t == DType::bf16 ? 3e-2 : -1);
+      expect_same(y.inv_rms, gy.inv_rms, what);
+      for (const bool weight : {false, true}) {
+        Tensor dy = rnd({tokens, heads, dim}, 3, t), gdy = on_gpu(dy);
+        Tensor dw = rnd({dim}, 5, accumulator_dtype(t)), gdw = on_gpu(dw);
+        expect_same(
+            rms_norm_rope_backward(dy, x, w, y.inv_rms, positions, table, weight ? &dw : nullptr),
+            rms_norm_rope_backward(gdy, gx, gw, gy.inv_rms, g_positions, g_table,
+                                   weight ? &gdw : nullptr),
+            "dx " + what, t == DType::bf16 ? 3e-2 : -1);
+        expect_same(dw, gdw, "dw " + what);
+      }
+    }
+  }
+}
+
 TEST_F(CudaOps, Embedding) {
   for (const DType t : kFloats) {
     for (const int64_t hidden : {5, 64}) {
@@ -257,6 +285,22 @@ TEST_F(CudaOps, CrossEntropy) {
       expect_same(a.sum_exp, b.sum_exp, "sum_exp", t == DType::f64 ? 1e-12 : 1e-5);
       expect_same(a.target, b.target, "target", 0);
       expect_same(a.argmax, b.argmax, "argmax", 0);
+      // Three shards, the second of which knows nothing.
+      std::vector<double> parts = numbers(a.parts);
+      std::vector<double> nothing(parts.size(), 0.0), shifted = parts;
+      for (size_t i = 0; i < 6; ++i) {
+        nothing[i] = -std::numeric_limits<double>::infinity();
+        shifted[i] += i % 2 == 0 ? 1 : -1;
+        shifted[18 + i] += double(shard);
+      }
+      parts.insert(parts.end(), nothing.begin(), nothing.end());
+      parts.insert(parts.end(), shifted.begin(), shifted.end());
+      const Tensor all = Tensor::from(parts, {3, 4, 6}, cpu_);
+      const auto whole = cross_entropy_combine(all, accumulator_dtype(t));
+      const auto g_whole = cross_entropy_combine(on_gpu(all), accumulator_dtype(t));
+      expect_same(whole.lse, g_whole.lse, "lse");
+      expect_same(whole.loss, g_whole.loss, "loss", 1e-12);
+      expect_same(whole.argmax, g_whole.argmax, "argmax of all", 0);
       const Tensor lse = rnd({6}, 12, accumulator_dtype(t));
       Tensor d = logits.clone(), gd = on_gpu(logits);
       cross_entropy_backward(d, labels, lse, 100, 0.01);
