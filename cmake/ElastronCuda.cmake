@@ -49,7 +49,8 @@ set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/routed_attention_backward.cu
-  ops/cuda/routed_attention_forward.cu ops/cuda/token_ops.cu)
+  ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
+  ops/cuda/routed_attention_forward_mma.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
