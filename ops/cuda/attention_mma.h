@@ -100,6 +100,7 @@ template <int kC>
 __device__ __forceinline__ void async_rows(const Geometry& g, const QueryTile& t, const bf16* x,
                                            int64_t token_stride, bf16* tile) {
   const int rows = (t.end - t.begin) * g.group;
+#pragma unroll 2
   for (int i = int(threadIdx.x); i < kRows * 2 * kC; i += kMmaThreads) {
     const int row = i / (2 * kC), column = i % (2 * kC) * 8;
     const bool inside = row < rows && column < g.head_dim;
@@ -117,6 +118,7 @@ template <int kC>
 __device__ __forceinline__ void async_keys(const Geometry& g, const Place& place, const bf16* x,
                                            int64_t token_stride, int32_t begin, int32_t end,
                                            int32_t kv_head, bf16* tile) {
+#pragma unroll 2
   for (int i = int(threadIdx.x); i < kMmaKeys * 2 * kC; i += kMmaThreads) {
     const int key = i / (2 * kC), column = i % (2 * kC) * 8;
     const bool inside = begin + key < end && column < g.head_dim;

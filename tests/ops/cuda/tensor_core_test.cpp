@@ -171,5 +171,48 @@ TEST(TensorCore, ProductsOfTiles) {
   }
 }
 
+// Every query sees its keys once, first those that the rule shows it.
+TEST(TensorCore, KeyTilesOfAPlan) {
+  std::mt19937 random(4);
+  for (int round = 0; round < 300; ++round) {
+    Geometry g{};
+    g.rule = {1 + int64_t(random() % 80), int64_t(random() % 3), 1 + int64_t(random() % 4)};
+    g.group = 1 + int32_t(random() % 8);
+    const int32_t tokens = int32_t(tile_tokens(g.group));
+    QueryTile t{};
+    t.place.length = 1 + int32_t(random() % 400);
+    t.begin = int32_t(random() % uint32_t(t.place.length)) / tokens * tokens;
+    t.end = std::min(t.begin + tokens, t.place.length);
+    const QueryTilePlan plan = plan_query_tile(g.rule, t.begin, t.end);
+    const bool both = round % 2 == 0;
+    const int rows = (t.end - t.begin) * g.group;
+    std::vector<int> seen(size_t(rows * t.place.length));
+    KeyTiles tiles(plan, both);
+    Part last = Part::streaming;
+    for (KeyTile tile = tiles.next(); tile.part != Part::end; tile = tiles.next()) {
+      ASSERT_LT(tile.begin, tile.end);
+      ASSERT_LE(tile.end - tile.begin, kMmaKeys);
+      ASSERT_LE(int(last), int(tile.part));
+      last = tile.part;
+      for (int row = 0; row < rows; ++row) {
+        const Sight sight(g, t, row);
+        for (int32_t key = tile.begin; key < tile.begin + kMmaKeys; ++key) {
+          if (tile.masked && !sight.sees(tile, sink_of(g, t.place), key)) continue;
+          ASSERT_LT(key, tile.end);
+          ASSERT_EQ(g.rule.visible(sight.query, key), tile.part == Part::streaming);
+          ++seen[size_t(row * t.place.length + key)];
+        }
+      }
+    }
+    for (int row = 0; row < rows; ++row) {
+      const int32_t query = t.begin + row / g.group;
+      for (int32_t key = 0; key < t.place.length; ++key) {
+        const bool visible = both ? key <= query : g.rule.visible(query, key);
+        ASSERT_EQ(seen[size_t(row * t.place.length + key)], int(visible)) << round;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace elastron::ops::cuda
