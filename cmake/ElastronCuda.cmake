@@ -49,7 +49,8 @@ set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu
-  ops/cuda/routed_attention_forward.cu ops/cuda/token_ops.cu)
+  ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
+  ops/cuda/routed_attention_forward_mma.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
@@ -67,10 +68,19 @@ function(elastron_cuda_library name)
       -lineinfo>)
 endfunction()
 
+# For device code that the C++ compiler builds.
+function(elastron_emulator_flags target)
+  target_include_directories(${target} BEFORE PRIVATE
+    ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator/include)
+  # Pragmas of nvcc; setjmp makes the compiler doubt variables that no jump crosses.
+  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -Wno-clobbered -Wno-shadow
+    -Wno-subobject-linkage)
+endfunction()
+
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/matmul.cpp)
+    ${emulator}/matmul.cpp ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})
     get_filename_component(stem ${kernel} NAME_WE)
@@ -78,11 +88,8 @@ function(elastron_emulated_cuda_library name)
     file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
     target_sources(elastron_${name} PRIVATE ${copy})
   endforeach()
-  target_include_directories(elastron_${name} BEFORE PRIVATE ${emulator}/include)
   target_link_libraries(elastron_${name} PUBLIC elastron_core)
   target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
   elastron_flags(elastron_${name})
-  # Pragmas of nvcc; setjmp makes the compiler doubt variables that no jump crosses.
-  target_compile_options(elastron_${name} PRIVATE -Wno-unknown-pragmas -Wno-clobbered -Wno-shadow
-    -Wno-subobject-linkage)
+  elastron_emulator_flags(elastron_${name})
 endfunction()

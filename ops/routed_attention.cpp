@@ -79,7 +79,7 @@ class DeviceTiles {
     const auto cu = varlen.cu_seqlens;
     std::vector<int32_t> numbers(cu.begin(), cu.end());
     const auto queries = sequence_tile_starts(varlen, tile_tokens(group));
-    const auto keys = sequence_tile_starts(varlen, cuda::kKeysPerTile);
+    const auto keys = sequence_tile_starts(varlen, kTileKeys);
     numbers.insert(numbers.end(), queries.begin(), queries.end());
     numbers.insert(numbers.end(), keys.begin(), keys.end());
     memory_ = on_device(std::span<const int32_t>(numbers), device);

@@ -59,10 +59,7 @@ inline std::vector<AttentionTile> backward_schedule(const Varlen& varlen, int64_
         const int64_t begin = k * kTileKeys, first = begin / tokens;
         int64_t end = query_tiles;
         if (!full && begin >= rule.sink_tokens()) {
-          // Last query that has the tile's last key in its window.
-          const int64_t last =
-              ((begin + kTileKeys - 1) / rule.block + rule.local_blocks) * rule.block - 1;
-          end = std::min(end, last / tokens + 1);
+          end = std::min(end, tile_count(rule.local_end(begin + kTileKeys - 1), tokens));
         }
         bound = std::min(bound, end - first);
         work.push_back({int32_t(s), int32_t(h), int32_t(k), bound});

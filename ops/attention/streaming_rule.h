@@ -31,6 +31,10 @@ struct StreamingRule {
     const int64_t first_block = query / block - local_blocks + 1;
     return first_block > 0 ? first_block * block : 0;
   }
+  // The first query past a key's window: the queries from the key to here have it in theirs.
+  ELASTRON_HD constexpr int64_t local_end(int64_t key) const {
+    return (key / block + local_blocks) * block;
+  }
   // Number of keys a query sees.
   ELASTRON_HD constexpr int64_t visible_keys(int64_t query) const {
     const int64_t begin = local_begin(query);

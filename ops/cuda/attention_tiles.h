@@ -1,8 +1,9 @@
-// Tiles of 64 query rows (tokens x query heads of one kv head) and 32 keys. 256 threads: ty =
-// thread / 16 owns rows 4 ty to 4 ty + 3, tx = thread % 16 owns keys 2 tx and 2 tx + 1 of a score
-// tile and columns tx + 16 j of a row. The 16 threads of a row are half a warp.
+// What the attention kernels share: which rows and keys a block has, and below it the tiles of the
+// plain kernels. Device code, and the arithmetic of their launches.
 //
-// What the attention kernels share. Device code, and the arithmetic of their launches.
+// Plain kernels: tiles of 64 query rows (tokens x query heads of one kv head) and 32 keys. 256
+// threads: ty = thread / 16 owns rows 4 ty to 4 ty + 3, tx = thread % 16 owns keys 2 tx and 2 tx +
+// 1 of a score tile and columns tx + 16 j of a row. The 16 threads of a row are half a warp.
 #pragma once
 #include "core/cuda/launch.h"
 #include "core/error.h"
@@ -12,10 +13,10 @@
 
 namespace elastron::ops::cuda {
 
-inline constexpr int kAttentionThreads = 256, kRows = int(kTileRows), kKeys = int(kKeysPerTile);
+inline constexpr int kAttentionThreads = 256, kRows = int(kTileRows), kKeys = 32;
 inline constexpr int kRowsEach = 4, kKeysEach = 2, kSide = 16;
 static_assert(kRows == kSide * kRowsEach && kKeys == kSide * kKeysEach &&
-              kAttentionThreads == kSide * kSide);
+              kAttentionThreads == kSide * kSide && kTileKeys % kKeys == 0);
 inline constexpr int kScorePitch = kKeys + 1;
 inline constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
@@ -58,16 +59,26 @@ struct QueryTile {
   int32_t kv_head;
   bool full;
 };
+__device__ __forceinline__ bool is_full(const Geometry& g, const uint8_t* gate, int32_t sequence,
+                                        int32_t kv_head) {
+  return gate[int64_t(sequence) * g.kv_heads + kv_head] != 0;
+}
+__device__ __forceinline__ QueryTile query_tile_at(const Geometry& g, const Place& place,
+                                                   int32_t kv_head, bool full) {
+  const int32_t begin = place.tile * g.tokens_per_tile;
+  const int32_t end =
+      begin + g.tokens_per_tile < place.length ? begin + g.tokens_per_tile : place.length;
+  return {place, begin, end, kv_head, full};
+}
 __device__ __forceinline__ QueryTile query_tile(const Geometry& g, const uint8_t* gate,
                                                 int32_t index, int32_t kv_head) {
-  QueryTile t;
-  t.place = place_of(g, g.tiles.query_tiles, index);
-  t.begin = t.place.tile * g.tokens_per_tile;
-  t.end =
-      t.begin + g.tokens_per_tile < t.place.length ? t.begin + g.tokens_per_tile : t.place.length;
-  t.kv_head = kv_head;
-  t.full = gate[int64_t(t.place.sequence) * g.kv_heads + kv_head] != 0;
-  return t;
+  const Place place = place_of(g, g.tiles.query_tiles, index);
+  return query_tile_at(g, place, kv_head, is_full(g, gate, place.sequence, kv_head));
+}
+// Where a row stands in [tokens, q_heads].
+__device__ __forceinline__ int64_t item_of(const Geometry& g, const QueryTile& t, int row) {
+  const int64_t token = t.place.first_token + t.begin + row / g.group;
+  return token * g.q_heads + int64_t(t.kv_head) * g.group + row % g.group;
 }
 
 // tile [kRows][pitch] = rows of x (token_stride elements from token to token), zeros elsewhere.

@@ -1,9 +1,11 @@
-// CUDA back end of ops/routed_attention.h, plain version: no tensor cores, float32 arithmetic, any
-// storage type (float or bf16), head_dim up to kMostHeadDim. It defines what faster kernels must
-// give. Gates are read on the device: nothing here waits for the host.
+// CUDA back end of ops/routed_attention.h, for float and bf16, head_dim up to kMostHeadDim. There
+// are plain kernels, in float32 arithmetic, which define what faster ones must give, and kernels on
+// tensor cores for the bf16 inputs these take (routed_attention_mma.h). Gates are read on the
+// device: nothing here waits for the host.
 #pragma once
 #include "core/cuda/stream.h"
 #include "ops/attention/args.h"
+#include "ops/attention/tile_plan.h"
 
 namespace elastron::ops::cuda {
 
@@ -15,10 +17,9 @@ inline constexpr int64_t kMostHeadDim = 128;
 struct SequenceTiles {
   const int32_t* cu_seqlens = nullptr;   // [sequences + 1] tokens
   const int32_t* query_tiles = nullptr;  // [sequences + 1] tiles of tile_tokens(group) tokens
-  const int32_t* key_tiles = nullptr;    // [sequences + 1] tiles of kKeysPerTile keys
+  const int32_t* key_tiles = nullptr;    // [sequences + 1] tiles of kTileKeys keys
   int32_t all_query_tiles = 0, all_key_tiles = 0;
 };
-inline constexpr int64_t kKeysPerTile = 32;
 
 // args.varlen is read for the number of sequences only.
 template <class T>

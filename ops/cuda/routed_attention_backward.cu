@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/routed_attention_mma.h"
 #include "ops/detail/vector_math.h"
 
 namespace elastron::ops::cuda {
@@ -36,7 +37,7 @@ __global__ void row_dots_kernel(Geometry g, const uint8_t* gate, const T* d_out,
   if (row_dots != nullptr) row_dots[item] = dot;
   if (gaps == nullptr) return;
   const int32_t s = sequence_of(g.tiles.cu_seqlens, g.sequences, token);
-  const bool full = gate[int64_t(s) * g.kv_heads + head / g.group] != 0;
+  const bool full = is_full(g, gate, s, int32_t(head / g.group));
   gaps[item] = full ? gap : -gap;
 }
 
@@ -87,8 +88,7 @@ __device__ __forceinline__ void load_statistics(const Geometry& g, const QueryTi
                                                 float* tile_lse, float* tile_dots) {
   for (int row = int(threadIdx.x); row < kRows; row += kAttentionThreads) {
     if (row >= (t.end - t.begin) * g.group) continue;
-    const int64_t token = t.place.first_token + t.begin + row / g.group;
-    const int64_t at = token * g.q_heads + int64_t(t.kv_head) * g.group + row % g.group;
+    const int64_t at = item_of(g, t, row);
     tile_lse[row] = lse[at] * kLog2E;
     tile_dots[row] = row_dots[at];
   }
@@ -162,8 +162,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   for (int a = 0; a < kRowsEach; ++a) {
     const int row = ty * kRowsEach + a;
     if (row >= (t.end - t.begin) * g.group) continue;
-    const int64_t token = t.place.first_token + t.begin + row / g.group;
-    const int64_t at = token * g.q_heads + int64_t(t.kv_head) * g.group + row % g.group;
+    const int64_t at = item_of(g, t, row);
 #pragma unroll
     for (int j = 0; j < kC; ++j) {
       const int column = tx + j * kSide;
@@ -172,8 +171,10 @@ __global__ void __launch_bounds__(kAttentionThreads)
   }
 }
 
-// A block owns a key tile: dv = sum of p dO, dk = scale times the sum of ds q, over the query tiles
-// that see it, in order.
+constexpr int kBlocksPerTile = int(kTileKeys) / kKeys;
+
+// A block owns kKeys keys of a key tile: dv = sum of p dO, dk = scale times the sum of ds q, over
+// the query tiles that see it, in order.
 template <int kC, class T>
 __global__ void __launch_bounds__(kAttentionThreads)
     dkv_kernel(Geometry g, const uint8_t* gate, const T* q, const T* k, const T* v, const T* d_out,
@@ -190,10 +191,12 @@ __global__ void __launch_bounds__(kAttentionThreads)
   float* tile_dots = tile_lse + kRows;
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
   // The first keys of a sequence are seen by most queries: they start first.
-  const Place place = place_of(g, g.tiles.key_tiles, int32_t(blockIdx.x));
+  const Place place = place_of(g, g.tiles.key_tiles, int32_t(blockIdx.x) / kBlocksPerTile);
   const int32_t kv_head = int32_t(blockIdx.y);
-  const bool full = gate[int64_t(place.sequence) * g.kv_heads + kv_head] != 0;
-  const int64_t key_begin = int64_t(place.tile) * kKeys;
+  const bool full = is_full(g, gate, place.sequence, kv_head);
+  const int64_t key_begin =
+      int64_t(place.tile) * kTileKeys + int32_t(blockIdx.x) % kBlocksPerTile * kKeys;
+  if (key_begin >= place.length) return;
   const int64_t key_end = key_begin + kKeys < place.length ? key_begin + kKeys : place.length;
   load_keys(g, k, k_stride, place.first_token, key_begin, key_end, kv_head, kWidth, kPitch, keys);
   load_keys(g, v, v_stride, place.first_token, key_begin, key_end, kv_head, kWidth, kPitch, values);
@@ -278,6 +281,9 @@ void routed_attention_backward(const AttentionBackwardArgs& args, const Sequence
            stream, g, static_cast<const float*>(gaps), static_cast<float*>(args.d_gate));
   }
   if (args.dq == nullptr) return;
+  if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
+    return mma_attention_gradients(args, tiles, stream);
+  }
   const auto* lse = static_cast<const float*>(args.lse);
   with_columns(args.shape.head_dim, [&]<int kC>() {
     const LaunchShape queries{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
@@ -285,8 +291,9 @@ void routed_attention_backward(const AttentionBackwardArgs& args, const Sequence
     launch("attention_dq", dq_kernel<kC, T>, queries, stream, g, args.gate, q, k, v, d_out,
            args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
            lse, static_cast<const float*>(row_dots), static_cast<T*>(args.dq));
-    const LaunchShape keys{dim3(unsigned(tiles.all_key_tiles), unsigned(g.kv_heads)),
-                           dim3(kAttentionThreads), shared_bytes(kC, 2, 2)};
+    const LaunchShape keys{
+        dim3(unsigned(tiles.all_key_tiles) * kBlocksPerTile, unsigned(g.kv_heads)),
+        dim3(kAttentionThreads), shared_bytes(kC, 2, 2)};
     launch("attention_dkv", dkv_kernel<kC, T>, keys, stream, g, args.gate, q, k, v, d_out,
            args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
            lse, static_cast<const float*>(row_dots), static_cast<T*>(args.dk),

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/routed_attention_mma.h"
 #include "ops/detail/vector_math.h"
 
 namespace elastron::ops::cuda {
@@ -10,8 +11,6 @@ namespace elastron::ops::cuda {
 using namespace elastron::cuda;
 
 namespace {
-
-enum class Part { streaming, rest };
 
 // kC: columns each thread owns of a row; head_dim <= 16 kC.
 template <int kC>
@@ -22,9 +21,9 @@ struct Running {
 
 template <int kC, class T>
 __device__ void visit_keys(const Geometry& g, const QueryTile& t, const KeySegments& segments,
-                           Part part, const T* k, const T* v, int64_t k_stride, int64_t v_stride,
-                           const float* queries, float* keys, float* values, float* scores,
-                           Running<kC>& run) {
+                           bool streaming, const T* k, const T* v, int64_t k_stride,
+                           int64_t v_stride, const float* queries, float* keys, float* values,
+                           float* scores, Running<kC>& run) {
   constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
   for (int n = 0; n < segments.count; ++n) {
@@ -48,7 +47,7 @@ __device__ void visit_keys(const Geometry& g, const QueryTile& t, const KeySegme
           bool seen = key < end;
           if (segment.masked) {
             const bool shown = g.rule.visible(query, key);
-            seen = seen && (part == Part::streaming ? shown : key <= query && !shown);
+            seen = seen && (streaming ? shown : key <= query && !shown);
           }
           s[a][b] = seen ? s[a][b] * g.scale_log2 : -std::numeric_limits<float>::infinity();
           most = s[a][b] > most ? s[a][b] : most;
@@ -95,9 +94,7 @@ __device__ void write_rows(const Geometry& g, const QueryTile& t, const Running<
   for (int a = 0; a < kRowsEach; ++a) {
     const int row = ty * kRowsEach + a;
     if (row >= (t.end - t.begin) * g.group) continue;
-    const int64_t token = t.place.first_token + t.begin + row / g.group;
-    const int64_t head = int64_t(t.kv_head) * g.group + row % g.group;
-    const int64_t at = token * g.q_heads + head;
+    const int64_t at = item_of(g, t, row);
     const float inverse = 1.0f / run.total[a];
 #pragma unroll
     for (int j = 0; j < kC; ++j) {
@@ -133,14 +130,14 @@ __global__ void __launch_bounds__(kAttentionThreads)
     for (int j = 0; j < kC; ++j) run.sums[a][j] = 0;
   }
   const QueryTilePlan plan = plan_query_tile(g.rule, t.begin, t.end);
-  visit_keys<kC>(g, t, plan.streaming, Part::streaming, k, v, k_stride, v_stride, queries, keys,
-                 values, scores, run);
+  visit_keys<kC>(g, t, plan.streaming, true, k, v, k_stride, v_stride, queries, keys, values,
+                 scores, run);
   T* streaming_out = t.full ? other : selected;
   if (streaming_out != nullptr) write_rows(g, t, run, streaming_out, t.full ? nullptr : lse);
   T* full_out = t.full ? selected : other;
   if (full_out == nullptr) return;
-  visit_keys<kC>(g, t, plan.rest, Part::rest, k, v, k_stride, v_stride, queries, keys, values,
-                 scores, run);
+  visit_keys<kC>(g, t, plan.rest, false, k, v, k_stride, v_stride, queries, keys, values, scores,
+                 run);
   write_rows(g, t, run, full_out, t.full ? lse : nullptr);
 }
 
@@ -149,6 +146,9 @@ __global__ void __launch_bounds__(kAttentionThreads)
 template <class T>
 void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                               Stream stream) {
+  if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v})) {
+    return mma_attention_forward(args, tiles, stream);
+  }
   const Geometry g = geometry_of(args, tiles);
   with_columns(args.shape.head_dim, [&]<int kC>() {
     const LaunchShape shape{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),

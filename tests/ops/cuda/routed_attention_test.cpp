@@ -1,6 +1,7 @@
 // Routed attention on the GPU against the CPU: packed sequences, every gate, odd tiles and rules.
 #include <random>
 
+#include "ops/cuda/routed_attention_mma.h"
 #include "tests/ops/cuda/both_devices.h"
 #include "tests/ops/routed_attention_problem.h"
 
@@ -87,6 +88,43 @@ TEST_F(CudaAttention, Borders) {
       compare<float>(p, 2e-5, std::to_string(length));
     }
   }
+}
+
+// Lengths around a tile, every group, rules finer and coarser than a tile, whatever the gates say.
+TEST_F(CudaAttention, TensorCores) {
+  const std::vector<int32_t> cu = {0, 1, 64, 64, 128, 193, 393};  // 1, 63, 0, 64, 65, 200
+  const ops::StreamingRule rules[] = {{16, 1, 2}, {64, 0, 1}, {5, 2, 3}, {64, 2, 1},
+                                      {16, 0, 1}, {64, 1, 2}, {1, 0, 1}, {100, 1, 1}};
+  std::mt19937 random(6);
+  for (int round = 0; round < 24; ++round) {
+    const int64_t group = 1 + round % 8, dim = (const int64_t[]){64, 128, 80, 96, 16}[round % 5];
+    const ops::StreamingRule rule = rules[(round + round / 8) % 8];
+    AttentionProblem p = problem(random, round % 2 + 1, group, dim, cu, rule);
+    const int gates = round / 8;  // mixed, none full, all full
+    if (gates > 0) std::fill(p.gate.begin(), p.gate.end(), uint8_t(gates - 1));
+    p.padding = round % 3;
+    fill_problem<bf16>(p, uint64_t(round), round % 4 == 3 ? 6.0 : 1.0);
+    compare<bf16>(p, 2e-2, "round " + std::to_string(round));
+  }
+}
+
+// The plain kernels in bfloat16, and what is theirs.
+TEST_F(CudaAttention, PlainKernelsTakeTheRest) {
+  std::mt19937 random(7);
+  AttentionProblem p = problem(random, 2, 3, 72, {0, 33, 130}, {16, 1, 2});
+  fill_problem<bf16>(p, 1);
+  compare<bf16>(p, 2e-2, "head_dim 72");
+
+  using ops::cuda::tensor_cores_take;
+  alignas(16) static const char memory[16] = {};
+  const ops::HeadsView good{memory, 64}, narrow{memory, 68}, shifted{memory + 8, 64};
+  EXPECT_TRUE(tensor_cores_take(DType::bf16, {4, 2, 64}, {good, good}));
+  EXPECT_TRUE(tensor_cores_take(DType::bf16, {4, 2, 128}, {good}));
+  EXPECT_FALSE(tensor_cores_take(DType::f32, {4, 2, 64}, {good}));
+  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 72}, {good}));
+  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 144}, {good}));
+  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 64}, {good, narrow}));
+  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 64}, {shifted, good}));
 }
 
 TEST_F(CudaAttention, RepeatsGiveTheSameBits) {

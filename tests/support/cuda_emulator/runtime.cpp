@@ -60,6 +60,7 @@ DeviceMemoryOpen::~DeviceMemoryOpen() {
 Thread current;
 dim3 block_dim, grid_dim;
 unsigned char* dynamic_shared = nullptr;
+size_t dynamic_shared_bytes = 0;
 
 namespace {
 
@@ -87,7 +88,7 @@ struct Fiber {
 
 struct WarpBoard {
   // Two in turns: a lane may begin the next exchange while others still read the last one.
-  alignas(64) unsigned char values[2][32][64];
+  alignas(64) unsigned char values[2][32][kMostPosted];
   unsigned posted[2] = {0, 0};
 };
 
@@ -96,7 +97,6 @@ std::vector<WarpBoard> warps;
 jmp_buf scheduler;
 Fiber* running = nullptr;
 const std::function<void()>* body = nullptr;
-size_t shared_in_use = 0;
 std::vector<unsigned char> shared_memory(kMostShared + 1024);
 
 void finish(Fiber& f, size_t groups_left) {
@@ -156,7 +156,7 @@ void run_block(dim3 index, unsigned threads) {
     makecontext(&f.first, enter, 0);
   }
   for (WarpBoard& w : warps) w.posted[0] = w.posted[1] = 0;
-  std::memset(dynamic_shared, 0xff, shared_in_use);
+  std::memset(dynamic_shared, 0xff, dynamic_shared_bytes);
 
   unsigned left = threads;
   // Another order each round, the same on every run: forwards, backwards, by strides.
@@ -195,7 +195,7 @@ void block_barrier() {
   leave();
 }
 
-void exchange(unsigned mask, const void* mine, void* all, size_t size) {
+const unsigned char (*post(unsigned mask, const void* mine, size_t size))[kMostPosted] {
   Fiber& me = *running;
   const unsigned turn = me.exchanges++ % 2, lane = current.lane;
   WarpBoard& board = warps[current.warp];
@@ -210,8 +210,13 @@ void exchange(unsigned mask, const void* mine, void* all, size_t size) {
   me.mask = mask;
   me.state = Fiber::at_exchange;
   leave();
+  return board.values[turn];
+}
+
+void exchange(unsigned mask, const void* mine, void* all, size_t size) {
+  const auto* posted = post(mask, mine, size);
   for (unsigned i = 0; i < 32; ++i) {
-    if (mask >> i & 1) std::memcpy(static_cast<char*>(all) + i * size, board.values[turn][i], size);
+    if (mask >> i & 1) std::memcpy(static_cast<char*>(all) + i * size, posted[i], size);
   }
 }
 
@@ -224,7 +229,7 @@ void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
   grid_dim = grid;
   block_dim = block;
   body = &thread;
-  shared_in_use = shared_bytes;
+  dynamic_shared_bytes = shared_bytes;
   dynamic_shared = reinterpret_cast<unsigned char*>(
       (reinterpret_cast<uintptr_t>(shared_memory.data()) + 1023) / 1024 * 1024);
   if (fibers.size() < threads) fibers.resize(threads);

@@ -57,14 +57,24 @@ struct Thread {  // the running one
 extern Thread current;
 extern dim3 block_dim, grid_dim;
 extern unsigned char* dynamic_shared;
+extern size_t dynamic_shared_bytes;
 
 void block_barrier();
-// The other lanes' values; all lanes of `mask` must call it. `size` at most 64.
+// What the lanes of `mask` posted, by lane, valid until this one's next exchange; all of them must
+// call it. `size` at most kMostPosted.
+constexpr size_t kMostPosted = 64;
+const unsigned char (*post(unsigned mask, const void* mine, size_t size))[kMostPosted];
+// The same, copied to an array.
 void exchange(unsigned mask, const void* mine, void* all, size_t size);
 void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
 void defer_copy(void* dst, const void* src, size_t bytes);
 void commit_copies();
 void finish_copies(int groups_left);
+
+// tensor_core.cpp; ops/cuda/tensor_core.h says what they do.
+void mma_bf16_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void ldmatrix_x4(uint32_t (&d)[4], const void* row, bool transposed);
+void copy_async(void* dst, const void* src, size_t bytes, bool valid);
 
 }  // namespace elastron::emulator
 

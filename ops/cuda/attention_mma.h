@@ -1,0 +1,272 @@
+// What the attention kernels on tensor cores share (docs/attention-kernels.md). Tiles of 64 rows
+// and 64 keys in bfloat16, four warps; a warp owns 16 rows of its products, and a thread rows g and
+// g + 8 of these, columns 2t and 2t + 1 of every 8 (ops/cuda/tensor_core.h).
+//
+// Rows of a tile in shared memory are padded by 16 bytes: with an odd number of 16-byte chunks the
+// 8 rows that one load takes lie in different banks, for every head_dim. (A swizzle by XOR does
+// that for head_dim 64 and 128 only.)
+#pragma once
+#include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/tensor_core.h"
+
+namespace elastron::ops::cuda {
+
+inline constexpr int kMmaThreads = 128, kWarpRows = 16;
+inline constexpr int kMmaKeys = int(kTileKeys);
+static_assert(kRows == kMmaThreads / kWarp * kWarpRows && kMmaKeys == kRows);
+
+template <int kC>
+inline constexpr int kPaddedRow = kC * 16 + 8;
+template <int kC>
+inline constexpr int kTileElements = kRows* kPaddedRow<kC>;
+
+// --- Key tiles of a query tile
+// ---------------------------------------------------------------------
+
+enum class Part { streaming, rest, end };
+
+struct KeyTile {
+  int32_t begin, end;
+  Part part;
+  bool masked;
+};
+
+// The tiles of a plan, which must outlive this, in order. A tile goes on into the next segment
+// where that one adjoins: most segments are shorter than a tile or not a multiple of it.
+class KeyTiles {
+ public:
+  __device__ KeyTiles(const QueryTilePlan& plan, bool both) : plan_(plan), both_(both) {
+    enter(Part::streaming);
+  }
+
+  __device__ KeyTile next() {
+    if (part_ == Part::end) return {0, 0, Part::end, false};
+    const KeySegments& s = part_ == Part::streaming ? plan_.streaming : plan_.rest;
+    KeyTile tile{at_, at_, part_, false};
+    while (true) {
+      const int32_t segment_end = int32_t(s.items[segment_].end);
+      tile.masked = tile.masked || s.items[segment_].masked;
+      tile.end = segment_end - tile.begin < kMmaKeys ? segment_end : tile.begin + kMmaKeys;
+      at_ = tile.end;
+      if (tile.end < segment_end) return tile;
+      if (++segment_ == s.count) break;
+      at_ = int32_t(s.items[segment_].begin);
+      if (tile.end - tile.begin == kMmaKeys || at_ != tile.end) break;
+    }
+    tile.masked = tile.masked || tile.end - tile.begin < kMmaKeys;
+    if (segment_ == s.count) enter(part_ == Part::streaming ? Part::rest : Part::end);
+    return tile;
+  }
+
+ private:
+  __device__ void enter(Part part) {
+    part_ = part;
+    segment_ = 0;
+    if (part_ == Part::streaming && plan_.streaming.count == 0) part_ = Part::rest;
+    if (part_ == Part::rest && (!both_ || plan_.rest.count == 0)) part_ = Part::end;
+    if (part_ == Part::end) return;
+    at_ = int32_t((part_ == Part::streaming ? plan_.streaming : plan_.rest).items[0].begin);
+  }
+
+  const QueryTilePlan& plan_;
+  bool both_;
+  Part part_;
+  int32_t segment_, at_;
+};
+
+// What one query sees, with the division done once.
+struct Sight {
+  int32_t query, local_begin;
+
+  __device__ Sight(const Geometry& g, const QueryTile& t, int row)
+      : query(t.begin + row / g.group), local_begin(int32_t(g.rule.local_begin(query))) {}
+
+  __device__ __forceinline__ bool sees(const KeyTile& tile, int32_t sink, int32_t key) const {
+    const bool shown = key < sink || key >= local_begin;
+    return key < tile.end && key <= query && shown == (tile.part == Part::streaming);
+  }
+};
+// The rule's sink, in the sequence.
+__device__ __forceinline__ int32_t sink_of(const Geometry& g, const Place& place) {
+  const int64_t sink = g.rule.sink_tokens();
+  return sink < place.length ? int32_t(sink) : place.length;
+}
+
+// --- Tiles into shared memory, in the background
+// ---------------------------------------------------
+
+// Rows of a query tile, zeros elsewhere.
+template <int kC>
+__device__ __forceinline__ void async_rows(const Geometry& g, const QueryTile& t, const bf16* x,
+                                           int64_t token_stride, bf16* tile) {
+  const int rows = (t.end - t.begin) * g.group;
+#pragma unroll 2
+  for (int i = int(threadIdx.x); i < kRows * 2 * kC; i += kMmaThreads) {
+    const int row = i / (2 * kC), column = i % (2 * kC) * 8;
+    const bool inside = row < rows && column < g.head_dim;
+    const bf16* from = x;
+    if (inside) {
+      from += (t.place.first_token + t.begin + row / g.group) * token_stride +
+              (t.kv_head * g.group + row % g.group) * g.head_dim + column;
+    }
+    cp_async_16(tile + row * kPaddedRow<kC> + column, from, inside);
+  }
+}
+
+// Keys [begin, end) of one kv head, zeros elsewhere.
+template <int kC>
+__device__ __forceinline__ void async_keys(const Geometry& g, const Place& place, const bf16* x,
+                                           int64_t token_stride, int32_t begin, int32_t end,
+                                           int32_t kv_head, bf16* tile) {
+#pragma unroll 2
+  for (int i = int(threadIdx.x); i < kMmaKeys * 2 * kC; i += kMmaThreads) {
+    const int key = i / (2 * kC), column = i % (2 * kC) * 8;
+    const bool inside = begin + key < end && column < g.head_dim;
+    const bf16* from = x;
+    if (inside) {
+      from += (place.first_token + begin + key) * token_stride + kv_head * g.head_dim + column;
+    }
+    cp_async_16(tile + key * kPaddedRow<kC> + column, from, inside);
+  }
+}
+
+struct KeysAndValues {
+  const bf16 *k, *v;
+  int64_t k_stride, v_stride;
+};
+template <int kC>
+struct KeyStage {
+  bf16 keys[kTileElements<kC>], values[kTileElements<kC>];
+};
+template <int kC>
+__device__ __forceinline__ void load_stage(const Geometry& g, const Place& place,
+                                           const KeysAndValues& from, int32_t begin, int32_t end,
+                                           int32_t kv_head, KeyStage<kC>& stage) {
+  async_keys<kC>(g, place, from.k, from.k_stride, begin, end, kv_head, stage.keys);
+  async_keys<kC>(g, place, from.v, from.v_stride, begin, end, kv_head, stage.values);
+}
+
+// Shared memory of a block that owns a query tile. The plan is the same for all threads, and too
+// large for their registers.
+template <int kC>
+struct QueryBlockMemory {
+  KeyStage<kC> stages[2];
+  QueryTilePlan plan;
+};
+
+// --- Products ----------------------------------------------------------------------------------
+
+// The 16 x 16 elements of `tile` at (row, column) as an a fragment.
+template <int kC>
+__device__ __forceinline__ void load_a(const bf16* tile, int row, int column, uint32_t (&a)[4]) {
+  const int lane = int(threadIdx.x) % kWarp;
+  ldmatrix_x4(a, tile + (row + lane % 16) * kPaddedRow<kC> + column + lane / 16 * 8);
+}
+
+// The warp's 16 rows of a tile, all columns, kept in registers.
+template <int kC>
+struct RowFragments {
+  uint32_t a[kC][4];
+  __device__ __forceinline__ void load(const bf16* tile, int row) {
+#pragma unroll
+    for (int c = 0; c < kC; ++c) load_a<kC>(tile, row, c * 16, a[c]);
+  }
+  __device__ __forceinline__ void at(int c, uint32_t (&f)[4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) f[i] = a[c][i];
+  }
+};
+// The same, read from shared memory each time.
+template <int kC>
+struct RowsInTile {
+  const bf16* tile;
+  int row;
+  __device__ __forceinline__ void at(int c, uint32_t (&f)[4]) const {
+    load_a<kC>(tile, row, c * 16, f);
+  }
+};
+
+// s [16, 8 kBlocks] = rows times rows `first` and on of `tile`, over head_dim.
+template <int kC, int kBlocks, class Rows>
+__device__ __forceinline__ void multiply_by_rows(const Rows& rows, const bf16* tile, int first,
+                                                 float (&s)[kBlocks][4]) {
+  const int lane = int(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[n][i] = 0;
+  }
+  // Lanes 0 to 7 and 8 to 15 give columns 0 to 7 and 8 to 15 of the first 8 rows.
+  const bf16* mine = tile + (first + lane / 16 * 8 + lane % 8) * kPaddedRow<kC> + lane / 8 % 2 * 8;
+#pragma unroll
+  for (int c = 0; c < kC; ++c) {
+    uint32_t a[4];
+    rows.at(c, a);
+#pragma unroll
+    for (int n = 0; n < kBlocks; n += 2) {
+      uint32_t b[4];
+      ldmatrix_x4(b, mine + n * 8 * kPaddedRow<kC> + c * 16);
+      mma_bf16_16816(s[n], a, {b[0], b[1]});
+      mma_bf16_16816(s[n + 1], a, {b[2], b[3]});
+    }
+  }
+}
+
+// sums [16, head_dim] += p [16, 16 kSteps] times rows `first` and on of `tile`.
+template <int kC, int kSteps>
+__device__ __forceinline__ void add_product(const uint32_t (&p)[kSteps][4], const bf16* tile,
+                                            int first, float (&sums)[2 * kC][4]) {
+  const int lane = int(threadIdx.x) % kWarp;
+  const bf16* mine = tile + (first + lane % 16) * kPaddedRow<kC> + lane / 16 * 8;
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+    for (int c = 0; c < kC; ++c) {
+      uint32_t b[4];
+      ldmatrix_x4_trans(b, mine + step * 16 * kPaddedRow<kC> + c * 16);
+      mma_bf16_16816(sums[2 * c], p[step], {b[0], b[1]});
+      mma_bf16_16816(sums[2 * c + 1], p[step], {b[2], b[3]});
+    }
+  }
+}
+
+// A product's result, rounded, as the a fragments of the next product: both have the same rows and
+// columns in the same lane.
+template <int kBlocks>
+__device__ __forceinline__ void to_fragments(const float (&s)[kBlocks][4],
+                                             uint32_t (&p)[kBlocks / 2][4]) {
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    p[n / 2][n % 2 * 2] = packed_bf16(s[n][0], s[n][1]);
+    p[n / 2][n % 2 * 2 + 1] = packed_bf16(s[n][2], s[n][3]);
+  }
+}
+
+template <int kBlocks>
+__device__ __forceinline__ void set_zero(float (&sums)[kBlocks][4]) {
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[n][i] = 0;
+  }
+}
+
+// out [head_dim] = factor times this thread's row `half` (g or g + 8) of the sums.
+template <int kBlocks>
+__device__ __forceinline__ void write_row(const float (&sums)[kBlocks][4], int half, float factor,
+                                          int head_dim, bf16* out) {
+  const int column = int(threadIdx.x) % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    if (n * 8 >= head_dim) continue;
+    *reinterpret_cast<uint32_t*>(out + n * 8 + column) =
+        packed_bf16(sums[n][2 * half] * factor, sums[n][2 * half + 1] * factor);
+  }
+}
+
+// The first of a thread's two rows (the other is 8 further on), in its tile of 64.
+__device__ __forceinline__ int first_row() {
+  return int(threadIdx.x) / kWarp * kWarpRows + int(threadIdx.x) % kWarp / 4;
+}
+
+}  // namespace elastron::ops::cuda
