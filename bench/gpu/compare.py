@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Elastron against PyTorch on one GPU, in turns: linear layers, attention, head + loss, a router's
+decision, a router-training step. Needs PyTorch (cuDNN SDPA, FlexAttention) and elastron_bench_gpu.
+
+  python3 bench/gpu/compare.py --bench build/bench/gpu/elastron_bench_gpu --json out.json
+
+Both sides time calls that are issued one after the other and waited for once, in turns; medians are
+compared. --device cpu with --small tries the script where there is no GPU: its figures mean nothing."""
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.utils.checkpoint import checkpoint
+
+SINK, LOCAL, BLOCK = 128, 2048, 64
+
+
+class Elastron:
+    def __init__(self, program, device):
+        self.process = subprocess.Popen([program, "--device", device], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.device = json.loads(self.process.stdout.readline())["device"]
+
+    def ask(self, case, **settings):
+        line = " ".join([case] + [f"{k}={v}" for k, v in settings.items()])
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit(f"error: elastron_bench_gpu ended ({line}): see its message above")
+        return json.loads(answer)
+
+
+class Peer:
+    def __init__(self, device):
+        self.device = device
+
+    def wait(self):
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def time(self, call, times):
+        self.wait()
+        begin = time.perf_counter()
+        for _ in range(times):
+            call()
+        self.wait()
+        return 1e3 * (time.perf_counter() - begin) / times
+
+    def peak(self):
+        return torch.cuda.max_memory_allocated() if self.device == "cuda" else 0
+
+    def random(self, *shape, scale=1.0, **more):
+        return (torch.randn(*shape, device=self.device) * scale).to(torch.bfloat16).requires_grad_(
+            more.get("grad", False))
+
+
+def dense_backend(device):
+    return sdpa_kernel([SDPBackend.CUDNN_ATTENTION] if device == "cuda" else [SDPBackend.MATH])
+
+
+def streaming_attention(length, device):
+    def rule(b, h, i, j):
+        return (j <= i) & ((j < SINK) | (i // BLOCK - j // BLOCK < LOCAL // BLOCK))
+    if device == "cuda":
+        mask = create_block_mask(rule, None, None, length, length, device=device)
+        flex = torch.compile(flex_attention)
+        return lambda q, k, v: flex(q, k, v, block_mask=mask, enable_gqa=True)
+    i = torch.arange(length)  # FlexAttention has no backward pass there
+    mask = rule(0, 0, i[:, None], i[None])
+    return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+
+
+class PublishedStep(torch.nn.Module):
+    """The published training: both branches of all heads forward and backward through autograd,
+    blended by the gate, layers under checkpointing, frozen weights."""
+
+    def __init__(self, peer, s):
+        super().__init__()
+        self.s, self.peer, dim = s, peer, 128
+        e, f, q, k = s["hidden"], s["intermediate"], s["q_heads"] * dim, s["kv_heads"] * dim
+        shapes = {"q": (q, e), "k": (k, e), "v": (k, e), "o": (e, q), "gate": (f, e), "up": (f, e),
+                  "down": (e, f)}
+        self.w = [{n: peer.random(*shape, scale=0.02) for n, shape in shapes.items()}
+                  for _ in range(s["layers"])]
+        self.ones = torch.ones(e, device=peer.device, dtype=torch.bfloat16)
+        self.head_ones = torch.ones(dim, device=peer.device, dtype=torch.bfloat16)
+        self.table = peer.random(s["vocab"], e, scale=0.02)
+        self.head = peer.random(s["vocab"], e, scale=0.02)
+        linear, silu = torch.nn.Linear, torch.nn.SiLU
+        self.task = torch.nn.ModuleList(torch.nn.Sequential(
+            linear(dim, 4 * dim), silu(), linear(4 * dim, dim)) for _ in self.w)
+        self.router = torch.nn.ModuleList(torch.nn.Sequential(
+            linear(dim, 4 * dim), silu(), linear(4 * dim, dim), silu(), linear(dim, 2))
+            for _ in self.w)
+        for router in self.router:
+            torch.nn.init.zeros_(router[-1].weight)
+            with torch.no_grad():
+                router[-1].bias.copy_(torch.tensor([0.0, math.log((1 - s["msr"]) / s["msr"])]))
+        self.to(peer.device)
+        self.adam = torch.optim.AdamW(self.parameters(), lr=0.0)
+        t = s["tokens"]
+        angle = torch.arange(t, device=peer.device)[:, None] * 1e6 ** (
+            -torch.arange(0, dim, 2, device=peer.device) / dim)
+        self.cos, self.sin = (x.to(torch.bfloat16) for x in (angle.cos(), angle.sin()))
+        self.sparse = streaming_attention(t, peer.device)
+        self.ids = torch.arange(t, device=peer.device) * 7919 % s["vocab"]
+
+    def rope(self, x):
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * self.cos - b * self.sin, b * self.cos + a * self.sin], -1)
+
+    def layer(self, x, i):
+        s, w, dim, t = self.s, self.w[i], 128, x.shape[0]
+        n = F.rms_norm(x, (s["hidden"],), self.ones, 1e-6)
+        heads = lambda y, count: y.view(t, count, dim).transpose(0, 1)[None]
+        q = F.rms_norm(heads(n @ w["q"].T, s["q_heads"]), (dim,), self.head_ones, 1e-6)
+        k = F.rms_norm(heads(n @ w["k"].T, s["kv_heads"]), (dim,), self.head_ones, 1e-6)
+        v = heads(n @ w["v"].T, s["kv_heads"])
+        pooled = torch.cat([k[:, :, :100], k[:, :, -100:]], 2).float().mean(2)
+        logits = self.router[i](self.task[i](pooled))
+        noise = -torch.log(-torch.log(torch.rand_like(logits) + 1e-8) + 1e-8)
+        p = torch.softmax(logits + noise, -1)[..., 1]
+        z = ((p > 0.5).float() + p - p.detach()).to(torch.bfloat16)
+        q, k = self.rope(q), self.rope(k)
+        with dense_backend(self.peer.device):
+            full = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        sparse = self.sparse(q, k, v)
+        zq = z.repeat_interleave(s["q_heads"] // s["kv_heads"], 1)[:, :, None, None]
+        out = (zq * full + (1 - zq) * sparse)[0].transpose(0, 1).reshape(t, -1)
+        x = x + out @ w["o"].T
+        n = F.rms_norm(x, (s["hidden"],), self.ones, 1e-6)
+        return x + (F.silu(n @ w["gate"].T) * (n @ w["up"].T)) @ w["down"].T
+
+    def run(self):
+        x = F.embedding(self.ids, self.table)
+        for i in range(self.s["layers"]):
+            x = checkpoint(self.layer, x, i, use_reentrant=False)
+        x = F.rms_norm(x, (self.s["hidden"],), self.ones, 1e-6)
+        count = self.ids.numel() - 1
+
+        def part(rows, targets):
+            return F.cross_entropy((rows @ self.head.T).float(), targets, reduction="sum")
+        loss = sum(checkpoint(part, x[b:min(b + 2048, count)], self.ids[b + 1:min(b + 2049, count + 1)],
+                              use_reentrant=False) for b in range(0, count, 2048)) / count
+        loss.backward()
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+
+def cases(peer, small):
+    """name -> (our request, the peer's call, how many calls at a time)"""
+    t = 512 if small else 65536
+    e, f, heads, kv, vocab = (256, 512, 4, 2, 1000) if small else (4096, 12288, 32, 8, 151936)
+    for name, out, inner in (("q_proj", heads * 128, e), ("kv_proj", kv * 128, e),
+                             ("up_proj", f, e), ("down_proj", e, f)):
+        x, w = peer.random(t, inner), peer.random(out, inner, scale=0.02)
+        yield (f"linear {name}", ("linear", dict(rows=t, out=out, **{"in": inner}, times=5)),
+               lambda x=x, w=w: x @ w.T, 5)
+        d = peer.random(t, out)
+        yield (f"linear {name} dgrad", ("linear", dict(rows=t, out=out, **{"in": inner}, dgrad=1, times=5)),
+               lambda d=d, w=w: d @ w, 5)
+    for length in ((256,) if small else (32768, 65536)):
+        shape = dict(tokens=length, q_heads=heads, kv_heads=kv)
+        q = peer.random(1, heads, length, 128, grad=True)
+        k, v = (peer.random(1, kv, length, 128, grad=True) for _ in range(2))
+        d = peer.random(1, heads, length, 128)
+
+        def dense(q=q, k=k, v=v):
+            with dense_backend(peer.device):
+                return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+        def forward():
+            with torch.no_grad():
+                dense()
+        out = dense()
+
+        def backward(out=out, q=q, k=k, v=v, d=d):
+            torch.autograd.grad(out, (q, k, v), d, retain_graph=True)
+        for what, more in (("dense", dict(full=1)), ("both outputs", dict(full=0.25, both=1)),
+                           ("msr 0.75", dict(full=0.25))):
+            yield (f"attention forward {length} {what}, over dense",
+                   ("attention", dict(**shape, **more, times=2)), forward, 2)
+        for what, more in (("dense", dict(full=1)), ("msr 0.75 and d gate", dict(full=0.25, both=1))):
+            yield (f"attention backward {length} {what}, over dense",
+                   ("attention", dict(**shape, **more, backward=1, times=2)), backward, 2)
+    x, w = peer.random(t, e, grad=True), peer.random(vocab, e, scale=0.02)
+    targets = torch.arange(t, device=peer.device) * 7919 % vocab
+
+    def head():
+        for b in range(0, t, 2048):
+            rows = x[b:b + 2048]
+            F.cross_entropy((rows @ w.T).float(), targets[b:b + 2048], reduction="sum").backward()
+        x.grad = None
+    yield "head and loss", ("head", dict(rows=t, vocab=vocab, hidden=e, times=2)), head, 2
+    for length in ((512, 2048) if small else (1024, 65536)):
+        yield (f"router {length}", ("router", dict(tokens=length, kv_heads=kv, times=200)), None, 0)
+    for length in ((256,) if small else (8192, 65536)):
+        s = dict(layers=4, tokens=length, msr=0.7, hidden=e, intermediate=f, q_heads=heads,
+                 kv_heads=kv, vocab=vocab)
+        step = PublishedStep(peer, s)
+        yield f"step {length}", ("step", dict(**s, times=1)), step.run, 1
+        del step
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--bench", required=True)
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--only", default="", help="cases that begin with this")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--json")
+    a = parser.parse_args()
+    torch.manual_seed(1)
+    ours, peer = Elastron(a.bench, a.device), Peer(a.device)
+    results = {"device": ours.device, "torch": torch.__version__, "cases": {}}
+    for name, (case, settings), call, times in cases(peer, a.small):
+        if not name.startswith(a.only):
+            continue
+        mine, theirs, notes = [], [], {}
+        if a.device == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        if call:
+            call()
+        for _ in range(a.turns):
+            answer = ours.ask(case, **settings)
+            mine.append(answer.pop("milliseconds"))
+            notes = answer
+            if call:
+                theirs.append(peer.time(call, times))
+        ours.ask("drop")
+        row = {"elastron_ms": statistics.median(mine), **notes}
+        if call:
+            row["torch_ms"] = statistics.median(theirs)
+            row["ratio"] = row["torch_ms"] / row["elastron_ms"]
+            row["torch_peak_bytes"] = peer.peak()
+        results["cases"][name] = row
+        print(name, json.dumps(row), flush=True)
+    if a.json:
+        with open(a.json, "w") as out:
+            json.dump(results, out, indent=1)
+
+
+main()
