@@ -158,20 +158,30 @@ void run_block(dim3 index, unsigned threads) {
   for (WarpBoard& w : warps) w.posted[0] = w.posted[1] = 0;
   std::memset(dynamic_shared, 0xff, dynamic_shared_bytes);
 
-  unsigned left = threads;
-  // Another order each round, the same on every run: forwards, backwards, by strides.
+  unsigned left = threads, passes = 0;
+  const unsigned all_warps = (threads + 31) / 32;
+  // Another order of warps each round, the same on every run. A warp goes on alone as far as it
+  // can: were all to go in step, what they need of each other would be there without a barrier.
   for (unsigned round = 0; left > 0; ++round) {
     bool moved = false;
-    const unsigned stride = round % 3 == 2 ? 7 : 1;
-    for (unsigned i = 0; i < threads; ++i) {
-      unsigned t = round % 2 == 0 ? i : threads - 1 - i;
-      if (stride > 1 && threads % stride != 0) t = t * stride % threads;
-      Fiber& f = fibers[t];
-      if (!runnable(f)) continue;
-      f.state = Fiber::running;
-      resume(f);
-      moved = true;
-      if (f.done) --left;
+    for (unsigned i = 0; i < all_warps; ++i) {
+      const unsigned turned = (i + round / 2) % all_warps;
+      const unsigned first = 32 * (round % 2 == 0 ? turned : all_warps - 1 - turned);
+      const unsigned lanes = std::min(32u, threads - first);
+      for (bool more = true; more; ++passes) {
+        more = false;
+        // Lanes forwards, backwards, by strides.
+        for (unsigned n = 0; n < lanes; ++n) {
+          unsigned lane = passes % 2 == 0 ? n : lanes - 1 - n;
+          if (passes % 3 == 2 && lanes == 32) lane = lane * 7 % 32;
+          Fiber& f = fibers[first + lane];
+          if (!runnable(f)) continue;
+          f.state = Fiber::running;
+          resume(f);
+          more = moved = true;
+          if (f.done) --left;
+        }
+      }
     }
     if (left == 0) break;
     // Whoever still runs must stand at the block's barrier to pass it.

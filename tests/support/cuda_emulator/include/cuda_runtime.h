@@ -6,7 +6,8 @@
 //     crashes;
 //   - every block of memory ends at a page that nobody may touch, and starts out as NaN;
 //   - a barrier that some thread of the block never reaches ends the test with the kernel's name;
-//   - threads run in another order after each barrier, so that a missing one shows;
+//   - warps run in another order after each barrier, each to the next one before others, so that a
+//     missing one shows;
 //   - cp.async copies arrive when they are waited for, not before.
 // It has one device, runs everything at once, and knows neither streams nor time.
 #pragma once
