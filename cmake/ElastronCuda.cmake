@@ -7,6 +7,7 @@ set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
 set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
 
 set(ELASTRON_WITH_CUDA OFF)
+set(ELASTRON_WITH_NCCL OFF)
 if(NOT ELASTRON_CUDA STREQUAL OFF)
   if(ELASTRON_CUDA STREQUAL ON)
     find_package(CUDAToolkit 12 REQUIRED)
@@ -41,11 +42,18 @@ if(ELASTRON_WITH_CUDA)
   endif()
   set(CMAKE_CUDA_STANDARD 20)
   message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{NCCL_HOME}/include)
+  if(NCCL_INCLUDE_DIR)
+    set(ELASTRON_WITH_NCCL ON)
+    message(STATUS "NCCL's header in ${NCCL_INCLUDE_DIR}")
+  else()
+    message(STATUS "no NCCL: nccl.h was not found (libnccl-dev, or NCCL_HOME)")
+  endif()
 else()
   message(STATUS "no CUDA back end (ELASTRON_CUDA=${ELASTRON_CUDA})")
 endif()
 
-set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp)
+set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "launch/collectives.h"
 #include "launch/device.h"
 #include "launch/version.h"
 #include "parallel/agree.h"
@@ -46,16 +47,21 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
         parallel::MeshLayout::resolve(world.size(), int(config.parallel.data.value_or(0)),
                                       int(config.parallel.context), int(config.parallel.tensor));
   });
-  mesh_ = std::make_unique<parallel::Mesh>(world, layout);
+  ChosenCollectives chosen = choose_collectives(config.parallel.communicator, world, *device_);
+  collectives_ = std::move(chosen.backend);
+  why_not_nccl_ = chosen.why_not_nccl;
+  mesh_ = std::make_unique<parallel::Mesh>(world, layout, collectives_.get());
   watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);
 }
 
 void Runtime::announce(const parallel::World& world) const {
   const auto& layout = mesh_->layout();
-  log_info("elastron {} | {} | {} threads per rank | {} | data {} x context {} x tensor {}",
+  log_info("elastron {} | {} | {} threads per rank | {}{} | data {} x context {} x tensor {}",
            version_number(), device_->description(), omp_get_max_threads(), world.library(),
-           layout.data, layout.context, layout.tensor);
+           collectives_ ? " + " + collectives_->library() : "", layout.data, layout.context,
+           layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
+  if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);
 }
 
 }  // namespace elastron::launch

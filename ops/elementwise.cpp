@@ -72,6 +72,20 @@ void cast_into(const Tensor& x, Tensor& y) {
   });
 }
 
+void sum_parts(const Tensor& parts, Tensor& sum) {
+  check_dense("sum_parts", parts, sum);
+  ELASTRON_CHECK(parts.rank() == 2 && sum.rank() == 1 && parts.size(1) == sum.numel() &&
+                     parts.dtype() == sum.dtype(),
+                 "sum_parts takes [n, m] and [m] of one dtype");
+  with_float_dtype(parts.dtype(), [&]<class T>() {
+    const T* from = parts.data<T>();
+    T* to = sum.data<T>();
+    run_on(
+        parts.device(), [&] { cpu::sum_parts(from, to, parts.size(0), sum.numel()); },
+        [&](auto stream) { cuda::sum_parts(from, to, parts.size(0), sum.numel(), stream); });
+  });
+}
+
 Tensor silu_forward(const Tensor& x) {
   check_dense("silu", x);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());

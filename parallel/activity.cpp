@@ -26,6 +26,11 @@ std::string SharedText::load() const {
   return bytes.data();
 }
 
+int64_t RankActivity::held_up_by() const {
+  const int64_t on_gpu = gpu_waiting_for.load(std::memory_order_acquire);
+  return on_gpu > 0 ? on_gpu : waiting_for.load(std::memory_order_acquire);
+}
+
 Activity::Activity(ActivityBoard* board, RankActivity* ranks, int node_size, int node_rank,
                    int rank)
     : board_(board), ranks_(ranks), node_size_(node_size), node_rank_(node_rank) {

@@ -28,8 +28,16 @@ struct RankActivity {
   std::atomic<int64_t> timeout_ns{0};    // of the current phase
   std::atomic<int64_t> collectives{0};   // started so far
   std::atomic<int64_t> waiting_for{0};   // number of the collective it is blocked in, or 0
-  SharedText phase;                      // "step 12 backward"
-  SharedText collective;                 // the last one waited for: "all_reduce (tensor)"
+  // The same for the oldest collective that this rank's GPU has begun and not ended: the host runs
+  // ahead of it.
+  std::atomic<int64_t> gpu_waiting_for{0};
+  SharedText gpu_collective;
+  SharedText phase;       // "step 12 backward"
+  SharedText collective;  // the last one waited for: "all_reduce (tensor)"
+
+  // The collective that holds this rank up, or 0: the GPU's, where both wait, as it was started
+  // before.
+  int64_t held_up_by() const;
 };
 
 // The board of one machine. The first rank whose time-out expires takes the word; the others stay

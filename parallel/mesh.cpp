@@ -6,15 +6,19 @@ namespace elastron::parallel {
 
 // Each split is keyed by the rank in the world, so that the order within a group is the order of
 // the coordinate that varies in it (data before context in the grad group).
-Mesh::Mesh(World& world, const MeshLayout& layout)
+Mesh::Mesh(World& world, const MeshLayout& layout, CollectiveBackend* backend)
     : layout_(layout), coordinates_(layout.coordinates(world.rank() % layout.ranks())) {
   ELASTRON_CHECK(layout.ranks() == world.size(), "the layout is not of this world's size");
+  const auto group = [&](int color, const char* axis) {
+    auto host = world.split(color, world.rank(), axis);
+    return backend == nullptr ? std::move(host) : backend->over(std::move(host));
+  };
   const auto [data, context, tensor] = coordinates_;
-  world_ = world.split(0, world.rank(), "world");
-  data_ = world.split(context * layout.tensor + tensor, world.rank(), "data");
-  context_ = world.split(data * layout.tensor + tensor, world.rank(), "context");
-  tensor_ = world.split(data * layout.context + context, world.rank(), "tensor");
-  grad_ = world.split(tensor, world.rank(), "grad");
+  world_ = group(0, "world");
+  data_ = group(context * layout.tensor + tensor, "data");
+  context_ = group(data * layout.tensor + tensor, "context");
+  tensor_ = group(data * layout.context + context, "tensor");
+  grad_ = group(tensor, "grad");
 }
 
 Mesh Mesh::single() {

@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 
+#include "parallel/collective_backend.h"
 #include "parallel/communicator.h"
 #include "parallel/mesh_layout.h"
 #include "parallel/recording.h"
@@ -13,8 +14,9 @@ class World;  // parallel/world.h: MPI's lifetime; the only source of MPI commun
 class Mesh {
  public:
   // Collective over the world. layout.ranks() must equal the world's size (MeshLayout::resolve sees
-  // to it). The world must outlive the mesh.
-  Mesh(World& world, const MeshLayout& layout);
+  // to it). The world must outlive the mesh, and so must the backend of the device's collectives,
+  // if there is one.
+  Mesh(World& world, const MeshLayout& layout, CollectiveBackend* backend = nullptr);
   // One rank, no MPI: tests and tools.
   static Mesh single();
   // What one rank of `layout` would send, without ranks. `log` must outlive the mesh.

@@ -14,11 +14,19 @@ namespace {
 
 constexpr double kNanosecond = 1e-9;
 
+// "all_reduce (tensor), collective 57", of a rank that is held up by one.
+std::string collective_of(const RankActivity& rank) {
+  const int64_t on_gpu = rank.gpu_waiting_for.load(), on_host = rank.waiting_for.load();
+  return fmt::format("{}, collective {}",
+                     on_gpu > 0 ? rank.gpu_collective.load() : rank.collective.load(),
+                     on_gpu > 0 ? on_gpu : on_host);
+}
+
 // "waiting in all_reduce (tensor), collective 57" or "not in a collective, 56 so far".
 std::string standing(const RankActivity& rank) {
-  const int64_t waiting_for = rank.waiting_for.load();
-  if (waiting_for > 0) {
-    return fmt::format("waiting in {}, collective {}", rank.collective.load(), waiting_for);
+  if (rank.held_up_by() > 0) {
+    return fmt::format("{} in {}", rank.gpu_waiting_for.load() > 0 ? "GPU waiting" : "waiting",
+                       collective_of(rank));
   }
   const int64_t started = rank.collectives.load();
   if (started == 0) return "before its first collective";
@@ -122,7 +130,7 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   // Missing: not in a collective, or in an earlier one, while others are further.
   int64_t furthest = 0;
   for (int r = 0; r < activity.node_size(); ++r) {
-    furthest = std::max(furthest, activity.of(r).waiting_for.load());
+    furthest = std::max(furthest, activity.of(r).held_up_by());
   }
   const auto append = [](std::string& list, const std::string& item) {
     if (!list.empty()) list += "; ";
@@ -131,10 +139,9 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   std::string missing, waiting;
   for (int r = 0; r < activity.node_size(); ++r) {
     const RankActivity& other = activity.of(r);
-    const int64_t waiting_for = other.waiting_for.load();
-    if (waiting_for != 0 && waiting_for >= furthest) {
-      append(waiting, fmt::format("rank {} {}, collective {}", other.rank.load(),
-                                  other.collective.load(), waiting_for));
+    const int64_t held_up_by = other.held_up_by();
+    if (held_up_by != 0 && held_up_by >= furthest) {
+      append(waiting, fmt::format("rank {} {}", other.rank.load(), collective_of(other)));
     } else {
       append(missing, fmt::format("rank {} ({}, {}, last beat {:.1f} s ago)", other.rank.load(),
                                   other.phase.load(), standing(other),

@@ -16,6 +16,7 @@ namespace elastron::train {
 enum class Objective : uint8_t { pretrain, router };
 enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
+enum class CommunicatorChoice : uint8_t { automatic, nccl, mpi };
 enum class DeviceChoice : uint8_t { automatic, cpu, cuda };
 enum class LossNorm : uint8_t { global, per_rank, token_scaled };
 enum class Accumulation : uint8_t { mean, sum };
@@ -37,6 +38,7 @@ struct ParallelSection {
   int64_t tensor = 1;
   int64_t context = 1;
   config::Auto<int64_t> data;
+  CommunicatorChoice communicator = CommunicatorChoice::automatic;
   int64_t bucket_bytes = 25 << 20;
   double timeout_seconds = 600;
 };
@@ -136,6 +138,11 @@ struct EnumNames<train::DeviceChoice> {
   static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
 };
 template <>
+struct EnumNames<train::CommunicatorChoice> {
+  using T = train::CommunicatorChoice;
+  static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::nccl, "nccl"}, {T::mpi, "mpi"}};
+};
+template <>
 struct EnumNames<train::LossNorm> {
   static constexpr NameOf<train::LossNorm> names[] = {
       {train::LossNorm::global, "global"},
@@ -176,6 +183,8 @@ struct Schema<train::ParallelSection> {
       field("tensor", &C::tensor, at_least(1), "ranks that split each layer's weights"),
       field("context", &C::context, between(1, 1), "ranks that split each sequence"),
       field("data", &C::data, at_least(1), "ranks that see different packs; auto: what is left"),
+      field("communicator", &C::communicator,
+            "of GPU tensors; auto: nccl where each rank has a GPU of its own"),
       field("bucket_bytes", &C::bucket_bytes, at_least(1), "size of a gradient bucket"),
       field("timeout_seconds", &C::timeout_seconds, at_least(0),
             "a rank without progress for so long ends the job; 0: never")};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 
 #include "core/cuda/status.h"
 #include "core/error.h"
@@ -159,6 +160,12 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
 }
 
 CudaDevice::~CudaDevice() {
+  if (std::uncaught_exceptions() > 0) {
+    // Work may be under way that never ends, such as a collective without its other ranks, and
+    // giving pinned memory back waits for it. The process is about to go.
+    static_cast<void>(staging_.release());
+    return;
+  }
   cudaStreamSynchronize(stream_);
   staging_.reset();
   cudaStreamDestroy(stream_);
@@ -174,6 +181,14 @@ std::string CudaDevice::description() const {
                      properties.name, properties.major, properties.minor,
                      properties.multiProcessorCount, double(properties.totalGlobalMem) / (1 << 30),
                      runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
+}
+
+std::string CudaDevice::uuid() const {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
+  std::string text;
+  for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
+  return text;
 }
 
 void* CudaDevice::allocate(size_t bytes) {

@@ -39,6 +39,8 @@ class CudaDevice final : public Device {
 
   Stream stream() const { return stream_; }
   int ordinal() const { return ordinal_; }
+  // The GPU's own name, the same from every process: 32 hexadecimal digits.
+  std::string uuid() const;
 
  private:
   class Staging;

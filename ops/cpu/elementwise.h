@@ -90,6 +90,18 @@ void cast(const From* x, To* y, int64_t n) {
 }
 
 template <class T>
+void sum_parts(const T* parts, T* sum, int64_t n, int64_t m) {
+  using A = accumulator_t<T>;
+  parallel_ranges(m, n, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      A total = 0;
+      for (int64_t r = 0; r < n; ++r) total += A(parts[r * m + i]);
+      detail::put(sum[i], total);
+    }
+  });
+}
+
+template <class T>
 void silu_forward(const T* x, T* y, int64_t n) {
   parallel_ranges(
       n, 4, [=](int64_t begin, int64_t end) { silu_range(x + begin, y + begin, end - begin); });

@@ -114,6 +114,23 @@ __global__ void swiglu_backward_kernel(int64_t n, const T* dh, const T* gate, co
   }
 }
 
+template <int N, class T>
+__global__ void sum_parts_kernel(const T* parts, T* sum, int64_t n, int64_t m) {
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x * N;
+  for (int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < m; i += stride) {
+    accumulator_t<T> total[N] = {};
+    Pack<T, N> part;
+    for (int64_t r = 0; r < n; ++r) {
+      part = *reinterpret_cast<const Pack<T, N>*>(parts + r * m + i);
+#pragma unroll
+      for (int k = 0; k < N; ++k) total[k] += accumulator_t<T>(part.v[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < N; ++k) detail::put(part.v[k], total[k]);
+    *reinterpret_cast<Pack<T, N>*>(sum + i) = part;
+  }
+}
+
 template <class A, class V>
 __global__ void adamw_kernel(int64_t n, A* master, const A* grad, A* m, A* v, V* value,
                              detail::AdamWConstants<A> c) {
@@ -179,6 +196,17 @@ void cast(const From* x, To* y, int64_t n, Stream stream) {
   map("cast", n, Same{}, stream, y, x);
 }
 template <class T>
+void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream) {
+  constexpr int kN = kPackOf<T>;
+  if (m % kN == 0 && aligned_for(parts, kN) && aligned_for(sum, kN)) {
+    launch("sum_parts", sum_parts_kernel<kN, T>, over_items(m / kN, kThreads, kMostBlocks), stream,
+           parts, sum, n, m);
+  } else {
+    launch("sum_parts", sum_parts_kernel<1, T>, over_items(m, kThreads, kMostBlocks), stream, parts,
+           sum, n, m);
+  }
+}
+template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream) {
   map("silu", n, Silu{}, stream, y, x);
 }
@@ -225,6 +253,7 @@ void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t
 #define ELASTRON_FOR(T)                                                                      \
   template void add<T>(const T*, const T*, T*, int64_t, Stream);                             \
   template void scale_into<T>(T*, double, int64_t, Stream);                                  \
+  template void sum_parts<T>(const T*, T*, int64_t, int64_t, Stream);                        \
   template void silu_forward<T>(const T*, T*, int64_t, Stream);                              \
   template void silu_backward<T>(const T*, const T*, T*, int64_t, Stream);                   \
   template void swiglu_forward<T>(const T*, const T*, T*, int64_t, Stream);                  \

@@ -47,6 +47,102 @@ TEST_F(Cuda, CurveIsThatOfTheCpuOnAnyLayout) {
   }
 }
 
+#ifdef ELASTRON_NCCL_STAND_IN
+// What goes before the program to give each rank a GPU of its own, and NCCL's stand-in.
+const std::string kOwnGpus =
+    "ELASTRON_EMULATED_GPU_PER_RANK=1 ELASTRON_NCCL_LIBRARY=" ELASTRON_NCCL_STAND_IN;
+
+TEST_F(Cuda, CurveOverNccl) {
+  for (const auto& [ranks, more] :
+       {std::pair{2, ""}, {2, "--set parallel.tensor=2"}, {4, "--set parallel.tensor=2"}}) {
+    const Scratch run;
+    const Outcome o =
+        run_program(ELASTRON_EMULATED_PROGRAM, ranks, train(run.path(), "cuda", more), kOwnGpus);
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_NE(o.err.find(" + NCCL 2."), std::string::npos) << o.err;
+    expect_same_curve(golden(), metrics(run.path()), 1e-4, std::to_string(ranks) + more);
+  }
+}
+
+TEST_F(Cuda, WhoTalksOverNccl) {
+  const auto first_lines = [](const std::string& more, const std::string& prefix) {
+    const Scratch run;
+    return run_program(ELASTRON_EMULATED_PROGRAM, 2, train(run.path(), "cuda", more, 1), prefix);
+  };
+  // Ranks that share a GPU.
+  const std::string stand_in = "ELASTRON_NCCL_LIBRARY=" ELASTRON_NCCL_STAND_IN;
+  Outcome o = first_lines("", stand_in);
+  EXPECT_EQ(o.code, 0);
+  EXPECT_NE(o.err.find("collectives over MPI: ranks 0 and 1 share a GPU\n"), std::string::npos)
+      << o.err;
+  o = first_lines("--set parallel.communicator=nccl", stand_in);
+  EXPECT_EQ(o.code, 2);
+  EXPECT_EQ(o.err.find("error: NCCL cannot be used: ranks 0 and 1 share a GPU"), 0) << o.err;
+  EXPECT_NE(o.err.find("parallel.communicator"), std::string::npos) << o.err;
+  // No library.
+  const std::string none = "ELASTRON_EMULATED_GPU_PER_RANK=1 ELASTRON_NCCL_LIBRARY=/none/nccl.so";
+  o = first_lines("", none);
+  EXPECT_EQ(o.code, 0);
+  EXPECT_NE(o.err.find("collectives over MPI: rank 0 has no NCCL (/none/nccl.so"),
+            std::string::npos)
+      << o.err;
+  o = first_lines("--set parallel.communicator=nccl", none);
+  EXPECT_EQ(o.code, 2);
+  EXPECT_EQ(o.err.find("error: NCCL cannot be used: rank 0 has no NCCL"), 0) << o.err;
+  // As the user wants it.
+  o = first_lines("--set parallel.communicator=mpi", kOwnGpus);
+  EXPECT_EQ(o.code, 0);
+  EXPECT_EQ(o.err.find("NCCL"), std::string::npos) << o.err;
+  EXPECT_EQ(o.err.find("over MPI"), std::string::npos) << o.err;
+  // The CPU has no use for it.
+  const Scratch run;
+  o = elastron(2, train(run.path(), "cpu", "--set parallel.communicator=nccl", 1));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_EQ(o.err.find("error: NCCL cannot be used: this run is not on GPUs"), 0) << o.err;
+}
+
+// The one line that starts with error:, or everything if there is not exactly one.
+std::string error_line(const std::string& text) {
+  const std::string start = "error: ";
+  size_t at = text.starts_with(start) ? 0 : text.find("\n" + start);
+  if (at == std::string::npos) return text;
+  if (at > 0) ++at;
+  const size_t end = text.find('\n', at);
+  return text.find("\n" + start, end) == std::string::npos ? text.substr(at, end - at) : text;
+}
+
+// A call that fails, one that fails later, one that never ends: one line says on which rank, over
+// which axis and in what, and all ranks end with exit code 6.
+TEST_F(Cuda, FailuresOfNccl) {
+  const auto fail = [](const std::string& kind) {
+    const Scratch run;
+    return run_program(
+        ELASTRON_EMULATED_PROGRAM, 2,
+        train(run.path(), "cuda", "--set parallel.tensor=2 --set parallel.timeout_seconds=5"),
+        kOwnGpus + " ELASTRON_STAND_IN_FAULT=1:all_reduce:20:" + kind + " timeout -s KILL 120");
+  };
+  Outcome o = fail("error");
+  EXPECT_EQ(o.code, 6) << o.err;
+  EXPECT_EQ(error_line(o.err).find("error: all_reduce failed: unhandled system error; the test "
+                                   "asked for it (tensor axis, rank 1 of 2): run with NCCL_DEBUG"),
+            0)
+      << o.err;
+  o = fail("async");
+  EXPECT_EQ(o.code, 6) << o.err;
+  EXPECT_EQ(error_line(o.err).find(
+                "error: all_reduce failed: remote process exited (tensor axis, rank 1 of 2): run"),
+            0)
+      << o.err;
+  o = fail("hang");
+  EXPECT_EQ(o.code, 6) << o.err;
+  const std::string line = error_line(o.err);
+  EXPECT_EQ(line.find("error: no progress for "), 0) << o.err;
+  EXPECT_NE(line.find(" in step "), std::string::npos) << o.err;
+  EXPECT_NE(line.find("GPU waiting in all_reduce (tensor), collective "), std::string::npos)
+      << o.err;
+}
+#endif
+
 TEST_F(Cuda, RecomputationChangesNothing) {
   for (const char* mode : {"selective", "layer"}) {
     const Scratch run;

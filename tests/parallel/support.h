@@ -95,7 +95,7 @@ inline void expect_close(const Tensor& actual, const Tensor& expected, double rt
 template <class T>
 bool holds(const Tensor& t, const std::vector<T>& values) {
   return t.bytes() == values.size() * sizeof(T) &&
-         (values.empty() || std::memcmp(t.raw(), values.data(), t.bytes()) == 0);
+         (values.empty() || std::memcmp(t.on_host().raw(), values.data(), t.bytes()) == 0);
 }
 
 // Every rank of the group holds the same bytes.

@@ -74,6 +74,24 @@ TEST_F(CudaOps, ElementwiseOnViewsThatAreNotAligned) {
   }
 }
 
+TEST_F(CudaOps, SumOfParts) {
+  for (const DType t : kFloats) {
+    for (const auto& [n, m] : {std::pair<int64_t, int64_t>{1, 1}, {2, 4096}, {3, 1001}, {8, 264}}) {
+      const Tensor parts = rnd({n, m}, 7, t), on_device = on_gpu(parts);
+      Tensor sum = Tensor::empty({m}, t, cpu_), there = Tensor::empty({m}, t, on_device.device());
+      sum_parts(parts, sum);
+      sum_parts(on_device, there);
+      expect_same(sum, there, "sum of parts", 0);
+      Tensor one_by_one = Tensor::zeros({m}, accumulator_dtype(t), cpu_);
+      for (int64_t r = 0; r < n; ++r) {
+        const Tensor part = parts.slice(0, r, r + 1).view({m});
+        add_into(one_by_one, cast(part, accumulator_dtype(t)));
+      }
+      expect_same(cast(one_by_one, t), sum, "parts added one by one", 0);
+    }
+  }
+}
+
 TEST_F(CudaOps, Reductions) {
   for (const DType t : kFloats) {
     for (const int64_t n : {1, 31, 5000, 20000}) {

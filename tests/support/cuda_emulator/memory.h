@@ -1,5 +1,8 @@
-// Access to the emulated device's memory from the host, for stand-ins of libraries.
+// For stand-ins of libraries: access to the emulated device's memory from the host, and streams
+// that stop.
 #pragma once
+
+struct CUstream_st;
 
 namespace elastron::emulator {
 
@@ -11,5 +14,9 @@ class DeviceMemoryOpen {
   DeviceMemoryOpen(const DeviceMemoryOpen&) = delete;
   DeviceMemoryOpen& operator=(const DeviceMemoryOpen&) = delete;
 };
+
+// From now on nothing that is issued on the stream ends.
+void stall(CUstream_st* stream);
+bool is_stalled(CUstream_st* stream);
 
 }  // namespace elastron::emulator

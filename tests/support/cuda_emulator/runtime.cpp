@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -282,6 +283,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {};
   std::strcpy(p->name, "emulated GPU");
   p->major = 9;
+  // Ranks that share a machine share the GPU too, unless they are to have one each.
+  const char* own = std::getenv("ELASTRON_EMULATED_GPU_PER_RANK");
+  const auto id = own == nullptr ? 0 : int(getpid());
+  std::memcpy(p->uuid.bytes, &id, sizeof id);
   p->multiProcessorCount = 4;
   p->totalGlobalMem = elastron::emulator::kMemory;
   p->sharedMemPerBlockOptin = elastron::emulator::kMostShared;
@@ -292,20 +297,68 @@ cudaError_t cudaDriverGetVersion(int* v) {
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* v) { return cudaDriverGetVersion(v); }
+// Work is done when it is issued. A stream may stall, as one whose kernel never ends: what is
+// recorded on it from then on never comes to pass.
+struct CUstream_st {
+  std::atomic<bool> stalled{false};
+};
+struct CUevent_st {
+  std::atomic<bool> stalled{false};
+};
+
+namespace {
+
+[[noreturn]] void wait_for_ever() {
+  for (;;) pause();
+}
+bool stalled(cudaStream_t s) { return s != nullptr && s->stalled; }
+
+}  // namespace
+
+void elastron::emulator::stall(CUstream_st* stream) { stream->stalled = true; }
+bool elastron::emulator::is_stalled(CUstream_st* stream) { return stalled(stream); }
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  *s = nullptr;
+  *s = new CUstream_st;
   return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(s, flags);
+}
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = 0;
+  *greatest = -5;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  delete s;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  if (stalled(s)) wait_for_ever();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  if (e->stalled) s->stalled = true;
+  return cudaSuccess;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-  *e = nullptr;
+  *e = new CUevent_st;
   return cudaSuccess;
 }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+  delete e;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  e->stalled = stalled(s);
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  if (e->stalled) wait_for_ever();
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t e) { return e->stalled ? cudaErrorNotReady : cudaSuccess; }
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* p, int) {
   *p = nullptr;
   return cudaSuccess;
