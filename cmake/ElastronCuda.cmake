@@ -4,10 +4,12 @@
 # ELASTRON_CUDA=AUTO builds it in where the toolkit is found; ON asks for it; OFF leaves it out.
 # ELASTRON_CUDA_ARCHITECTURES: default this machine's GPU, or sm_90a where there is none.
 set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
+set(ELASTRON_CUDNN AUTO CACHE STRING "cuDNN's attention: AUTO, ON or OFF")
 set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
 
 set(ELASTRON_WITH_CUDA OFF)
 set(ELASTRON_WITH_NCCL OFF)
+set(ELASTRON_WITH_CUDNN OFF)
 if(NOT ELASTRON_CUDA STREQUAL OFF)
   if(ELASTRON_CUDA STREQUAL ON)
     find_package(CUDAToolkit 12 REQUIRED)
@@ -49,13 +51,34 @@ if(ELASTRON_WITH_CUDA)
   else()
     message(STATUS "no NCCL: nccl.h was not found (libnccl-dev, or NCCL_HOME)")
   endif()
+  if(NOT ELASTRON_CUDNN STREQUAL OFF)
+    # The frontend is headers only; its Python package has them.
+    find_path(CUDNN_INCLUDE_DIR cudnn_graph.h
+      HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{CUDNN_HOME}/include)
+    find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS
+      ${PROJECT_SOURCE_DIR}/.deps/cudnn-frontend/include ${CUDAToolkit_INCLUDE_DIRS}
+      $ENV{CUDNN_FRONTEND_HOME}/include)
+    if(CUDNN_INCLUDE_DIR AND CUDNN_FRONTEND_INCLUDE_DIR)
+      set(ELASTRON_WITH_CUDNN ON)
+      set(ELASTRON_CUDNN_DEFINITIONS ELASTRON_WITH_CUDNN=1 CUDNN_FRONTEND_SKIP_JSON_LIB
+        NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING)
+      message(STATUS "cuDNN's frontend in ${CUDNN_FRONTEND_INCLUDE_DIR}")
+    elseif(ELASTRON_CUDNN STREQUAL ON)
+      message(FATAL_ERROR "ELASTRON_CUDNN=ON: cudnn_graph.h or cudnn_frontend.h was not found "
+        "(launch/setup.sh fetches the latter; CUDNN_HOME, CUDNN_FRONTEND_HOME)")
+    else()
+      message(STATUS "no cuDNN: cudnn_graph.h or cudnn_frontend.h was not found")
+    endif()
+  endif()
 else()
   message(STATUS "no CUDA back end (ELASTRON_CUDA=${ELASTRON_CUDA})")
 endif()
 
-set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp)
+set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp
+  ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp)
 set(ELASTRON_CUDA_KERNELS
-  ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/reductions.cu
+  ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
+  ops/cuda/gate.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu
   ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
   ops/cuda/routed_attention_forward_mma.cu ops/cuda/token_ops.cu)
@@ -64,13 +87,21 @@ list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
 function(elastron_cuda_library name)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${ELASTRON_CUDA_KERNELS}
-    ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
+    ${PROJECT_SOURCE_DIR}/ops/cuda/full_attention.cpp ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
   target_include_directories(elastron_${name} PUBLIC ${PROJECT_SOURCE_DIR})
   # The runtime is linked in and looks for the driver when it is first called: the program starts
   # where there is none.
   target_link_libraries(elastron_${name} PUBLIC elastron_core
     PRIVATE CUDA::cudart_static CUDA::cublasLt)
   target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
+  if(ELASTRON_WITH_CUDNN)
+    # Loaded when it is needed: only headers are wanted here.
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/ops/cuda/full_attention.cpp PROPERTIES
+      COMPILE_DEFINITIONS "${ELASTRON_CUDNN_DEFINITIONS}")
+    target_include_directories(elastron_${name} SYSTEM PRIVATE ${CUDNN_FRONTEND_INCLUDE_DIR}
+      ${CUDNN_INCLUDE_DIR})
+    target_link_libraries(elastron_${name} PRIVATE ${CMAKE_DL_LIBS})
+  endif()
   target_compile_options(elastron_${name} PRIVATE
     $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Werror -Werror=all-warnings
       -lineinfo>)
@@ -88,7 +119,7 @@ endfunction()
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/matmul.cpp ${emulator}/tensor_core.cpp)
+    ${emulator}/full_attention.cpp ${emulator}/matmul.cpp ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})
     get_filename_component(stem ${kernel} NAME_WE)

@@ -9,6 +9,7 @@
 #include "launch/collectives.h"
 #include "launch/device.h"
 #include "launch/version.h"
+#include "ops/routed_attention.h"
 #include "parallel/agree.h"
 
 namespace elastron::launch {
@@ -31,6 +32,27 @@ void share_cores(const parallel::World& world) {
   omp_set_num_threads(std::clamp(share, 1, omp_get_num_procs()));
 }
 
+// Who computes full attention, in words; nothing on the CPU, which has one way. Throws UsageError
+// where the configuration asks for what is not there.
+std::string choose_full_attention(Device& device, const train::ModelSection& model) {
+  using By = ops::FullAttentionBy;
+  if (device.kind() != DeviceKind::cuda || model.full_attention == By::own) return "";
+  std::string why;
+  const bool asked = model.full_attention == By::cudnn;
+  if (!asked && model.compute_dtype() != DType::bf16) return "";
+  const std::string library = ops::full_attention_library(device, why);
+  if (asked && library.empty()) {
+    throw UsageError("cuDNN cannot be used: " + why, "model.full_attention",
+                     "set it to auto or own, or name the library in ELASTRON_CUDNN_LIBRARY");
+  }
+  if (asked && model.compute_dtype() != DType::bf16) {
+    throw UsageError("cuDNN's attention is for bfloat16", "model.full_attention",
+                     "set model.dtype to bfloat16, or this to auto");
+  }
+  if (library.empty()) return "by our own kernels: " + why;
+  return "by " + library + (asked ? "" : " from 1024 tokens on");
+}
+
 }  // namespace
 
 Runtime::Runtime(parallel::World& world, const train::Config& config) {
@@ -47,6 +69,8 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
         parallel::MeshLayout::resolve(world.size(), int(config.parallel.data.value_or(0)),
                                       int(config.parallel.context), int(config.parallel.tensor));
   });
+  parallel::on_all_ranks(*everyone,
+                         [&] { full_attention_ = choose_full_attention(*device_, config.model); });
   ChosenCollectives chosen = choose_collectives(config.parallel.communicator, world, *device_);
   collectives_ = std::move(chosen.backend);
   why_not_nccl_ = chosen.why_not_nccl;
@@ -61,6 +85,7 @@ void Runtime::announce(const parallel::World& world) const {
            collectives_ ? " + " + collectives_->library() : "", layout.data, layout.context,
            layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
+  if (!full_attention_.empty()) log_info("full attention {}", full_attention_);
   if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);
 }
 

@@ -35,7 +35,7 @@ class Runtime {
   std::unique_ptr<Device> device_;
   std::string why_not_gpu_;
   std::unique_ptr<parallel::CollectiveBackend> collectives_;
-  std::string why_not_nccl_;
+  std::string why_not_nccl_, full_attention_;
   std::unique_ptr<parallel::Mesh> mesh_;
   std::unique_ptr<parallel::Watchdog> watchdog_;
 };

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "ops/routed_attention.h"
 
 namespace elastron::model {
 
@@ -22,6 +23,7 @@ struct DecoderOptions {
   bool repack = true;
   int64_t max_position = 4096;     // longest document
   int64_t loss_chunk_rows = 2048;  // logits exist for that many positions at a time
+  ops::FullAttentionBy full_attention = ops::FullAttentionBy::automatic;
 };
 
 }  // namespace elastron::model

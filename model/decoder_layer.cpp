@@ -117,7 +117,8 @@ ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p, co
           .gate = route.gate,
           .varlen = in.varlen,
           .rule = routed.rule(),
-          .softmax_scale = 1.0 / std::sqrt(double(head_dim_))};
+          .softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
+          .full_by = options_.full_attention};
 }
 
 Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {

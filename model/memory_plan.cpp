@@ -59,7 +59,8 @@ int64_t weight_bytes(const ModelConfig& c, const DecoderOptions& options, int ra
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options, int tensor_ranks,
-                       int64_t tokens, bool gate_gradient) {
+                       int64_t tokens, bool gate_gradient,
+                       const ops::AttentionWorkspace& attention) {
   const LayerBytes l(config, options, tensor_ranks, tokens, gate_gradient);
   const int64_t chunk = std::min(options.loss_chunk_rows, tokens);
   const int64_t vocab = (config.vocab_size + tensor_ranks - 1) / tensor_ranks;
@@ -76,13 +77,14 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
                                                               : l.hidden + 2 * l.mlp;
   const std::pair<const char*, int64_t> phases[] = {
       {"attention forward",
-       recomputed ? l.hidden + l.projections + l.attention : l.hidden + std::max(l.hidden, l.q)},
+       (recomputed ? l.hidden + l.projections + l.attention : l.hidden + std::max(l.hidden, l.q)) +
+           attention.forward},
       {"MLP forward", 2 * l.hidden + 3 * l.mlp - stays},
       {"loss", 3 * l.hidden + logits + 2 * rows},
       {"MLP backward",
        recomputed ? l.hidden + again - kept + most_mlp : l.hidden + most_mlp - 2 * l.mlp},
-      {"attention backward",
-       2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) + 2 * l.q + 2 * l.kv + 2 * l.q_rows},
+      {"attention backward", 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) + 2 * l.q +
+                                 2 * l.kv + 2 * l.q_rows + attention.backward},
   };
   const auto most =
       std::max_element(std::begin(phases), std::end(phases),

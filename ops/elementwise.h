@@ -9,8 +9,8 @@ void add_into(Tensor& a, const Tensor& b);     // a += b, same shape and dtype
 void scale_into(Tensor& a, double factor);     // a *= factor
 Tensor cast(const Tensor& x, DType dtype);     // rounds to nearest even; always a copy
 void cast_into(const Tensor& x, Tensor& y);    // y = x in y's dtype
-// sum [m] = sum over r of parts [n, m], in the order of r, in float32 (float64 for float64); rounded
-// once.
+// sum [m] = sum over r of parts [n, m], in the order of r, in float32 (float64 for float64);
+// rounded once.
 void sum_parts(const Tensor& parts, Tensor& sum);
 Tensor silu_forward(const Tensor& x);
 Tensor silu_backward(const Tensor& dy, const Tensor& x);

@@ -12,7 +12,10 @@
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
 #include "ops/cpu/routed_attention.h"
+#include "ops/cuda/full_attention.h"
+#include "ops/cuda/library_attention.h"
 #include "ops/cuda/routed_attention.h"
+#include "ops/cuda/routed_attention_mma.h"
 
 namespace elastron::ops {
 namespace {
@@ -101,7 +104,50 @@ void with_device_dtype(DType dtype, F&& f) {
   f.template operator()<bf16>();
 }
 
+[[maybe_unused]] bool library_wanted(FullAttentionBy full_by, DType dtype,
+                                     const AttentionShape& shape, int64_t longest) {
+  return cuda::library_attention_takes(dtype, shape) &&
+         (full_by == FullAttentionBy::cudnn ||
+          (full_by == FullAttentionBy::automatic && longest >= cuda::kLeastForLibrary));
+}
+
+[[maybe_unused]] bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
+                                 std::initializer_list<HeadsView> views) {
+  int64_t longest = 0;
+  for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
+    longest = std::max<int64_t>(longest, in.varlen.length(s));
+  }
+  return library_wanted(in.full_by, in.q.dtype(), shape, longest) && cuda::aligned_rows(views);
+}
+
 }  // namespace
+
+std::string full_attention_library(Device& device, std::string& why) {
+  std::string name;
+  run_on(
+      device, [&] { why = "the CPU has its own"; },
+      [&](auto) { name = cuda::full_attention_library(device, why); });
+  return name;
+}
+
+AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_heads,
+                                       int64_t kv_heads, int64_t head_dim, int64_t tokens,
+                                       bool both, FullAttentionBy full_by) {
+  AttentionWorkspace bytes;
+  run_on(
+      device, [] {},
+      [&](auto) {
+        const AttentionShape shape{q_heads, kv_heads, head_dim};
+        std::string why;
+        if (!library_wanted(full_by, dtype, shape, tokens) ||
+            cuda::full_attention_library(device, why).empty()) {
+          return;
+        }
+        bytes = {cuda::library_attention_forward_bytes(shape, tokens, both),
+                 cuda::library_attention_backward_bytes(shape, tokens)};
+      });
+  return bytes;
+}
 
 RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, Branches branches) {
   const AttentionShape shape = checked_shape(in);
@@ -146,7 +192,11 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
       [&](auto stream) {
         const DeviceTiles tiles(in.varlen, shape.group(), device);
         with_device_dtype(dtype, [&]<class T>() {
-          cuda::routed_attention_forward<T>(args, tiles.view(), stream);
+          if (by_library(in, shape, {args.q, args.k, args.v}) &&
+              cuda::library_attention_forward(args, tiles.view(), device, stream)) {
+            return;
+          }
+          cuda::routed_attention_forward<T>(args, tiles.view(), cuda::Pairs::all, stream);
         });
       });
   return out;
@@ -228,8 +278,14 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
         const Tensor gaps =
             need_gate ? Tensor::empty({tokens, shape.q_heads}, DType::f32, device) : Tensor();
         with_device_dtype(dtype, [&]<class T>() {
-          cuda::routed_attention_backward<T>(
+          cuda::routed_attention_row_dots<T>(
               args, tiles.view(), need_gate ? gaps.template data<float>() : nullptr, stream);
+          if (!need_qkv) return;
+          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}) &&
+              cuda::library_attention_gradients(args, tiles.view(), device, stream)) {
+            return;
+          }
+          cuda::routed_attention_gradients<T>(args, tiles.view(), cuda::Pairs::all, stream);
         });
       });
   return gradient;

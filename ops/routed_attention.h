@@ -6,11 +6,28 @@
 // outputs for the price of one (spec 3.3). Backward runs only through the selected branch; of the
 // other branch only the row dot with dO is needed (spec 3.2, 3.4).
 #pragma once
+#include <string>
+
 #include "core/tensor.h"
 #include "ops/attention/streaming_rule.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
+
+// Who computes full attention on a GPU. Elsewhere, and where a library has no kernel for the shape,
+// it is our own kernels; these repeat bit for bit, a library's backward pass may not.
+enum class FullAttentionBy : uint8_t { automatic, own, cudnn };
+// "cuDNN 9.19.0" where the device has it; else nothing, and `why`.
+std::string full_attention_library(Device& device, std::string& why);
+
+// Bytes that a library takes from the device, beside the op's own outputs, for one sequence of
+// `tokens`; zeros where our kernels do the work.
+struct AttentionWorkspace {
+  int64_t forward = 0, backward = 0;
+};
+AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_heads,
+                                       int64_t kv_heads, int64_t head_dim, int64_t tokens,
+                                       bool both, FullAttentionBy full_by);
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).
@@ -20,6 +37,8 @@ struct RoutedAttentionInput {
   Varlen varlen;
   StreamingRule rule;
   double softmax_scale = 0;  // head_dim^-0.5
+  // automatic: a library's for bfloat16 and sequences of 1024 tokens or more.
+  FullAttentionBy full_by = FullAttentionBy::automatic;
 };
 
 enum class Branches : uint8_t {

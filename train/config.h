@@ -26,6 +26,7 @@ struct ModelSection {
   WeightSource weights = WeightSource::load;
   ComputeDType dtype = ComputeDType::float32;
   config::Auto<int64_t> max_position;
+  ops::FullAttentionBy full_attention = ops::FullAttentionBy::automatic;
 
   DType compute_dtype() const {
     return dtype == ComputeDType::float64    ? DType::f64
@@ -138,6 +139,12 @@ struct EnumNames<train::DeviceChoice> {
   static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
 };
 template <>
+struct EnumNames<ops::FullAttentionBy> {
+  using T = ops::FullAttentionBy;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::own, "own"}, {T::cudnn, "cudnn"}};
+};
+template <>
 struct EnumNames<train::CommunicatorChoice> {
   using T = train::CommunicatorChoice;
   static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::nccl, "nccl"}, {T::mpi, "mpi"}};
@@ -173,6 +180,8 @@ struct Schema<train::ModelSection> {
       field("path", &C::path, "Hugging Face model folder: config.json, weights, tokenizer.json"),
       field("weights", &C::weights, "load the folder's weights, or start from random ones"),
       field("dtype", &C::dtype, "of weights and activations; sums are in float32 or wider"),
+      field("full_attention", &C::full_attention,
+            "on a GPU; auto: cuDNN for bfloat16 and 1024 tokens or more; own repeats bit for bit"),
       field("max_position", &C::max_position, at_least(1),
             "longest document in tokens; auto: data.max_tokens")};
 };

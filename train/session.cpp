@@ -24,7 +24,8 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
         .train_backbone = pretrain && training,
         .recompute = config.train.recompute,
         .max_position = config.model.max_position.value_or(config.data.max_tokens),
-        .loss_chunk_rows = config.train.loss.chunk_rows};
+        .loss_chunk_rows = config.train.loss.chunk_rows,
+        .full_attention = config.model.full_attention};
     decoder_ = std::make_unique<model::Decoder>(m, options, mesh.tensor(), device);
     if (config.model.weights == WeightSource::random) {
       decoder_->initialise(uint64_t(config.train.seed));

@@ -26,13 +26,18 @@ namespace fs = std::filesystem;
 namespace {
 
 // Of micro batches as long as they may be.
-std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh) {
+std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh,
+                        Device& device) {
   const model::Decoder& decoder = session.decoder();
   const int64_t tokens = config.train.micro_batch * config.data.max_tokens;
+  const model::ModelConfig& m = decoder.config();
+  const bool routers = session.objective() != nullptr;
+  const int ranks = mesh.tensor().size();
+  const auto attention = ops::attention_workspace(
+      device, decoder.options().dtype, m.q_heads / ranks, m.kv_heads / ranks, m.head_dim, tokens,
+      routers, decoder.options().full_attention);
   return model::describe(
-      model::plan_memory(decoder.config(), decoder.options(), mesh.tensor().size(), tokens,
-                         session.objective() != nullptr),
-      tokens);
+      model::plan_memory(m, decoder.options(), ranks, tokens, routers, attention), tokens);
 }
 
 class Trainer {
@@ -71,7 +76,7 @@ class Trainer {
                                           uint64_t(config.train.seed), config.train.global_batch);
     });
     log_info("data: {}", source_->summary());
-    log_info("memory: {}", memory_plan(config, session_, mesh));
+    log_info("memory: {}", memory_plan(config, session_, mesh, device));
   }
 
   void resume(ResumeMode mode, const std::string& path) {
@@ -335,7 +340,7 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
       "# {}\n",
       session.parameter_count(false), session.parameter_count(true), backbone, trained, layout.data,
       layout.context, layout.tensor, config.train.global_batch, config.data.max_tokens,
-      memory_plan(config, session, mesh));
+      memory_plan(config, session, mesh, device));
 }
 
 }  // namespace elastron::train

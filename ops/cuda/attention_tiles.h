@@ -26,6 +26,7 @@ struct Geometry {
   int32_t sequences;
   float scale_log2;  // softmax scale times log2(e)
   SequenceTiles tiles;
+  bool streaming_only;  // blocks of other pairs end at once
 };
 
 // The tile of a grid index: its sequence, and its number there.
@@ -61,7 +62,7 @@ struct QueryTile {
 };
 __device__ __forceinline__ bool is_full(const Geometry& g, const uint8_t* gate, int32_t sequence,
                                         int32_t kv_head) {
-  return gate[int64_t(sequence) * g.kv_heads + kv_head] != 0;
+  return gate != nullptr && gate[int64_t(sequence) * g.kv_heads + kv_head] != 0;
 }
 __device__ __forceinline__ QueryTile query_tile_at(const Geometry& g, const Place& place,
                                                    int32_t kv_head, bool full) {
@@ -154,7 +155,7 @@ void with_columns(int64_t head_dim, F&& f) {
 }
 
 template <class Args>
-Geometry geometry_of(const Args& args, const SequenceTiles& tiles) {
+Geometry geometry_of(const Args& args, const SequenceTiles& tiles, Pairs pairs) {
   return {.rule = args.rule,
           .q_heads = int32_t(args.shape.q_heads),
           .kv_heads = int32_t(args.shape.kv_heads),
@@ -163,7 +164,8 @@ Geometry geometry_of(const Args& args, const SequenceTiles& tiles) {
           .tokens_per_tile = int32_t(tile_tokens(args.shape.group())),
           .sequences = int32_t(args.varlen.sequences()),
           .scale_log2 = float(args.scale) * kLog2E,
-          .tiles = tiles};
+          .tiles = tiles,
+          .streaming_only = pairs == Pairs::streaming};
 }
 
 // Tiles of `rows` rows and kKeys keys: q (and dO), k, v; score tiles; two numbers per row.

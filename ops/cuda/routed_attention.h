@@ -21,13 +21,22 @@ struct SequenceTiles {
   int32_t all_query_tiles = 0, all_key_tiles = 0;
 };
 
+// Of which (sequence, kv head): of all, or of those whose gate is closed, with nothing written for
+// the others. A null gate means that all are closed.
+enum class Pairs : uint8_t { all, streaming };
+
 // args.varlen is read for the number of sequences only.
 template <class T>
 void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                              Stream stream);
-// gaps [tokens, q_heads] float: scratch for the gate's gradient; null without it.
+                              Pairs pairs, Stream stream);
+// Row dots and the gate's gradient. gaps [tokens, q_heads] float: scratch for the latter; null
+// without it.
 template <class T>
-void routed_attention_backward(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+void routed_attention_row_dots(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                float* gaps, Stream stream);
+// dq, dk and dv from lse and the row dots.
+template <class T>
+void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+                                Pairs pairs, Stream stream);
 
 }  // namespace elastron::ops::cuda

@@ -111,6 +111,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
   const QueryTile t =
       query_tile(g, gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x), int32_t(blockIdx.y));
+  if (g.streaming_only && t.full) return;
   load_rows(g, t, q, q_stride, kWidth, kPitch, queries);
   load_rows(g, t, d_out, d_stride, kWidth, kPitch, d_rows);
   load_statistics(g, t, lse, row_dots, tile_lse, tile_dots);
@@ -194,6 +195,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const Place place = place_of(g, g.tiles.key_tiles, int32_t(blockIdx.x) / kBlocksPerTile);
   const int32_t kv_head = int32_t(blockIdx.y);
   const bool full = is_full(g, gate, place.sequence, kv_head);
+  if (g.streaming_only && full) return;
   const int64_t key_begin =
       int64_t(place.tile) * kTileKeys + int32_t(blockIdx.x) % kBlocksPerTile * kKeys;
   if (key_begin >= place.length) return;
@@ -264,46 +266,54 @@ __global__ void __launch_bounds__(kAttentionThreads)
 }  // namespace
 
 template <class T>
-void routed_attention_backward(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+void routed_attention_row_dots(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                float* gaps, Stream stream) {
-  const Geometry g = geometry_of(args, tiles);
+  const Geometry g = geometry_of(args, tiles, Pairs::all);
+  const int64_t tokens = args.varlen.tokens();
+  launch("attention_row_dots", row_dots_kernel<T>,
+         over_items(tokens * g.q_heads * kWarp, kAttentionThreads), stream, g, args.gate,
+         static_cast<const T*>(args.d_out.data), args.d_out.token_stride,
+         static_cast<const T*>(args.selected), static_cast<const T*>(args.other), tokens,
+         static_cast<float*>(args.row_dots), gaps);
+  if (gaps == nullptr) return;
+  launch("attention_gate_gradient", gate_gradient_kernel,
+         LaunchShape{dim3(unsigned(g.sequences), unsigned(g.kv_heads)), dim3(kAttentionThreads)},
+         stream, g, static_cast<const float*>(gaps), static_cast<float*>(args.d_gate));
+}
+
+template <class T>
+void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+                                Pairs pairs, Stream stream) {
+  if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
+    return mma_attention_gradients(args, tiles, pairs, stream);
+  }
+  const Geometry g = geometry_of(args, tiles, pairs);
   const T *q = static_cast<const T*>(args.q.data), *k = static_cast<const T*>(args.k.data),
           *v = static_cast<const T*>(args.v.data), *d_out = static_cast<const T*>(args.d_out.data);
-  const int64_t tokens = args.varlen.tokens();
-  auto* row_dots = static_cast<float*>(args.row_dots);
-  launch("attention_row_dots", row_dots_kernel<T>,
-         over_items(tokens * g.q_heads * kWarp, kAttentionThreads), stream, g, args.gate, d_out,
-         args.d_out.token_stride, static_cast<const T*>(args.selected),
-         static_cast<const T*>(args.other), tokens, row_dots, gaps);
-  if (gaps != nullptr) {
-    launch("attention_gate_gradient", gate_gradient_kernel,
-           LaunchShape{dim3(unsigned(g.sequences), unsigned(g.kv_heads)), dim3(kAttentionThreads)},
-           stream, g, static_cast<const float*>(gaps), static_cast<float*>(args.d_gate));
-  }
-  if (args.dq == nullptr) return;
-  if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
-    return mma_attention_gradients(args, tiles, stream);
-  }
+  const auto* row_dots = static_cast<const float*>(args.row_dots);
   const auto* lse = static_cast<const float*>(args.lse);
   with_columns(args.shape.head_dim, [&]<int kC>() {
     const LaunchShape queries{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
                               dim3(kAttentionThreads), shared_bytes(kC, 2, 1)};
     launch("attention_dq", dq_kernel<kC, T>, queries, stream, g, args.gate, q, k, v, d_out,
            args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
-           lse, static_cast<const float*>(row_dots), static_cast<T*>(args.dq));
+           lse, row_dots, static_cast<T*>(args.dq));
     const LaunchShape keys{
         dim3(unsigned(tiles.all_key_tiles) * kBlocksPerTile, unsigned(g.kv_heads)),
         dim3(kAttentionThreads), shared_bytes(kC, 2, 2)};
     launch("attention_dkv", dkv_kernel<kC, T>, keys, stream, g, args.gate, q, k, v, d_out,
            args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
-           lse, static_cast<const float*>(row_dots), static_cast<T*>(args.dk),
-           static_cast<T*>(args.dv));
+           lse, row_dots, static_cast<T*>(args.dk), static_cast<T*>(args.dv));
   });
 }
 
-template void routed_attention_backward<float>(const AttentionBackwardArgs&, const SequenceTiles&,
-                                               float*, Stream);
-template void routed_attention_backward<bf16>(const AttentionBackwardArgs&, const SequenceTiles&,
-                                              float*, Stream);
+#define ELASTRON_FOR(T)                                                                           \
+  template void routed_attention_row_dots<T>(const AttentionBackwardArgs&, const SequenceTiles&,  \
+                                             float*, Stream);                                     \
+  template void routed_attention_gradients<T>(const AttentionBackwardArgs&, const SequenceTiles&, \
+                                              Pairs, Stream);
+ELASTRON_FOR(float)
+ELASTRON_FOR(bf16)
+#undef ELASTRON_FOR
 
 }  // namespace elastron::ops::cuda

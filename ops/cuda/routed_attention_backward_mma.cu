@@ -29,6 +29,7 @@ __global__ void __launch_bounds__(kMmaThreads) dq_mma_kernel(Geometry g, Inputs 
   auto& memory = *dynamic_shared_memory<QueryBlockMemory<kC>>();
   const QueryTile t = query_tile(g, in.gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x),
                                  int32_t(blockIdx.y));
+  if (g.streaming_only && t.full) return;
   // The rows pass through the second stage, which is free until the first tile is worked on.
   async_rows<kC>(g, t, in.q, in.q_stride, memory.stages[1].keys);
   async_rows<kC>(g, t, in.d_out, in.d_stride, memory.stages[1].values);
@@ -134,6 +135,7 @@ __global__ void __launch_bounds__(kMmaThreads)
   const Place place = place_of(g, g.tiles.key_tiles, int32_t(blockIdx.x));
   const int32_t kv_head = int32_t(blockIdx.y);
   const bool full = is_full(g, in.gate, place.sequence, kv_head);
+  if (g.streaming_only && full) return;
   const int32_t key_begin = place.tile * kMmaKeys;
   const int32_t key_end = key_begin + kMmaKeys < place.length ? key_begin + kMmaKeys : place.length;
   // A key is seen from itself to here, by all that follow if it is in the sink.
@@ -209,8 +211,8 @@ __global__ void __launch_bounds__(kMmaThreads)
 }  // namespace
 
 void mma_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
-                             Stream stream) {
-  const Geometry g = geometry_of(args, tiles);
+                             Pairs pairs, Stream stream) {
+  const Geometry g = geometry_of(args, tiles, pairs);
   const auto data = [](const HeadsView& x) { return static_cast<const bf16*>(x.data); };
   const Inputs in{.gate = args.gate,
                   .q = data(args.q),

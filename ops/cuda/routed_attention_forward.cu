@@ -120,6 +120,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   // The last tiles of a sequence cost most: they start first.
   const QueryTile t =
       query_tile(g, gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x), int32_t(blockIdx.y));
+  if (g.streaming_only && t.full) return;
   load_rows(g, t, q, q_stride, kWidth, kPitch, queries);
   Running<kC> run;
 #pragma unroll
@@ -145,11 +146,11 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 template <class T>
 void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                              Stream stream) {
+                              Pairs pairs, Stream stream) {
   if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v})) {
-    return mma_attention_forward(args, tiles, stream);
+    return mma_attention_forward(args, tiles, pairs, stream);
   }
-  const Geometry g = geometry_of(args, tiles);
+  const Geometry g = geometry_of(args, tiles, pairs);
   with_columns(args.shape.head_dim, [&]<int kC>() {
     const LaunchShape shape{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
                             dim3(kAttentionThreads), shared_bytes(kC, 1, 1)};
@@ -162,8 +163,8 @@ void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTi
 }
 
 template void routed_attention_forward<float>(const AttentionForwardArgs&, const SequenceTiles&,
-                                              Stream);
+                                              Pairs, Stream);
 template void routed_attention_forward<bf16>(const AttentionForwardArgs&, const SequenceTiles&,
-                                             Stream);
+                                             Pairs, Stream);
 
 }  // namespace elastron::ops::cuda

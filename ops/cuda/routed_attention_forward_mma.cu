@@ -77,6 +77,7 @@ __global__ void __launch_bounds__(kMmaThreads)
   // The last tiles of a sequence cost most: they start first.
   const QueryTile t =
       query_tile(g, gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x), int32_t(blockIdx.y));
+  if (g.streaming_only && t.full) return;
   bf16* full_out = t.full ? selected : other;
   bf16* streaming_out = t.full ? other : selected;
   // Queries pass through the second stage, which is free until the first tile is worked on.
@@ -137,8 +138,8 @@ __global__ void __launch_bounds__(kMmaThreads)
 }  // namespace
 
 void mma_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                           Stream stream) {
-  const Geometry g = geometry_of(args, tiles);
+                           Pairs pairs, Stream stream) {
+  const Geometry g = geometry_of(args, tiles, pairs);
   const auto data = [](const HeadsView& x) { return static_cast<const bf16*>(x.data); };
   const KeysAndValues from{data(args.k), data(args.v), args.k.token_stride, args.v.token_stride};
   with_columns(args.shape.head_dim, [&]<int kC>() {

@@ -143,6 +143,33 @@ TEST_F(Cuda, FailuresOfNccl) {
 }
 #endif
 
+// Full attention by a library (its stand-in): bfloat16, every way to recompute, the curve of our
+// own kernels within bfloat16's rounding; gates may flip where a logit is near zero, so only the
+// first step is compared.
+TEST_F(Cuda, FullAttentionByALibrary) {
+  const auto first_step = [](const std::string& more) {
+    const Scratch run;
+    const Outcome o = gpu(0, train(run.path(), "cuda", "--set model.dtype=bfloat16 " + more, 1));
+    EXPECT_EQ(o.code, 0) << o.err;
+    const bool library = more.find("cudnn") != std::string::npos;
+    EXPECT_EQ(o.err.find("full attention by cuDNN's stand-in") != std::string::npos, library)
+        << o.err;
+    auto steps = metrics(run.path());
+    return std::pair{steps[1]["lm_loss"].get<double>(), steps[1]["grad_norm"].get<double>()};
+  };
+  const auto own = first_step("--set model.full_attention=own");
+  for (const char* recompute : {"none", "selective", "layer"}) {
+    const auto theirs = first_step("--set model.full_attention=cudnn --set train.recompute=" +
+                                   std::string(recompute));
+    EXPECT_NEAR(own.first, theirs.first, 0.01 * own.first) << recompute;
+    EXPECT_NEAR(own.second, theirs.second, 0.05 * own.second) << recompute;
+  }
+  const Scratch run;
+  const Outcome o = gpu(0, train(run.path(), "cuda", "--set model.full_attention=cudnn", 1));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_EQ(o.err.find("error: cuDNN's attention is for bfloat16"), 0) << o.err;
+}
+
 TEST_F(Cuda, RecomputationChangesNothing) {
   for (const char* mode : {"selective", "layer"}) {
     const Scratch run;

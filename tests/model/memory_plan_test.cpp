@@ -26,8 +26,16 @@ model::ModelConfig shapes(bool qk_norm, int64_t intermediate) {
 
 class MemoryPlan : public ::testing::TestWithParam<model::Recompute> {};
 
+struct Variant {
+  bool qk_norm;
+  int64_t intermediate;
+  ops::FullAttentionBy full_by;
+};
+
 TEST_P(MemoryPlan, IsWhatAStepHolds) {
-  for (const auto& [qk_norm, intermediate] : {std::pair<bool, int64_t>{true, 64}, {false, 320}}) {
+  for (const auto& [qk_norm, intermediate, full_by] : {Variant{true, 64, ops::FullAttentionBy::own},
+                                                       {false, 320, ops::FullAttentionBy::own},
+                                                       {true, 64, ops::FullAttentionBy::cudnn}}) {
     const model::ModelConfig config = shapes(qk_norm, intermediate);
     const int64_t tokens = 320;
     cuda::CudaDevice device(0);
@@ -35,7 +43,8 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
     const model::DecoderOptions options{.dtype = DType::bf16,
                                         .recompute = GetParam(),
                                         .max_position = tokens,
-                                        .loss_chunk_rows = 64};
+                                        .loss_chunk_rows = 64,
+                                        .full_attention = full_by};
     model::Decoder decoder(config, options, self, device);
     decoder.initialise(1);
     int64_t weights = 0;
@@ -69,7 +78,10 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
                        [](Parameter&) {});
     }
     const double held = double(device.memory().peak_bytes - before);
-    const auto plan = model::plan_memory(config, options, 1, tokens, true);
+    const auto attention =
+        ops::attention_workspace(device, options.dtype, config.q_heads, config.kv_heads,
+                                 config.head_dim, tokens, true, full_by);
+    const auto plan = model::plan_memory(config, options, 1, tokens, true, attention);
     const std::string what =
         model::describe(plan, tokens) + ", intermediate size " + std::to_string(intermediate);
     EXPECT_EQ(plan.weights, weights) << what;

@@ -11,10 +11,11 @@ namespace {
 class CudaAttention : public test::BothDevices {
  protected:
   template <class Storage>
-  void compare(const AttentionProblem& p, double tolerance, const std::string& what) {
+  void compare(const AttentionProblem& p, double tolerance, const std::string& what,
+               ops::FullAttentionBy full_by = ops::FullAttentionBy::own) {
     for (const ops::Branches branches : {ops::Branches::both, ops::Branches::selected}) {
       const AttentionRun a = run_attention<Storage>(p, branches);
-      const AttentionRun b = run_attention_on<Storage>(*gpu_, p, branches, true);
+      const AttentionRun b = run_attention_on<Storage>(*gpu_, p, branches, true, full_by);
       EXPECT_LE(largest_error(a.selected, b.selected), tolerance) << what;
       EXPECT_LE(largest_error(a.other, b.other), tolerance) << what;
       EXPECT_LE(largest_error(a.lse, b.lse), tolerance) << what;
@@ -106,6 +107,42 @@ TEST_F(CudaAttention, TensorCores) {
     fill_problem<bf16>(p, uint64_t(round), round % 4 == 3 ? 6.0 : 1.0);
     compare<bf16>(p, 2e-2, "round " + std::to_string(round));
   }
+}
+
+// Full attention by cuDNN: packs with empty sequences, all and none of the gates open, one kv head
+// and several, heads that tensor cores take and that they do not.
+TEST_F(CudaAttention, FullAttentionByTheLibrary) {
+  std::string why;
+  if (ops::full_attention_library(*gpu_, why).empty()) GTEST_SKIP() << why;
+  const std::vector<int32_t> cu = {0, 1, 64, 64, 128, 193, 393};
+  std::mt19937 random(8);
+  for (int round = 0; round < 18; ++round) {
+    const int64_t group = (const int64_t[]){1, 4, 8, 2}[round % 4];
+    const int64_t dim = (const int64_t[]){64, 128, 80, 96, 72}[round % 5];
+    AttentionProblem p = problem(random, round % 3 + 1, group, dim, cu, {16, 1, 2});
+    const int gates = round / 6;  // mixed, none full, all full
+    if (gates > 0) std::fill(p.gate.begin(), p.gate.end(), uint8_t(gates - 1));
+    p.padding = round % 3;
+    fill_problem<bf16>(p, uint64_t(round), round % 4 == 3 ? 6.0 : 1.0);
+    compare<bf16>(p, 2e-2, "round " + std::to_string(round), ops::FullAttentionBy::cudnn);
+  }
+}
+
+// `auto` goes by the longest sequence; both choices give what the CPU gives.
+TEST_F(CudaAttention, LongSequencesChooseTheLibrary) {
+  std::string why;
+  if (ops::full_attention_library(*gpu_, why).empty()) GTEST_SKIP() << why;
+  std::mt19937 random(9);
+  AttentionProblem p = problem(random, 1, 2, 64, {0, 1100}, {64, 1, 2});
+  const auto bytes = [&](int64_t tokens, ops::FullAttentionBy by) {
+    return ops::attention_workspace(*gpu_, DType::bf16, 2, 1, 64, tokens, true, by).backward;
+  };
+  EXPECT_EQ(bytes(1023, ops::FullAttentionBy::automatic), 0);
+  EXPECT_GT(bytes(1024, ops::FullAttentionBy::automatic), 0);
+  EXPECT_GT(bytes(10, ops::FullAttentionBy::cudnn), 0);
+  EXPECT_EQ(bytes(4096, ops::FullAttentionBy::own), 0);
+  fill_problem<bf16>(p, 1);
+  compare<bf16>(p, 2e-2, "auto", ops::FullAttentionBy::automatic);
 }
 
 // The plain kernels in bfloat16, and what is theirs.
