@@ -11,6 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/dtype.h"
+
 namespace elastron {
 
 enum class DeviceKind : uint8_t { cpu, cuda };
@@ -46,6 +48,8 @@ class Device {
 
   virtual MemoryStatistics memory() const = 0;
   virtual void reset_peak() = 0;
+  // Operations per second in matrix products of this type, by its data sheet; 0: not known.
+  virtual double peak_flops(DType) const { return 0; }
 
   // What a back end keeps per device, such as a library's handle and the kernels it compiled: made
   // by T's default constructor on first use, ends with the device, holds no memory of the device.

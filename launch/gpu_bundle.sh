@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# gpu_bundle.sh [OUT]: packs the program and the GPU tests, built for sm_90a (or
+# gpu_bundle.sh [OUT]: packs the program, the GPU tests and benchmarks, and mpirun, built for sm_90a (or
 # ELASTRON_CUDA_ARCHITECTURES) and any x86-64-v3 processor, with the libraries they need into OUT
 # (default gpu-bundle.tar.xz): for a machine with a GPU and its driver but none of our packages. CUDA's
 # own libraries are left out; launch/gpu_check.sh finds them there.
@@ -11,15 +11,17 @@ build=${BUILD_DIR:-build-gpu}
 
 if [ -z "${BUILD_DIR:-}" ]; then
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DELASTRON_NATIVE=OFF \
-    -DELASTRON_BENCH=OFF -DELASTRON_CUDA=ON \
+    -DELASTRON_CUDA=ON \
     "-DELASTRON_CUDA_ARCHITECTURES=${ELASTRON_CUDA_ARCHITECTURES:-90a-real}" >/dev/null
-  cmake --build "$build" -j "$(nproc)" -- elastron ops_cuda_test
+  cmake --build "$build" -j "$(nproc)" -- elastron ops_cuda_test elastron_bench_gpu
 fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work" "$out.tmp"' EXIT
 mkdir -p "$work"/{bin,lib,openmpi}
-cp "$build/elastron" "$build/tests/ops/ops_cuda_test" "$work/bin/"
+cp "$build/elastron" "$build/tests/ops/ops_cuda_test" "$build/bench/gpu/elastron_bench_gpu" "$work/bin/"
+cp -L "$(command -v mpirun)" "$work/bin/mpirun"
+strip "$work"/bin/*
 git rev-parse --short=12 HEAD >"$work/commit"
 # Open MPI loads its parts by itself; those for other networks bring libraries of their own.
 cp -L "$(ompi_info --parsable --path pkglibdir | cut -d: -f3)"/*.so "$work/openmpi/"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # gpu_check.sh [BUNDLE] [FOLDER]: on a machine with one GPU, from what launch/gpu_bundle.sh packed
 # (default gpu-bundle.tar.xz): the op tests against the CPU, router training on the GPU against the
-# CPU's curve, checkpoints from one device to the other, compute-sanitizer on op tests. Needs python3 for
-# the comparison. Writes FOLDER/<gpu>-<commit>.json (default bench/results), logs beside it. Ends with 1
-# when a check failed.
+# CPU's curve, checkpoints from one device to the other, two ranks on the GPU over MPI and over NCCL,
+# compute-sanitizer on op tests, and with PyTorch installed the benchmarks; in 9 minutes at most.
+# Needs python3 for the comparison. Writes FOLDER/<gpu>-<commit>.json (default bench/results), logs
+# beside it. Ends with 1 when a check failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bundle=${1:-gpu-bundle.tar.xz}
@@ -12,6 +13,8 @@ if [ ! -f "$bundle" ]; then
   echo "error: the bundle is missing ($bundle): make it with launch/gpu_bundle.sh" >&2
   exit 3
 fi
+SECONDS=0
+budget=530
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tar -C "$work" -xJf "$bundle" || exit 3
@@ -39,8 +42,9 @@ result="$folder/$gpu-$commit"
 
 # check NAME SECONDS COMMAND...
 check() {
-  local name=$1 limit=$2 begin end status=passed
+  local name=$1 limit=$2 begin end status=passed left=$((budget - SECONDS))
   shift 2
+  [ "$limit" -le "$left" ] || limit=$((left > 5 ? left : 5))
   begin=$(date +%s%N)
   timeout "$limit" "$@" >"$result-$name.log" 2>&1 || status="failed (exit code $?)"
   end=$(date +%s%N)
@@ -52,6 +56,15 @@ train() {  # DEVICE FOLDER
   "$work/bin/elastron" train configs/tiny/router.yaml --set device="$1" --set output.dir="$2" \
     --set train.steps=20 --set checkpoint.every=10 --set checkpoint.keep=9 \
     --set output.tensorboard=false
+}
+two_ranks() {  # COMMUNICATOR FOLDER: NCCL takes two ranks on one GPU if it thinks of two machines
+  mkdir -p "$work/session"
+  OMPI_MCA_orte_tmpdir_base="$work/session" OMP_NUM_THREADS=2 "$work/bin/mpirun" -np 2 --oversubscribe \
+    --allow-run-as-root --bind-to none bash -c '
+      [ "$2" = mpi ] || export NCCL_HOSTID=rank-$OMPI_COMM_WORLD_RANK
+      exec "$1/bin/elastron" train configs/tiny/router.yaml --set device=cuda \
+        --set output.dir="$3" --set train.steps=20 --set output.tensorboard=false \
+        --set checkpoint.every=0 --set parallel.communicator="$2"' two_ranks "$work" "$1" "$2"
 }
 train_both() { train cpu "$work/cpu" && train cuda "$work/gpu"; }
 resume() {  # begun on DEVICE, ended on the other
@@ -79,6 +92,10 @@ check version 30 "$work/bin/elastron" --version
 check ops 180 "$work/bin/ops_cuda_test" --gtest_brief=1
 check train 120 bash -c "$(declare -f train train_both); work=$work; train_both"
 check curve 30 bash -c "$(declare -f same); work=$work; same $work/gpu"
+for communicator in mpi nccl; do
+  check "two_ranks_$communicator" 60 bash -c "$(declare -f two_ranks same); work=$work
+    two_ranks $communicator $work/$communicator && same $work/$communicator"
+done
 check resume_gpu_to_cpu 60 bash -c "$(declare -f train resume same); work=$work
   resume gpu cpu && same $work/resumed-gpu"
 check resume_cpu_to_gpu 60 bash -c "$(declare -f train resume same); work=$work
@@ -92,13 +109,23 @@ if command -v compute-sanitizer >/dev/null; then
     --gtest_brief=1
 fi
 
+# What is left of the time goes to the benchmarks: a case that has begun may take half a minute.
+left=$((budget - SECONDS))
+if [ "$left" -gt 60 ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+  check benchmarks "$left" python3 bench/gpu/compare.py --bench "$work/bin/elastron_bench_gpu" \
+    --seconds $((left - 40)) --json "$result-benchmarks.json"
+fi
+
 python3 - "$result" "$gpu" "$commit" <<'PYTHON'
-import json, sys
+import json, os, sys
 result, gpu, commit = sys.argv[1:]
 steps = [line.rstrip("\n").split("\t") for line in open(result + ".steps")]
-json.dump({"gpu": gpu, "commit": commit,
-           "checks": {n: {"result": r, "milliseconds": int(ms)} for n, r, ms in steps}},
-          open(result + ".json", "w"), indent=1)
+report = {"gpu": gpu, "commit": commit,
+          "checks": {n: {"result": r, "milliseconds": int(ms)} for n, r, ms in steps}}
+if os.path.exists(result + "-benchmarks.json"):
+    report["benchmarks"] = json.load(open(result + "-benchmarks.json"))
+    os.remove(result + "-benchmarks.json")
+json.dump(report, open(result + ".json", "w"), indent=1)
 PYTHON
 failed=$(grep -c failed "$result.steps")
 rm "$result.steps"

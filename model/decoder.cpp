@@ -101,6 +101,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   LayerInputs in = layer_inputs(batch, router_batch);
   in.cache = cache;
   if (saved != nullptr) saved->layers.assign(layers_.size(), {});
+  for (router::RoutedLayer& layer : routed) layer.prepare();
   Tensor x = embedding_->forward(batch.token_ids);
   for (size_t i = 0; i < layers_.size(); ++i) {
     Tensor gate;

@@ -103,6 +103,7 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
   if (config.tau_schedule == TauSchedule::learned) {
     log_tau_ = make();
     fill(log_tau_->value, [&](size_t) { return float(std::log(config.tau.init)); });
+    read_temperature();
   }
 }
 
@@ -119,15 +120,16 @@ ops::LinearWeight AttentionRouter::rounded(size_t i) const {
   return {ops::cast(weight_[i].value, DType::bf16), /*frozen=*/false};
 }
 
+void AttentionRouter::read_temperature() {
+  if (log_tau_) log_tau_read_ = ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0];
+}
+
 double AttentionRouter::temperature(double scheduled) const {
-  if (!log_tau_) return scheduled;
-  return learned_temperature(ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0]).tau;
+  return log_tau_ ? learned_temperature(log_tau_read_).tau : scheduled;
 }
 
 void AttentionRouter::temperature_backward(const Tensor& d_gate, const Tensor& probability) {
-  if (!log_tau_) return;
-  const double log_tau = ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0];
-  if (!learned_temperature(log_tau).moves) return;
+  if (!log_tau_ || !learned_temperature(log_tau_read_).moves) return;
   ops::gate_tau_backward(d_gate, probability, log_tau_->grad);
 }
 

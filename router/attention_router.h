@@ -59,7 +59,10 @@ class AttentionRouter {
   // accumulates the parameters' gradients. Trainable routers only.
   Tensor backward(const Tensor& d_logits, const SavedRouter& saved, bool need_input = true);
 
-  // The gate's temperature in training: `scheduled`, or the layer's own.
+  // Has the host know the layer's own temperature, if any, until the next call: before a forward
+  // pass, as it waits for the device.
+  void read_temperature();
+  // The gate's temperature in training: `scheduled`, or the layer's own as it was read.
   double temperature(double scheduled) const;
   // d_gate and probability [S, K]: accumulates the gradient of the layer's own temperature, if any.
   void temperature_backward(const Tensor& d_gate, const Tensor& probability);
@@ -76,6 +79,7 @@ class AttentionRouter {
   bool bfloat16_;
   std::array<Parameter, kLinears> weight_, bias_;
   std::optional<Parameter> task_embedding_, log_tau_;
+  double log_tau_read_ = 0;
   std::array<ops::LinearWeight, kLinears> linear_;
 };
 

@@ -52,6 +52,10 @@ class RoutedLayer {
 
   const ops::StreamingRule& rule() const { return rule_; }
   bool needs_gate_gradient() const { return router_ != nullptr; }
+  // Before a forward pass: what decisions need of the host is read here, in no layer.
+  void prepare() {
+    if (router_ != nullptr) router_->read_temperature();
+  }
   // The training gate's temperature in this layer.
   double temperature(double scheduled) const {
     return router_ != nullptr ? router_->temperature(scheduled) : scheduled;

@@ -77,9 +77,12 @@ class Reporter::Sinks {
   std::optional<EventFile> events_;
 };
 
-Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, Device& device)
+Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, const Device& device,
+                   const model::Decoder& decoder, int ranks)
     : config_(config),
       device_(device),
+      decoder_(decoder),
+      ranks_(ranks),
       last_(std::chrono::steady_clock::now()),
       begin_(last_),
       first_step_(first_step) {
@@ -92,6 +95,14 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   tokens_since_ += r.tokens;
   ++steps_since_;
   if (!sinks_) return;
+  const auto work = model::step_work(decoder_.config(), decoder_.options(),
+                                     {.tokens = r.tokens,
+                                      .labels = r.labels,
+                                      .full_pairs = r.full_pairs,
+                                      .selected_pairs = r.selected_pairs,
+                                      .both_branches = objective != nullptr});
+  work_since_.done += work.done;
+  work_since_.dense_equivalent += work.dense_equivalent;
   if (step % config_.log.every != 0 && step != config_.train.steps) return;
   const auto now = std::chrono::steady_clock::now();
   const double seconds = std::chrono::duration<double>(now - last_).count();
@@ -150,10 +161,17 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   object["tokens_per_second"] = rate;
   object["step_seconds"] = seconds / double(std::max<int64_t>(steps_since_, 1));
   object["peak_memory_bytes"] = device_.memory().peak_bytes;
+  if (device_.kind() == DeviceKind::cuda && seconds > 0) {
+    const double rank_seconds = seconds * ranks_;
+    const double peak = device_.peak_flops(decoder_.options().dtype);
+    if (peak > 0) object["flops_done_fraction"] = work_since_.done / (rank_seconds * peak);
+    object["dense_equivalent_tflops"] = work_since_.dense_equivalent / rank_seconds / 1e12;
+  }
   sinks_->write(step, object);
   last_ = now;
   tokens_since_ = 0;
   steps_since_ = 0;
+  work_since_ = {};
 }
 
 void Reporter::evaluation(int64_t step, const EvalResult& result) {

@@ -5,6 +5,8 @@
 #include <string>
 
 #include "core/device.h"
+#include "model/decoder.h"
+#include "model/step_work.h"
 #include "router/objective.h"
 #include "train/config.h"
 #include "train/evaluate.h"
@@ -16,7 +18,9 @@ class Reporter {
  public:
   // On the rank that speaks; on others nothing is written. `first_step`: metrics of that step and
   // later ones, left by an interrupted run, are cut off.
-  Reporter(const Config& config, bool speaks, int64_t first_step, Device& device);
+  // `decoder` is asked for its shapes, for what a step takes of the GPUs of all `ranks`.
+  Reporter(const Config& config, bool speaks, int64_t first_step, const Device& device,
+           const model::Decoder& decoder, int ranks);
   ~Reporter();
 
   // `step` counts from 1: steps done. Called after every step; logs every log.every steps.
@@ -27,7 +31,10 @@ class Reporter {
  private:
   class Sinks;
   const Config& config_;
-  Device& device_;
+  const Device& device_;
+  const model::Decoder& decoder_;
+  int ranks_;
+  model::StepWork work_since_;
   std::unique_ptr<Sinks> sinks_;
   std::chrono::steady_clock::time_point last_, begin_;
   int64_t tokens_since_ = 0, steps_since_ = 0, first_step_;

@@ -16,6 +16,7 @@ struct StepRunner::Sums {
   double lm_loss = 0;        // already scaled: sums to the step's LM loss
   double sparsity_loss = 0;  // likewise
   double tokens = 0;
+  double full_pairs = 0, selected_pairs = 0;
 };
 
 StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& device,
@@ -123,6 +124,10 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
         counts.sparse[i], counts.sparse_last[i], m.num_layers, m.kv_heads,
         batch.cu_seqlens[i + 1] - batch.cu_seqlens[i], config_.router.streaming_rule());
     msr.push_back(figures.msr);
+    const double length = double(batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]);
+    const double pairs = length * (length + 1) / 2;
+    sums.full_pairs += pairs;
+    sums.selected_pairs += pairs * (1 - figures.esr_all_layers_area);
     double* t = &sums.task[size_t(batch.task_ids[i]) * Sums::kPerTask];
     t[0] += 1;
     t[1] += figures.msr;
@@ -194,11 +199,14 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
 
   StepResult result;
   std::vector<double> totals(sums.task.begin(), sums.task.end());
-  totals.insert(totals.end(), {sums.lm_loss, sums.sparsity_loss, sums.tokens});
+  totals.insert(totals.end(), {sums.lm_loss, sums.sparsity_loss, sums.tokens, sums.full_pairs,
+                               sums.selected_pairs});
   mesh_.grad().all_reduce_host(std::span<double>(totals), parallel::ReduceOp::sum);
   result.lm_loss = totals[sums.task.size()] / accumulation;
   result.sparsity_loss = totals[sums.task.size() + 1] / accumulation;
   result.tokens = int64_t(totals[sums.task.size() + 2]);
+  result.full_pairs = totals[sums.task.size() + 3];
+  result.selected_pairs = totals[sums.task.size() + 4];
   result.loss = result.lm_loss + result.sparsity_loss;
   result.labels = labels[0];
   const auto add = [](TaskFigures& f, const double* t) {

@@ -37,6 +37,9 @@ struct StepResult {
   double tau = 0;        // mean over the layers
   double lr_router = 0, lr_lambda = 0, lr_backbone = 0;
   int64_t tokens = 0, labels = 0, documents = 0;
+  // (query, key) pairs of a query head, summed over the documents: causal ones, and those of the
+  // selected branches as a mean over layers and heads.
+  double full_pairs = 0, selected_pairs = 0;
   TaskFigures all;
   std::array<TaskFigures, data::kTaskCount> task;
   bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank

@@ -118,7 +118,8 @@ class Trainer {
   }
 
   ExitCode run() {
-    Reporter reporter(config_, mesh_.world().rank() == 0, step_, device_);
+    Reporter reporter(config_, mesh_.world().rank() == 0, step_, device_, session_.decoder(),
+                      mesh_.world().size());
     int64_t skips = 0;
     while (step_ < config_.train.steps) {
       const StepResult result = one_step();

@@ -27,7 +27,8 @@ class Elastron:
     def __init__(self, program, device):
         self.process = subprocess.Popen([program, "--device", device], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
-        self.device = json.loads(self.process.stdout.readline())["device"]
+        about = json.loads(self.process.stdout.readline())
+        self.device, self.full_attention = about["device"], about["full_attention"]
 
     def ask(self, case, **settings):
         line = " ".join([case] + [f"{k}={v}" for k, v in settings.items()])
@@ -156,10 +157,24 @@ class PublishedStep(torch.nn.Module):
         self.adam.zero_grad(set_to_none=True)
 
 
+def sizes(small):
+    """rows of products, hidden, intermediate, query heads, kv heads, vocabulary"""
+    return (512, 256, 512, 4, 2, 1000) if small else (65536, 4096, 12288, 32, 8, 151936)
+
+
+def step_shapes(small):
+    _, e, f, heads, kv, vocab = sizes(small)
+    return [dict(layers=4, tokens=t, msr=0.7, hidden=e, intermediate=f, q_heads=heads, kv_heads=kv,
+                 vocab=vocab) for t in ((256,) if small else (8192, 65536))]
+
+
 def cases(peer, small):
     """name -> (our request, the peer's call, how many calls at a time)"""
-    t = 512 if small else 65536
-    e, f, heads, kv, vocab = (256, 512, 4, 2, 1000) if small else (4096, 12288, 32, 8, 151936)
+    t, e, f, heads, kv, vocab = sizes(small)
+    for s in step_shapes(small):
+        step = PublishedStep(peer, s)
+        yield f"step {s['tokens']}", ("step", dict(**s, times=1)), step.run, 1
+        del step
     for name, out, inner in (("q_proj", heads * 128, e), ("kv_proj", kv * 128, e),
                              ("up_proj", f, e), ("down_proj", e, f)):
         x, w = peer.random(t, inner), peer.random(out, inner, scale=0.02)
@@ -185,13 +200,15 @@ def cases(peer, small):
 
         def backward(out=out, q=q, k=k, v=v, d=d):
             torch.autograd.grad(out, (q, k, v), d, retain_graph=True)
-        for what, more in (("dense", dict(full=1)), ("both outputs", dict(full=0.25, both=1)),
-                           ("msr 0.75", dict(full=0.25))):
-            yield (f"attention forward {length} {what}, over dense",
-                   ("attention", dict(**shape, **more, times=2)), forward, 2)
-        for what, more in (("dense", dict(full=1)), ("msr 0.75 and d gate", dict(full=0.25, both=1))):
-            yield (f"attention backward {length} {what}, over dense",
-                   ("attention", dict(**shape, **more, backward=1, times=2)), backward, 2)
+        for own, by in ((0, "cuDNN and ours"), (1, "ours")):
+            for what, more in (("dense", dict(full=1)), ("both outputs", dict(full=0.25, both=1)),
+                               ("msr 0.75", dict(full=0.25))):
+                yield (f"attention forward {length} {what} by {by}, over dense",
+                       ("attention", dict(**shape, **more, own=own, times=2)), forward, 2)
+            for what, more in (("dense", dict(full=1)),
+                               ("msr 0.75 and d gate", dict(full=0.25, both=1))):
+                yield (f"attention backward {length} {what} by {by}, over dense",
+                       ("attention", dict(**shape, **more, own=own, backward=1, times=2)), backward, 2)
     x, w = peer.random(t, e, grad=True), peer.random(vocab, e, scale=0.02)
     targets = torch.arange(t, device=peer.device) * 7919 % vocab
 
@@ -203,12 +220,50 @@ def cases(peer, small):
     yield "head and loss", ("head", dict(rows=t, vocab=vocab, hidden=e, times=2)), head, 2
     for length in ((512, 2048) if small else (1024, 65536)):
         yield (f"router {length}", ("router", dict(tokens=length, kv_heads=kv, times=200)), None, 0)
-    for length in ((256,) if small else (8192, 65536)):
-        s = dict(layers=4, tokens=length, msr=0.7, hidden=e, intermediate=f, q_heads=heads,
-                 kv_heads=kv, vocab=vocab)
-        step = PublishedStep(peer, s)
-        yield f"step {length}", ("step", dict(**s, times=1)), step.run, 1
-        del step
+
+
+def pairs(length, window=None):
+    """Scores of one query head: causal, or of the window that streaming attention sees."""
+    if window is None or length <= window:
+        return length * (length + 1) / 2
+    return pairs(window) + (length - window) * window
+
+
+def floor_share(results, s):
+    """A step's arithmetic at the rates PyTorch reached in this run for matrix products and for dense
+    attention, over the step's time: both outputs forward, q, k, v, gate and up once more, one
+    backward pass to the inputs, the selected branch's attention backward, head and its gradient."""
+    cases = results["cases"]
+    t, e, f, dim = s["tokens"], s["hidden"], s["intermediate"], 128
+    q, kv = s["q_heads"] * dim, s["kv_heads"] * dim
+    linears = {n: r for n, r in cases.items() if n.startswith("linear ") and "kv" not in n}
+    attention = {way: [(int(n.split()[2]), r["torch_ms"]) for n, r in cases.items()
+                       if n.startswith(f"attention {way} ") and " dense by " in n]
+                 for way in ("forward", "backward")}
+    if not linears or not all(attention.values()):
+        return None
+    shapes = {"q_proj": q * e, "up_proj": f * e, "down_proj": f * e}
+    rows = results["rows"]
+    work = sum(2.0 * rows * shapes[n.split()[1]] for n in linears)
+    gemm = work / sum(r["torch_ms"] for r in linears.values())
+    per_pair = {way: min(ms / (s["q_heads"] * pairs(length)) for length, ms in found)
+                for way, found in attention.items()}
+    projections, mlp = e * (2 * q + 2 * kv), 3 * e * f
+    layer = 2.0 * t * (2 * (projections + mlp) + e * (q + 2 * kv) + 2 * e * f) / gemm
+    full, sparse = pairs(t), pairs(t, SINK + LOCAL)
+    msr = cases[f"step {t}"].get("msr", s["msr"])
+    layer += s["q_heads"] * per_pair["forward"] * full
+    backward = s["q_heads"] * per_pair["backward"] * ((1 - msr) * full + msr * sparse)
+    # Below the first layer's router nothing is trained.
+    floor = (s["layers"] * layer + (s["layers"] - 1) * backward
+             + (2 * 2.0 * t * s["vocab"] * e - 2.0 * t * e * (q + 2 * kv)) / gemm)
+    return floor / cases[f"step {t}"]["elastron_ms"]
+
+
+def save(results, path):
+    if path:
+        with open(path, "w") as out:
+            json.dump(results, out, indent=1)
 
 
 def main():
@@ -218,13 +273,19 @@ def main():
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--only", default="", help="cases that begin with this")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after that")
     parser.add_argument("--json")
     a = parser.parse_args()
     torch.manual_seed(1)
     ours, peer = Elastron(a.bench, a.device), Peer(a.device)
-    results = {"device": ours.device, "torch": torch.__version__, "cases": {}}
+    results = {"device": ours.device, "full_attention": ours.full_attention,
+               "torch": torch.__version__, "rows": sizes(a.small)[0], "cases": {}, "left_out": []}
+    begin = time.monotonic()
     for name, (case, settings), call, times in cases(peer, a.small):
         if not name.startswith(a.only):
+            continue
+        if time.monotonic() - begin > a.seconds:
+            results["left_out"].append(name)
             continue
         mine, theirs, notes = [], [], {}
         if a.device == "cuda":
@@ -246,9 +307,13 @@ def main():
             row["torch_peak_bytes"] = peer.peak()
         results["cases"][name] = row
         print(name, json.dumps(row), flush=True)
-    if a.json:
-        with open(a.json, "w") as out:
-            json.dump(results, out, indent=1)
+        save(results, a.json)
+    for s in step_shapes(a.small):
+        if f"step {s['tokens']}" in results["cases"]:
+            share = floor_share(results, s)
+            results["cases"][f"step {s['tokens']}"]["share_of_floor"] = share
+            print(f"step {s['tokens']}: share of the floor {share}")
+    save(results, a.json)
 
 
 main()

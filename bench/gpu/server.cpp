@@ -72,7 +72,8 @@ Case linear(const Request& r, Device& device) {
   }};
 }
 
-// Shapes of Qwen3-8B unless said; `full`: share of heads with full attention.
+// Shapes of Qwen3-8B unless said; `full`: share of heads with full attention; `own`: all by our own
+// kernels.
 Case attention(const Request& r, Device& device) {
   const int64_t tokens = r.integer("tokens", 65536), q_heads = r.integer("q_heads", 32);
   const int64_t kv_heads = r.integer("kv_heads", 8), dim = r.integer("head_dim", 128);
@@ -88,7 +89,9 @@ Case attention(const Request& r, Device& device) {
       .gate = Tensor::from(gate, {1, kv_heads}, device),
       .varlen = {*cu},
       .rule = ops::StreamingRule::from_tokens(r.integer("sink", 128), r.integer("local", 2048), 64),
-      .softmax_scale = 1 / std::sqrt(double(dim))};
+      .softmax_scale = 1 / std::sqrt(double(dim)),
+      .full_by =
+          r.integer("own", 0) != 0 ? ops::FullAttentionBy::own : ops::FullAttentionBy::automatic};
   const bool both = r.integer("both", 0) != 0;
   const auto branches = both ? ops::Branches::both : ops::Branches::selected;
   if (r.integer("backward", 0) == 0) {
@@ -155,7 +158,10 @@ int serve(Device& device) {
                                                                           {"router", router},
                                                                           {"step", step}};
   std::map<std::string, Case> built;
-  std::cout << Json{{"device", device.description()}} << std::endl;
+  std::string none;
+  std::cout << Json{{"device", device.description()},
+                    {"full_attention", ops::full_attention_library(device, none)}}
+            << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     const Request request(line);
     if (request.name() == "drop") {

@@ -183,6 +183,24 @@ std::string CudaDevice::description() const {
                      runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
 }
 
+double CudaDevice::peak_flops(DType dtype) const {
+  cudaDeviceProp properties{};
+  int kilohertz = 0;
+  check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
+  check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, ordinal_),
+        "cudaDeviceGetAttribute");
+  // Of a multiprocessor in a clock. Float32 does not use tensor cores here.
+  double each = 0;
+  switch (properties.major * 10 + properties.minor) {
+    case 80: each = dtype == DType::bf16 ? 2048 : 128; break;
+    case 90: each = dtype == DType::bf16 ? 4096 : 256; break;
+    case 100: each = dtype == DType::bf16 ? 8192 : 256; break;
+    default: return 0;
+  }
+  if (dtype != DType::bf16 && dtype != DType::f32) return 0;
+  return each * properties.multiProcessorCount * 1e3 * kilohertz;
+}
+
 std::string CudaDevice::uuid() const {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");

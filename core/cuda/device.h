@@ -36,6 +36,7 @@ class CudaDevice final : public Device {
   void synchronize() override;
   MemoryStatistics memory() const override;
   void reset_peak() override;
+  double peak_flops(DType dtype) const override;
 
   Stream stream() const { return stream_; }
   int ordinal() const { return ordinal_; }

@@ -76,6 +76,7 @@ class Chain : public ::testing::Test {
     for (int64_t l = 0; l < kLayers; ++l) {
       const auto i = size_t(l);
       SavedRoute route;
+      layers_[i].prepare();
       layers_[i].decide(keys_[i], ops::Varlen{cu_seqlens_}, batch_, route);
       const auto p = route.probability.to_vector<double>();
       if (full_.size() < size_t(kLayers)) {  // does not depend on what is moved
@@ -109,6 +110,7 @@ class Chain : public ::testing::Test {
     std::vector<Tensor> dk;
     for (size_t l = 0; l < size_t(kLayers); ++l) {
       SavedRoute route;
+      layers_[l].prepare();
       layers_[l].decide(keys_[l], ops::Varlen{cu_seqlens_}, batch_, route);
       auto in = attention_[l];
       in.gate = route.gate;
@@ -189,9 +191,10 @@ TEST_F(Chain, TaskEmbeddingLearnsWithDetachedKeys) {
   const Tensor d_gate = random_tensor({kSequences, kHeads}, DType::f64, cpu_, 3);
   for (auto* grad : {&attached, &detached}) {
     config_.detach_input = grad == &detached;
-    const RoutedLayer layer(0, 0, config_, kSeed, *routers_[0]);
+    RoutedLayer layer(0, 0, config_, kSeed, *routers_[0]);
     for (Parameter* p : parameters_) ops::scale_into(p->grad, 0.0);
     SavedRoute route;
+    layer.prepare();
     layer.decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
     Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
     layer.backward(d_gate, {}, batch_, route, &dk, [](Parameter&) {});
@@ -212,6 +215,7 @@ TEST_F(Chain, EvaluationIgnoresTheTrainingOptions) {
   batch_.sample = false;
   const auto decide = [&] {
     SavedRoute route;
+    layers_[0].prepare();
     layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
     return route.probability.to_vector<double>();
   };
@@ -251,6 +255,7 @@ TEST_F(Chain, AttentionPartIsTheDifferenceOfTheBranches) {
   build({});
   const auto full = attention_of(0, 1)[0], sparse = attention_of(0, 0)[0];
   SavedRoute route;
+  layers_[0].prepare();
   layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
   auto in = attention_[0];
   in.gate = route.gate;
@@ -280,6 +285,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
   const ops::Varlen varlen{cu_seqlens_};
   const Tensor d_gate = random_tensor({kSequences, kHeads}, DType::f64, cpu_, 99);
   SavedRoute whole;
+  layers_[0].prepare();
   layers_[0].decide(keys_[0], varlen, batch_, whole);
   Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
   layers_[0].backward(d_gate, {}, batch_, whole, &dk, [](Parameter&) {});
@@ -289,6 +295,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
     AttentionRouter router(0, kDim, 5, config_, DType::f64, kSeed, true, cpu_);
     RoutedLayer local(0, rank, config_, kSeed, router);
     SavedRoute route;
+    local.prepare();
     local.decide(keys_[0].slice(1, rank, rank + 1).clone(), varlen, batch_, route);
     EXPECT_EQ(route.gate.to_vector<uint8_t>(),
               whole.gate.slice(1, rank, rank + 1).to_vector<uint8_t>());
@@ -317,6 +324,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
 TEST_F(Chain, DetachedInputKeepsTheKeysOut) {
   build({.detach_input = true});
   SavedRoute route;
+  layers_[0].prepare();
   layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
   Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
   layers_[0].backward(random_tensor({kSequences, kHeads}, DType::f64, cpu_, 3), {}, batch_, route,
@@ -330,8 +338,11 @@ TEST_F(Chain, DecisionRepeats) {
   build({});
   SavedRoute first, other, again;
   const ops::Varlen varlen{cu_seqlens_};
+  layers_[0].prepare();
   layers_[0].decide(keys_[0], varlen, batch_, first);
+  layers_[1].prepare();
   layers_[1].decide(keys_[0], varlen, batch_, other);
+  layers_[0].prepare();
   layers_[0].decide(keys_[0], varlen, batch_, again);
   EXPECT_EQ(first.probability.to_vector<double>(), again.probability.to_vector<double>());
   EXPECT_EQ(first.gate.to_vector<uint8_t>(), again.gate.to_vector<uint8_t>());

@@ -116,10 +116,12 @@ TEST_P(RouterFixture, ForwardAndBackward) {
 
   const ops::Varlen varlen{cu_seqlens_};
   SavedRoute route, decided;
+  routed_->prepare();
   routed_->decide(keys_, varlen, batch_, route);
   expect_close(route.probability, "p");
   RouterBatch evaluation = batch_;
   evaluation.sample = false;
+  routed_->prepare();
   routed_->decide(keys_, varlen, evaluation, decided);
   if (exact_gates) {
     const std::string c = std::string(GetParam().pooling) + ".";
