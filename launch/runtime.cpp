@@ -71,11 +71,11 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
   });
   parallel::on_all_ranks(*everyone,
                          [&] { full_attention_ = choose_full_attention(*device_, config.model); });
+  watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);
   ChosenCollectives chosen = choose_collectives(config.parallel.communicator, world, *device_);
   collectives_ = std::move(chosen.backend);
   why_not_nccl_ = chosen.why_not_nccl;
   mesh_ = std::make_unique<parallel::Mesh>(world, layout, collectives_.get());
-  watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);
 }
 
 void Runtime::announce(const parallel::World& world) const {

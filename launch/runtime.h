@@ -34,10 +34,10 @@ class Runtime {
  private:
   std::unique_ptr<Device> device_;
   std::string why_not_gpu_;
+  std::unique_ptr<parallel::Watchdog> watchdog_;  // beside the ends of the others too
   std::unique_ptr<parallel::CollectiveBackend> collectives_;
   std::string why_not_nccl_, full_attention_;
   std::unique_ptr<parallel::Mesh> mesh_;
-  std::unique_ptr<parallel::Watchdog> watchdog_;
 };
 
 }  // namespace elastron::launch

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -82,11 +81,10 @@ class NcclBackend final : public CollectiveBackend {
     thread_.join();
     // After an error an operation may be under way that never ends; the process is about to go.
     if (std::uncaught_exceptions() > 0) return;
-    const bool idle = std::all_of(under_way_.begin(), under_way_.end(),
-                                  [](const auto& operation) { return operation->ended.passed(); });
+    // Other ranks may still need what this one has under way; the device's stream waits for all.
+    device_.synchronize();
     for (const auto& group : groups_) {
-      if (group->handle == nullptr) continue;
-      idle ? library_->comm_destroy(group->handle) : library_->comm_abort(group->handle);
+      if (group->handle != nullptr) library_->comm_destroy(group->handle);
     }
   }
 

@@ -59,8 +59,8 @@ class Sequences {
   Tensor starts_, numbers_;
 };
 
-const void* at(const void* data, int64_t elements, int64_t item = kItem) {
-  return static_cast<const char*>(data) + elements * item;
+const void* at(const void* data, int64_t elements) {
+  return static_cast<const char*>(data) + elements * kItem;
 }
 
 // Of a call for `kv_heads` of the problem's.
@@ -78,7 +78,21 @@ FullAttentionShape shape_of(const Args& args, const Sequences& sequences, int64_
           .k_stride = args.k.token_stride,
           .v_stride = args.v.token_stride,
           .out_stride = whole.q_heads * whole.head_dim,
-          .lse_stride = whole.q_heads};
+          .lse_stride = kv_heads * whole.group()};
+}
+
+// One kv head's numbers [tokens, width] to or from their place between those of others: what the
+// library reads and writes in place is at addresses of 16 bytes, and its float32 sums have the
+// strides of its results.
+void put_back(Device& device, const Tensor& own, void* all, int64_t head, int64_t heads) {
+  const size_t row = own.bytes() / size_t(own.size(0));
+  device.copy_rows(static_cast<char*>(all) + size_t(head) * row, row * size_t(heads), own.raw(),
+                   row, row, size_t(own.size(0)));
+}
+void take_out(Device& device, const void* all, int64_t head, int64_t heads, const Tensor& own) {
+  const size_t row = own.bytes() / size_t(own.size(0));
+  device.copy_rows(own.raw(), row, static_cast<const char*>(all) + size_t(head) * row,
+                   row * size_t(heads), row, size_t(own.size(0)));
 }
 
 Tensor bytes(int64_t count, Device& device) {
@@ -131,7 +145,7 @@ bool library_attention_forward(const AttentionForwardArgs& args, const SequenceT
   const int64_t group = args.shape.group(), dim = args.shape.head_dim;
   const Sequences sequences(args.varlen,
                             {args.q.token_stride, args.k.token_stride, args.v.token_stride,
-                             args.shape.q_heads * dim, args.shape.q_heads},
+                             args.shape.q_heads * dim, args.shape.q_heads, group},
                             device);
   if (sequences.count() == 0) return false;
   if (args.other != nullptr) return both_branches(args, tiles, sequences, device, stream);
@@ -142,14 +156,16 @@ bool library_attention_forward(const AttentionForwardArgs& args, const SequenceT
     const Tensor workspace = bytes(plan->workspace_bytes(), device);
     const Tensor lengths =
         lengths_by_pair(args.gate, sequences, args.shape.kv_heads, device, stream);
+    const Tensor lse = Tensor::empty({args.varlen.tokens(), group}, DType::f32, device);
     for (int64_t h = 0; h < args.shape.kv_heads; ++h) {
       plan->run({.lengths = lengths.data<int32_t>() + h * sequences.count(),
                  .q = sequences.packed(at(args.q.data, h * group * dim), shape.q_stride),
                  .k = sequences.packed(at(args.k.data, h * dim), shape.k_stride),
                  .v = sequences.packed(at(args.v.data, h * dim), shape.v_stride),
                  .out = sequences.packed(at(args.selected, h * group * dim), shape.out_stride),
-                 .lse = sequences.packed(at(args.lse, h * group, sizeof(float)), shape.lse_stride)},
+                 .lse = sequences.packed(lse.raw(), group)},
                 workspace.raw(), stream);
+      put_back(device, lse, args.lse, h, args.shape.kv_heads);
     }
   }
   routed_attention_forward<bf16>(args, tiles, Pairs::streaming, stream);
@@ -163,7 +179,7 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
   const Sequences sequences(
       args.varlen,
       {args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
-       args.shape.q_heads * dim, args.shape.q_heads, group * dim, dim},
+       args.shape.q_heads * dim, group * dim, dim, group},
       device);
   if (sequences.count() == 0) return false;
   FullAttentionShape shape = shape_of(args, sequences, 1);
@@ -174,31 +190,27 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
   {
     const Tensor workspace = bytes(plan->workspace_bytes(), device);
     const Tensor lengths = lengths_by_pair(args.gate, sequences, kv_heads, device, stream);
-    // Its sums in float32 have the strides of the result: one kv head's results lie on their own.
+    const Tensor lse = Tensor::empty({tokens, group}, DType::f32, device);
     const Tensor dq = Tensor::empty({tokens, group * dim}, DType::bf16, device);
     const Tensor dk = Tensor::empty({tokens, dim}, DType::bf16, device);
     const Tensor dv = Tensor::empty({tokens, dim}, DType::bf16, device);
-    const auto bring = [&](const Tensor& from, void* to, int64_t head, int64_t width,
-                           int64_t stride) {
-      device.copy_rows(static_cast<char*>(to) + head * width * kItem, size_t(stride * kItem),
-                       from.raw(), size_t(width * kItem), size_t(width * kItem), size_t(tokens));
-    };
     for (int64_t h = 0; h < kv_heads; ++h) {
+      take_out(device, args.lse, h, kv_heads, lse);
       plan->run(
           {.lengths = lengths.data<int32_t>() + h * sequences.count(),
            .q = sequences.packed(at(args.q.data, h * group * dim), shape.q_stride),
            .k = sequences.packed(at(args.k.data, h * dim), shape.k_stride),
            .v = sequences.packed(at(args.v.data, h * dim), shape.v_stride),
            .out = sequences.packed(at(args.selected, h * group * dim), shape.out_stride),
-           .lse = sequences.packed(at(args.lse, h * group, sizeof(float)), shape.lse_stride),
+           .lse = sequences.packed(lse.raw(), group),
            .d_out = sequences.packed(at(args.d_out.data, h * group * dim), shape.d_out_stride),
            .dq = sequences.packed(dq.raw(), group * dim),
            .dk = sequences.packed(dk.raw(), dim),
            .dv = sequences.packed(dv.raw(), dim)},
           workspace.raw(), stream);
-      bring(dq, args.dq, h, group * dim, args.shape.q_heads * dim);
-      bring(dk, args.dk, h, dim, kv_heads * dim);
-      bring(dv, args.dv, h, dim, kv_heads * dim);
+      put_back(device, dq, args.dq, h, kv_heads);
+      put_back(device, dk, args.dk, h, kv_heads);
+      put_back(device, dv, args.dv, h, kv_heads);
     }
   }
   routed_attention_gradients<bf16>(args, tiles, Pairs::streaming, stream);
@@ -206,17 +218,18 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
 }
 
 int64_t library_attention_forward_bytes(const AttentionShape& shape, int64_t tokens, bool both) {
-  return both ? tokens * shape.q_heads * int64_t(sizeof(float)) : 0;
+  return tokens * (both ? shape.q_heads : shape.group()) * int64_t(sizeof(float));
 }
 
 int64_t library_attention_backward_bytes(const AttentionShape& shape, int64_t tokens) {
   return tokens * (shape.group() + 2) * shape.head_dim * kItem +
+         tokens * shape.group() * int64_t(sizeof(float)) +
          full_attention_workspace({.tokens = rounded_size(tokens),
                                    .q_heads = shape.group(),
                                    .kv_heads = 1,
                                    .head_dim = shape.head_dim,
                                    .backward = true,
-                                   .lse_stride = shape.q_heads});
+                                   .lse_stride = shape.group()});
 }
 
 }  // namespace elastron::ops::cuda

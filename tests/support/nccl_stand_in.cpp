@@ -193,6 +193,28 @@ void reduce_any(char* into, const std::vector<std::vector<char>>& parts, size_t 
   }
 }
 
+// out [count] = in of all ranks, or this rank's part of it.
+ncclResult_t reduced(const char* operation, const void* in, void* out, size_t count,
+                     ncclDataType_t type, ncclRedOp_t op, bool scattered, ncclComm_t comm,
+                     cudaStream_t stream) {
+  bool go = true;
+  if (const auto result = fault(comm, operation, stream, go); !go) return result;
+  const size_t bytes = count * size_of(type);
+  std::vector<std::vector<char>> parts(size_t(comm->size), std::vector<char>(bytes));
+  std::vector<Message> sent, received;
+  for (int r = 0; r < comm->size; ++r) {
+    const size_t from = scattered ? size_t(r) * bytes : 0;
+    sent.push_back({r, static_cast<char*>(const_cast<void*>(in)) + from, bytes});
+    received.push_back({r, parts[size_t(r)].data(), bytes});
+  }
+  if (exchange(comm, sent, received)) {
+    reduce_any(static_cast<char*>(out), parts, count, type, op);
+  } else {
+    elastron::emulator::stall(stream);
+  }
+  return ncclSuccess;
+}
+
 }  // namespace
 
 extern "C" {
@@ -263,40 +285,12 @@ ncclResult_t ncclAllGather(const void* in, void* out, size_t count, ncclDataType
 
 ncclResult_t ncclAllReduce(const void* in, void* out, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  bool go = true;
-  if (const auto result = fault(comm, "all_reduce", stream, go); !go) return result;
-  const size_t bytes = count * size_of(type);
-  std::vector<std::vector<char>> parts(size_t(comm->size), std::vector<char>(bytes));
-  std::vector<Message> sent, received;
-  for (int r = 0; r < comm->size; ++r) {
-    sent.push_back({r, static_cast<char*>(const_cast<void*>(in)), bytes});
-    received.push_back({r, parts[size_t(r)].data(), bytes});
-  }
-  if (exchange(comm, sent, received)) {
-    reduce_any(static_cast<char*>(out), parts, count, type, op);
-  } else {
-    elastron::emulator::stall(stream);
-  }
-  return ncclSuccess;
+  return reduced("all_reduce", in, out, count, type, op, false, comm, stream);
 }
 
 ncclResult_t ncclReduceScatter(const void* in, void* out, size_t count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  bool go = true;
-  if (const auto result = fault(comm, "reduce_scatter", stream, go); !go) return result;
-  const size_t bytes = count * size_of(type);
-  std::vector<std::vector<char>> parts(size_t(comm->size), std::vector<char>(bytes));
-  std::vector<Message> sent, received;
-  for (int r = 0; r < comm->size; ++r) {
-    sent.push_back({r, static_cast<char*>(const_cast<void*>(in)) + size_t(r) * bytes, bytes});
-    received.push_back({r, parts[size_t(r)].data(), bytes});
-  }
-  if (exchange(comm, sent, received)) {
-    reduce_any(static_cast<char*>(out), parts, count, type, op);
-  } else {
-    elastron::emulator::stall(stream);
-  }
-  return ncclSuccess;
+  return reduced("reduce_scatter", in, out, count, type, op, true, comm, stream);
 }
 
 ncclResult_t ncclBroadcast(const void* in, void* out, size_t count, ncclDataType_t type, int root,

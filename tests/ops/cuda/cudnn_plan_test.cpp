@@ -76,7 +76,7 @@ class CudnnPlans : public ::testing::Test {
             .k_stride = of * dim,
             .v_stride = of * dim,
             .out_stride = of * group * dim,
-            .lse_stride = of * group,
+            .lse_stride = group * (all ? of : 1),
             .d_out_stride = of * group * dim};
   }
 };
