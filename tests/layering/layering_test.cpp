@@ -20,8 +20,9 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"data", {"core"}},
     {"router", {"core", "ops", "parallel"}},
     {"model", {"core", "ops", "parallel", "data", "router"}},
-    {"train", {"core", "ops", "parallel", "data", "router", "model"}},
-    {"launch", {"core", "ops", "parallel", "data", "router", "model", "train"}},
+    {"reward", {"core", "ops", "parallel", "data", "router", "model"}},
+    {"train", {"core", "ops", "parallel", "data", "router", "model", "reward"}},
+    {"launch", {"core", "ops", "parallel", "data", "router", "model", "reward", "train"}},
 };
 
 // Libraries that only one folder may know.
