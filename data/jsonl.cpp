@@ -45,8 +45,7 @@ nlohmann::json metadata_of(const nlohmann::json& object, const std::string& wher
   return metadata;
 }
 
-Record parse_record(std::string_view line, const std::string& where) {
-  const auto object = parse_json_strict(line, where, kLimits);
+Record parse_record(const nlohmann::json& object, const std::string& where) {
   if (!object.is_object()) throw InputError("the line is not a JSON object", where, kFields);
   Record record;
   record.context = text_field(object, "context", "context", where);
@@ -89,7 +88,7 @@ std::string place_of(const JsonlLine& line, const std::string& path) {
   return path + ":" + std::to_string(line.number);
 }
 
-Record parse_jsonl(const JsonlLine& line, const std::string& path) {
+nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path, JsonLimits limits) {
   const std::string where = place_of(line, path);
   // Before UTF-8, of which a cut may leave half a character.
   if (!line.terminated && !nlohmann::json::accept(line.text)) {
@@ -100,7 +99,11 @@ Record parse_jsonl(const JsonlLine& line, const std::string& path) {
     throw InputError("text that is not UTF-8", where + ", byte " + std::to_string(*bad + 1),
                      "convert the file to UTF-8");
   }
-  return parse_record(line.text, where);
+  return parse_json_strict(line.text, where, limits);
+}
+
+Record parse_jsonl(const JsonlLine& line, const std::string& path) {
+  return parse_record(parse_json_line(line, path, kLimits), place_of(line, path));
 }
 
 void read_jsonl(const std::string& path,

@@ -1,0 +1,50 @@
+// Preference data: a prompt, a chosen response, one or more rejected ones. JSON lines of two forms:
+//   {"prompt": text or [{"role", "content"}], "chosen": text, "rejected" or "rejects": text or
+//    [text], "margin": number}                                                  (margin optional)
+//   rows of MemoryRewardBench, raw or standard: question, chosen, rejected, task, subtask,
+//   ctx_length, and more that is passed over (memory-reward spec, 2)
+// Fields are found by name; what is not known is passed over, as the published files differ from
+// row to row.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/chat_template.h"
+#include "data/jsonl.h"
+
+namespace elastron::reward {
+
+struct PreferenceRow {
+  std::vector<data::ChatMessage> prompt;  // a prompt that is text: one message of the user
+  std::string chosen;
+  std::vector<std::string> rejected;
+  double margin = 0;
+  // Of MemoryRewardBench; empty in the other form. `setting` is the field `task`: a setting's name
+  // in raw rows, the file's in standard ones.
+  std::string setting, subtask, length;
+  std::string where;  // "file:line"
+};
+
+// Throws InputError naming file:line and the field for a line that is not JSON, is cut off, or
+// lacks or mistypes a field.
+PreferenceRow parse_preference_row(const data::JsonlLine& line, const std::string& path);
+
+// Why a well-formed row cannot be used: "empty response", "chosen equals rejected", "unknown length
+// class"; nothing for a good one.
+std::string reason_to_leave_out(const PreferenceRow& row);
+
+enum class BadRows : uint8_t { error, skip };  // of those reasons, and "duplicate row"
+
+struct PreferenceFile {
+  std::vector<PreferenceRow> rows;
+  int64_t lines = 0;                        // rows + left_out, in all
+  std::map<std::string, int64_t> left_out;  // by reason
+};
+
+// All rows of a file, which must be of one form. `skip` counts the rows it leaves out; `error`
+// throws InputError at the first. A line that is no row at all is an error either way.
+PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows);
+
+}  // namespace elastron::reward
