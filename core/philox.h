@@ -37,6 +37,7 @@ enum class RandomPurpose : uint32_t {
   training_gate,  // random gates while a backbone is pretrained
   test,
   next_token,  // sampling in generation
+  head_init,
 };
 
 // The stream of numbers for one sampled thing, named by up to three 32-bit coordinates, e.g.
