@@ -19,6 +19,12 @@ int64_t PackedBatch::labels() const {
   return std::ranges::count_if(targets, [](int32_t t) { return t != kNoLabel; });
 }
 
+std::vector<int32_t> PackedBatch::first_sequences() const {
+  std::vector<int32_t> first(size_t(documents()), -1);
+  for (int64_t s = sequences(); s-- > 0;) first[size_t(document(s))] = int32_t(s);
+  return first;
+}
+
 PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
                               uint32_t micro_batch_index) {
   // Sample keys: micro batch in the upper half, document in the lower.

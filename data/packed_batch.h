@@ -10,24 +10,51 @@ namespace elastron::data {
 // Inclusive (first, last) pairs of first_token, ctx, q, a: spec 1.3 and 9. Document-relative.
 using RangeIds = std::array<int64_t, 8>;
 
+// A judged pair of a batch: rows of the last tokens of its responses.
+struct PackedPair {
+  int32_t chosen = 0;
+  std::vector<int32_t> rejected;  // one or more
+  double margin = 0;
+};
+
+// T rows of tokens in S sequences, of D documents. A document is one sequence; a judged pair is one
+// document of several sequences, with one routing decision: the gates depend on the prompt, which
+// its responses share.
 struct PackedBatch {
   std::vector<int32_t> token_ids;  // [T]
   std::vector<int32_t> targets;  // [T] label of position i is token i + 1 of the same document, or
                                  // -100: already shifted, so loss needs no neighbour
-  std::vector<int32_t> positions;     // [T] restart at 0 in each document
+  std::vector<int32_t> positions;     // [T] restart at 0 in each whole sequence
   std::vector<int32_t> cu_seqlens;    // [S + 1]
-  std::vector<RangeIds> range_ids;    // [S]
-  std::vector<int32_t> task_ids;      // [S] 0..4: spec 9
-  std::vector<uint32_t> sample_keys;  // [S] names the document within its step, independent of the
+  std::vector<RangeIds> range_ids;    // [D] relative to the document's first sequence
+  std::vector<int32_t> task_ids;      // [D] 0..4: spec 9
+  std::vector<uint32_t> sample_keys;  // [D] names the document within its step, independent of the
                                       // layout: keys the gate noise (spec 2.1)
-  std::vector<int64_t> sample_ids;    // [S] which record it was, for reports
-  std::vector<int32_t> kind_ids;      // [S] into the source's kind names, for reports
-  std::vector<int64_t> answer_offsets;  // [S] tokens between the user's part and the answer
-  std::vector<int64_t> answer_lengths;  // [S] tokens of the answer, without what ends it
+  std::vector<int64_t> sample_ids;    // [D] which record it was, for reports
+  std::vector<int32_t> kind_ids;      // [D] into the source's kind names, for reports
+  std::vector<int64_t> answer_offsets;  // [D] tokens between the user's part and the answer
+  std::vector<int64_t> answer_lengths;  // [D] tokens of the answer, without what ends it
+  // Empty where each document is one sequence. document_of [S]. prefix_of [S]: the sequence whose
+  // tokens stand before this one's, a prompt that is computed once; -1 for a whole sequence.
+  std::vector<int32_t> document_of, prefix_of;
+  std::vector<PackedPair> pairs;  // of reward data: one per document
 
   int64_t tokens() const { return int64_t(token_ids.size()); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
+  int64_t documents() const { return int64_t(range_ids.size()); }
   int64_t labels() const;  // targets that are not -100
+  int64_t document(int64_t sequence) const {
+    return document_of.empty() ? sequence : document_of[size_t(sequence)];
+  }
+  int64_t length(int64_t sequence) const {
+    return cu_seqlens[size_t(sequence) + 1] - cu_seqlens[size_t(sequence)];
+  }
+  // Tokens that stand before a sequence's own: of its shared prompt.
+  int64_t offset(int64_t sequence) const {
+    const int32_t prefix = prefix_of.empty() ? -1 : prefix_of[size_t(sequence)];
+    return prefix < 0 ? 0 : length(prefix);
+  }
+  std::vector<int32_t> first_sequences() const;  // [D] a document's first sequence
 };
 
 struct Document;  // data/document.h

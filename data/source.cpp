@@ -24,6 +24,16 @@ std::unique_ptr<PackSource> open_files(const std::vector<std::string>& files,
 
 }  // namespace
 
+PackedBatch PackSource::batch(std::span<const int64_t> packs, uint32_t micro_batch_index) const {
+  std::vector<Document> documents;
+  for (const int64_t index : packs) {
+    for (Document& d : pack(index)) documents.push_back(std::move(d));
+  }
+  std::vector<const Document*> pointers;
+  for (const Document& d : documents) pointers.push_back(&d);
+  return make_packed_batch(pointers, micro_batch_index);
+}
+
 std::unique_ptr<PackSource> open_training_source(const DataConfig& config,
                                                  const Tokenizer& tokenizer, int32_t eos,
                                                  const std::string& model_folder) {

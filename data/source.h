@@ -1,8 +1,10 @@
-// Where packs come from. A pack is a pure function of its index, so that any rank can make any pack
-// and a resumed run sees what the interrupted one would have.
+// Where batches come from. A pack (documents that share a row of tokens, or a judged pair) is a
+// pure function of its index, so that any rank can make any pack and a resumed run sees what the
+// interrupted one would have.
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,13 +13,13 @@
 
 namespace elastron::data {
 
-class PackSource {
+class BatchSource {
  public:
-  virtual ~PackSource() = default;
+  virtual ~BatchSource() = default;
   // Packs in the source; kUnlimited for a generator.
   virtual int64_t packs() const = 0;
-  // The documents of a pack; at most max_tokens tokens together.
-  virtual std::vector<Document> pack(int64_t index) const = 0;
+  // These packs end to end; micro_batch_index as in make_packed_batch().
+  virtual PackedBatch batch(std::span<const int64_t> packs, uint32_t micro_batch_index) const = 0;
   // Changes when the documents or their packing change: a cursor belongs to one fingerprint.
   virtual std::string fingerprint() const = 0;
   // One line for people: documents, tokens, fill.
@@ -29,6 +31,14 @@ class PackSource {
 
  protected:
   std::vector<std::string> kinds_;
+};
+
+// Packs of documents.
+class PackSource : public BatchSource {
+ public:
+  // The documents of a pack; at most max_tokens tokens together.
+  virtual std::vector<Document> pack(int64_t index) const = 0;
+  PackedBatch batch(std::span<const int64_t> packs, uint32_t micro_batch_index) const override;
 };
 
 // Training packs, as `config` says. `model_folder`: where the chat template is. Throws InputError

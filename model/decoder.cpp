@@ -13,7 +13,8 @@ DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
   return {.host = &batch,
           .token_ids = Tensor::from(batch.token_ids, tokens, device),
           .targets = Tensor::from(batch.targets, tokens, device),
-          .positions = Tensor::from(batch.positions, tokens, device)};
+          .positions = Tensor::from(batch.positions, tokens, device),
+          .shared = std::make_shared<const SharedPrompts>(batch)};
 }
 
 namespace {
@@ -90,6 +91,8 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
   return {.positions = batch.positions,
           .rope_table = rope_table_,
           .varlen = batch.varlen(),
+          .shared = batch.shared.get(),
+          .documents = batch.host->documents(),
           .router_batch = &router_batch};
 }
 

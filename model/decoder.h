@@ -8,6 +8,7 @@
 
 #include "data/packed_batch.h"
 #include "model/decoder_layer.h"
+#include "model/shared_prompts.h"
 #include "parallel/cross_entropy.h"
 #include "parallel/embedding.h"
 
@@ -19,9 +20,10 @@ struct DeviceBatch {
   Tensor token_ids;  // [T] int32
   Tensor targets;    // [T] int32, -100 = no label
   Tensor positions;  // [T] int32
+  std::shared_ptr<const SharedPrompts> shared;
 
   static DeviceBatch make(const data::PackedBatch& batch, Device& device);
-  ops::Varlen varlen() const { return {host->cu_seqlens}; }
+  ops::Varlen varlen() const { return {host->cu_seqlens, shared->cu_keys()}; }
 };
 
 // What the backward pass needs of a forward pass.

@@ -102,7 +102,7 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
   if (routed != nullptr) {
     const TraceRange range("router");
-    routed->decide(p.k, in.varlen, *in.router_batch, *route);
+    routed->decide(p.k, in.documents, *in.router_batch, *route);
   }
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
   return p;
@@ -112,9 +112,9 @@ ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p, co
                                                         const router::RoutedLayer& routed,
                                                         const router::SavedRoute& route) const {
   return {.q = p.q,
-          .k = p.k,
-          .v = p.v,
-          .gate = route.gate,
+          .k = in.shared->keys(p.k),
+          .v = in.shared->keys(p.v),
+          .gate = in.shared->gates(route.gate),
           .varlen = in.varlen,
           .rule = routed.rule(),
           .softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
@@ -257,12 +257,14 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   attention_in.q = attention_in.k = attention_in.v = p.q = p.k = p.v = {};
   saved.attention.reset();
   if (need_qkv) {
+    d.k = in.shared->sum_keys(d.k);
+    d.v = in.shared->sum_keys(d.v);
     if (!q_norm_) ops::rope_apply(d.q, in.positions, in.rope_table, true);
     ops::rope_apply(d.k, in.positions, in.rope_table, true);
   }
   if (routed.needs_gate_gradient()) {
     // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
-    routed.backward(d.gate, d_gate_objective, *in.router_batch, saved.route,
+    routed.backward(in.shared->sum_gates(d.gate), d_gate_objective, *in.router_batch, saved.route,
                     need_qkv ? &d.k : nullptr, on_gradient);
   }
   if (!need_qkv) return {};

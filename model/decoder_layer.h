@@ -12,6 +12,7 @@
 #include "core/parameter.h"
 #include "model/decoder_config.h"
 #include "model/kv_cache.h"
+#include "model/shared_prompts.h"
 #include "model/weights/model_config.h"
 #include "ops/routed_attention.h"
 #include "parallel/communicator.h"
@@ -25,6 +26,8 @@ struct LayerInputs {
   Tensor positions;   // [T] int32
   Tensor rope_table;  // ops/rope.h
   ops::Varlen varlen;
+  const SharedPrompts* shared = nullptr;              // not read by decode()
+  int64_t documents = 0;                              // that get a routing decision
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
   KvCache* cache = nullptr;  // inference: filled by forward(), read and extended by decode()
 };

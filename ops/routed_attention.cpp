@@ -57,6 +57,14 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
       !cu.empty() && cu.front() == 0 && std::ranges::is_sorted(cu) && cu.back() <= in.q.size(0),
       "routed_attention: cu_seqlens must start at 0, not decrease, and stay within the "
       "batch");
+  const auto keys = in.varlen.key_bounds();
+  ELASTRON_CHECK(keys.size() == cu.size() && keys.front() == 0 && std::ranges::is_sorted(keys) &&
+                     keys.back() <= in.k.size(0),
+                 "routed_attention: cu_keys must start at 0, not decrease, and stay within k");
+  for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
+    ELASTRON_CHECK(in.varlen.offset(s) >= 0,
+                   "routed_attention: a sequence has at least as many keys as tokens");
+  }
   check_shape(in.gate, Shape{in.varlen.sequences(), shape.kv_heads}, kOp);
   check_dense(kOp, in.gate);
   ELASTRON_CHECK(&in.q.device() == &in.k.device() && &in.q.device() == &in.v.device() &&
@@ -66,8 +74,8 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
   return shape;
 }
 
-void zero_padding(const Tensor& t, const Varlen& varlen) {
-  if (varlen.tokens() < t.size(0)) t.slice(0, varlen.tokens(), t.size(0)).zero();
+void zero_padding(const Tensor& t, int64_t from) {
+  if (from < t.size(0)) t.slice(0, from, t.size(0)).zero();
 }
 
 // Scratch comes from the device's cache: a steady step makes no call to the system.
@@ -79,15 +87,22 @@ Tensor workspace_for(int threads, size_t bytes_each, Device& device) {
 class DeviceTiles {
  public:
   DeviceTiles(const Varlen& varlen, int64_t group, Device& device) {
-    const auto cu = varlen.cu_seqlens;
+    const auto cu = varlen.cu_seqlens, cu_keys = varlen.key_bounds();
     std::vector<int32_t> numbers(cu.begin(), cu.end());
-    const auto queries = sequence_tile_starts(varlen, tile_tokens(group));
-    const auto keys = sequence_tile_starts(varlen, kTileKeys);
-    numbers.insert(numbers.end(), queries.begin(), queries.end());
-    numbers.insert(numbers.end(), keys.begin(), keys.end());
+    const auto queries = sequence_tile_starts(cu, tile_tokens(group));
+    const auto keys = sequence_tile_starts(cu_keys, kTileKeys);
+    for (const std::span<const int32_t> more :
+         {cu_keys, std::span<const int32_t>(queries), std::span<const int32_t>(keys)}) {
+      numbers.insert(numbers.end(), more.begin(), more.end());
+    }
     memory_ = on_device(std::span<const int32_t>(numbers), device);
     const auto* begin = static_cast<const int32_t*>(memory_.raw());
-    view_ = {begin, begin + cu.size(), begin + 2 * cu.size(), queries.back(), keys.back()};
+    view_ = {.cu_seqlens = begin,
+             .cu_keys = begin + cu.size(),
+             .query_tiles = begin + 2 * cu.size(),
+             .key_tiles = begin + 3 * cu.size(),
+             .all_query_tiles = queries.back(),
+             .all_key_tiles = keys.back()};
   }
   const cuda::SequenceTiles& view() const { return view_; }
 
@@ -113,6 +128,7 @@ void with_device_dtype(DType dtype, F&& f) {
 
 [[maybe_unused]] bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
                                  std::initializer_list<HeadsView> views) {
+  if (!in.varlen.cu_keys.empty()) return false;  // its graphs have tokens and keys in one place
   int64_t longest = 0;
   for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
     longest = std::max<int64_t>(longest, in.varlen.length(s));
@@ -157,8 +173,8 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
 
   AttentionForwardArgs args;
   args.q = heads_view(in.q, tokens, shape.q_heads, shape.head_dim, dtype);
-  args.k = heads_view(in.k, tokens, shape.kv_heads, shape.head_dim, dtype);
-  args.v = heads_view(in.v, tokens, shape.kv_heads, shape.head_dim, dtype);
+  args.k = heads_view(in.k, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
+  args.v = heads_view(in.v, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
   args.gate = in.gate.data<uint8_t>();
   args.varlen = in.varlen;
   args.rule = in.rule;
@@ -168,13 +184,13 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
   RoutedAttentionOutput out;
   out.selected = Tensor::empty(in.q.shape(), dtype, device);
   out.lse = Tensor::empty(Shape{tokens, shape.q_heads}, accumulator, device);
-  zero_padding(out.selected, in.varlen);
-  zero_padding(out.lse, in.varlen);
+  zero_padding(out.selected, in.varlen.tokens());
+  zero_padding(out.lse, in.varlen.tokens());
   args.selected = out.selected.raw();
   args.lse = out.lse.raw();
   if (branches == Branches::both) {
     out.other = Tensor::empty(in.q.shape(), dtype, device);
-    zero_padding(out.other, in.varlen);
+    zero_padding(out.other, in.varlen.tokens());
     args.other = out.other.raw();
   }
 
@@ -213,8 +229,8 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
 
   AttentionBackwardArgs args;
   args.q = heads_view(in.q, tokens, shape.q_heads, shape.head_dim, dtype);
-  args.k = heads_view(in.k, tokens, shape.kv_heads, shape.head_dim, dtype);
-  args.v = heads_view(in.v, tokens, shape.kv_heads, shape.head_dim, dtype);
+  args.k = heads_view(in.k, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
+  args.v = heads_view(in.v, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
   ELASTRON_CHECK(d_out.defined(), "routed_attention: missing d_out");
   args.d_out = heads_view(d_out, tokens, shape.q_heads, shape.head_dim, dtype);
   args.gate = in.gate.data<uint8_t>();
@@ -254,7 +270,8 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
     dq = dtype == accumulator || device.kind() == DeviceKind::cuda
              ? gradient.q
              : Tensor::empty(in.q.shape(), accumulator, device);
-    for (const Tensor& t : {gradient.q, gradient.k, gradient.v}) zero_padding(t, in.varlen);
+    zero_padding(gradient.q, in.varlen.tokens());
+    for (const Tensor& t : {gradient.k, gradient.v}) zero_padding(t, in.varlen.keys());
     args.dq = gradient.q.raw();
     args.dq_sums = dq.raw();
     args.dk = gradient.k.raw();

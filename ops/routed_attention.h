@@ -31,8 +31,10 @@ AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_he
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).
-  Tensor q;     // [tokens, q_heads, head_dim], after RoPE
-  Tensor k, v;  // [tokens, kv_heads, head_dim]; query head h reads kv head h / (q_heads / kv_heads)
+  Tensor q;  // [tokens, q_heads, head_dim], after RoPE
+  // [tokens, kv_heads, head_dim], or [keys, ...] with varlen.cu_keys; query head h reads kv head h
+  // / (q_heads / kv_heads)
+  Tensor k, v;
   Tensor gate;  // [sequences, kv_heads] uint8: 1 = full attention
   Varlen varlen;
   StreamingRule rule;

@@ -45,9 +45,9 @@ RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfi
       detach_input_(true),
       random_(random) {}
 
-void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const RouterBatch& batch,
+void RoutedLayer::decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
                          SavedRoute& route) const {
-  const int64_t sequences = varlen.sequences(), heads = keys.size(1);
+  const int64_t heads = keys.size(1);
   if (router_ != nullptr) {
     const Tensor pooled = ops::boundary_pool_forward(keys, batch.segments, pool_);
     const Tensor logits = batch.sample ? router_->forward(pooled, &route.router, batch.task_ids)
@@ -65,8 +65,8 @@ void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const Ro
     route.probability = out.probability;
     return;
   }
-  std::vector<uint8_t> gates(static_cast<size_t>(sequences * heads));
-  for (int64_t s = 0; s < sequences; ++s) {
+  std::vector<uint8_t> gates(static_cast<size_t>(documents * heads));
+  for (int64_t s = 0; s < documents; ++s) {
     for (int64_t h = 0; h < heads; ++h) {
       gates[size_t(s * heads + h)] =
           fixed_.empty()
@@ -74,7 +74,7 @@ void RoutedLayer::decide(const Tensor& keys, const ops::Varlen& varlen, const Ro
               : fixed_[size_t(h)];
     }
   }
-  route.gate = Tensor::from(gates, {sequences, heads}, keys.device());
+  route.gate = Tensor::from(gates, {documents, heads}, keys.device());
 }
 
 void RoutedLayer::backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,

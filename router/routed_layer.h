@@ -9,7 +9,6 @@
 #include "core/parameter.h"
 #include "ops/boundary_pool.h"
 #include "ops/gate.h"
-#include "ops/varlen.h"
 #include "router/attention_router.h"
 #include "router/forced_gate.h"
 
@@ -61,8 +60,8 @@ class RoutedLayer {
     return router_ != nullptr ? router_->temperature(scheduled) : scheduled;
   }
 
-  // keys [T, K, D] after k_norm, before RoPE (spec 1.2).
-  void decide(const Tensor& keys, const ops::Varlen& varlen, const RouterBatch& batch,
+  // keys [T, K, D] after k_norm, before RoPE (spec 1.2); S documents.
+  void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
               SavedRoute& route) const;
 
   // d_gate_attention [S, K]: from the attention (spec 3.2); d_gate_objective [S, K]: from the

@@ -52,7 +52,7 @@ RouterCase::RouterCase(int64_t tokens, int64_t kv_heads, int64_t head_dim, Devic
 
 void RouterCase::decide() {
   router::SavedRoute route;
-  layer_->decide(keys_, {batch_.cu_seqlens}, router_batch_, route);
+  layer_->decide(keys_, batch_.documents(), router_batch_, route);
 }
 
 TrainingStep::TrainingStep(const TrainingStepShape& shape, Device& device) : device_(device) {

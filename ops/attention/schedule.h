@@ -27,9 +27,10 @@ inline std::vector<AttentionTile> forward_schedule(const Varlen& varlen, int64_t
   const int64_t tokens = tile_tokens(group);
   std::vector<AttentionTile> work;
   for (int64_t s = 0; s < varlen.sequences(); ++s) {
-    const int64_t length = varlen.length(s);
+    const int64_t length = varlen.length(s), offset = varlen.offset(s);
     for (int64_t t = 0; t < tile_count(length, tokens); ++t) {
-      const auto plan = plan_query_tile(rule, t * tokens, std::min(length, (t + 1) * tokens));
+      const auto plan =
+          plan_query_tile(rule, offset + t * tokens, offset + std::min(length, (t + 1) * tokens));
       const int64_t streaming = plan.streaming.keys(), rest = plan.rest.keys();
       for (int64_t h = 0; h < kv_heads; ++h) {
         work.push_back({int32_t(s), int32_t(h), int32_t(t),
@@ -50,18 +51,18 @@ inline std::vector<AttentionTile> backward_schedule(const Varlen& varlen, int64_
   const int64_t tokens = tile_tokens(group);
   std::vector<AttentionTile> work;
   for (int64_t s = 0; s < varlen.sequences(); ++s) {
-    const int64_t length = varlen.length(s);
-    const int64_t query_tiles = tile_count(length, tokens);
+    const int64_t offset = varlen.offset(s);
+    const int64_t query_tiles = tile_count(varlen.length(s), tokens);
     for (int64_t h = 0; h < kv_heads; ++h) {
       const bool full = gate(s, h);
       int64_t bound = query_tiles;  // costs are made non-increasing, so that the sort keeps order
-      for (int64_t k = 0; k < tile_count(length, kTileKeys); ++k) {
-        const int64_t begin = k * kTileKeys, first = begin / tokens;
+      for (int64_t k = 0; k < tile_count(varlen.key_length(s), kTileKeys); ++k) {
+        const int64_t begin = k * kTileKeys, first = first_query_tile(begin, offset, tokens);
         int64_t end = query_tiles;
         if (!full && begin >= rule.sink_tokens()) {
-          end = std::min(end, tile_count(rule.local_end(begin + kTileKeys - 1), tokens));
+          end = std::min(end, tile_count(rule.local_end(begin + kTileKeys - 1) - offset, tokens));
         }
-        bound = std::min(bound, end - first);
+        bound = std::min(bound, std::max<int64_t>(end - first, 0));
         work.push_back({int32_t(s), int32_t(h), int32_t(k), bound});
       }
     }

@@ -72,6 +72,11 @@ ELASTRON_HD constexpr QueryTilePlan plan_query_tile(const StreamingRule& rule, i
 
 // --- Backward: key tiles own dk and dv and visit query tiles ------------------------------------
 
+// The first query tile that may see a key: tiles of `tokens` queries begin at position `offset`.
+ELASTRON_HD constexpr int64_t first_query_tile(int64_t key, int64_t offset, int64_t tokens) {
+  return key > offset ? (key - offset) / tokens : 0;
+}
+
 // Whether key tile [key_begin, key_end) has a pair visible to query tile [begin, end).
 ELASTRON_HD constexpr bool tile_visited(const StreamingRule& rule, bool full, int64_t key_begin,
                                         int64_t key_end, int64_t begin, int64_t end) {

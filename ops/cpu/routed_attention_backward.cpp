@@ -96,15 +96,18 @@ class BackwardTile {
     sequence_ = work.sequence;
     kv_head_ = work.kv_head;
     key_tile_ = work.tile;
-    first_token_ = args_.varlen.begin(sequence_);
-    length_ = args_.varlen.length(sequence_);
+    const int64_t offset = args_.varlen.offset(sequence_);
+    first_token_ = args_.varlen.begin(sequence_) - offset;
+    first_key_ = args_.varlen.key_begin(sequence_);
+    length_ = args_.varlen.key_length(sequence_);
     full_ = args_.gate[sequence_ * shape_.kv_heads + kv_head_] != 0;
     key_begin_ = key_tile_ * kKeys;
     keys_ = std::min(kKeys, length_ - key_begin_);
     load_keys();
     const int64_t tokens = tile_tokens(shape_.group());
-    for (int64_t tile = key_begin_ / tokens; tile * tokens < length_; ++tile) {
-      const int64_t begin = tile * tokens, end = std::min(length_, begin + tokens);
+    for (int64_t tile = first_query_tile(key_begin_, offset, tokens);
+         offset + tile * tokens < length_; ++tile) {
+      const int64_t begin = offset + tile * tokens, end = std::min(length_, begin + tokens);
       if (!tile_visited(args_.rule, full_, key_begin_, key_begin_ + kKeys, begin, end)) break;
       query_tile(tile, begin, end);
     }
@@ -115,7 +118,7 @@ class BackwardTile {
  private:
   const Storage* key_row(const HeadsView& view, int64_t key) const {
     return static_cast<const Storage*>(view.data) +
-           (first_token_ + key_begin_ + key) * view.token_stride + kv_head_ * shape_.head_dim;
+           (first_key_ + key_begin_ + key) * view.token_stride + kv_head_ * shape_.head_dim;
   }
 
   void load_keys() {
@@ -251,7 +254,7 @@ class BackwardTile {
     std::fill_n(factors, kKeys, factor);
     unpack_transposed<T, Storage>(sums, kKeys, factors, keys_, shape_.head_dim, [&](int64_t r) {
       return static_cast<Storage*>(gradient) +
-             ((first_token_ + key_begin_ + r) * shape_.kv_heads + kv_head_) * shape_.head_dim;
+             ((first_key_ + key_begin_ + r) * shape_.kv_heads + kv_head_) * shape_.head_dim;
     });
   }
 
@@ -260,7 +263,7 @@ class BackwardTile {
   Turns& turns_;
   BackwardWorkspace<T> space_;
   int64_t sequence_ = 0, kv_head_ = 0, key_tile_ = 0, key_begin_ = 0, keys_ = 0;
-  int64_t first_token_ = 0, length_ = 0;
+  int64_t first_token_ = 0, first_key_ = 0, length_ = 0;  // rows of position 0; keys
   bool full_ = false;
   T lse_[kTileRows], dots_[kTileRows];
   T* dq_rows_[kTileRows];

@@ -47,9 +47,11 @@ class ForwardTile {
 
   void run(const AttentionTile& work) {
     const int64_t tokens = tile_tokens(shape_.group());
-    first_token_ = args_.varlen.begin(work.sequence);
-    begin_ = work.tile * tokens;
-    end_ = std::min(args_.varlen.length(work.sequence), begin_ + tokens);
+    const int64_t offset = args_.varlen.offset(work.sequence);
+    first_token_ = args_.varlen.begin(work.sequence) - offset;
+    first_key_ = args_.varlen.key_begin(work.sequence);
+    begin_ = offset + work.tile * tokens;
+    end_ = std::min(args_.varlen.key_length(work.sequence), begin_ + tokens);
     kv_head_ = work.kv_head;
     start();
     const QueryTilePlan plan = plan_query_tile(args_.rule, begin_, end_);
@@ -108,7 +110,7 @@ class ForwardTile {
   std::pair<const T*, int64_t> rows_of(const HeadsView& view, int64_t key, int64_t count,
                                        T* widened) const {
     const auto* rows = static_cast<const Storage*>(view.data) +
-                       (first_token_ + key) * view.token_stride + kv_head_ * shape_.head_dim;
+                       (first_key_ + key) * view.token_stride + kv_head_ * shape_.head_dim;
     if constexpr (kWiden) {
       for (int64_t i = 0; i < count; ++i) {
         for (int64_t d = 0; d < shape_.head_dim; ++d) {
@@ -207,7 +209,10 @@ class ForwardTile {
   const AttentionForwardArgs& args_;
   const AttentionShape shape_;
   ForwardWorkspace<T> space_;
-  int64_t first_token_ = 0, begin_ = 0, end_ = 0, kv_head_ = 0, rows_ = 0;
+  // Rows of position 0 of the sequence: first_token_ + position is a query's, first_key_ + position
+  // a key's.
+  int64_t first_token_ = 0, first_key_ = 0;
+  int64_t begin_ = 0, end_ = 0, kv_head_ = 0, rows_ = 0;
   int registers_ = 0;
   alignas(64) T maximum_[kRows], sum_[kRows], shrink_[kRows], inverse_[kRows];
   alignas(64) Integer position_[kRows], window_[kRows];

@@ -124,7 +124,7 @@ __device__ __forceinline__ void async_keys(const Geometry& g, const Place& place
     const bool inside = begin + key < end && column < g.head_dim;
     const bf16* from = x;
     if (inside) {
-      from += (place.first_token + begin + key) * token_stride + kv_head * g.head_dim + column;
+      from += (place.first_key + begin + key) * token_stride + kv_head * g.head_dim + column;
     }
     cp_async_16(tile + key * kPaddedRow<kC> + column, from, inside);
   }

@@ -29,9 +29,11 @@ struct Geometry {
   bool streaming_only;  // blocks of other pairs end at once
 };
 
-// The tile of a grid index: its sequence, and its number there.
+// The tile of a grid index: its sequence, and its number there. Keys of a sequence are its
+// positions 0 to length; its queries are the positions from `offset` on. first_token and first_key
+// are where position 0 stands, or would stand, in the batch: add the position.
 struct Place {
-  int32_t sequence, tile, first_token, length;
+  int32_t sequence, tile, first_token, first_key, length, offset;
 };
 // The sequence s with starts[s] <= index < starts[s + 1]; empty ones are passed over.
 __device__ __forceinline__ int32_t sequence_of(const int32_t* starts, int32_t sequences,
@@ -49,14 +51,16 @@ __device__ __forceinline__ int32_t sequence_of(const int32_t* starts, int32_t se
 }
 __device__ __forceinline__ Place place_of(const Geometry& g, const int32_t* starts, int32_t index) {
   const int32_t s = sequence_of(starts, g.sequences, index);
-  const int32_t first = g.tiles.cu_seqlens[s];
-  return {s, index - starts[s], first, g.tiles.cu_seqlens[s + 1] - first};
+  const int32_t first = g.tiles.cu_seqlens[s], tokens = g.tiles.cu_seqlens[s + 1] - first;
+  const int32_t first_key = g.tiles.cu_keys[s], length = g.tiles.cu_keys[s + 1] - first_key;
+  const int32_t offset = length - tokens;
+  return {s, index - starts[s], first - offset, first_key, length, offset};
 }
 
-// Rows of a query tile: row r is token begin + r / group, query head r % group of the kv head.
+// Rows of a query tile: row r is position begin + r / group, query head r % group of the kv head.
 struct QueryTile {
   Place place;
-  int32_t begin, end;  // tokens of the sequence
+  int32_t begin, end;  // positions
   int32_t kv_head;
   bool full;
 };
@@ -66,7 +70,7 @@ __device__ __forceinline__ bool is_full(const Geometry& g, const uint8_t* gate, 
 }
 __device__ __forceinline__ QueryTile query_tile_at(const Geometry& g, const Place& place,
                                                    int32_t kv_head, bool full) {
-  const int32_t begin = place.tile * g.tokens_per_tile;
+  const int32_t begin = place.offset + place.tile * g.tokens_per_tile;
   const int32_t end =
       begin + g.tokens_per_tile < place.length ? begin + g.tokens_per_tile : place.length;
   return {place, begin, end, kv_head, full};
@@ -102,14 +106,14 @@ __device__ __forceinline__ void load_rows(const Geometry& g, const QueryTile& t,
 // tile [kKeys][pitch] = keys [begin, end) of one kv head, zeros elsewhere.
 template <class T>
 __device__ __forceinline__ void load_keys(const Geometry& g, const T* x, int64_t token_stride,
-                                          int64_t first_token, int64_t begin, int64_t end,
+                                          int64_t first_key, int64_t begin, int64_t end,
                                           int kv_head, int width, int pitch, float* tile) {
   for (int i = int(threadIdx.x); i < kKeys * width; i += kAttentionThreads) {
     const int key = i / width, column = i % width;
     float value = 0;
     if (begin + key < end && column < g.head_dim) {
       value = float(
-          x[(first_token + begin + key) * token_stride + int64_t(kv_head) * g.head_dim + column]);
+          x[(first_key + begin + key) * token_stride + int64_t(kv_head) * g.head_dim + column]);
     }
     tile[key * pitch + column] = value;
   }

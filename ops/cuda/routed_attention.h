@@ -16,6 +16,7 @@ inline constexpr int64_t kMostHeadDim = 128;
 // Where the query tiles and key tiles of each sequence begin in the grid, on the device.
 struct SequenceTiles {
   const int32_t* cu_seqlens = nullptr;   // [sequences + 1] tokens
+  const int32_t* cu_keys = nullptr;      // [sequences + 1] keys; the last of each are its tokens
   const int32_t* query_tiles = nullptr;  // [sequences + 1] tiles of tile_tokens(group) tokens
   const int32_t* key_tiles = nullptr;    // [sequences + 1] tiles of kTileKeys keys
   int32_t all_query_tiles = 0, all_key_tiles = 0;

@@ -129,9 +129,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
       for (int64_t begin = segment.begin; begin < segment.end; begin += kKeys) {
         const int64_t end = begin + kKeys < segment.end ? begin + kKeys : segment.end;
         __syncthreads();
-        load_keys(g, k, k_stride, t.place.first_token, begin, end, t.kv_head, kWidth, kPitch, keys);
-        load_keys(g, v, v_stride, t.place.first_token, begin, end, t.kv_head, kWidth, kPitch,
-                  values);
+        load_keys(g, k, k_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, keys);
+        load_keys(g, v, v_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, values);
         __syncthreads();
         score_gradients(
             g, t, queries, d_rows, keys, values, kPitch, kWidth, tile_lse, tile_dots,
@@ -200,8 +199,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
       int64_t(place.tile) * kTileKeys + int32_t(blockIdx.x) % kBlocksPerTile * kKeys;
   if (key_begin >= place.length) return;
   const int64_t key_end = key_begin + kKeys < place.length ? key_begin + kKeys : place.length;
-  load_keys(g, k, k_stride, place.first_token, key_begin, key_end, kv_head, kWidth, kPitch, keys);
-  load_keys(g, v, v_stride, place.first_token, key_begin, key_end, kv_head, kWidth, kPitch, values);
+  load_keys(g, k, k_stride, place.first_key, key_begin, key_end, kv_head, kWidth, kPitch, keys);
+  load_keys(g, v, v_stride, place.first_key, key_begin, key_end, kv_head, kWidth, kPitch, values);
   float dk_sums[kKeysEach][kC], dv_sums[kKeysEach][kC];
 #pragma unroll
   for (int b = 0; b < kKeysEach; ++b) {
@@ -210,7 +209,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   }
   const int32_t first = g.tiles.query_tiles[place.sequence];
   const int32_t count = g.tiles.query_tiles[place.sequence + 1] - first;
-  for (int32_t n = int32_t(key_begin) / g.tokens_per_tile; n < count; ++n) {
+  for (auto n = int32_t(first_query_tile(key_begin, place.offset, g.tokens_per_tile)); n < count;
+       ++n) {
     const QueryTile t = query_tile(g, gate, first + n, kv_head);
     if (!tile_visited(g.rule, full, key_begin, key_end, t.begin, t.end)) continue;
     const bool all = tile_fully_visible(g.rule, full, key_begin, key_end, t.begin, t.end);
@@ -252,7 +252,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   for (int b = 0; b < kKeysEach; ++b) {
     const int64_t key = key_begin + ty * kKeysEach + b;
     if (key >= key_end) continue;
-    const int64_t at = (place.first_token + key) * g.kv_heads + kv_head;
+    const int64_t at = (place.first_key + key) * g.kv_heads + kv_head;
 #pragma unroll
     for (int j = 0; j < kC; ++j) {
       const int column = tx + j * kSide;

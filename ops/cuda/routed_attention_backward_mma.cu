@@ -147,12 +147,17 @@ __global__ void __launch_bounds__(kMmaThreads)
   const int32_t most_tokens = key_begin < sink ? place.length : seen_until(key_end - 1);
 
   const auto tile_at = [&](int32_t n) {
-    return query_tile_at(g, {place.sequence, n, place.first_token, place.length}, kv_head, full);
+    Place at = place;
+    at.tile = n;
+    return query_tile_at(g, at, kv_head, full);
   };
-  int32_t n = key_begin / g.tokens_per_tile;
-  const int32_t count = int32_t(tile_count(most_tokens, g.tokens_per_tile));
+  auto n = int32_t(first_query_tile(key_begin, place.offset, g.tokens_per_tile));
+  // None where no query of the sequence comes within the window of a prompt's key.
+  const int32_t count = most_tokens > place.offset
+                            ? int32_t(tile_count(most_tokens - place.offset, g.tokens_per_tile))
+                            : 0;
   load_stage(g, place, in.keys, key_begin, key_end, kv_head, memory.owned);
-  load_rows(g, tile_at(n), in, memory.stages[0]);
+  if (n < count) load_rows(g, tile_at(n), in, memory.stages[0]);
   cp_async_commit();
 
   const int key_row = first_row(), warp_row = int(threadIdx.x) / kWarp * kWarpRows;
@@ -198,11 +203,12 @@ __global__ void __launch_bounds__(kMmaThreads)
       add_product<kC>(fragments, stage.queries, first, dk_sums);
     }
   }
+  cp_async_wait<0>();  // nothing is under way when the block ends, tiles or none
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int32_t key = key_begin + key_row + 8 * half;
     if (key >= key_end) continue;
-    const int64_t at = (int64_t(place.first_token + key) * g.kv_heads + kv_head) * g.head_dim;
+    const int64_t at = (int64_t(place.first_key + key) * g.kv_heads + kv_head) * g.head_dim;
     write_row(dk_sums, half, g.scale_log2 * kLn2, g.head_dim, dk + at);
     write_row(dv_sums, half, 1.0f, g.head_dim, dv + at);
   }

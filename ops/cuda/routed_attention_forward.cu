@@ -31,8 +31,8 @@ __device__ void visit_keys(const Geometry& g, const QueryTile& t, const KeySegme
     for (int64_t begin = segment.begin; begin < segment.end; begin += kKeys) {
       const int64_t end = begin + kKeys < segment.end ? begin + kKeys : segment.end;
       __syncthreads();  // the last tile has been read
-      load_keys(g, k, k_stride, t.place.first_token, begin, end, t.kv_head, kWidth, kPitch, keys);
-      load_keys(g, v, v_stride, t.place.first_token, begin, end, t.kv_head, kWidth, kPitch, values);
+      load_keys(g, k, k_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, keys);
+      load_keys(g, v, v_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, values);
       __syncthreads();
       float s[kRowsEach][kKeysEach];
       dot_tile(queries, kPitch, keys, kPitch, kWidth, s);

@@ -25,29 +25,36 @@ std::vector<double> widened(const Tensor& t) {
   return values;
 }
 
-// q, k and v as slices of one fused buffer, the way a fused projection leaves them.
+// q, k and v as slices of one fused buffer, the way a fused projection leaves them; with cu_keys k
+// and v are slices of another.
 template <class Storage>
 class AttentionTensors {
  public:
-  AttentionTensors(const AttentionProblem& p, Device& device) : cu_(p.cu_seqlens) {
-    const int64_t heads = p.q_heads + 2 * p.kv_heads, dim = p.head_dim, tokens = p.tokens();
-    std::vector<Storage> fused(size_t(tokens * heads * dim));
-    const auto place = [&](const std::vector<double>& values, int64_t n, int64_t at) {
-      for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t i = 0; i < n * dim; ++i) {
-          fused[size_t((t * heads + at) * dim + i)] = narrowed(values[size_t(t * n * dim + i)]);
+  AttentionTensors(const AttentionProblem& p, Device& device)
+      : cu_(p.cu_seqlens), cu_keys_(p.cu_keys) {
+    const int64_t heads = p.q_heads + 2 * p.kv_heads, dim = p.head_dim;
+    const auto fused = [&](int64_t rows) {
+      std::vector<Storage> all(size_t(rows * heads * dim));
+      const auto place = [&](const std::vector<double>& values, int64_t n, int64_t at) {
+        if (int64_t(values.size()) != rows * n * dim) return;
+        for (int64_t t = 0; t < rows; ++t) {
+          for (int64_t i = 0; i < n * dim; ++i) {
+            all[size_t((t * heads + at) * dim + i)] = narrowed(values[size_t(t * n * dim + i)]);
+          }
         }
-      }
+      };
+      place(p.q, p.q_heads, 0);
+      place(p.k, p.kv_heads, p.q_heads);
+      place(p.v, p.kv_heads, p.q_heads + p.kv_heads);
+      return Tensor::from(all, Shape{rows, heads, dim}, device);
     };
-    place(p.q, p.q_heads, 0);
-    place(p.k, p.kv_heads, p.q_heads);
-    place(p.v, p.kv_heads, p.q_heads + p.kv_heads);
-    const Tensor qkv = Tensor::from(fused, Shape{tokens, heads, dim}, device);
+    const int64_t tokens = p.tokens();
+    const Tensor qkv = fused(tokens), kv = cu_keys_.empty() ? qkv : fused(p.keys());
     input.q = qkv.slice(1, 0, p.q_heads);
-    input.k = qkv.slice(1, p.q_heads, p.q_heads + p.kv_heads);
-    input.v = qkv.slice(1, p.q_heads + p.kv_heads, heads);
+    input.k = kv.slice(1, p.q_heads, p.q_heads + p.kv_heads);
+    input.v = kv.slice(1, p.q_heads + p.kv_heads, heads);
     input.gate = Tensor::from(p.gate, Shape{p.sequences(), p.kv_heads}, device);
-    input.varlen = {cu_};
+    input.varlen = {cu_, cu_keys_};
     input.rule = p.rule;
     input.softmax_scale = p.scale;
     std::vector<Storage> g;
@@ -68,7 +75,7 @@ class AttentionTensors {
       return Storage(x);
     }
   }
-  std::vector<int32_t> cu_;
+  std::vector<int32_t> cu_, cu_keys_;
 };
 
 template <class Storage>

@@ -235,6 +235,54 @@ void expect_as_accurate_over_shapes() {
 TEST(RoutedAttention, FloatAsAccurateAsPlainCode) { expect_as_accurate_over_shapes<float>(); }
 TEST(RoutedAttention, Bfloat16AsAccurateAsPlainCode) { expect_as_accurate_over_shapes<bf16>(); }
 
+// Sequences whose first keys are of tokens that stand elsewhere: none, some, all but one.
+AttentionProblem behind_prompts(const Heads& heads, ops::StreamingRule rule, Gates gates) {
+  AttentionProblem p =
+      problem_of(heads.q, heads.kv, heads.dim, {70, 1, 130, 3, 64, 20}, rule, gates);
+  p.cu_keys = {0};
+  for (const int32_t n : {70, 71, 150, 203, 128, 300}) p.cu_keys.push_back(p.cu_keys.back() + n);
+  return p;
+}
+
+TEST(RoutedAttention, KeysBeforeTheFirstQuery) {
+  int round = 0;
+  for (const Heads& heads : {Heads{2, 2, 32}, Heads{3, 1, 20}, Heads{8, 2, 64}}) {
+    for (const Gates gates : {Gates::mixed, Gates::full, Gates::sparse}) {
+      AttentionProblem p =
+          behind_prompts(heads, {kBlocks[round % 3], round % 3, 1 + round % 4}, gates);
+      p.padding = round % 2 == 0 ? 3 : 0;
+      fill_problem<double>(p, uint64_t(++round));
+      const AttentionRun truth = selected_by_gate(p, attention_reference<double, double>(p));
+      const AttentionRun run = run_attention<double>(p);
+      EXPECT_LE(largest_error(run.selected, truth.selected), 1e-13) << round;
+      EXPECT_LE(largest_error(run.other, truth.other), 1e-13) << round;
+      EXPECT_LE(largest_error(run.lse, truth.lse), 1e-13) << round;
+      EXPECT_LE(largest_error(run.dq, truth.dq), 1e-12) << round;
+      EXPECT_LE(largest_error(run.dk, truth.dk), 1e-12) << round;
+      EXPECT_LE(largest_error(run.dv, truth.dv), 1e-12) << round;
+      EXPECT_LE(largest_error(run.d_gate, truth.d_gate), 1e-10) << round;
+    }
+  }
+}
+
+// The rows of a sequence do not depend on whether those before them are computed with it.
+TEST(RoutedAttention, TheLastRowsAreThoseOfTheWholeSequence) {
+  AttentionProblem whole = problem_of(4, 2, 32, {200}, {8, 1, 3}, Gates::mixed);
+  fill_problem<float>(whole, 21);
+  AttentionProblem last = whole;
+  last.cu_seqlens = {0, 60};
+  last.cu_keys = {0, 200};
+  const auto tail = [](const std::vector<double>& x, int64_t from, int64_t of) {
+    return std::vector<double>(x.begin() + int64_t(x.size()) / of * from, x.end());
+  };
+  last.q = tail(whole.q, 140, 200);
+  last.d_out = tail(whole.d_out, 140, 200);
+  const AttentionRun a = run_attention<float>(whole, Branches::both, false);
+  const AttentionRun b = run_attention<float>(last, Branches::both, false);
+  EXPECT_LE(largest_error(b.selected, tail(a.selected, 140, 200)), 1e-6);
+  EXPECT_LE(largest_error(b.other, tail(a.other, 140, 200)), 1e-6);
+}
+
 TEST(RoutedAttention, LongRowsAndSharpScores) {
   AttentionProblem p = problem_of(2, 1, 32, {1000, 64, 127}, {64, 1, 4}, Gates::mixed);
   fill_problem<float>(p, 11, 6.0);

@@ -77,7 +77,7 @@ class Chain : public ::testing::Test {
       const auto i = size_t(l);
       SavedRoute route;
       layers_[i].prepare();
-      layers_[i].decide(keys_[i], ops::Varlen{cu_seqlens_}, batch_, route);
+      layers_[i].decide(keys_[i], int64_t(cu_seqlens_.size()) - 1, batch_, route);
       const auto p = route.probability.to_vector<double>();
       if (full_.size() < size_t(kLayers)) {  // does not depend on what is moved
         full_.push_back(attention_of(l, 1)[0].to_vector<double>());
@@ -111,7 +111,7 @@ class Chain : public ::testing::Test {
     for (size_t l = 0; l < size_t(kLayers); ++l) {
       SavedRoute route;
       layers_[l].prepare();
-      layers_[l].decide(keys_[l], ops::Varlen{cu_seqlens_}, batch_, route);
+      layers_[l].decide(keys_[l], int64_t(cu_seqlens_.size()) - 1, batch_, route);
       auto in = attention_[l];
       in.gate = route.gate;
       const auto out = ops::routed_attention_forward(in, ops::Branches::both);
@@ -195,7 +195,7 @@ TEST_F(Chain, TaskEmbeddingLearnsWithDetachedKeys) {
     for (Parameter* p : parameters_) ops::scale_into(p->grad, 0.0);
     SavedRoute route;
     layer.prepare();
-    layer.decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
+    layer.decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
     Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
     layer.backward(d_gate, {}, batch_, route, &dk, [](Parameter&) {});
     EXPECT_EQ(ops::sum_of_squares(dk) == 0.0, config_.detach_input);
@@ -216,7 +216,7 @@ TEST_F(Chain, EvaluationIgnoresTheTrainingOptions) {
   const auto decide = [&] {
     SavedRoute route;
     layers_[0].prepare();
-    layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
+    layers_[0].decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
     return route.probability.to_vector<double>();
   };
   const auto before = decide();
@@ -256,7 +256,7 @@ TEST_F(Chain, AttentionPartIsTheDifferenceOfTheBranches) {
   const auto full = attention_of(0, 1)[0], sparse = attention_of(0, 0)[0];
   SavedRoute route;
   layers_[0].prepare();
-  layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
+  layers_[0].decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
   auto in = attention_[0];
   in.gate = route.gate;
   const auto out = ops::routed_attention_forward(in, ops::Branches::both);
@@ -286,7 +286,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
   const Tensor d_gate = random_tensor({kSequences, kHeads}, DType::f64, cpu_, 99);
   SavedRoute whole;
   layers_[0].prepare();
-  layers_[0].decide(keys_[0], varlen, batch_, whole);
+  layers_[0].decide(keys_[0], varlen.sequences(), batch_, whole);
   Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
   layers_[0].backward(d_gate, {}, batch_, whole, &dk, [](Parameter&) {});
 
@@ -296,7 +296,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
     RoutedLayer local(0, rank, config_, kSeed, router);
     SavedRoute route;
     local.prepare();
-    local.decide(keys_[0].slice(1, rank, rank + 1).clone(), varlen, batch_, route);
+    local.decide(keys_[0].slice(1, rank, rank + 1).clone(), varlen.sequences(), batch_, route);
     EXPECT_EQ(route.gate.to_vector<uint8_t>(),
               whole.gate.slice(1, rank, rank + 1).to_vector<uint8_t>());
     EXPECT_EQ(route.probability.to_vector<double>(),
@@ -325,7 +325,7 @@ TEST_F(Chain, DetachedInputKeepsTheKeysOut) {
   build({.detach_input = true});
   SavedRoute route;
   layers_[0].prepare();
-  layers_[0].decide(keys_[0], ops::Varlen{cu_seqlens_}, batch_, route);
+  layers_[0].decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
   Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
   layers_[0].backward(random_tensor({kSequences, kHeads}, DType::f64, cpu_, 3), {}, batch_, route,
                       &dk, [](Parameter&) {});
@@ -339,11 +339,11 @@ TEST_F(Chain, DecisionRepeats) {
   SavedRoute first, other, again;
   const ops::Varlen varlen{cu_seqlens_};
   layers_[0].prepare();
-  layers_[0].decide(keys_[0], varlen, batch_, first);
+  layers_[0].decide(keys_[0], varlen.sequences(), batch_, first);
   layers_[1].prepare();
-  layers_[1].decide(keys_[0], varlen, batch_, other);
+  layers_[1].decide(keys_[0], varlen.sequences(), batch_, other);
   layers_[0].prepare();
-  layers_[0].decide(keys_[0], varlen, batch_, again);
+  layers_[0].decide(keys_[0], varlen.sequences(), batch_, again);
   EXPECT_EQ(first.probability.to_vector<double>(), again.probability.to_vector<double>());
   EXPECT_EQ(first.gate.to_vector<uint8_t>(), again.gate.to_vector<uint8_t>());
 }

@@ -117,12 +117,12 @@ TEST_P(RouterFixture, ForwardAndBackward) {
   const ops::Varlen varlen{cu_seqlens_};
   SavedRoute route, decided;
   routed_->prepare();
-  routed_->decide(keys_, varlen, batch_, route);
+  routed_->decide(keys_, varlen.sequences(), batch_, route);
   expect_close(route.probability, "p");
   RouterBatch evaluation = batch_;
   evaluation.sample = false;
   routed_->prepare();
-  routed_->decide(keys_, varlen, evaluation, decided);
+  routed_->decide(keys_, varlen.sequences(), evaluation, decided);
   if (exact_gates) {
     const std::string c = std::string(GetParam().pooling) + ".";
     EXPECT_EQ(route.gate.to_vector<uint8_t>(), tensor(c + "z").to_vector<uint8_t>());

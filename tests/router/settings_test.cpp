@@ -339,8 +339,7 @@ TEST(RandomGates, SharesAndIndependenceOfTheLayout) {
   const auto gates = [&](int64_t first, int64_t heads) {
     const RoutedLayer layer(1, first, config, random);
     SavedRoute route;
-    layer.decide(Tensor::zeros({kSequences, heads, 1}, DType::f32, cpu), ops::Varlen{cu}, batch,
-                 route);
+    layer.decide(Tensor::zeros({kSequences, heads, 1}, DType::f32, cpu), kSequences, batch, route);
     EXPECT_FALSE(layer.needs_gate_gradient());
     return route.gate;
   };

@@ -16,13 +16,15 @@ namespace elastron::testing {
 struct AttentionProblem {
   int64_t q_heads = 1, kv_heads = 1, head_dim = 1;
   std::vector<int32_t> cu_seqlens = {0};
-  int64_t padding = 0;  // tokens behind the last sequence
+  std::vector<int32_t> cu_keys;  // empty: as cu_seqlens; otherwise k and v hold that many, unpadded
+  int64_t padding = 0;           // tokens behind the last sequence
   ops::StreamingRule rule;
   double scale = 1;
   std::vector<uint8_t> gate;           // [sequences, kv_heads]
   std::vector<double> q, k, v, d_out;  // [tokens, heads, head_dim]
 
   int64_t tokens() const { return cu_seqlens.back() + padding; }
+  int64_t keys() const { return cu_keys.empty() ? tokens() : cu_keys.back(); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
   int64_t group() const { return q_heads / kv_heads; }
 };
@@ -32,14 +34,14 @@ template <class Storage>
 void fill_problem(AttentionProblem& p, uint64_t seed, double spread = 1.0) {
   std::mt19937_64 engine(seed);
   std::normal_distribution<double> normal;
-  const auto draw = [&](std::vector<double>& values, int64_t heads, double factor) {
-    values.resize(size_t(p.tokens() * heads * p.head_dim));
+  const auto draw = [&](std::vector<double>& values, int64_t rows, int64_t heads, double factor) {
+    values.resize(size_t(rows * heads * p.head_dim));
     for (double& x : values) x = double(Storage(float(factor * normal(engine))));
   };
-  draw(p.q, p.q_heads, spread);
-  draw(p.k, p.kv_heads, 1);
-  draw(p.v, p.kv_heads, 1);
-  draw(p.d_out, p.q_heads, 1);
+  draw(p.q, p.tokens(), p.q_heads, spread);
+  draw(p.k, p.keys(), p.kv_heads, 1);
+  draw(p.v, p.keys(), p.kv_heads, 1);
+  draw(p.d_out, p.tokens(), p.q_heads, 1);
 }
 
 template <class A>
@@ -71,15 +73,20 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
   out.d_gate.assign(p.gate.size(), A(0));
 
   for (int64_t s = 0; s < p.sequences(); ++s) {
-    const int64_t first = p.cu_seqlens[size_t(s)], length = p.cu_seqlens[size_t(s) + 1] - first;
+    // Positions: keys are 0 to length, queries the last of them.
+    const auto& key_bounds = p.cu_keys.empty() ? p.cu_seqlens : p.cu_keys;
+    const int64_t first_key = key_bounds[size_t(s)];
+    const int64_t length = key_bounds[size_t(s) + 1] - first_key;
+    const int64_t offset = length - (p.cu_seqlens[size_t(s) + 1] - p.cu_seqlens[size_t(s)]);
+    const int64_t first = p.cu_seqlens[size_t(s)] - offset;
     for (int64_t h = 0; h < p.q_heads; ++h) {
       const int64_t kv = h / group;
       const size_t gate = size_t(s * p.kv_heads + kv);
-      for (int64_t i = 0; i < length; ++i) {
+      for (int64_t i = offset; i < length; ++i) {
         const size_t row = size_t((first + i) * p.q_heads + h);
         const auto q_at = [&](int64_t d) { return size_t(row * size_t(dim) + size_t(d)); };
         const auto k_at = [&](int64_t j, int64_t d) {
-          return size_t(((first + j) * p.kv_heads + kv) * dim + d);
+          return size_t(((first_key + j) * p.kv_heads + kv) * dim + d);
         };
         std::vector<A> score(size_t(i) + 1);
         for (int64_t j = 0; j <= i; ++j) {

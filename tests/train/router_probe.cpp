@@ -37,7 +37,7 @@ void probe(const std::string& path, const std::string& keys_path, const std::str
     batch.segments = {{0, k.size(0)}};
     const router::RoutedLayer routed(i, 0, stored.config, 0, *routers[size_t(i)]);
     router::SavedRoute route;
-    routed.decide(k, ops::Varlen{cu_seqlens}, batch, route);
+    routed.decide(k, 1, batch, route);
     const auto& c = stored.config;
     const Tensor pooled = ops::boundary_pool_forward(
         k, batch.segments, {c.pool == router::Pool::boundary, c.pool_budget, c.pool_dedup});

@@ -60,6 +60,21 @@ TEST_F(CudaAttention, ShapesOfModels) {
   }
 }
 
+// Sequences whose first keys are of tokens that stand elsewhere.
+TEST_F(CudaAttention, KeysBeforeTheFirstQuery) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 12; ++round) {
+    AttentionProblem p = problem(random, 2, 1 + round % 4, round % 2 == 0 ? 64 : 20,
+                                 {0, 70, 71, 140, 145, 190}, {16, round % 3, 1 + round % 3});
+    p.cu_keys = {0};
+    for (const int32_t n : {70, 71, 100, 203, 150}) p.cu_keys.push_back(p.cu_keys.back() + n);
+    fill_problem<float>(p, uint64_t(round));
+    compare<float>(p, 5e-5, "round " + std::to_string(round));
+    fill_problem<bf16>(p, uint64_t(round));
+    compare<bf16>(p, 2e-2, "round " + std::to_string(round) + " bfloat16");
+  }
+}
+
 TEST_F(CudaAttention, RandomShapesAndRules) {
   std::mt19937 random(2);
   for (int round = 0; round < 40; ++round) {
