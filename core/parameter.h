@@ -19,7 +19,7 @@ struct Partition {
 };
 
 // Which optimiser group a parameter belongs to; learning rates are per group.
-enum class ParameterGroup : uint8_t { backbone, router, lambda, head };
+enum class ParameterGroup : uint8_t { backbone, router, lambda, head, lora };
 
 struct Parameter {
   std::string name;     // logical name, e.g. "model.layers.0.self_attn.q_proj.weight"

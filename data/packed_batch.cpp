@@ -25,6 +25,19 @@ std::vector<int32_t> PackedBatch::first_sequences() const {
   return first;
 }
 
+int64_t PackedBatch::tokens_apart() const {
+  if (prefix_of.empty()) return tokens();
+  std::vector<bool> is_prompt(size_t(sequences()), false);
+  for (const int32_t prefix : prefix_of) {
+    if (prefix >= 0) is_prompt[size_t(prefix)] = true;
+  }
+  int64_t all = 0;
+  for (int64_t s = 0; s < sequences(); ++s) {
+    if (!is_prompt[size_t(s)]) all += offset(s) + length(s);
+  }
+  return all;
+}
+
 PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
                               uint32_t micro_batch_index) {
   // Sample keys: micro batch in the upper half, document in the lower.

@@ -55,6 +55,8 @@ struct PackedBatch {
     return prefix < 0 ? 0 : length(prefix);
   }
   std::vector<int32_t> first_sequences() const;  // [D] a document's first sequence
+  // Tokens if every sequence had its prompt to itself.
+  int64_t tokens_apart() const;
 };
 
 struct Document;  // data/document.h

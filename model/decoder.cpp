@@ -1,5 +1,8 @@
 #include "model/decoder.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/philox.h"
 #include "model/backbone_parameter.h"
 #include "ops/elementwise.h"
@@ -19,6 +22,11 @@ DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
 
 namespace {
 
+void set_value(Parameter& p, const Tensor& source) {
+  ops::cast_into(source, p.value);
+  if (p.trainable && p.master.raw() != p.value.raw()) ops::cast_into(source, p.master);
+}
+
 void check_divides(int64_t value, int group, const char* what) {
   if (value % group != 0) {
     throw UsageError("parallel.tensor = " + std::to_string(group) + " does not divide " + what +
@@ -32,6 +40,10 @@ void check_divides(int64_t value, int group, const char* what) {
 Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
                  parallel::Communicator& tensor, Device& device)
     : config_(config), options_(options), tensor_(tensor), device_(device) {
+  if (options.lm_head && config.sequence_classifier) {
+    throw InputError("the model is a " + config.architecture + ": it has no LM head", "model",
+                     "use a folder of a causal language model");
+  }
   check_divides(config.kv_heads, tensor.size(), "num_key_value_heads");
   check_divides(config.intermediate_size, tensor.size(), "intermediate_size");
 
@@ -42,47 +54,61 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
   for (int64_t i = 0; i < config.num_layers; ++i) {
     layers_.push_back(std::make_unique<DecoderLayer>(i, config, options, tensor, device));
     layers_.back()->append_parameters(parameters_);
+    layers_.back()->append_adapters(adapters_);
   }
   final_norm_ = replicated_weight("model.norm.weight", {config.hidden_size}, options, device);
   parameters_.push_back(&final_norm_);
-  if (config.tie_word_embeddings) {
+  if (options.lm_head && config.tie_word_embeddings) {
     head_ = std::make_unique<parallel::VocabParallelHead>(embedding_->parameter(), tensor);
-  } else {
+  } else if (options.lm_head) {
     head_ = std::make_unique<parallel::VocabParallelHead>("lm_head.weight", config.vocab_size,
                                                           config.hidden_size, options.dtype,
                                                           options.train_backbone, tensor, device);
     parameters_.push_back(&head_->parameter());
   }
-  if (!options.repack) head_->use_in_place();
+  if (head_ && !options.repack) head_->use_in_place();
   rope_table_ = ops::rope_table(config.head_dim, config.rope, options.max_position,
                                 accumulator_dtype(options.dtype), device);
+}
+
+void Decoder::fill_logical(
+    Parameter& p, const RandomStream& stream,
+    const std::function<double(const RandomStream&, uint64_t element)>& number) const {
+  const Shape local = local_shape(p);
+  std::vector<float> values(size_t(local.numel()));
+  const int64_t row0 = p.partition.dim == 0 ? p.partition.offset : 0;
+  const int64_t column0 = p.partition.dim == 1 ? p.partition.offset : 0;
+  for (int64_t r = 0; r < local[0]; ++r) {
+    for (int64_t c = 0; c < local[1]; ++c) {
+      const int64_t element = (row0 + r) * p.logical_shape[1] + column0 + c;
+      values[size_t(r * local[1] + c)] = float(number(stream, uint64_t(element)));
+    }
+  }
+  set_value(p, Tensor::from(values, local, device_));
 }
 
 void Decoder::initialise(uint64_t seed) {
   for (Parameter* p : parameters_) {
     const Shape local = local_shape(*p);
-    std::vector<float> values(size_t(local.numel()), 1.0f);
-    if (local.rank() == 2) {
-      const RandomStream stream(seed, RandomPurpose::backbone_init, random_coordinate(p->name));
-      const int64_t row0 = p->partition.dim == 0 ? p->partition.offset : 0;
-      const int64_t column0 = p->partition.dim == 1 ? p->partition.offset : 0;
-      for (int64_t r = 0; r < local[0]; ++r) {
-        for (int64_t c = 0; c < local[1]; ++c) {
-          const int64_t element = (row0 + r) * p->logical_shape[1] + column0 + c;
-          values[size_t(r * local[1] + c)] =
-              float(config_.initializer_range * stream.normal_at(uint64_t(element)));
-        }
-      }
+    if (local.rank() != 2) {
+      set_value(*p, Tensor::from(std::vector<float>(size_t(local.numel()), 1.0f), local, device_));
+      continue;
     }
-    Tensor source = Tensor::from(values, local, device_);
-    ops::cast_into(source, p->value);
-    if (p->trainable && p->master.raw() != p->value.raw()) ops::cast_into(source, p->master);
+    fill_logical(*p, RandomStream(seed, RandomPurpose::backbone_init, random_coordinate(p->name)),
+                 [this](const RandomStream& stream, uint64_t element) {
+                   return config_.initializer_range * stream.normal_at(element);
+                 });
   }
 }
 
-void Decoder::refresh_masters() {
-  for (Parameter* p : parameters_) {
-    if (p->trainable && p->master.raw() != p->value.raw()) ops::cast_into(p->value, p->master);
+void Decoder::initialise_adapters(uint64_t seed) {
+  for (Parameter* p : adapters_) {
+    if (!p->name.ends_with(".lora_A.weight")) continue;
+    const double bound = 1 / std::sqrt(double(p->logical_shape[1]));
+    fill_logical(*p, RandomStream(seed, RandomPurpose::adapter_init, random_coordinate(p->name)),
+                 [bound](const RandomStream& stream, uint64_t element) {
+                   return bound * (2 * double(stream.uniform_at(element)) - 1);
+                 });
   }
 }
 
@@ -145,7 +171,7 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
                        const std::function<void(Parameter&)>& on_gradient) {
   const bool train = options_.train_backbone;
   const LayerInputs in = layer_inputs(batch, router_batch);
-  if (train && !config_.tie_word_embeddings) on_gradient(head_->parameter());
+  if (train && head_ && !config_.tie_word_embeddings) on_gradient(head_->parameter());
   Tensor d = ops::rms_norm_backward(d_hidden, saved.last, final_norm_.value, saved.final_inv_rms,
                                     {}, train ? &final_norm_.grad : nullptr);
   if (train) on_gradient(final_norm_);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/philox.h"
 #include "data/packed_batch.h"
 #include "model/decoder_layer.h"
 #include "model/shared_prompts.h"
@@ -45,12 +46,14 @@ class Decoder {
   const DecoderOptions& options() const { return options_; }
   // All backbone parameters, in forward order.
   const ParameterList& parameters() const { return parameters_; }
+  // Of the low-rank adapters (options().lora), in forward order.
+  const ParameterList& adapters() const { return adapters_; }
+  // A uniform in +- 1 / sqrt(in), B zero, so that nothing changes at first; keyed as initialise().
+  void initialise_adapters(uint64_t seed);
 
   // N(0, initializer_range^2) for matrices, 1 for norms, keyed by (seed, logical name, logical
   // element): the same on any layout.
   void initialise(uint64_t seed);
-  // To be called once after the values of trainable parameters were set: masters follow values.
-  void refresh_masters();
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
   // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K]. With
@@ -63,7 +66,9 @@ class Decoder {
   // norm [1, E].
   Tensor decode(int32_t token, int64_t position, KvCache& cache);
 
-  // LM head and cross-entropy over the labelled positions (spec 7.3).
+  // The head by itself, for a loss of its own.
+  parallel::VocabParallelHead& head() { return *head_; }
+  // LM head and cross-entropy over the labelled positions (spec 7.3). Needs options().lm_head.
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
                                     const parallel::CrossEntropyOptions& options);
 
@@ -79,6 +84,9 @@ class Decoder {
                 const std::function<void(Parameter&)>& on_gradient);
 
  private:
+  // The shard of a matrix, each number of which is a function of its place in the logical one.
+  void fill_logical(Parameter& p, const RandomStream& stream,
+                    const std::function<double(const RandomStream&, uint64_t)>& number) const;
   LayerInputs layer_inputs(const DeviceBatch& batch, const router::RouterBatch& router_batch) const;
 
   ModelConfig config_;
@@ -90,7 +98,7 @@ class Decoder {
   std::vector<std::unique_ptr<DecoderLayer>> layers_;
   Parameter final_norm_;
   Tensor rope_table_;
-  ParameterList parameters_;
+  ParameterList parameters_, adapters_;
 };
 
 }  // namespace elastron::model

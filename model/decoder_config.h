@@ -1,8 +1,10 @@
 // What a decoder is built with, beside the shapes of its folder.
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "core/dtype.h"
+#include "model/lora.h"
 #include "ops/routed_attention.h"
 
 namespace elastron::model {
@@ -15,8 +17,11 @@ enum class Recompute : uint8_t {
 };
 
 struct DecoderOptions {
-  DType dtype = DType::f32;     // of weights and activations
-  bool train_backbone = false;  // pretraining; otherwise the backbone is frozen
+  DType dtype = DType::f32;        // of weights and activations
+  bool train_backbone = false;     // otherwise the backbone is frozen
+  std::optional<LoraConfig> lora;  // adapters beside it
+  bool train_lora = false;
+  bool lm_head = true;  // false: a reward model, which has a head of its own
   Recompute recompute = Recompute::none;
   // Frozen weights: keep a copy per direction in the layout that products like best (CPU). Off
   // where memory counts more, such as in inference.

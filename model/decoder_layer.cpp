@@ -49,10 +49,11 @@ DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config, const Decod
          options.dtype, options.train_backbone, tensor, device),
       down_(name_of(layer, "mlp.down_proj"), config.hidden_size, config.intermediate_size,
             options.dtype, options.train_backbone, tensor, device) {
-  if (!options.repack) {
-    for (parallel::ShardedLinear* l : std::initializer_list<parallel::ShardedLinear*>{
-             &q_, &k_, &v_, &gate_, &up_, &o_, &down_}) {
-      l->use_in_place();
+  const auto all = linears();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!options.repack) all[i]->use_in_place();
+    if (options.lora && options.lora->adapts(kLinearNames[i])) {
+      all[i]->adapt(options.lora->rank, options.lora->scale(), options.train_lora);
     }
   }
   if (!config.qk_norm) return;
@@ -72,6 +73,14 @@ void DecoderLayer::append_parameters(ParameterList& list) {
   for (Parameter* p : {&o_.parameter(), &post_attention_norm_, &gate_.parameter(), &up_.parameter(),
                        &down_.parameter()}) {
     list.push_back(p);
+  }
+}
+
+void DecoderLayer::append_adapters(ParameterList& list) {
+  for (parallel::ShardedLinear* linear : linears()) {
+    if (auto* adapter = linear->adapter()) {
+      list.insert(list.end(), {&adapter->a, &adapter->b});
+    }
   }
 }
 
@@ -151,8 +160,8 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   const TraceRange range("layer", layer_);
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
-  const bool keep_normed = saved != nullptr && options_.train_backbone;
-  Projections p = project(x, in, &routed, &route, keep_normed);
+  Projections p =
+      project(x, in, &routed, &route, /*keep_normed=*/saved != nullptr && trains_projections());
   *gate = route.gate;
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
@@ -173,7 +182,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
     saved->middle = middle;
   }
   attention = {};
-  GateUp g = gate_up(middle, keep_normed);
+  GateUp g = gate_up(middle, /*keep_normed=*/saved != nullptr && trains_gate_up());
   Tensor out = mlp_residual(middle, g);
 
   if (saved != nullptr) {
@@ -196,22 +205,17 @@ Tensor DecoderLayer::mlp_backward(const Tensor& d_out, SavedLayer& saved,
                                   const std::function<void(Parameter&)>& on_gradient) {
   const TraceRange range("MLP backward");
   const bool train = options_.train_backbone;
-  if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, train);
+  if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, trains_gate_up());
   const GateUp g = *std::exchange(saved.gate_up, std::nullopt);
 
   Tensor d_hidden = down_.backward_input(d_out);
-  if (train) {
-    down_.backward_weight(d_out, ops::swiglu_forward(g.gate, g.up));
-    on_gradient(down_.parameter());
+  if (down_.trains()) {
+    down_.backward_weight(d_out, ops::swiglu_forward(g.gate, g.up), on_gradient);
   }
   const auto [d_gate, d_up] = ops::swiglu_backward(d_hidden, g.gate, g.up, /*in_place=*/true);
   d_hidden = {};
-  if (train) {
-    gate_.backward_weight(d_gate, g.normed);
-    up_.backward_weight(d_up, g.normed);
-    on_gradient(up_.parameter());
-    on_gradient(gate_.parameter());
-  }
+  if (up_.trains()) up_.backward_weight(d_up, g.normed, on_gradient);
+  if (gate_.trains()) gate_.backward_weight(d_gate, g.normed, on_gradient);
   Tensor d_normed = gate_.backward_input(d_gate);
   up_.backward_input(d_up, d_normed);
   parallel::sum_over_group(d_normed, tensor_);
@@ -232,7 +236,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   const TraceRange range("layer backward", layer_);
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
   if (!saved.projections) {
-    saved.projections = project(saved.input, in, nullptr, nullptr, train);
+    saved.projections = project(saved.input, in, nullptr, nullptr, trains_projections());
   }
   Projections& p = *saved.projections;
   auto attention_in = attention_input(p, in, routed, saved.route);
@@ -245,11 +249,12 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
 
   // Attention.
   Tensor d_attention = o_.backward_input(d_middle).view({tokens, q_heads_, head_dim_});
-  if (train) {
-    o_.backward_weight(d_middle, saved.attention->selected.view({tokens, q_heads_ * head_dim_}));
-    on_gradient(o_.parameter());
+  if (o_.trains()) {
+    o_.backward_weight(d_middle, saved.attention->selected.view({tokens, q_heads_ * head_dim_}),
+                       on_gradient);
   }
-  const bool need_qkv = need_input || train;
+  const bool need_qkv = need_input || trains_projections();
+  if (!need_qkv && !routed.needs_gate_gradient()) return {};
   auto d = ops::routed_attention_backward(d_attention, attention_in, *saved.attention, need_qkv,
                                           routed.needs_gate_gradient());
   // Long sequences: what is not needed any more goes before the next products.
@@ -278,18 +283,14 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   const Tensor dq_raw = d.q.view({tokens, q_heads_ * head_dim_});
   const Tensor dk_raw = d.k.view({tokens, kv_heads_ * head_dim_});
   const Tensor dv = d.v.view({tokens, kv_heads_ * head_dim_});
-  if (train) {
-    q_.backward_weight(dq_raw, p.normed);
-    k_.backward_weight(dk_raw, p.normed);
-    v_.backward_weight(dv, p.normed);
-    if (q_norm_) {
-      on_gradient(*k_norm_);
-      on_gradient(*q_norm_);
-    }
-    for (Parameter* parameter : {&v_.parameter(), &k_.parameter(), &q_.parameter()}) {
-      on_gradient(*parameter);
-    }
+  if (train && q_norm_) {
+    on_gradient(*k_norm_);
+    on_gradient(*q_norm_);
   }
+  if (v_.trains()) v_.backward_weight(dv, p.normed, on_gradient);
+  if (k_.trains()) k_.backward_weight(dk_raw, p.normed, on_gradient);
+  if (q_.trains()) q_.backward_weight(dq_raw, p.normed, on_gradient);
+  if (!need_input) return {};
   Tensor d_input_normed = q_.backward_input(dq_raw);
   k_.backward_input(dk_raw, d_input_normed);
   v_.backward_input(dv, d_input_normed);

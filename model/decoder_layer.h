@@ -5,6 +5,7 @@
 // T tokens (packed), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
 // intermediate_size of this rank, S sequences.
 #pragma once
+#include <array>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -65,6 +66,8 @@ class DecoderLayer {
                parallel::Communicator& tensor, Device& device);
 
   void append_parameters(ParameterList& list);
+  // Those of the adapters, which are no part of the backbone.
+  void append_adapters(ParameterList& list);
 
   // x [T, E] -> [T, E]. With `saved`, keeps what backward needs under options.recompute. The gate
   // is decided by `routed` (a router, or a fixed rule) and given back in `gate` [S, K].
@@ -94,6 +97,13 @@ class DecoderLayer {
   Tensor mlp_backward(const Tensor& d_out, SavedLayer& saved,
                       const std::function<void(Parameter&)>& on_gradient);
   GateUp gate_up(const Tensor& middle, bool keep_normed);
+  // Whether the weights that read the normed input train, and those that read the other one.
+  bool trains_projections() const { return q_.trains() || k_.trains() || v_.trains(); }
+  bool trains_gate_up() const { return gate_.trains() || up_.trains(); }
+  // The layer's linears by their names in model/lora.h.
+  std::array<parallel::ShardedLinear*, kLinearNames.size()> linears() {
+    return {&q_, &k_, &v_, &o_, &gate_, &up_, &down_};
+  }
   Tensor mlp_residual(const Tensor& middle, const GateUp& g);
 
   int64_t layer_;

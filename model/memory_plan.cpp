@@ -27,7 +27,7 @@ struct LayerBytes {
     selected = q + q_rows;
     attention = selected + (gate_gradient ? q : 0);
     gate_up = 2 * mlp + inv_rms;
-    if (options.train_backbone) {
+    if (options.train_backbone || (options.lora && options.train_lora)) {
       projections += hidden;
       gate_up += hidden;
     }
@@ -40,31 +40,33 @@ struct LayerBytes {
   int64_t saved;
 };
 
-int64_t weight_bytes(const ModelConfig& c, const DecoderOptions& options, int ranks) {
+int64_t weight_bytes(const ModelConfig& c, const DecoderOptions& options, int ranks,
+                     int optimizer_ranks) {
   const int64_t e = c.hidden_size;
   const int64_t split = 2 * e * (c.q_heads + c.kv_heads) * c.head_dim + 3 * e * c.intermediate_size;
   const int64_t norms = 2 * e + (c.qk_norm ? 2 * c.head_dim : 0);
-  const int64_t tables = c.tie_word_embeddings ? 1 : 2;
+  const int64_t tables = c.tie_word_embeddings || !options.lm_head ? 1 : 2;
   const int64_t elements = c.num_layers * (split / ranks + norms) + e +
                            tables * ((c.vocab_size + ranks - 1) / ranks) * e;
   const int64_t master = dtype_size(accumulator_dtype(options.dtype));
-  int64_t each = dtype_size(options.dtype);
+  int64_t each = dtype_size(options.dtype), state = 0;
   if (options.train_backbone) {
-    each += 3 * master;  // gradient, two moments
-    if (accumulator_dtype(options.dtype) != options.dtype) each += master;
+    each += master;      // gradient
+    state = 2 * master;  // moments
+    if (accumulator_dtype(options.dtype) != options.dtype) state += master;
   }
-  return elements * each;
+  return elements * each + (elements * state + optimizer_ranks - 1) / optimizer_ranks;
 }
 
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options, int tensor_ranks,
-                       int64_t tokens, bool gate_gradient,
-                       const ops::AttentionWorkspace& attention) {
+                       int64_t tokens, bool gate_gradient, const ops::AttentionWorkspace& attention,
+                       int optimizer_ranks) {
   const LayerBytes l(config, options, tensor_ranks, tokens, gate_gradient);
   const int64_t chunk = std::min(options.loss_chunk_rows, tokens);
   const int64_t vocab = (config.vocab_size + tensor_ranks - 1) / tensor_ranks;
-  const int64_t logits = chunk * vocab * dtype_size(options.dtype);
+  const int64_t logits = options.lm_head ? chunk * vocab * dtype_size(options.dtype) : 0;
   const int64_t rows = chunk * config.hidden_size * dtype_size(options.dtype);
   const int64_t most_mlp = std::max(3 * l.mlp, 2 * l.mlp + 2 * l.hidden);
   // In the backward pass a layer holds what it kept, what it computed again, and these.
@@ -89,7 +91,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   const auto most =
       std::max_element(std::begin(phases), std::end(phases),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
-  return {.weights = weight_bytes(config, options, tensor_ranks),
+  return {.weights = weight_bytes(config, options, tensor_ranks, optimizer_ranks),
           .saved = config.num_layers * l.saved + l.hidden,
           .working = most->second,
           .phase = most->first};

@@ -20,9 +20,10 @@ struct MemoryPlan {
 // `tokens` of a micro batch. `gate_gradient`: a router is trained, so that both branches' outputs
 // are kept. Without the repacked copies of frozen weights that the CPU makes, and without routers
 // and their optimiser state, which are small. `attention`: what a library takes beside that.
+// `optimizer_ranks` share the state of a trained backbone.
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options, int tensor_ranks,
                        int64_t tokens, bool gate_gradient,
-                       const ops::AttentionWorkspace& attention = {});
+                       const ops::AttentionWorkspace& attention = {}, int optimizer_ranks = 1);
 
 // "plan for 65536 tokens: 15.3 GiB weights + 18.0 GiB saved + 11.2 GiB working (MLP backward)"
 std::string describe(const MemoryPlan& plan, int64_t tokens);

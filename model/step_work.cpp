@@ -7,8 +7,14 @@ StepWork step_work(const ModelConfig& c, const DecoderOptions& options, const St
   const double e = double(c.hidden_size), f = double(c.intermediate_size);
   const double q = double(c.q_heads * c.head_dim), kv = double(c.kv_heads * c.head_dim);
   const double qkv = e * (q + 2 * kv), all = qkv + q * e + 3 * e * f;
-  const double passes = options.train_backbone ? 3 : 2;  // forward, to the inputs, to the weights
+  // Forward, to the inputs, to the weights.
+  const double passes = options.train_backbone ? 3 : shape.backward ? 2 : 1;
   const double head = passes * 2 * double(shape.labels) * double(c.vocab_size) * e;
+  if (!shape.backward) {
+    const double linear = layers * 2 * tokens * all;
+    return {.done = linear + head + layers * 4 * q * shape.selected_pairs,
+            .dense_equivalent = linear + head + layers * 4 * q * shape.full_pairs};
+  }
   // Two products forward; five backward, which computes the scores again.
   const double per_pair = 4 * q, backward = 2.5;
 

@@ -14,6 +14,7 @@ struct StepShape {
   // selected branch as a mean over layers and heads.
   double full_pairs = 0, selected_pairs = 0;
   bool both_branches = false;  // a router is trained
+  bool backward = true;        // false: only a head is trained
 };
 
 struct StepWork {

@@ -9,7 +9,12 @@
 //
 // No bias. Values are in one dtype; weight gradients in master dtype. A frozen layer needs no input
 // in its backward pass and has no gradient.
+//
+// With a low-rank adapter (LoRA, Hu et al. 2021): y = (w + scale B A) x, A [rank, in], B [out,
+// rank]. A column-parallel layer splits B's rows and has all of A, a row-parallel one splits A's
+// columns and has all of B; the whole factor's gradient is partial over the group.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,15 +24,28 @@
 
 namespace elastron::parallel {
 
+// The two factors that stand beside a frozen weight.
+struct LowRankAdapter {
+  double scale = 1;
+  Parameter a, b;  // names: the weight's with .weight replaced by .lora_A.weight, .lora_B.weight
+};
+
 class ShardedLinear {
  public:
-  Tensor forward(const Tensor& x) const { return ops::linear_forward(x, weight_); }
+  Tensor forward(const Tensor& x) const;
   // With `accumulate_into` the product is added to it and it is returned.
-  Tensor backward_input(const Tensor& dy, const Tensor& accumulate_into = {}) const {
-    return ops::linear_dgrad(dy, weight_, accumulate_into);
-  }
-  // gradient += dy^T x. Trainable layers only.
-  void backward_weight(const Tensor& dy, const Tensor& x);
+  Tensor backward_input(const Tensor& dy, const Tensor& accumulate_into = {}) const;
+  // Whether anything of the layer trains: its weight, or an adapter.
+  bool trains() const { return parameter_->trainable || (adapter_ && adapter_->a.trainable); }
+  // Adds to the gradients of what trains; `on_gradient` is called with each parameter.
+  void backward_weight(
+      const Tensor& dy, const Tensor& x,
+      const std::function<void(Parameter&)>& on_gradient = [](Parameter&) {});
+
+  // Gives the layer an adapter of `rank`, B zero and A uninitialised.
+  void adapt(int64_t rank, double scale, bool trainable);
+  // nullptr without one.
+  LowRankAdapter* adapter() { return adapter_.get(); }
 
   // Reads a frozen weight where it is, without the repacked copies: slower, half the memory or
   // less.
@@ -44,6 +62,7 @@ class ShardedLinear {
  private:
   std::unique_ptr<Parameter> parameter_;
   ops::LinearWeight weight_;
+  std::unique_ptr<LowRankAdapter> adapter_;
 };
 
 // Throws UsageError when the group does not divide `out`.

@@ -50,6 +50,7 @@ class AttentionRouter {
   // As router_tensors lists them.
   void append_parameters(ParameterList& list);
   int64_t classes() const { return classes_; }
+  bool trainable() const { return weight_[0].trainable; }
 
   // pooled [S, K, D] -> logits [S, K, C], both in the parameters' dtype. Rows do not depend on each
   // other. `tasks` [S]: task ids where this is a training step, otherwise empty.

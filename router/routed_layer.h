@@ -50,7 +50,7 @@ class RoutedLayer {
               const RandomGates& random);
 
   const ops::StreamingRule& rule() const { return rule_; }
-  bool needs_gate_gradient() const { return router_ != nullptr; }
+  bool needs_gate_gradient() const { return router_ != nullptr && router_->trainable(); }
   // Before a forward pass: what decisions need of the host is read here, in no layer.
   void prepare() {
     if (router_ != nullptr) router_->read_temperature();

@@ -1,5 +1,6 @@
 // The whole configuration of a run: one struct per YAML section (configs/reference.yaml).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -7,13 +8,16 @@
 #include "core/config/schema.h"
 #include "data/config.h"
 #include "model/decoder_config.h"
+#include "reward/config.h"
 #include "router/config.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
 namespace elastron::train {
 
-enum class Objective : uint8_t { pretrain, router };
+enum class Objective : uint8_t { pretrain, router, reward };
+// Parts of a model that can be trained: train.trainable.
+enum class Part : uint8_t { backbone, router, reward_head, lora };
 enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
 enum class CommunicatorChoice : uint8_t { automatic, nccl, mpi };
@@ -48,6 +52,8 @@ struct LearningRates {
   double router = 5e-4;
   double lambda = 1e-3;
   double backbone = 1e-3;
+  double head = 1e-3;
+  double lora = 2e-4;
 };
 
 struct LossSection {
@@ -62,7 +68,8 @@ struct RandomGateSection {
 
 struct TrainSection {
   Objective objective = Objective::router;
-  std::vector<std::string> trainable;
+  std::vector<Part> trainable;  // empty: see Config::trains
+  model::LoraConfig lora;
   int64_t steps = 300;
   int64_t global_batch = 48;
   int64_t micro_batch = 1;
@@ -76,6 +83,7 @@ struct TrainSection {
   int64_t seed = 42;
   model::Recompute recompute = model::Recompute::none;
   Accumulation accum = Accumulation::mean;
+  bool shard_optimizer = true;
   LossSection loss;
   RandomGateSection random_gates;
   int64_t max_skips = 3;
@@ -103,6 +111,7 @@ struct LogSection {
 struct Config {
   ModelSection model;
   router::RouterConfig router;
+  reward::RewardConfig reward;
   ParallelSection parallel;
   TrainSection train;
   EvalSection eval;
@@ -111,6 +120,26 @@ struct Config {
   OutputSection output;
   LogSection log;
   DeviceChoice device = DeviceChoice::automatic;
+
+  bool trains(Part part) const {
+    if (!train.trainable.empty())
+      return std::ranges::find(train.trainable, part) != train.trainable.end();
+    switch (train.objective) {
+      case Objective::pretrain: return part == Part::backbone;
+      case Objective::router: return part == Part::router;
+      case Objective::reward: return part == (has_reward_head() ? Part::reward_head : Part::lora);
+    }
+    return false;
+  }
+  // A scalar head in place of the LM head.
+  bool has_reward_head() const {
+    return train.objective == Objective::reward && reward.loss == reward::LossKind::bradley_terry;
+  }
+  bool has_lora() const { return trains(Part::lora); }
+  // Routers decide the gates: those that train, or that reward.router names.
+  bool has_routers() const {
+    return trains(Part::router) || (train.objective == Objective::reward && !reward.router.empty());
+  }
 };
 
 }  // namespace elastron::train
@@ -120,7 +149,16 @@ namespace elastron::config {
 template <>
 struct EnumNames<train::Objective> {
   static constexpr NameOf<train::Objective> names[] = {{train::Objective::pretrain, "pretrain"},
-                                                       {train::Objective::router, "router"}};
+                                                       {train::Objective::router, "router"},
+                                                       {train::Objective::reward, "reward"}};
+};
+template <>
+struct EnumNames<train::Part> {
+  using T = train::Part;
+  static constexpr NameOf<T> names[] = {{T::backbone, "backbone"},
+                                        {T::router, "router"},
+                                        {T::reward_head, "reward_head"},
+                                        {T::lora, "lora"}};
 };
 template <>
 struct EnumNames<train::WeightSource> {
@@ -204,7 +242,26 @@ struct Schema<train::LearningRates> {
   static constexpr auto fields = std::tuple{
       field("router", &C::router, at_least(0), "peak rate of the routers"),
       field("lambda", &C::lambda, at_least(0), "peak rate of the multipliers"),
-      field("backbone", &C::backbone, at_least(0), "peak rate of the backbone (pretraining)")};
+      field("backbone", &C::backbone, at_least(0), "peak rate of the backbone, where it trains"),
+      field("head", &C::head, at_least(0), "peak rate of the reward head"),
+      field("lora", &C::lora, at_least(0), "peak rate of the low-rank adapters")};
+};
+template <>
+struct Schema<model::LoraConfig> {
+  using C = model::LoraConfig;
+  static constexpr auto fields = std::tuple{
+      field("rank", &C::rank, between(1, 4096), "of the adapters' product"),
+      field("alpha", &C::alpha, greater_than(0), "the product counts alpha / rank times"),
+      field("targets", &C::targets, "linear layers that get an adapter")};
+  static void check(const C& c, Problems& problems) {
+    for (const std::string& target : c.targets) {
+      if (std::ranges::find(model::kLinearNames, target) == model::kLinearNames.end()) {
+        problems.add("targets", "'" + target + "' is no linear layer",
+                     "use q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
+      }
+    }
+    if (c.targets.empty()) problems.add("targets", "no linear layers", "name at least one");
+  }
 };
 template <>
 struct Schema<train::LossSection> {
@@ -237,9 +294,12 @@ template <>
 struct Schema<train::TrainSection> {
   using C = train::TrainSection;
   static constexpr auto fields = std::tuple{
-      field("objective", &C::objective, "what is trained: all weights, or the routers"),
+      field("objective", &C::objective,
+            "pretrain: all weights, on text; router: the routers; reward: a judge of pairs"),
       field("trainable", &C::trainable,
-            "what trains: [router] or [backbone]; empty: what the objective says"),
+            "what trains, of backbone, router, reward_head and lora; empty: the objective's own, "
+            "[backbone], [router] or [reward_head] ([lora] with reward.loss: simpo)"),
+      section("lora", &C::lora, "low-rank adapters beside frozen weights (trainable: lora)"),
       field("steps", &C::steps, at_least(1), "optimiser steps"),
       field("global_batch", &C::global_batch, at_least(1), "packs per step, over all ranks"),
       field("micro_batch", &C::micro_batch, at_least(1), "packs per forward pass of a rank"),
@@ -256,6 +316,8 @@ struct Schema<train::TrainSection> {
       field("recompute", &C::recompute,
             "activations computed again in the backward pass instead of kept"),
       field("accum", &C::accum, "average or sum the micro batches' gradients"),
+      field("shard_optimizer", &C::shard_optimizer,
+            "share optimiser state and master weights of a trained backbone among the data ranks"),
       section("loss", &C::loss, "language-model loss"),
       section("random_gates", &C::random_gates, "sparse heads while a backbone is pretrained"),
       field("max_skips", &C::max_skips, at_least(0),
@@ -295,6 +357,7 @@ struct Schema<train::Config> {
   static constexpr auto fields = std::tuple{
       section("model", &C::model, "the backbone"),
       section("router", &C::router, "the Attention Router"),
+      section("reward", &C::reward, "reward models (objective: reward)"),
       section("parallel", &C::parallel, "how ranks share the work"),
       section("train", &C::train, "training"),
       section("eval", &C::eval, "evaluation"),
@@ -311,16 +374,10 @@ struct Schema<train::Config> {
       problems.add("train.global_batch", "train.micro_batch does not divide it",
                    "make it a multiple of train.micro_batch");
     }
-    const bool pretrain = c.train.objective == train::Objective::pretrain;
-    const std::string wanted = pretrain ? "backbone" : "router";
-    for (const std::string& name : c.train.trainable) {
-      if (name != wanted) {
-        problems.add("train.trainable", "'" + name + "' does not train under this objective",
-                     "use [" + wanted + "]");
-      }
-    }
-    if (!pretrain && c.model.weights == train::WeightSource::random) {
-      problems.add("model.weights", "a router needs a trained backbone", "set it to load");
+    check_trainable(c, problems);
+    if (c.train.objective != train::Objective::pretrain &&
+        c.model.weights == train::WeightSource::random && !c.trains(train::Part::backbone)) {
+      problems.add("model.weights", "what does not train needs trained weights", "set it to load");
     }
 #if !ELASTRON_WITH_CUDA
     if (c.device == train::DeviceChoice::cuda) {
@@ -328,6 +385,32 @@ struct Schema<train::Config> {
                    "set it to auto or cpu, or build with ELASTRON_CUDA=ON");
     }
 #endif
+  }
+
+ private:
+  static void check_trainable(const C& c, Problems& problems) {
+    using train::Objective, train::Part;
+    const std::string key = "train.trainable";
+    for (const Part part : c.train.trainable) {
+      const bool fits =
+          c.train.objective == Objective::reward ||
+          part == (c.train.objective == Objective::pretrain ? Part::backbone : Part::router);
+      if (fits) continue;
+      problems.add(key,
+                   "'" + std::string(enum_name(part)) + "' does not train under this objective",
+                   c.train.objective == Objective::pretrain ? "use [backbone]" : "use [router]");
+    }
+    if (c.train.objective != Objective::reward) return;
+    if (c.trains(Part::backbone) && c.trains(Part::lora)) {
+      problems.add(key, "adapters stand beside frozen weights", "take backbone or lora out");
+    }
+    if (c.trains(Part::reward_head) && !c.has_reward_head()) {
+      problems.add(key, "reward.loss: simpo has no reward head", "take reward_head out");
+    }
+    if (!c.has_reward_head() && !c.trains(Part::backbone) && !c.trains(Part::lora) &&
+        !c.trains(Part::router)) {
+      problems.add(key, "nothing trains", "use lora, router or backbone");
+    }
   }
 };
 

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <optional>
+#include <utility>
 
 #include "core/file/append_file.h"
 #include "core/file/atomic_file.h"
@@ -12,6 +14,7 @@
 #include "core/log.h"
 #include "train/metrics/event_file.h"
 #include "train/metrics/scalar_tags.h"
+#include "train/reward_loss.h"
 
 namespace elastron::train {
 
@@ -53,6 +56,38 @@ Json named(const std::vector<double>& values) {
   return map;
 }
 
+constexpr std::pair<ParameterGroup, const char*> kRates[] = {
+    {ParameterGroup::lora, "lr_lora"},
+    {ParameterGroup::backbone, "lr_backbone"},
+    {ParameterGroup::head, "lr_head"},
+    {ParameterGroup::router, "lr_router"},
+    {ParameterGroup::lambda, "lr_lambda"}};
+
+bool trains_group(const Config& config, ParameterGroup group) {
+  switch (group) {
+    case ParameterGroup::lora: return config.trains(Part::lora);
+    case ParameterGroup::backbone: return config.trains(Part::backbone);
+    case ParameterGroup::head: return config.trains(Part::reward_head);
+    case ParameterGroup::router:
+    case ParameterGroup::lambda: return config.trains(Part::router);
+  }
+  return false;
+}
+
+bool trains_decoder(const Config& config) {
+  return std::ranges::any_of(kRates, [&](const auto& rate) {
+    return rate.first != ParameterGroup::head && trains_group(config, rate.first);
+  });
+}
+
+// Whose rate stands for the run's.
+ParameterGroup leading_group(const Config& config) {
+  for (const auto& [group, name] : kRates) {
+    if (trains_group(config, group)) return group;
+  }
+  return ParameterGroup::backbone;
+}
+
 }  // namespace
 
 class Reporter::Sinks {
@@ -92,7 +127,10 @@ Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, const 
 Reporter::~Reporter() = default;
 
 void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObjective* objective) {
+  std::optional<RewardFigures> pairs;
+  if (config_.train.objective == Objective::reward) pairs = RewardLoss::figures(r.loss_sums);
   tokens_since_ += r.tokens;
+  pairs_since_ += pairs ? pairs->pairs : 0;
   ++steps_since_;
   if (!sinks_) return;
   const auto work = model::step_work(decoder_.config(), decoder_.options(),
@@ -100,7 +138,8 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
                                       .labels = r.labels,
                                       .full_pairs = r.full_pairs,
                                       .selected_pairs = r.selected_pairs,
-                                      .both_branches = objective != nullptr});
+                                      .both_branches = objective != nullptr,
+                                      .backward = trains_decoder(config_)});
   work_since_.done += work.done;
   work_since_.dense_equivalent += work.dense_equivalent;
   if (step % config_.log.every != 0 && step != config_.train.steps) return;
@@ -110,9 +149,16 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   const double per_step =
       std::chrono::duration<double>(now - begin_).count() / double(step - first_step_);
   const bool routed = objective != nullptr;
+  const double lr = r.lr.at(leading_group(config_));
 
-  std::string line = fmt::format("step {}/{} | loss {:.4f} | lm {:.4f}", step, config_.train.steps,
-                                 r.loss, r.lm_loss);
+  std::string line = fmt::format("step {}/{} | loss {:.4f}", step, config_.train.steps, r.loss);
+  if (pairs) {
+    line += fmt::format(" | {} {:.4f} | accuracy {:.3f} | margin {:.3f}",
+                        config::enum_name(config_.reward.loss), r.data_loss, pairs->accuracy,
+                        pairs->margin_mean);
+  } else {
+    line += fmt::format(" | lm {:.4f}", r.data_loss);
+  }
   if (routed) line += fmt::format(" | sparsity {:.4f}", r.sparsity_loss);
   line += fmt::format(" | msr {:.2f}", r.all.msr);
   if (routed) {
@@ -125,14 +171,13 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
     line += " (" + tasks + ")";
   }
   line += fmt::format(" | lr {:.1e} | grad_norm {:.2f} | {:.0f} tok/s | peak {:.0f} MiB | eta {}",
-                      routed ? r.lr_router : r.lr_backbone, r.grad_norm, rate,
-                      double(device_.memory().peak_bytes) / double(1 << 20),
+                      lr, r.grad_norm, rate, double(device_.memory().peak_bytes) / double(1 << 20),
                       duration(per_step * double(config_.train.steps - step)));
   log_info("{}", line);
 
   Json object = {{"step", step},
                  {"loss", r.loss},
-                 {"lm_loss", r.lm_loss},
+                 {pairs ? "pair_loss" : "lm_loss", r.data_loss},
                  {"sparsity_loss", r.sparsity_loss},
                  {"msr", r.all.msr},
                  {"msr_by_task", task_map(r, &TaskFigures::msr)},
@@ -150,10 +195,20 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
     object["lambda1"] = named(objective->lambda1());
     object["lambda2"] = named(objective->lambda2());
     object["tau"] = r.tau;
-    object["lr"] = object["lr_router"] = r.lr_router;
-    object["lr_lambda"] = r.lr_lambda;
-  } else {
-    object["lr"] = object["lr_backbone"] = r.lr_backbone;
+  }
+  if (pairs) {
+    object["accuracy"] = pairs->accuracy;
+    object["margin_mean"] = pairs->margin_mean;
+    object["reward_chosen_mean"] = pairs->reward_chosen_mean;
+    object["reward_rejected_mean"] = pairs->reward_rejected_mean;
+    object["reward_std"] = pairs->reward_std;
+    object["pairs"] = pairs->pairs;
+    object["pairs_per_second"] = seconds > 0 ? double(pairs_since_) / seconds : 0;
+    object["prompt_tokens_saved"] = r.tokens_apart - r.tokens;
+  }
+  object["lr"] = lr;
+  for (const auto& [group, name] : kRates) {
+    if (trains_group(config_, group)) object[name] = r.lr.at(group);
   }
   object["grad_norm"] = r.grad_norm;
   object["tokens"] = r.tokens;
@@ -169,27 +224,16 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   }
   sinks_->write(step, object);
   last_ = now;
-  tokens_since_ = 0;
-  steps_since_ = 0;
+  tokens_since_ = pairs_since_ = steps_since_ = 0;
   work_since_ = {};
 }
 
-void Reporter::evaluation(int64_t step, const EvalResult& result) {
+void Reporter::evaluation(int64_t step, const Workload::Evaluated& result) {
   if (!sinks_) return;
-  Json accuracy = Json::object();
-  std::string line;
-  for (const auto& [kind, f] : result.by_kind) {
-    accuracy[kind] = f.accuracy;
-    line += fmt::format(" | {} {:.3f}", kind, f.accuracy);
-  }
-  log_info("eval at step {} | loss {:.4f} | accuracy {:.3f} | msr {:.2f}{}", step, result.all.loss,
-           result.all.accuracy, result.all.msr, line);
-  sinks_->write(step, {{"step", step},
-                       {"event", "eval"},
-                       {"eval_loss", result.all.loss},
-                       {"eval_accuracy", result.all.accuracy},
-                       {"eval_msr", result.all.msr},
-                       {"eval_accuracy_by_kind", accuracy}});
+  log_info("eval at step {} | {}", step, result.line);
+  Json object = {{"step", step}, {"event", "eval"}};
+  object.update(result.figures);
+  sinks_->write(step, object);
 }
 
 void Reporter::skipped(int64_t step, const StepResult& result, int64_t in_a_row) {

@@ -9,8 +9,8 @@
 #include "model/step_work.h"
 #include "router/objective.h"
 #include "train/config.h"
-#include "train/evaluate.h"
 #include "train/step.h"
+#include "train/workload.h"
 
 namespace elastron::train {
 
@@ -25,7 +25,7 @@ class Reporter {
 
   // `step` counts from 1: steps done. Called after every step; logs every log.every steps.
   void step(int64_t step, const StepResult& result, const router::SparsityObjective* objective);
-  void evaluation(int64_t step, const EvalResult& result);
+  void evaluation(int64_t step, const Workload::Evaluated& result);
   void skipped(int64_t step, const StepResult& result, int64_t in_a_row);
 
  private:
@@ -37,7 +37,7 @@ class Reporter {
   model::StepWork work_since_;
   std::unique_ptr<Sinks> sinks_;
   std::chrono::steady_clock::time_point last_, begin_;
-  int64_t tokens_since_ = 0, steps_since_ = 0, first_step_;
+  int64_t tokens_since_ = 0, pairs_since_ = 0, steps_since_ = 0, first_step_;
 };
 
 }  // namespace elastron::train

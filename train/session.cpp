@@ -1,14 +1,22 @@
 #include "train/session.h"
 
+#include <optional>
+
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/router_exchange.h"
 
 namespace elastron::train {
 
 Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device)
     : config_(config), mesh_(mesh) {
   const bool pretrain = config.train.objective == Objective::pretrain;
-  const DType dtype = config.model.compute_dtype();
+  const DType dtype = config.model.compute_dtype(), master = accumulator_dtype(dtype);
+  const auto seed = uint64_t(config.train.seed);
+  std::optional<router::StoredRouter> stored;
+  if (!config.reward.router.empty() && config.has_routers()) {
+    stored = read_router(config.reward.router, mesh, device);
+  }
   std::unique_ptr<model::ModelFolder> folder;
   std::string checksums;
   parallel::on_all_ranks(mesh.world(), [&] {
@@ -21,40 +29,76 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
     }
     const model::DecoderOptions options{
         .dtype = dtype,
-        .train_backbone = pretrain && training,
+        .train_backbone = config.trains(Part::backbone) && training,
+        .lora = config.has_lora() ? std::optional(config.train.lora) : std::nullopt,
+        .train_lora = training,
+        .lm_head = !config.has_reward_head(),
         .recompute = config.train.recompute,
         .max_position = config.model.max_position.value_or(config.data.max_tokens),
         .loss_chunk_rows = config.train.loss.chunk_rows,
         .full_attention = config.model.full_attention};
     decoder_ = std::make_unique<model::Decoder>(m, options, mesh.tensor(), device);
+    decoder_->initialise_adapters(seed);
+    ParameterList of_folder = decoder_->parameters();
+    if (config.has_reward_head()) {
+      head_ = std::make_unique<reward::RewardHead>(
+          m.hidden_size, master, seed, config.trains(Part::reward_head) && training, device);
+      head_is_new_ = !m.sequence_classifier;
+      if (!head_is_new_) of_folder.push_back(&head_->parameter());
+    }
     if (config.model.weights == WeightSource::random) {
-      decoder_->initialise(uint64_t(config.train.seed));
+      decoder_->initialise(seed);
+      head_is_new_ = head_ != nullptr;
       fingerprint_ = "random";
     } else {
       folder = std::make_unique<model::ModelFolder>(config.model.path);
-      folder->load(decoder_->parameters());
+      folder->load(of_folder, options.lm_head ? "" : "lm_head.weight");
       if (!pretrain) {
         checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
       }
+    }
+    if (head_is_new_ && !config.trains(Part::reward_head)) {
+      throw UsageError("the model has no reward head to keep", "train.trainable",
+                       "add reward_head, or start from a model with score.weight");
     }
     if (pretrain) {
       // Its weights are what is trained: a checkpoint of any of them belongs to the shapes alone.
       fingerprint_ = "pretrain";
       return;
     }
-    const DType router_dtype = accumulator_dtype(dtype);
+    if (!config.has_routers()) return;
+    ParameterList of_routers;
     for (int64_t i = 0; i < m.num_layers; ++i) {
       routers_.push_back(std::make_unique<router::AttentionRouter>(
-          i, m.head_dim, data::kTaskCount, config.router, router_dtype, uint64_t(config.train.seed),
-          training, device));
+          i, m.head_dim, data::kTaskCount, config.router, master, seed,
+          config.trains(Part::router) && training, device));
+      routers_.back()->append_parameters(of_routers);
     }
+    if (stored) router::fill_parameters(*stored, config.reward.router, of_routers);
+    if (!config.trains(Part::router)) return;
     objective_ = std::make_unique<router::SparsityObjective>(
-        config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), router_dtype,
-        uint64_t(config.train.seed), training, device);
+        config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), master, seed,
+        training, device);
   });
   if (folder && !pretrain) {
     fingerprint_ = folder->fingerprint(mesh.world().all_gather_host(checksums));
   }
+  if (!stored || stored->backbone_fingerprint.empty()) return;
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (stored->backbone_fingerprint == fingerprint_) return;
+    throw InputError("the router was trained on another backbone", config.reward.router,
+                     "set model.path to the backbone it was trained on");
+  });
+}
+
+Config with_stored_router(Config config, parallel::Mesh& mesh, Device& device) {
+  if (config.reward.router.empty() || config.train.objective != Objective::reward) return config;
+  const auto reg = config.router.reg;
+  const auto force = config.router.force;
+  config.router = read_router(config.reward.router, mesh, device).config;
+  config.router.reg = reg;
+  config.router.force = force;
+  return config;
 }
 
 int64_t Session::first_kv_head() const {
@@ -63,14 +107,19 @@ int64_t Session::first_kv_head() const {
 
 ParameterList Session::parameters() {
   ParameterList list = decoder_->parameters();
+  list.insert(list.end(), decoder_->adapters().begin(), decoder_->adapters().end());
+  if (head_) list.push_back(&head_->parameter());
   for (auto& r : routers_) r->append_parameters(list);
   if (objective_) objective_->append_parameters(list);
   return list;
 }
 
 ParameterList Session::objective_parameters() {
-  if (config_.train.objective == Objective::pretrain) return decoder_->parameters();
   ParameterList list;
+  if (config_.trains(Part::backbone)) list = decoder_->parameters();
+  list.insert(list.end(), decoder_->adapters().begin(), decoder_->adapters().end());
+  if (config_.trains(Part::reward_head)) list.push_back(&head_->parameter());
+  if (!config_.trains(Part::router)) return list;
   for (auto& r : routers_) r->append_parameters(list);
   objective_->append_parameters(list);
   return list;
@@ -107,8 +156,18 @@ std::vector<router::RoutedLayer> Session::routed_at_random() const {
   return layers;
 }
 
+std::vector<router::RoutedLayer> Session::routed_fully() const {
+  const auto& m = decoder_->config();
+  return routed_by_gates(router::uniform_gates(m.num_layers, m.kv_heads, 1));
+}
+
 std::vector<router::RoutedLayer> Session::training_gates() {
-  return config_.train.objective == Objective::pretrain ? routed_at_random() : routed_by_router();
+  if (config_.train.objective == Objective::pretrain) return routed_at_random();
+  return evaluation_gates();
+}
+
+std::vector<router::RoutedLayer> Session::evaluation_gates() {
+  return routers_.empty() ? routed_fully() : routed_by_router();
 }
 
 int64_t Session::parameter_count(bool trainable_only) {

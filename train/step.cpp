@@ -1,5 +1,6 @@
 #include "train/step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/trace.h"
@@ -13,22 +14,27 @@ struct StepRunner::Sums {
   // Per task: documents, msr, three ESR figures, entropy.
   static constexpr size_t kPerTask = 6;
   std::array<double, data::kTaskCount * kPerTask> task{};
-  double lm_loss = 0;        // already scaled: sums to the step's LM loss
+  double data_loss = 0;      // already scaled: sums to the step's
   double sparsity_loss = 0;  // likewise
-  double tokens = 0;
+  double tokens = 0, tokens_apart = 0, labels = 0;
   double full_pairs = 0, selected_pairs = 0;
 };
 
 StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& device,
                        model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
-                       router::SparsityObjective* objective, Optimizer& optimizer)
+                       TrainingLoss& loss, router::SparsityObjective* objective,
+                       Optimizer& optimizer)
     : config_(config),
       mesh_(mesh),
       device_(device),
       decoder_(decoder),
       routed_(routed),
+      loss_(loss),
       objective_(objective),
       optimizer_(optimizer),
+      trains_decoder_(
+          std::ranges::any_of(optimizer.parameters(),
+                              [](const Parameter* p) { return p->group != ParameterGroup::head; })),
       reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes),
       schedule_(Schedule::make(config.train.schedule, config.train.steps, config.train.warmup_ratio,
                                config.train.final_lr_ratio)) {}
@@ -37,9 +43,10 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
                                       const router::RouterConfig& config, int64_t step, double tau,
                                       bool sample) {
   router::RouterBatch out;
-  for (int64_t s = 0; s < batch.sequences(); ++s) {
-    out.segments.push_back(router::pool_segment(config.pool_segment, batch.range_ids[size_t(s)],
-                                                batch.cu_seqlens[size_t(s)]));
+  const auto first = batch.first_sequences();
+  for (size_t d = 0; d < first.size(); ++d) {
+    out.segments.push_back(router::pool_segment(config.pool_segment, batch.range_ids[d],
+                                                batch.cu_seqlens[size_t(first[d])]));
   }
   out.sample_keys = batch.sample_keys;
   out.task_ids = batch.task_ids;
@@ -92,9 +99,26 @@ std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, i
   return sum;
 }
 
+// What attention has to do for a document.
+struct DocumentWork {
+  int64_t longest = 0;  // sequence, with its prompt
+  double pairs = 0;     // causal pairs of query and key
+};
+
+std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
+  std::vector<DocumentWork> work(size_t(batch.documents()));
+  for (int64_t s = 0; s < batch.sequences(); ++s) {
+    DocumentWork& w = work[size_t(batch.document(s))];
+    const int64_t before = batch.offset(s), own = batch.length(s);
+    w.longest = std::max(w.longest, before + own);
+    w.pairs += double(own) * double(before) + double(own) * double(own + 1) / 2;
+  }
+  return work;
+}
+
 }  // namespace
 
-void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, double lm_scale,
+void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, double loss_scale,
                              double objective_scale, bool last, Sums& sums) {
   const TraceRange range("micro batch");
   const model::ModelConfig& m = decoder_.config();
@@ -102,32 +126,32 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   const auto router_batch = make_router_batch(
       batch, config_.router, step,
       router::gate_temperature(config_.router, step, config_.train.steps), objective_ != nullptr);
+  const auto on_gradient = [&](Parameter& p) {
+    if (last) reducer_.ready(p);
+  };
 
   model::SavedForward saved;
-  Tensor hidden = decoder_.forward(device_batch, router_batch, routed_, &saved);
-  auto loss = decoder_.loss(hidden, device_batch,
-                            {.need_gradient = true,
-                             .gradient_scale = lm_scale,
-                             .chunk_rows = config_.train.loss.chunk_rows});
-  hidden = {};
-  sums.lm_loss += loss.loss_sum * lm_scale;
-  sums.tokens += double(batch.tokens());
-
   std::vector<Tensor> gates;
-  for (const auto& layer : saved.layers) gates.push_back(layer.route.gate);
+  Tensor hidden = decoder_.forward(device_batch, router_batch, routed_,
+                                   trains_decoder_ ? &saved : nullptr, &gates);
+  auto loss = loss_.evaluate(hidden, device_batch, loss_scale, trains_decoder_, on_gradient);
+  hidden = {};
+  sums.data_loss += loss.sum * loss_scale;
+  sums.tokens += double(batch.tokens());
+  sums.tokens_apart += double(batch.tokens_apart());
+  sums.labels += double(loss_.labels(batch));
+
   const GateCounts counts = count_gates(gates, mesh_.tensor());
-  std::vector<double> msr, entropy(size_t(batch.sequences()), 0.0);
+  std::vector<double> msr, entropy(size_t(batch.documents()), 0.0);
   if (objective_ != nullptr) entropy = gate_entropy(saved.layers, m.kv_heads, mesh_.tensor());
-  for (int64_t s = 0; s < batch.sequences(); ++s) {
-    const auto i = size_t(s);
-    const auto figures = router::sparsity_figures(
-        counts.sparse[i], counts.sparse_last[i], m.num_layers, m.kv_heads,
-        batch.cu_seqlens[i + 1] - batch.cu_seqlens[i], config_.router.streaming_rule());
+  const auto work = document_work(batch);
+  for (size_t i = 0; i < work.size(); ++i) {
+    const auto figures =
+        router::sparsity_figures(counts.sparse[i], counts.sparse_last[i], m.num_layers, m.kv_heads,
+                                 work[i].longest, config_.router.streaming_rule());
     msr.push_back(figures.msr);
-    const double length = double(batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]);
-    const double pairs = length * (length + 1) / 2;
-    sums.full_pairs += pairs;
-    sums.selected_pairs += pairs * (1 - figures.esr_all_layers_area);
+    sums.full_pairs += work[i].pairs;
+    sums.selected_pairs += work[i].pairs * (1 - figures.esr_all_layers_area);
     double* t = &sums.task[size_t(batch.task_ids[i]) * Sums::kPerTask];
     t[0] += 1;
     t[1] += figures.msr;
@@ -136,6 +160,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     t[4] += figures.esr_all_layers_area;
     t[5] += entropy[i];
   }
+  if (!trains_decoder_) return;
 
   // The objective's gradient to a gate is the same for every layer and head of a document.
   std::vector<Tensor> d_gate;
@@ -143,12 +168,12 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     const auto value = objective_->evaluate(batch.task_ids, msr, objective_scale);
     sums.sparsity_loss += value.value * objective_scale;
     const int64_t heads = gates.front().size(1);
-    std::vector<double> d(size_t(batch.sequences() * heads));
+    std::vector<double> d(size_t(batch.documents() * heads));
     for (size_t i = 0; i < d.size(); ++i) {
       d[i] = -objective_scale * value.d_msr[i / size_t(heads)] / double(m.num_layers * m.kv_heads);
     }
     const DType dtype = saved.layers.front().route.probability.dtype();
-    const Shape shape{batch.sequences(), heads};
+    const Shape shape{batch.documents(), heads};
     const Tensor tensor =
         dtype == DType::f64 ? Tensor::from(d, shape, device_)
                             : Tensor::from(std::vector<float>(d.begin(), d.end()), shape, device_);
@@ -156,16 +181,14 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   }
 
   decoder_.backward(std::move(loss.d_hidden), device_batch, router_batch, routed_, saved, d_gate,
-                    [&](Parameter& p) {
-                      if (last) reducer_.ready(p);
-                    });
+                    on_gradient);
 }
 
-double StepRunner::loss_divisor(int64_t own_labels, int64_t step_labels,
+double StepRunner::loss_divisor(int64_t own_terms, int64_t step_terms,
                                 int64_t micro_batches) const {
   switch (config_.train.loss.norm) {
-    case LossNorm::global: return double(step_labels);
-    case LossNorm::per_rank: return double(own_labels) * double(micro_batches);
+    case LossNorm::global: return double(step_terms);
+    case LossNorm::per_rank: return double(own_terms) * double(micro_batches);
     case LossNorm::token_scaled:
       // The running mean is of the whole run, not of a rank's calls: the same on any layout.
       return double(counters_.labels) / double(counters_.micro_batches) * double(micro_batches);
@@ -177,38 +200,43 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
                            int64_t global_micro_batches, const std::function<void()>& beat) {
   // One divisor for the whole step, so that the loss does not depend on how labels are spread over
   // micro batches and ranks.
-  int64_t labels[] = {0};
-  for (const auto& batch : micro_batches) labels[0] += batch.labels();
-  mesh_.grad().all_reduce_host(labels, parallel::ReduceOp::sum);
-  counters_.labels += labels[0];
+  int64_t terms[] = {0};
+  for (const auto& batch : micro_batches) terms[0] += loss_.terms(batch);
+  mesh_.grad().all_reduce_host(terms, parallel::ReduceOp::sum);
+  counters_.labels += terms[0];
   counters_.micro_batches += global_micro_batches;
   const double accumulation =
       config_.train.accum == Accumulation::sum ? double(micro_batches.size()) : 1.0;
 
   reducer_.zero();
+  std::ranges::fill(loss_.sums(), 0.0);
   Sums sums;
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     beat();
     const auto& batch = micro_batches[i];
-    const double divisor = loss_divisor(batch.labels(), labels[0], global_micro_batches);
-    const double lm_scale = divisor > 0 ? accumulation / divisor : 0.0;
-    micro_batch(step, batch, lm_scale, accumulation / double(global_micro_batches),
+    const double divisor = loss_divisor(loss_.terms(batch), terms[0], global_micro_batches);
+    const double loss_scale = divisor > 0 ? accumulation / divisor : 0.0;
+    micro_batch(step, batch, loss_scale, accumulation / double(global_micro_batches),
                 i + 1 == micro_batches.size(), sums);
   }
   reducer_.finish();
 
   StepResult result;
   std::vector<double> totals(sums.task.begin(), sums.task.end());
-  totals.insert(totals.end(), {sums.lm_loss, sums.sparsity_loss, sums.tokens, sums.full_pairs,
-                               sums.selected_pairs});
+  totals.insert(totals.end(), {sums.data_loss, sums.sparsity_loss, sums.tokens, sums.tokens_apart,
+                               sums.labels, sums.full_pairs, sums.selected_pairs});
+  totals.insert(totals.end(), loss_.sums().begin(), loss_.sums().end());
   mesh_.grad().all_reduce_host(std::span<double>(totals), parallel::ReduceOp::sum);
-  result.lm_loss = totals[sums.task.size()] / accumulation;
-  result.sparsity_loss = totals[sums.task.size() + 1] / accumulation;
-  result.tokens = int64_t(totals[sums.task.size() + 2]);
-  result.full_pairs = totals[sums.task.size() + 3];
-  result.selected_pairs = totals[sums.task.size() + 4];
-  result.loss = result.lm_loss + result.sparsity_loss;
-  result.labels = labels[0];
+  auto next = totals.begin() + std::ptrdiff_t(sums.task.size());
+  result.data_loss = *next++ / accumulation;
+  result.sparsity_loss = *next++ / accumulation;
+  result.loss = result.data_loss + result.sparsity_loss;
+  result.tokens = int64_t(*next++);
+  result.tokens_apart = int64_t(*next++);
+  result.labels = int64_t(*next++);
+  result.full_pairs = *next++;
+  result.selected_pairs = *next++;
+  result.loss_sums.assign(next, totals.end());
   const auto add = [](TaskFigures& f, const double* t) {
     f.documents += int64_t(t[0]);
     f.msr += t[1];
@@ -237,9 +265,12 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   for (const auto& layer : routed_) result.tau += layer.temperature(scheduled);
   result.tau /= double(routed_.size());
   const double multiplier = schedule_.multiplier(step);
-  result.lr_router = config_.train.lr.router * multiplier;
-  result.lr_lambda = config_.train.lr.lambda * multiplier;
-  result.lr_backbone = config_.train.lr.backbone * multiplier;
+  const LearningRates& lr = config_.train.lr;
+  result.lr = {{ParameterGroup::router, lr.router * multiplier},
+               {ParameterGroup::lambda, lr.lambda * multiplier},
+               {ParameterGroup::backbone, lr.backbone * multiplier},
+               {ParameterGroup::head, lr.head * multiplier},
+               {ParameterGroup::lora, lr.lora * multiplier}};
 
   // Loss and norm are the same bits on every rank, so every rank takes the same branch.
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
@@ -247,10 +278,7 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
     return result;
   }
   const TraceRange range("optimizer");
-  optimizer_.step(counters_.updates + 1,
-                  {{ParameterGroup::router, result.lr_router},
-                   {ParameterGroup::lambda, result.lr_lambda},
-                   {ParameterGroup::backbone, result.lr_backbone}},
+  optimizer_.step(counters_.updates + 1, result.lr,
                   clip_factor(result.grad_norm, config_.train.clip));
   ++counters_.updates;
   if (objective_ != nullptr) objective_->clamp();

@@ -1,10 +1,11 @@
-// One optimiser step: forward and backward over this rank's micro batches, the sparsity objective,
-// gradient reduction, clipping, update. Numbers that come out are the global ones, the same on all
-// ranks and on any layout (design A.5).
+// One optimiser step: forward, loss and backward over this rank's micro batches, the sparsity
+// objective, gradient reduction, clipping, update. Numbers that come out are the global ones, the
+// same on all ranks and on any layout (design A.5).
 #pragma once
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "router/objective.h"
 #include "router/sparsity.h"
 #include "train/config.h"
+#include "train/loss.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -32,11 +34,15 @@ struct TaskFigures {
 };
 
 struct StepResult {
-  double loss = 0, lm_loss = 0, sparsity_loss = 0;
+  double loss = 0;       // the sum of both
+  double data_loss = 0;  // of the labels, or of the pairs
+  double sparsity_loss = 0;
   double grad_norm = 0;  // before clipping
   double tau = 0;        // mean over the layers
-  double lr_router = 0, lr_lambda = 0, lr_backbone = 0;
+  std::map<ParameterGroup, double> lr;
   int64_t tokens = 0, labels = 0, documents = 0;
+  int64_t tokens_apart = 0;       // if no prompt were shared
+  std::vector<double> loss_sums;  // TrainingLoss::sums() over all ranks
   // (query, key) pairs of a query head, summed over the documents: causal ones, and those of the
   // selected branches as a mean over layers and heads.
   double full_pairs = 0, selected_pairs = 0;
@@ -62,8 +68,8 @@ class StepRunner {
  public:
   // References must outlive the runner. `objective` is null without a router.
   StepRunner(const Config& config, parallel::Mesh& mesh, Device& device, model::Decoder& decoder,
-             std::vector<router::RoutedLayer>& routed, router::SparsityObjective* objective,
-             Optimizer& optimizer);
+             std::vector<router::RoutedLayer>& routed, TrainingLoss& loss,
+             router::SparsityObjective* objective, Optimizer& optimizer);
 
   // `micro_batches`: this data rank's, in order; `global_micro_batches`: of all data ranks
   // together. `beat` is called between micro batches (watchdog, signals).
@@ -73,7 +79,7 @@ class StepRunner {
   // What a checkpoint keeps of the steps so far.
   struct Counters {
     int64_t updates = 0;  // optimiser updates: skipped steps do not count
-    int64_t labels = 0;   // of all data ranks, like the next
+    int64_t labels = 0;   // or other terms of the loss; of all data ranks, like the next
     int64_t micro_batches = 0;
     // By their names in a checkpoint.
     std::array<std::pair<const char*, int64_t*>, 3> named() {
@@ -85,10 +91,10 @@ class StepRunner {
 
  private:
   struct Sums;
-  // What a micro batch's summed cross-entropy is divided by (spec 7.3); own_labels: of this micro
-  // batch, step_labels: of the whole step. 0 where there is nothing to divide.
-  double loss_divisor(int64_t own_labels, int64_t step_labels, int64_t micro_batches) const;
-  void micro_batch(int64_t step, const data::PackedBatch& batch, double lm_scale,
+  // What a micro batch's summed loss is divided by (spec 7.3); own_terms: of this micro batch,
+  // step_terms: of the whole step. 0 where there is nothing to divide.
+  double loss_divisor(int64_t own_terms, int64_t step_terms, int64_t micro_batches) const;
+  void micro_batch(int64_t step, const data::PackedBatch& batch, double loss_scale,
                    double objective_scale, bool last, Sums& sums);
 
   const Config& config_;
@@ -96,8 +102,10 @@ class StepRunner {
   Device& device_;
   model::Decoder& decoder_;
   std::vector<router::RoutedLayer>& routed_;
+  TrainingLoss& loss_;
   router::SparsityObjective* objective_;
   Optimizer& optimizer_;
+  bool trains_decoder_;  // something below the final hidden states, so that it has a backward pass
   parallel::GradientReducer reducer_;
   Schedule schedule_;
   Counters counters_;

@@ -10,7 +10,6 @@
 #include "core/file/atomic_file.h"
 #include "core/log.h"
 #include "data/sampler.h"
-#include "data/source.h"
 #include "model/memory_plan.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
@@ -18,6 +17,7 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/reporter.h"
 #include "train/session.h"
+#include "train/workload.h"
 
 namespace elastron::train {
 
@@ -33,11 +33,18 @@ std::string memory_plan(const Config& config, Session& session, const parallel::
   const model::ModelConfig& m = decoder.config();
   const bool routers = session.objective() != nullptr;
   const int ranks = mesh.tensor().size();
+  const int sharing = config.train.shard_optimizer ? mesh.grad().size() : 1;
   const auto attention = ops::attention_workspace(
       device, decoder.options().dtype, m.q_heads / ranks, m.kv_heads / ranks, m.head_dim, tokens,
       routers, decoder.options().full_attention);
   return model::describe(
-      model::plan_memory(m, decoder.options(), ranks, tokens, routers, attention), tokens);
+      model::plan_memory(m, decoder.options(), ranks, tokens, routers, attention, sharing), tokens);
+}
+
+// Who shares the optimiser's state: only that of a whole backbone is worth it.
+parallel::Communicator* optimizer_group(const Config& config, parallel::Mesh& mesh) {
+  const bool shared = config.train.shard_optimizer && config.trains(Part::backbone);
+  return shared && mesh.grad().size() > 1 ? &mesh.grad() : nullptr;
 }
 
 class Trainer {
@@ -51,12 +58,13 @@ class Trainer {
         stop_requested_(stop_requested),
         session_(config, true, mesh, device),
         trained_(session_.objective_parameters()),
-        optimizer_(trained_, config.train.adam, config.train.weight_decay),
+        optimizer_(trained_, config.train.adam, config.train.weight_decay,
+                   optimizer_group(config, mesh)),
         routed_(session_.training_gates()),
-        runner_(config, mesh, device, session_.decoder(), routed_, session_.objective(),
-                optimizer_),
+        workload_(open_workload(config, mesh, device, session_)),
+        runner_(config, mesh, device, session_.decoder(), routed_, workload_->loss(),
+                session_.objective(), optimizer_),
         store_(config.output.dir + "/checkpoints", config.checkpoint.keep, mesh) {
-    const int32_t eos = session_.decoder().config().eos_token_id;
     const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
     parallel::on_all_ranks(mesh.world(), [&] {
       if (micro_batches % mesh.data().size() != 0) {
@@ -65,17 +73,12 @@ class Trainer {
                         micro_batches, mesh.data().size()),
             "train.global_batch", "make global_batch / micro_batch a multiple of the data ranks");
       }
-      source_ =
-          data::open_training_source(config.data, session_.tokenizer(), eos, config.model.path);
-      if (config.eval.every > 0) {
-        evaluation_ =
-            data::open_evaluation_source(config.data, session_.tokenizer(), eos, config.model.path);
-      }
+      const data::BatchSource& source = workload_->source();
       sampler_ =
-          std::make_unique<data::Sampler>(source_->packs(), source_->fingerprint(),
+          std::make_unique<data::Sampler>(source.packs(), source.fingerprint(),
                                           uint64_t(config.train.seed), config.train.global_batch);
     });
-    log_info("data: {}", source_->summary());
+    log_info("data: {}", workload_->source().summary());
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
   }
 
@@ -90,7 +93,9 @@ class Trainer {
     parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, *from); });
     load_tensors(*from, tensors(), mesh_);
     for (Parameter* p : trained_) {
-      if (p->value.raw() != p->master.raw()) ops::cast_into(p->master, p->value);
+      if (p->master.defined() && p->value.raw() != p->master.raw()) {
+        ops::cast_into(p->master, p->value);
+      }
     }
     parallel::on_all_ranks(mesh_.world(), [&] {
       // An imported router comes without a place in the data: it begins at the start.
@@ -100,6 +105,7 @@ class Trainer {
         *value = std::stoll(header.state.at(name));
       }
       runner_.restore(counters);
+      workload_->restore(header.state);
       const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
       if (loss != header.state.end() && at != header.state.end()) {
         best_loss_ = std::strtod(loss->second.c_str(), nullptr);
@@ -142,11 +148,11 @@ class Trainer {
       reporter.step(step_, result, session_.objective());
       bool best = false;
       if (config_.eval.every > 0 && step_ % config_.eval.every == 0) {
-        const EvalResult evaluated = evaluation();
+        const Workload::Evaluated evaluated = evaluation();
         reporter.evaluation(step_, evaluated);
-        best = evaluated.all.loss < best_loss_;
+        best = evaluated.loss < best_loss_;
         if (best) {
-          best_loss_ = evaluated.all.loss;
+          best_loss_ = evaluated.loss;
           best_step_ = step_;
         }
       }
@@ -172,21 +178,14 @@ class Trainer {
                        [this] { watchdog_.beat(); });
   }
 
-  EvalResult evaluation() {
+  Workload::Evaluated evaluation() {
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("evaluation at step {}", step_));
-    auto gates = config_.train.objective == Objective::pretrain
-                     ? session_.routed_by_gates(full_gates())
-                     : session_.routed_by_router();
-    return evaluate(config_, mesh_, device_, session_.decoder(), gates, *evaluation_,
-                    [this] { watchdog_.beat(); });
+    return workload_->evaluate([this] { watchdog_.beat(); });
   }
 
-  router::StaticGates full_gates() {
-    const auto& m = session_.decoder().config();
-    return router::uniform_gates(m.num_layers, m.kv_heads, 1);
+  CheckpointTensors tensors() {
+    return {optimizer_.parameters(), &optimizer_.moments(), optimizer_.owners()};
   }
-
-  CheckpointTensors tensors() { return {optimizer_.parameters(), &optimizer_.moments()}; }
 
   void check_header(const CheckpointHeader& header, const std::string& path) const {
     const std::string objective(config::enum_name(config_.train.objective));
@@ -215,13 +214,8 @@ class Trainer {
     std::vector<data::PackedBatch> batches;
     for (size_t j = size_t(mesh_.data().rank()); j * size < packs.size();
          j += size_t(mesh_.data().size())) {
-      std::vector<data::Document> documents;
-      for (size_t i = j * size; i < (j + 1) * size; ++i) {
-        for (auto& d : source_->pack(packs[i])) documents.push_back(std::move(d));
-      }
-      std::vector<const data::Document*> pointers;
-      for (const auto& d : documents) pointers.push_back(&d);
-      batches.push_back(data::make_packed_batch(pointers, uint32_t(j)));
+      batches.push_back(
+          workload_->source().batch(std::span(packs).subspan(j * size, size), uint32_t(j)));
     }
     return batches;
   }
@@ -239,6 +233,7 @@ class Trainer {
     for (const auto& [name, value] : counters.named()) {
       values[name] = std::to_string(*value);
     }
+    workload_->add_state(values);
     return values;
   }
 
@@ -291,9 +286,9 @@ class Trainer {
   ParameterList trained_;
   Optimizer optimizer_;
   std::vector<router::RoutedLayer> routed_;
+  std::unique_ptr<Workload> workload_;
   StepRunner runner_;
   CheckpointStore store_;
-  std::unique_ptr<data::PackSource> source_, evaluation_;
   std::unique_ptr<data::Sampler> sampler_;
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
   double best_loss_ = std::numeric_limits<double>::infinity();  // of the evaluations so far

@@ -18,10 +18,14 @@ constexpr int64_t kMostTokens = (int64_t(1) << 31) - 1;  // token ids and positi
 struct Architecture {
   const char* name;
   bool qk_norm;
+  bool sequence_classifier = false;
 };
 // Parameters have Hugging Face's names in all of them; q_norm and k_norm only where qk_norm is set.
-constexpr std::array<Architecture, 2> kArchitectures = {
-    {{"Qwen3ForCausalLM", true}, {"LlamaForCausalLM", false}}};
+constexpr std::array<Architecture, 4> kArchitectures = {
+    {{"Qwen3ForCausalLM", true},
+     {"LlamaForCausalLM", false},
+     {"Qwen3ForSequenceClassification", true, true},
+     {"LlamaForSequenceClassification", false, true}}};
 
 class Reader {
  public:
@@ -187,6 +191,7 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   ModelConfig c;
   c.architecture = architecture.name;
   c.qk_norm = architecture.qk_norm;
+  c.sequence_classifier = architecture.sequence_classifier;
   c.hidden_size = r.integer("hidden_size", 1, kMostExtent);
   c.intermediate_size = r.integer("intermediate_size", 1, kMostExtent);
   c.num_layers = r.integer("num_hidden_layers", 1, 4096);
@@ -212,6 +217,9 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   c.eos_token_id = c.eos_token_ids.front();
   if (r.has("bos_token_id")) {
     c.bos_token_id = int32_t(r.integer("bos_token_id", 0, c.vocab_size - 1));
+  }
+  if (r.has("pad_token_id") && root["pad_token_id"] != -1) {
+    c.pad_token_id = int32_t(r.integer("pad_token_id", 0, c.vocab_size - 1));
   }
   c.dtype = read_dtype(r);
   refuse_unsupported(root, r);

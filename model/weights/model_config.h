@@ -13,6 +13,7 @@ namespace elastron::model {
 
 struct ModelConfig {
   std::string architecture = "Qwen3ForCausalLM";
+  bool sequence_classifier = false;  // score.weight [1, hidden_size] in place of the LM head
   bool qk_norm = true;  // RMSNorm over head_dim of queries and keys; follows from the architecture
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -26,7 +27,7 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   int64_t max_position_embeddings = 0;
   double initializer_range = 0.02;
-  std::optional<int32_t> bos_token_id;
+  std::optional<int32_t> bos_token_id, pad_token_id;
   int32_t eos_token_id = 0;  // ends a document: the first one where the file lists several
   std::vector<int32_t> eos_token_ids;  // all of them: each ends generation
   DType dtype = DType::f32;            // the file's torch_dtype; float16 counts as float32

@@ -63,7 +63,7 @@ class LoadProgress {
 ModelFolder::ModelFolder(const std::string& path)
     : path_(path), config_(read_model_config(path)), weights_(path) {}
 
-void ModelFolder::load(const ParameterList& parameters) const {
+void ModelFolder::load(const ParameterList& parameters, const std::string& unused) const {
   Misfits misfits;
   const TensorHomes& homes = weights_.homes();
   std::set<std::string> wanted;
@@ -86,7 +86,7 @@ void ModelFolder::load(const ParameterList& parameters) const {
   for (const auto& [name, file] : homes) {
     // A tied head may be stored as well; it is the embedding again.
     const bool tied_head = config_.tie_word_embeddings && name == "lm_head.weight";
-    if (!wanted.contains(name) && !tied_head) misfits.of("unexpected").push_back(name);
+    if (!wanted.contains(name) && !tied_head && name != unused) misfits.of("unexpected").push_back(name);
   }
   misfits.throw_if_any("the weights do not fit the config", path_,
                        "use weights and config.json of one model");

@@ -27,8 +27,9 @@ class ModelFolder {
 
   // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
   // a few MB. Says how far it is when it takes long. Names are
-  // strict: one InputError lists all missing, unexpected and misshapen tensors.
-  void load(const ParameterList& parameters) const;
+  // strict: one InputError lists all missing, unexpected and misshapen tensors. `unused`: one that
+  // may be there and is not wanted.
+  void load(const ParameterList& parameters, const std::string& unused = "") const;
 
   // Names the backbone: XXH3-128 over its shapes, constants and all its bytes, whatever the files
   // they lie in and in which order. In two steps, so that ranks can share the reading: the

@@ -165,7 +165,6 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
   model::Decoder decoder(config, {.dtype = DType::f64, .train_backbone = true, .max_position = 32},
                          self, cpu);
   decoder.initialise(3);
-  decoder.refresh_masters();
   const RandomStream stream(7, RandomPurpose::test);
   data::Document documents[2];
   for (int64_t d = 0; d < 2; ++d) {

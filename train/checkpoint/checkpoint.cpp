@@ -11,6 +11,7 @@
 #include "core/file/hdf5.h"
 #include "core/file/input_file.h"
 #include "core/log.h"
+#include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "parallel/hdf5_access.h"
 #include "train/checkpoint/coverage.h"
@@ -28,7 +29,9 @@ namespace {
 struct Slot {
   Hdf5Dataset dataset;
   Partition partition;
-  Tensor local;
+  Tensor local;   // in the file's dtype; undefined where another rank has it
+  Tensor loaded;  // what is filled from the file, in any dtype; undefined likewise
+  int owner = 0;  // of mesh.grad(): writes it
   std::vector<int64_t> offset() const {
     std::vector<int64_t> at(size_t(dataset.shape.rank()), 0);
     if (!partition.replicated()) at[size_t(partition.dim)] = partition.offset;
@@ -40,14 +43,25 @@ std::vector<Slot> slots_of(const CheckpointTensors& tensors) {
   std::vector<Slot> slots;
   for (size_t i = 0; i < tensors.parameters.size(); ++i) {
     const Parameter& p = *tensors.parameters[i];
-    const Tensor& master = p.master.defined() ? p.master : p.value;
-    const auto add = [&](const std::string& path, const Tensor& local) {
-      slots.push_back({{path, local.dtype(), p.logical_shape}, p.partition, local});
+    const DType master = accumulator_dtype(p.value.dtype());
+    const int owner = tensors.owners.empty() ? 0 : tensors.owners[i];
+    const auto add = [&](const std::string& path, const Tensor& local, const Tensor& loaded) {
+      slots.push_back({.dataset = {path, master, p.logical_shape},
+                       .partition = p.partition,
+                       .local = local,
+                       .loaded = loaded,
+                       .owner = owner});
     };
-    add("/params/" + p.name, master);
+    const bool in_value = p.value.dtype() == master;
+    add("/params/" + p.name,
+        p.master.defined() ? p.master
+        : in_value         ? p.value
+                           : Tensor{},
+        p.master.defined() ? p.master : p.value);
     if (tensors.moments != nullptr) {
-      add("/optimizer/" + p.name + "/exp_avg", (*tensors.moments)[i].exp_avg);
-      add("/optimizer/" + p.name + "/exp_avg_sq", (*tensors.moments)[i].exp_avg_sq);
+      const Moments& m = (*tensors.moments)[i];
+      add("/optimizer/" + p.name + "/exp_avg", m.exp_avg, m.exp_avg);
+      add("/optimizer/" + p.name + "/exp_avg_sq", m.exp_avg_sq, m.exp_avg_sq);
     }
   }
   return slots;
@@ -61,7 +75,8 @@ std::vector<Hdf5Dataset> datasets_of(const std::vector<Slot>& slots) {
 
 // Whether this rank writes its part: one replica of each shard does.
 bool owns(const Slot& slot, const parallel::Mesh& mesh) {
-  return mesh.grad().rank() == 0 && (!slot.partition.replicated() || mesh.tensor().rank() == 0);
+  return mesh.grad().rank() == slot.owner &&
+         (!slot.partition.replicated() || mesh.tensor().rank() == 0);
 }
 
 // The shards of the tensor group tile each logical tensor exactly once; which rank has which is the
@@ -98,6 +113,7 @@ uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& head
 void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
                          const parallel::Mesh& mesh) {
   for (const Slot& s : slots) {
+    if (!s.local.defined()) continue;
     if (same_as_memory(file, s.dataset, s.local.on_host(), s.offset())) continue;
     if (owns(s, mesh)) {
       throw CheckpointError("what was written is not what is in memory",
@@ -296,9 +312,11 @@ void load_tensors(const std::string& path, const CheckpointTensors& tensors, par
                             "use the configuration it was trained with");
     }
     for (Slot& s : slots) {
-      Tensor host = Tensor::empty(s.local.shape(), s.local.dtype(), host_device());
+      if (!s.loaded.defined()) continue;
+      Tensor host = Tensor::empty(s.loaded.shape(), s.dataset.dtype, host_device());
       file.read(s.dataset.path, host, s.offset());
-      s.local.transfer_from(host);
+      s.loaded.transfer_from(host.dtype() == s.loaded.dtype() ? host
+                                                              : ops::cast(host, s.loaded.dtype()));
     }
   });
 }

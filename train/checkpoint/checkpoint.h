@@ -24,10 +24,13 @@
 namespace elastron::train {
 
 // The tensors: trainable parameters (their masters) and, where given, their optimiser moments in
-// the same order. Loading fills them in place.
+// the same order. Loading fills them in place; what is evaluated only may be of a lower precision
+// than the file.
 struct CheckpointTensors {
   ParameterList parameters;
   std::vector<Moments>* moments = nullptr;  // null: not loaded (evaluation)
+  // Which rank of mesh.grad() keeps master and moments of each parameter; empty: every one does.
+  std::vector<int> owners;
 };
 
 class CheckpointStore {

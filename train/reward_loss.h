@@ -1,0 +1,52 @@
+// Pairwise losses as a training step's: Bradley-Terry on the scalar head, or the reference-free
+// form on the responses' likelihood. (memory-reward spec, 5.2 and 5.3)
+#pragma once
+#include <array>
+
+#include "reward/config.h"
+#include "reward/head.h"
+#include "reward/pair_scores.h"
+#include "train/loss.h"
+
+namespace elastron::train {
+
+// Of a step's pairs, over all ranks.
+struct RewardFigures {
+  int64_t pairs = 0;
+  double accuracy = 0;  // strict: a tie is wrong
+  double margin_mean = 0;
+  double reward_chosen_mean = 0, reward_rejected_mean = 0;
+  double reward_std = 0;  // over all rewards, of the sample
+};
+
+class RewardLoss final : public TrainingLoss {
+ public:
+  // `head` is null for reward.loss: simpo. All must outlive the loss.
+  RewardLoss(const reward::RewardConfig& config, model::Decoder& decoder, reward::RewardHead* head,
+             int64_t chunk_rows)
+      : config_(config), decoder_(decoder), head_(head), chunk_rows_(chunk_rows) {}
+
+  int64_t terms(const data::PackedBatch& batch) const override {
+    return int64_t(batch.pairs.size());
+  }
+  int64_t labels(const data::PackedBatch& batch) const override { return batch.labels(); }
+  Value evaluate(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
+                 bool need_hidden, const std::function<void(Parameter&)>& on_gradient) override;
+  std::span<double> sums() override { return sums_; }
+  static RewardFigures figures(std::span<const double> sums);
+
+ private:
+  Value bradley_terry(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
+                      bool need_hidden, const std::function<void(Parameter&)>& on_gradient);
+  Value simpo(const Tensor& hidden, const model::DeviceBatch& batch, double scale);
+  void count(double chosen, double rejected);
+
+  const reward::RewardConfig& config_;
+  model::Decoder& decoder_;
+  reward::RewardHead* head_;
+  int64_t chunk_rows_;
+  // pairs, right, chosen, rejected, squares of both
+  std::array<double, 5> sums_{};
+};
+
+}  // namespace elastron::train

@@ -1,0 +1,73 @@
+#include "train/workload.h"
+
+#include <fmt/format.h>
+
+#include "parallel/agree.h"
+#include "train/evaluate.h"
+#include "train/reward_workload.h"
+
+namespace elastron::train {
+
+namespace {
+
+// Text: pretraining and router training.
+class LanguageWorkload final : public Workload {
+ public:
+  LanguageWorkload(const Config& config, parallel::Mesh& mesh, Device& device, Session& session)
+      : config_(config),
+        mesh_(mesh),
+        device_(device),
+        session_(session),
+        loss_(session.decoder(), config.train.loss.chunk_rows) {
+    const int32_t eos = session.decoder().config().eos_token_id;
+    parallel::on_all_ranks(mesh.world(), [&] {
+      source_ =
+          data::open_training_source(config.data, session.tokenizer(), eos, config.model.path);
+      if (config.eval.every == 0) return;
+      evaluation_ =
+          data::open_evaluation_source(config.data, session.tokenizer(), eos, config.model.path);
+    });
+  }
+
+  const data::BatchSource& source() const override { return *source_; }
+  TrainingLoss& loss() override { return loss_; }
+
+  Evaluated evaluate(const std::function<void()>& beat) override {
+    auto gates = session_.evaluation_gates();
+    const EvalResult result =
+        train::evaluate(config_, mesh_, device_, session_.decoder(), gates, *evaluation_, beat);
+    Evaluated out{.loss = result.all.loss,
+                  .line = fmt::format("loss {:.4f} | accuracy {:.3f} | msr {:.2f}", result.all.loss,
+                                      result.all.accuracy, result.all.msr)};
+    auto accuracy = nlohmann::ordered_json::object();
+    for (const auto& [kind, f] : result.by_kind) {
+      accuracy[kind] = f.accuracy;
+      out.line += fmt::format(" | {} {:.3f}", kind, f.accuracy);
+    }
+    out.figures = {{"eval_loss", result.all.loss},
+                   {"eval_accuracy", result.all.accuracy},
+                   {"eval_msr", result.all.msr},
+                   {"eval_accuracy_by_kind", accuracy}};
+    return out;
+  }
+
+ private:
+  const Config& config_;
+  parallel::Mesh& mesh_;
+  Device& device_;
+  Session& session_;
+  LanguageModelLoss loss_;
+  std::unique_ptr<data::PackSource> source_, evaluation_;
+};
+
+}  // namespace
+
+std::unique_ptr<Workload> open_workload(const Config& config, parallel::Mesh& mesh, Device& device,
+                                        Session& session) {
+  if (config.train.objective == Objective::reward) {
+    return std::make_unique<RewardWorkload>(config, mesh, device, session);
+  }
+  return std::make_unique<LanguageWorkload>(config, mesh, device, session);
+}
+
+}  // namespace elastron::train
