@@ -1,11 +1,9 @@
 #include "launch/judge.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "core/error.h"
 #include "core/json.h"
-#include "core/philox.h"
 #include "model/weights/model_config.h"
 #include "parallel/agree.h"
 
@@ -17,9 +15,8 @@ using Json = nlohmann::json;
 
 // Names a text among all that are drawn with one seed.
 uint64_t stream_of(const JudgeTask& task, bool chosen_is_a) {
-  const std::string name = std::filesystem::path(task.file).filename().string();
   const auto row_and_order = uint32_t(2 * task.index + (chosen_is_a ? 1 : 0));
-  return uint64_t(random_coordinate(name)) << 32 | row_and_order;
+  return uint64_t(reward::judge_coordinate(task.file)) << 32 | row_and_order;
 }
 
 Json to_json(const JudgeOutput& output) {

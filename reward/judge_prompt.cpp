@@ -20,9 +20,11 @@ std::string base_name(std::string_view file) {
 
 }  // namespace
 
+uint32_t judge_coordinate(std::string_view file) { return random_coordinate(base_name(file)); }
+
 bool draws_chosen_first(uint64_t seed, std::string_view file, int64_t row) {
-  const RandomStream stream(seed, RandomPurpose::judge_order, random_coordinate(base_name(file)),
-                            uint32_t(row), uint32_t(uint64_t(row) >> 32));
+  const RandomStream stream(seed, RandomPurpose::judge_order, judge_coordinate(file), uint32_t(row),
+                            uint32_t(uint64_t(row) >> 32));
   return (stream.bits_at(0) & 1) == 0;
 }
 

@@ -16,6 +16,8 @@
 namespace elastron::reward {
 
 // A row is named by its file, of which the name without folders counts, and by its number there.
+// The file as a coordinate of random numbers:
+uint32_t judge_coordinate(std::string_view file);
 
 enum class JudgeOrder : uint8_t {
   drawn,  // one order per row
