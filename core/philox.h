@@ -39,6 +39,7 @@ enum class RandomPurpose : uint32_t {
   next_token,  // sampling in generation
   head_init,
   adapter_init,
+  judge_order,  // which response a generative judge sees first
 };
 
 // The stream of numbers for one sampled thing, named by up to three 32-bit coordinates, e.g.

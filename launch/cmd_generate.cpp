@@ -1,6 +1,4 @@
 // elastron generate --model DIR [--router PATH] --prompt TEXT|- [--chat]
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -12,11 +10,9 @@
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
 #include "launch/command.h"
+#include "launch/generation.h"
 #include "launch/inference.h"
-#include "launch/next_token.h"
-#include "ops/elementwise.h"
 #include "parallel/agree.h"
-#include "train/step.h"
 
 namespace elastron::launch {
 
@@ -24,10 +20,9 @@ namespace {
 
 struct Options {
   InferenceArguments inference;
-  std::string prompt, ids, decode = "sparse", window = "block";
-  bool chat = false, ignore_eos = false;
-  int64_t max_tokens = 128;
-  Sampling sampling;
+  std::string prompt, ids;
+  bool chat = false;
+  GenerationOptions generation;
 };
 
 // Prompt in, text out; without a tokenizer where ids are given.
@@ -63,7 +58,7 @@ class Prompt {
   }
 
   const std::vector<int32_t>& ids() const { return ids_; }
-  // Ids that may be generated: the model's vocabulary is often padded beyond the tokenizer's.
+  // Ids below it may be generated.
   int64_t vocab_size() const { return vocab_size_; }
   std::string output(const std::vector<int32_t>& generated) const {
     return tokenizer_ ? tokenizer_->decode(generated) : nlohmann::json(generated).dump();
@@ -84,84 +79,6 @@ class Prompt {
   int64_t vocab_size_ = 0;
 };
 
-class Generation {
- public:
-  Generation(const Options& options, Inference& inference, const Prompt& prompt)
-      : options_(options),
-        inference_(inference),
-        prompt_(prompt.ids()),
-        vocab_size_(size_t(prompt.vocab_size())) {
-    const auto& m = inference.decoder().config();
-    router::RouterConfig rule = inference.router_config();
-    if (options.window == "token") rule.ssa.block = 1;
-    cache_ = std::make_unique<model::KvCache>(
-        m.num_layers, m.kv_heads / inference.mesh().tensor().size(), m.head_dim,
-        int64_t(prompt_.size()) + options.max_tokens, rule.streaming_rule(),
-        inference.decoder().options().dtype, inference.runtime().device());
-  }
-
-  std::vector<int32_t> run(const std::function<void()>& beat) {
-    Tensor hidden = prefill();
-    std::vector<int32_t> generated;
-    const auto& stop = inference_.decoder().config().eos_token_ids;
-    while (int64_t(generated.size()) < options_.max_tokens) {
-      beat();
-      const int64_t position = int64_t(prompt_.size() + generated.size());
-      const auto logits =
-          ops::cast(inference_.decoder().logits(hidden), DType::f32).to_vector<float>();
-      const int32_t id =
-          next_token(std::span(logits).first(vocab_size_), options_.sampling, position);
-      if (!options_.ignore_eos && std::ranges::find(stop, id) != stop.end()) break;
-      generated.push_back(id);
-      if (int64_t(generated.size()) < options_.max_tokens) {
-        hidden = inference_.decoder().decode(id, position, *cache_);
-      }
-    }
-    return generated;
-  }
-
-  // What was routed where and what the cache holds, over all ranks. Collective.
-  std::string report() const {
-    parallel::Communicator& tensor = inference_.mesh().tensor();
-    std::vector<std::string> mine;
-    for (const Tensor& gate : gates_) {
-      std::string& line = mine.emplace_back();
-      for (const uint8_t z : gate.to_vector<uint8_t>()) line += z != 0 ? 'F' : 's';
-    }
-    std::string text = "gates, one line per layer and one letter per kv head (F full, s sparse):\n";
-    for (const std::string& line : mine) {
-      for (const std::string& part : tensor.all_gather_host(line)) text += part;
-      text += "\n";
-    }
-    double bytes[] = {double(cache_->bytes()), double(cache_->full_bytes())};
-    tensor.all_reduce_host(std::span<double>(bytes), parallel::ReduceOp::sum);
-    return text + fmt::format("key-value cache: {:.2f} MB in place of {:.2f} MB, {:.1f} % saved\n",
-                              bytes[0] * 1e-6, bytes[1] * 1e-6, 100 * (1 - bytes[0] / bytes[1]));
-  }
-
- private:
-  // -> hidden state of the last prompt token.
-  Tensor prefill() {
-    model::Decoder& decoder = inference_.decoder();
-    const data::Document document = prompt_document(prompt_);
-    const data::PackedBatch batch = data::make_packed_batch({&document}, 0);
-    const auto router_batch =
-        train::make_router_batch(batch, inference_.router_config(), 0, 1.0, /*sample=*/false);
-    cache_->keep_all(options_.decode == "full");
-    const Tensor hidden =
-        decoder.forward(model::DeviceBatch::make(batch, inference_.runtime().device()),
-                        router_batch, inference_.routed(), nullptr, &gates_, cache_.get());
-    return hidden.slice(0, hidden.size(0) - 1, hidden.size(0)).clone();
-  }
-
-  const Options& options_;
-  Inference& inference_;
-  const std::vector<int32_t>& prompt_;
-  size_t vocab_size_;
-  std::unique_ptr<model::KvCache> cache_;
-  std::vector<Tensor> gates_;
-};
-
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   const Log log({.rank = world.rank()});
@@ -174,8 +91,9 @@ ExitCode run(const Options& options, parallel::World& world) {
   }
   std::optional<Prompt> prompt;
   parallel::on_all_ranks(*everyone, [&] { prompt.emplace(options, text); });
-  Inference inference(world, options.inference, int64_t(prompt->ids().size()) + options.max_tokens);
-  Generation generation(options, inference, *prompt);
+  Inference inference(world, options.inference,
+                      int64_t(prompt->ids().size()) + options.generation.max_tokens);
+  Generation generation(inference, prompt->ids(), prompt->vocab_size(), options.generation);
   const auto generated = generation.run([&] { inference.runtime().watchdog().beat(); });
   const std::string report = generation.report();
   parallel::on_all_ranks(*everyone, [&] {
@@ -198,22 +116,25 @@ void add_generate(CLI::App& app, Command& selected) {
   prompt->excludes(ids);
   command->add_flag("--chat", options->chat, "the prompt is a user's turn of a conversation")
       ->needs(prompt);
-  command->add_option("--max-tokens", options->max_tokens, "most tokens to generate")
+  command->add_option("--max-tokens", options->generation.max_tokens, "most tokens to generate")
       ->check(CLI::Range(1, 1 << 24));
-  command->add_option("--temperature", options->sampling.temperature, "0: the likeliest token")
+  command
+      ->add_option("--temperature", options->generation.sampling.temperature,
+                   "0: the likeliest token")
       ->check(CLI::NonNegativeNumber);
   command
-      ->add_option("--top-p", options->sampling.top_p,
+      ->add_option("--top-p", options->generation.sampling.top_p,
                    "draw among the likeliest tokens that have this probability together")
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--seed", options->sampling.seed, "of drawn tokens");
-  command->add_flag("--ignore-eos", options->ignore_eos, "go on after the end-of-sequence token");
+  command->add_option("--seed", options->generation.sampling.seed, "of drawn tokens");
+  command->add_flag("--ignore-eos", options->generation.ignore_eos,
+                    "go on after the end-of-sequence token");
   command
-      ->add_option("--decode", options->decode,
+      ->add_option("--decode", options->generation.decode,
                    "sparse: streaming heads keep sink and local window only; full: all keys")
       ->check(CLI::IsMember({"sparse", "full"}));
   command
-      ->add_option("--window", options->window,
+      ->add_option("--window", options->generation.window,
                    "local window of decoding in whole blocks, or in tokens exactly")
       ->check(CLI::IsMember({"block", "token"}));
   command->callback([&selected, options] {

@@ -35,7 +35,8 @@ int32_t next_token(std::span<const float> logits, const Sampling& sampling, int6
   while (kept < weight.size() && (kept == 0 || among < sampling.top_p * all)) {
     among += weight[kept++];
   }
-  const RandomStream stream(sampling.seed, RandomPurpose::next_token, uint32_t(position));
+  const RandomStream stream(sampling.seed, RandomPurpose::next_token, uint32_t(position),
+                            uint32_t(sampling.stream), uint32_t(sampling.stream >> 32));
   double left = double(stream.uniform_at(0)) * among;
   for (size_t i = 0; i < kept; ++i) {
     left -= weight[i];
