@@ -22,8 +22,8 @@ struct Options {
   int64_t records = 600, clearance = 96;
   uint64_t seed = 1;
   bool pairs = false;
-  reward::TraceOptions traces;
-  reward::PairForm form = reward::PairForm::preference;
+  std::string lexicon = "english", form = "preference";
+  reward::TraceOptions traces;  // but for its lexicon
 };
 
 // Line `i` of the file, of that kind (a place in the mix) and length.
@@ -43,11 +43,14 @@ void write_pairs(const Options& options) {
   std::map<std::string, double> kinds;
   for (const std::string& kind : options.kinds) kinds[kind] = 1.0;
   const auto mix = reward::trace_mix(kinds);
+  const auto form =
+      options.form == "benchmark" ? reward::PairForm::benchmark : reward::PairForm::preference;
   write_lines(options, mix.size(), [&](uint64_t i, size_t k, int64_t length) {
     reward::TraceOptions traces = options.traces;
     traces.length = length;
+    traces.lexicon = options.lexicon == "coded" ? reward::Lexicon::coded : reward::Lexicon::english;
     const int kind = mix[k].first;
-    return reward::trace_row(reward::trace_pair(options.seed, kind, i, traces), kind, options.form);
+    return reward::trace_row(reward::trace_pair(options.seed, kind, i, traces), kind, form);
   });
 }
 
@@ -81,10 +84,6 @@ ExitCode run(const Options& options) {
 }
 
 void add_pair_options(CLI::App& command, Options& options) {
-  const std::map<std::string, reward::Lexicon> lexicons = {{"english", reward::Lexicon::english},
-                                                           {"coded", reward::Lexicon::coded}};
-  const std::map<std::string, reward::PairForm> forms = {
-      {"preference", reward::PairForm::preference}, {"benchmark", reward::PairForm::benchmark}};
   auto* pairs = command.add_flag("--pairs", options.pairs, "preference pairs of memory traces");
   command.add_option("--entities", options.traces.entities, "whom a memory is about")
       ->check(CLI::Range(reward::kFewestEntities, reward::kMostEntities))
@@ -95,19 +94,18 @@ void add_pair_options(CLI::App& command, Options& options) {
       ->needs(pairs)
       ->capture_default_str();
   command
-      .add_option("--lexicon", options.traces.lexicon,
+      .add_option("--lexicon", options.lexicon,
                   "english, or coded: the words of the synthetic tasks")
-      ->transform(CLI::CheckedTransformer(lexicons))
+      ->check(CLI::IsMember({"english", "coded"}))
       ->needs(pairs)
-      ->default_str("english");
+      ->capture_default_str();
   command
-      .add_option(
-          "--form", options.form,
-          "preference: prompt, chosen, rejected; or benchmark: MemoryRewardBench's standard "
-          "form")
-      ->transform(CLI::CheckedTransformer(forms))
+      .add_option("--form", options.form,
+                  "preference: prompt, chosen, rejected; benchmark: MemoryRewardBench's standard "
+                  "form")
+      ->check(CLI::IsMember({"preference", "benchmark"}))
       ->needs(pairs)
-      ->default_str("preference");
+      ->capture_default_str();
 }
 
 }  // namespace

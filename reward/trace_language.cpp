@@ -86,6 +86,7 @@ constexpr std::array<std::string_view, 32> kDid = {"talked about the weather",
 constexpr int64_t kLongestSentence = 4 + 4 + 5;  // when, who, did
 constexpr uint32_t kCodedWords = 32;             // of each sort in the synthetic vocabulary
 constexpr uint32_t kCodedHeadings = 16;
+constexpr uint32_t kCodedRemark = 3;  // words, at most
 
 template <size_t N>
 std::string_view one_of(const std::array<std::string_view, N>& all, RandomStream& random) {
@@ -130,6 +131,7 @@ void TraceText::add_words(std::string_view words) {
 
 uint32_t TraceLanguage::names() const { return english_ ? uint32_t(kNames.size()) : kCodedWords; }
 int64_t TraceLanguage::most_sections() const { return english_ ? 64 : kCodedHeadings; }
+int64_t TraceLanguage::longest_remark() const { return english_ ? kLongestSentence : kCodedRemark; }
 
 void TraceLanguage::section(TraceText& to, uint32_t number) const {
   if (english_) {
@@ -229,7 +231,7 @@ void TraceLanguage::remark(TraceText& to, RandomStream& random) const {
   if (english_) {
     if (random.next_below(2) == 0) everyday(to, random);
   } else {
-    noise_until(to, random, to.words() + random.next_below(4));
+    noise_until(to, random, to.words() + random.next_below(kCodedRemark + 1));
   }
 }
 

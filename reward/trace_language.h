@@ -39,8 +39,9 @@ class TraceLanguage {
  public:
   explicit TraceLanguage(Lexicon lexicon) : english_(lexicon == Lexicon::english) {}
 
-  uint32_t names() const;         // of entities, and as many of values
-  int64_t most_sections() const;  // that have headings of their own
+  uint32_t names() const;          // of entities, and as many of values
+  int64_t most_sections() const;   // that have headings of their own
+  int64_t longest_remark() const;  // in words
 
   // The prompt.
   void section(TraceText& to, uint32_t number) const;

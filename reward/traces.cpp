@@ -55,25 +55,30 @@ Story make_story(RandomStream& random, const TraceOptions& options, uint32_t nam
     values.pop_back();
     return story.sections[section].back();
   };
-  // People come in twos, one of whom moves again later on: the first two in the first section, the
-  // last two in the last but one or before.
-  const size_t twos = (entities + 1) / 2;
-  for (size_t j = 0; j < twos; ++j) {
-    const size_t from = j * (sections - 1) / twos, to = (j + 1) * (sections - 1) / twos;
-    const size_t section =
-        j == 0 || to <= from ? from : from + random.next_below(uint32_t(to - from));
-    const size_t first = 2 * j, count = std::min<size_t>(2, entities - first);
+  // People come in twos, one of whom moves again later on. The first two come in the first section,
+  // and their move leaves a section behind it, in whose memory it can be noted too late. The others
+  // come evenly over all sections but the last.
+  const size_t others = (entities - 1) / 2;  // twos, or one left over
+  for (size_t first = 0; first < entities; first += 2) {
+    size_t section = 0;
+    if (first > 0) {
+      const size_t from = (first / 2 - 1) * (sections - 1) / others;
+      const size_t to = first / 2 * (sections - 1) / others;
+      section = from + random.next_below(uint32_t(std::max<size_t>(to - from, 1)));
+    }
+    const size_t count = std::min<size_t>(2, entities - first);
     for (size_t i = first; i < first + count; ++i) state(section, who[i]);
     if (count < 2) continue;
-    const size_t mover = random.next_below(2);
-    const size_t later = section + 1 + random.next_below(uint32_t(sections - 1 - section));
-    story.updates.push_back({later, state(later, who[first + mover]), who[first + 1 - mover]});
+    const size_t last = first == 0 ? sections - 2 : sections - 1;
+    const size_t later = section + 1 + random.next_below(uint32_t(last - section));
+    const size_t mover = first + random.next_below(2);
+    story.updates.push_back({later, state(later, who[mover]), who[first + first + 1 - mover]});
   }
   story.cast.assign(who.begin(), who.begin() + std::ptrdiff_t(entities));
   const uint32_t asked = random.next_below(uint32_t(entities));
-  const uint32_t others = random.next_below(uint32_t(entities) - 1);
+  const uint32_t other = random.next_below(uint32_t(entities) - 1);
   story.asked = story.cast[asked];
-  story.lost = story.cast[others < asked ? others : others + 1];
+  story.lost = story.cast[other < asked ? other : other + 1];
   story.bystander = who[entities];
   for (size_t s = 0; s < sections; ++s) {
     Facts& facts = story.sections[s];
@@ -141,18 +146,22 @@ std::vector<Facts> faulty_memories(const Story& story, TracePattern pattern, Tra
     }
     case TraceFault::drop: *std::ranges::find(read.cast, story.lost) = story.bystander; break;
     case TraceFault::delayed: {
-      const Update& u = one_of(read.updates, random);
+      const bool mixed = pattern == TracePattern::mixed;
+      std::vector<Update> updates;
+      for (const Update& u : story.updates) {
+        if (mixed || u.section + 1 < story.sections.size()) updates.push_back(u);
+      }
+      const Update& u = one_of(updates, random);
       Facts& facts = read.sections[u.section];
       facts.erase(std::ranges::find(facts, u.fact));
-      if (pattern == TracePattern::mixed) {
+      if (mixed) {
         // A branch has no older value to keep: it is the merging that misses the update.
         std::vector<Facts> steps = memories(story, pattern);
         steps.back() = memories(read, pattern).back();
         return steps;
       }
-      const size_t left = read.sections.size() - u.section;
-      const size_t later = u.section + 1 + random.next_below(uint32_t(left));
-      if (later < read.sections.size()) read.sections[later].push_back(u.fact);
+      const size_t left = story.sections.size() - u.section - 1;
+      read.sections[u.section + 1 + random.next_below(uint32_t(left))].push_back(u.fact);
       break;
     }
     case TraceFault::contradictory: {
@@ -186,29 +195,43 @@ std::string trace_text(const TraceLanguage& language, const std::vector<Facts>& 
   return text.take();
 }
 
-// `words`: what the prompt may have, about.
-std::string prompt_text(const TraceLanguage& language, const Story& story, int64_t words,
-                        const TraceOptions& options, RandomStream& random) {
-  // What has to stand in it, told without any noise.
-  TraceText bare;
+// Of a prompt without noise.
+int64_t bare_words(const TraceLanguage& language, const Story& story) {
+  RandomStream verbs(0, RandomPurpose::synthetic_data);  // of as many words each
+  TraceText text;
   for (size_t s = 0; s < story.sections.size(); ++s) {
-    language.section(bare, uint32_t(s));
-    RandomStream verbs = random;
-    for (const Fact& f : story.sections[s]) language.fact(bare, verbs, f.entity, f.value);
+    language.section(text, uint32_t(s));
+    for (const Fact& f : story.sections[s]) language.fact(text, verbs, f.entity, f.value);
   }
-  TraceText task;
-  language.task(task, story.cast);
-  language.question(task, story.asked);
-  const int64_t noise = words - bare.words() - task.words();
-  if (noise < 0) {
-    throw UsageError("a length of " + std::to_string(options.length) + " cannot hold the facts",
-                     "reward.traces.lengths, or --length",
-                     "use " + std::to_string(options.length - noise) +
-                         " or more, or fewer entities or sections");
-  }
+  language.task(text, story.cast);
+  language.question(text, story.asked);
+  return text.words();
+}
+
+// That holds the facts and the trace of any story, whatever the draw.
+int64_t shortest_length(const TraceLanguage& language, const TraceOptions& options) {
+  Story story;
+  story.sections.resize(size_t(options.sections));
+  const int64_t noted = options.entities + options.entities / 2;
+  story.sections[0].resize(size_t(noted + 2));
+  story.cast.resize(size_t(options.entities));
+  TraceText entry, heading, answer;
+  language.entry(entry, 0, 0);
+  language.merged(heading);
+  language.answer(answer, 0, 0);
+  // Everybody in each memory: a mixed trace has fewer entries, and one step more.
+  return bare_words(language, story) + answer.words() +
+         options.sections * options.entities * entry.words() +
+         (options.sections + 1) * (heading.words() + language.longest_remark());
+}
+
+// `words`: what the prompt may have, about; enough for the story without any noise.
+std::string prompt_text(const TraceLanguage& language, const Story& story, int64_t words,
+                        RandomStream& random) {
+  const auto sections = int64_t(story.sections.size());
+  const int64_t noise = words - bare_words(language, story);
   TraceText text;
   int64_t due = 0;  // words that stand by now, as if sentences could be cut anywhere
-  const auto sections = int64_t(story.sections.size());
   for (int64_t s = 0; s < sections; ++s) {
     const Facts& facts = story.sections[size_t(s)];
     const int64_t here = noise * (s + 1) / sections - noise * s / sections;
@@ -295,6 +318,13 @@ TracePair trace_pair(uint64_t seed, int kind, uint64_t index, const TraceOptions
                      "reward.traces.sections, or --sections",
                      "use at most " + std::to_string(language.most_sections()));
   }
+  const int64_t shortest = shortest_length(language, options);
+  if (options.length < shortest || options.length > kLongestTrace) {
+    throw UsageError("a length of " + std::to_string(options.length) + " words does not fit",
+                     "reward.traces.lengths, or --length",
+                     "use " + std::to_string(shortest) + " to " + std::to_string(kLongestTrace) +
+                         " for so many entities and sections");
+  }
   const TracePattern pattern = trace_pattern(kind);
   // A stream for the story and one for each trace: the chosen one does not depend on the fault.
   const auto stream = [&](uint32_t part) {
@@ -310,8 +340,7 @@ TracePair trace_pair(uint64_t seed, int kind, uint64_t index, const TraceOptions
   pair.rejected =
       trace_text(language, faulty_memories(story, pattern, trace_fault(kind), of_rejected), pattern,
                  story.asked, of_rejected);
-  pair.prompt =
-      prompt_text(language, story, options.length - word_count(pair.chosen), options, of_story);
+  pair.prompt = prompt_text(language, story, options.length - word_count(pair.chosen), of_story);
   return pair;
 }
 

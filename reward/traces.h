@@ -7,16 +7,15 @@
 // trace is faithful. The rejected one has one fault:
 //   noise          a fact is noted with a value that the story states for nobody
 //   drop           somebody to be kept track of is not noted, and a bystander is in their place
-//   delayed        an update is noted in a later section's memory or never; merging keeps the value
-//                  from before it
+//   delayed        an update is noted in the memory after a later section; merging misses it
 //   contradictory  an update is noted for somebody else: what was right of them is overwritten
 //
 // Chosen and rejected have the same number of steps, entries and words of entries. Remarks that say
 // nothing make each of them longer by a length drawn alike. But for delayed kinds, chosen and
 // rejected traces are draws of one distribution: the rejected one is faithful to another story, as
 // likely as the first, so that no judge does better than chance without the prompt. A delayed
-// update shows in the trace itself: a value changes later or not at all, or the merged memory
-// disagrees with a branch.
+// update shows in the trace itself: a value changes later than in the chosen one, or the merged
+// memory disagrees with a branch.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -55,6 +54,7 @@ Lexicon lexicon_for(Lexicon wanted, const data::Tokenizer& tokenizer);
 
 inline constexpr int64_t kFewestEntities = 2, kMostEntities = 29;
 inline constexpr int64_t kFewestSections = 3, kMostSections = 64;
+inline constexpr int64_t kLongestTrace = 1 << 20;  // words
 
 struct TraceOptions {
   Lexicon lexicon = Lexicon::english;  // not automatic
@@ -69,8 +69,8 @@ struct TracePair {
 
 // A pure function of its arguments: pair `index` of its kind. Story and question are the same for
 // all kinds, and a pattern's chosen trace for all its faults. Takes time in proportion to the
-// length. Throws UsageError where the length cannot hold the facts, or the lexicon has no words for
-// that many entities or sections.
+// length. Throws UsageError where the length cannot hold the facts or is over kLongestTrace, or the
+// lexicon has no words for that many entities or sections.
 TracePair trace_pair(uint64_t seed, int kind, uint64_t index, const TraceOptions& options);
 
 }  // namespace elastron::reward
