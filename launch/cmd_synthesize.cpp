@@ -1,6 +1,7 @@
-// elastron synthesize --out FILE.jsonl: records of the synthetic long-context tasks, or with
-// --tokenizer the tokenizer.json of their vocabulary.
+// elastron synthesize --out FILE.jsonl: records of the synthetic long-context tasks; with --pairs,
+// chosen and rejected memory traces; with --tokenizer the tokenizer.json of the tasks' vocabulary.
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 
 #include "core/file/atomic_file.h"
@@ -8,6 +9,7 @@
 #include "data/source.h"
 #include "data/synthetic/tasks.h"
 #include "launch/command.h"
+#include "reward/trace_rows.h"
 
 namespace elastron::launch {
 
@@ -19,16 +21,40 @@ struct Options {
   std::vector<int64_t> lengths = {512};
   int64_t records = 600, clearance = 96;
   uint64_t seed = 1;
+  bool pairs = false;
+  std::string lexicon = "english", form = "preference";
+  reward::TraceOptions traces;  // but for its lexicon
 };
 
-ExitCode run(const Options& options) {
-  if (options.out.empty() && options.tokenizer.empty()) {
-    throw UsageError("nothing to write", "command line", "give --out or --tokenizer");
+// Line `i` of the file, of that kind (a place in the mix) and length.
+using MakeLine = std::function<std::string(uint64_t i, size_t kind, int64_t length)>;
+
+// Kinds are taken in turn, and lengths when all kinds had theirs.
+void write_lines(const Options& options, size_t kinds, const MakeLine& make) {
+  std::string text;
+  for (int64_t i = 0; i < options.records; ++i) {
+    const size_t lengths = options.lengths.size();
+    text += make(uint64_t(i), size_t(i) % kinds, options.lengths[size_t(i) / kinds % lengths]);
   }
-  if (!options.tokenizer.empty()) {
-    write_text_atomically(options.tokenizer, data::synthetic_tokenizer_json());
-  }
-  if (options.out.empty()) return ExitCode::ok;
+  write_text_atomically(options.out, text);
+}
+
+void write_pairs(const Options& options) {
+  std::map<std::string, double> kinds;
+  for (const std::string& kind : options.kinds) kinds[kind] = 1.0;
+  const auto mix = reward::trace_mix(kinds);
+  const auto form =
+      options.form == "benchmark" ? reward::PairForm::benchmark : reward::PairForm::preference;
+  write_lines(options, mix.size(), [&](uint64_t i, size_t k, int64_t length) {
+    reward::TraceOptions traces = options.traces;
+    traces.length = length;
+    traces.lexicon = options.lexicon == "coded" ? reward::Lexicon::coded : reward::Lexicon::english;
+    const int kind = mix[k].first;
+    return reward::trace_row(reward::trace_pair(options.seed, kind, i, traces), kind, form);
+  });
+}
+
+void write_records(const Options& options) {
   data::SyntheticConfig config;
   for (const std::string& kind : options.kinds) config.kinds[kind] = 1.0;
   const auto mix = data::synthetic_mix(config);
@@ -38,34 +64,71 @@ ExitCode run(const Options& options) {
                        "use at least " + std::to_string(data::kShortestSynthetic));
     }
   }
-  std::string text;
-  for (int64_t i = 0; i < options.records; ++i) {
-    const auto kinds = int64_t(mix.size()), lengths = int64_t(options.lengths.size());
-    text += data::jsonl_line(data::synthetic_record(
-        options.seed, data::SyntheticKind(mix[size_t(i % kinds)].first), uint64_t(i),
-        {.length = options.lengths[size_t(i / kinds % lengths)], .clearance = options.clearance}));
+  write_lines(options, mix.size(), [&](uint64_t i, size_t k, int64_t length) {
+    return data::jsonl_line(
+        data::synthetic_record(options.seed, data::SyntheticKind(mix[k].first), i,
+                               {.length = length, .clearance = options.clearance}));
+  });
+}
+
+ExitCode run(const Options& options) {
+  if (options.out.empty() && options.tokenizer.empty()) {
+    throw UsageError("nothing to write", "command line", "give --out or --tokenizer");
   }
-  write_text_atomically(options.out, text);
+  if (!options.tokenizer.empty()) {
+    write_text_atomically(options.tokenizer, data::synthetic_tokenizer_json());
+  }
+  if (options.out.empty()) return ExitCode::ok;
+  options.pairs ? write_pairs(options) : write_records(options);
   return ExitCode::ok;
+}
+
+void add_pair_options(CLI::App& command, Options& options) {
+  auto* pairs = command.add_flag("--pairs", options.pairs, "preference pairs of memory traces");
+  command.add_option("--entities", options.traces.entities, "whom a memory is about")
+      ->check(CLI::Range(reward::kFewestEntities, reward::kMostEntities))
+      ->needs(pairs)
+      ->capture_default_str();
+  command.add_option("--sections", options.traces.sections, "that a prompt is told in")
+      ->check(CLI::Range(reward::kFewestSections, reward::kMostSections))
+      ->needs(pairs)
+      ->capture_default_str();
+  command
+      .add_option("--lexicon", options.lexicon,
+                  "english, or coded: the words of the synthetic tasks")
+      ->check(CLI::IsMember({"english", "coded"}))
+      ->needs(pairs)
+      ->capture_default_str();
+  command
+      .add_option("--form", options.form,
+                  "preference: prompt, chosen, rejected; benchmark: MemoryRewardBench's standard "
+                  "form")
+      ->check(CLI::IsMember({"preference", "benchmark"}))
+      ->needs(pairs)
+      ->capture_default_str();
 }
 
 }  // namespace
 
 void add_synthesize(CLI::App& app, Command& selected) {
-  auto* command = app.add_subcommand("synthesize", "writes synthetic long-context tasks as JSONL");
+  auto* command =
+      app.add_subcommand("synthesize", "writes synthetic long-context tasks, or pairs, as JSONL");
   auto options = std::make_shared<Options>();
   command->add_option("--out", options->out, "JSONL file");
   command->add_option("--tokenizer", options->tokenizer, "write the vocabulary's tokenizer.json");
-  command->add_option("--kind", options->kinds, "kinds, taken in turn; default: the six tasks");
+  command->add_option("--kind", options->kinds,
+                      "kinds, taken in turn; default: the six tasks, or all eight of pairs");
   command->add_option("--length", options->lengths, "document lengths in words, taken in turn");
   command->add_option("--records", options->records, "number of records")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command
-      ->add_option("--clearance", options->clearance,
-                   "words between the last far fact and the question")
-      ->capture_default_str();
+  auto* clearance = command
+                        ->add_option("--clearance", options->clearance,
+                                     "words between the last far fact and the question")
+                        ->capture_default_str();
   command->add_option("--seed", options->seed, "seed")->capture_default_str();
+  add_pair_options(*command, *options);
+  clearance->excludes("--pairs");
   command->callback([&selected, options] { selected.alone = [options] { return run(*options); }; });
 }
 

@@ -90,8 +90,10 @@ struct Schema<reward::TraceConfig> {
             "weight by kind, {sequential, mixed}-{noise, drop, delayed, contradictory}; empty: all "
             "evenly"),
       field("lengths", &C::lengths, "words of the prompt and a trace together, drawn evenly"),
-      field("entities", &C::entities, between(2, 15), "who the story is about"),
-      field("sections", &C::sections, between(3, 16), "that the story is told in"),
+      field("entities", &C::entities, between(reward::kFewestEntities, reward::kMostEntities),
+            "whom the memory is about; the coded lexicon has words for 19"),
+      field("sections", &C::sections, between(reward::kFewestSections, reward::kMostSections),
+            "that the story is told in; the coded lexicon has words for 16"),
       field("lexicon", &C::lexicon,
             "english, or the words of the synthetic tasks; auto: those where the tokenizer has "
             "them"),
