@@ -7,7 +7,9 @@
 #include "launch/command.h"
 #include "parallel/agree.h"
 #include "router/reference_exchange.h"
+#include "train/checkpoint/checkpoint.h"
 #include "train/config.h"
+#include "train/reward_exchange.h"
 #include "train/router_exchange.h"
 
 namespace elastron::launch {
@@ -15,31 +17,63 @@ namespace elastron::launch {
 namespace {
 
 struct Options {
-  std::string checkpoint, out, format = "safetensors", model, dtype = "float32";
+  std::string checkpoint, out, format = "safetensors", model, dtype;
 };
+
+void export_router(const Options& options, const router::StoredRouter& router, Device& device) {
+  const DType dtype = dtype_from_name(options.dtype.empty() ? "float32" : options.dtype);
+  if (options.format == "safetensors") {
+    train::write_router(options.out, router, dtype);
+    return;
+  }
+  const bool whole_config = !options.model.empty();
+  const std::string model = whole_config ? options.model : router.backbone_path;
+  if (model.empty()) {
+    throw UsageError("the backbone is not known", "--model",
+                     "give its folder: the format needs its architecture and kv heads");
+  }
+  for (const std::string& line : router::reference_differences(router.config)) {
+    log_warning("the published implementation does not do the same: {}", line);
+  }
+  train::write_reference_router(options.out, router, model, whole_config, dtype, device);
+}
+
+void export_reward(const Options& options, const train::StoredReward& reward, Device& device) {
+  std::optional<DType> dtype;
+  if (!options.dtype.empty()) dtype = dtype_from_name(options.dtype);
+  const std::string model = options.model.empty() ? reward.config.model.path : options.model;
+  if (options.format == "safetensors") {
+    train::write_reward_adapter(options.out, reward, model, dtype);
+  } else {
+    train::write_reward_model(options.out, reward, model, dtype, device);
+  }
+}
 
 ExitCode run(const Options& options, parallel::World& world) {
   const Log log({.rank = world.rank()});
   CpuDevice device;
   parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
-  const DType dtype = dtype_from_name(options.dtype);
+  // Of what is exported; nothing where it is no checkpoint.
+  std::string checkpoint;
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (!train::is_exchange_folder(options.checkpoint)) {
+      checkpoint = train::resolve_checkpoint(options.checkpoint);
+    }
+  });
+  if (!checkpoint.empty()) {
+    const auto header = train::verify_checkpoint(checkpoint, mesh);
+    if (header.objective == config::enum_name(train::Objective::reward)) {
+      parallel::on_all_ranks(mesh.world(), [&] {
+        if (world.rank() != 0) return;
+        export_reward(options, train::read_reward(checkpoint, header, device), device);
+      });
+      log_info("the reward model is in {}", options.out);
+      return ExitCode::ok;
+    }
+  }
   const auto router = train::read_router(options.checkpoint, mesh, device);
   parallel::on_all_ranks(mesh.world(), [&] {
-    if (world.rank() != 0) return;
-    if (options.format == "safetensors") {
-      train::write_router(options.out, router, dtype);
-    } else {
-      const bool whole_config = !options.model.empty();
-      const std::string model = whole_config ? options.model : router.backbone_path;
-      if (model.empty()) {
-        throw UsageError("the backbone is not known", "--model",
-                         "give its folder: the format needs its architecture and kv heads");
-      }
-      for (const std::string& line : router::reference_differences(router.config)) {
-        log_warning("the published implementation does not do the same: {}", line);
-      }
-      train::write_reference_router(options.out, router, model, whole_config, dtype, device);
-    }
+    if (world.rank() == 0) export_router(options, router, device);
   });
   log_info("the router is in {}", options.out);
   return ExitCode::ok;
@@ -48,7 +82,8 @@ ExitCode run(const Options& options, parallel::World& world) {
 }  // namespace
 
 void add_export(CLI::App& app, Command& selected) {
-  auto* command = app.add_subcommand("export", "a trained router as a small safetensors file");
+  auto* command =
+      app.add_subcommand("export", "a trained router or reward model as files for others");
   auto options = std::make_shared<Options>();
   command
       ->add_option("--checkpoint", options->checkpoint,
@@ -57,17 +92,23 @@ void add_export(CLI::App& app, Command& selected) {
   command->add_option("--out", options->out, "folder to write to")->required();
   command
       ->add_option("--format", options->format,
-                   "safetensors: our names; hf-reference: those of the published implementation")
+                   "of a router: safetensors, our names, or hf-reference, those of the published "
+                   "implementation; of a reward model: hf-reference, a model folder of the "
+                   "transformers library, or safetensors, its adapters and head as the peft "
+                   "library reads them")
       ->check(CLI::IsMember({"safetensors", "hf-reference"}))
       ->capture_default_str();
   command
-      ->add_option("--model", options->model,
-                   "with hf-reference: the backbone's folder, whose whole config.json is written; "
-                   "without it, what the checkpoint was trained on is looked at")
+      ->add_option(
+          "--model", options->model,
+          "the backbone's folder; without it, what the checkpoint was trained on is looked "
+          "at, and of a router's hf-reference only the keys of its own are written")
       ->check(CLI::ExistingDirectory);
-  command->add_option("--dtype", options->dtype, "what the tensors are stored in; float32 is exact")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
-      ->capture_default_str();
+  command
+      ->add_option("--dtype", options->dtype,
+                   "what the tensors are stored in; default: float32, which is exact, or a whole "
+                   "model's own")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   command->callback([&selected, options] {
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

@@ -127,9 +127,9 @@ class FileSource final : public PairSource {
   }
 
   int32_t kind(const std::string& name) {
-    const auto it = std::ranges::find(kinds_, name);
-    if (it == kinds_.end()) kinds_.push_back(name);
-    return int32_t(it == kinds_.end() ? kinds_.size() - 1 : size_t(it - kinds_.begin()));
+    const auto at = size_t(std::ranges::find(kinds_, name) - kinds_.begin());
+    if (at == kinds_.size()) kinds_.push_back(name);
+    return int32_t(at);
   }
 
   std::string left_out_text() const {

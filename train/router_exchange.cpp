@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "core/file/atomic_file.h"
-#include "core/file/hdf5.h"
 #include "core/json.h"
 #include "data/packed_batch.h"
 #include "model/weights/model_folder.h"
@@ -90,14 +89,8 @@ router::StoredRouter read_checkpoint(const std::string& path, const CheckpointHe
   router.backbone_path = config.model.path;
   router.config.force = router::RouterConfig{}.force;
   router.backbone_fingerprint = header.backbone_fingerprint;
-  const Hdf5File file = Hdf5File::open(path, false);
-  const std::string prefix = "/params/";
-  for (const std::string& dataset : file.list("/params")) {
-    const Hdf5Dataset d = file.describe(dataset);
-    Tensor values = Tensor::empty(d.shape, d.dtype, device);
-    file.read(dataset, values, std::vector<int64_t>(size_t(d.shape.rank()), 0));
-    router.tensors[dataset.substr(prefix.size())] =
-        d.dtype == DType::f32 ? values : ops::cast(values, DType::f32);
+  for (auto& [name, values] : read_parameters(path, device)) {
+    router.tensors[name] = values.dtype() == DType::f32 ? values : ops::cast(values, DType::f32);
   }
   return router;
 }
@@ -131,6 +124,8 @@ void write_files(const std::string& folder, std::map<std::string, Tensor> tensor
 }
 
 }  // namespace
+
+bool is_exchange_folder(const std::string& path) { return exchange_folder(path).has_value(); }
 
 router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device) {
   std::optional<std::string> folder;

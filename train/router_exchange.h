@@ -24,6 +24,10 @@ namespace elastron::train {
 //   router::fill_parameters(stored, path, list);    // on each rank; throws InputError
 router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device);
 
+// Whether read_router would take `path` for files, not for a checkpoint. Throws InputError for a
+// file of another name.
+bool is_exchange_folder(const std::string& path);
+
 // One rank. Write router.safetensors and the settings (router.json or config.json) into `folder`,
 // made if need be: never into one that holds something else. dtype: what the tensors are stored in,
 // float32 (exact) or bfloat16. Throw InputError, UsageError.

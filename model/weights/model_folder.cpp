@@ -86,7 +86,8 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
   for (const auto& [name, file] : homes) {
     // A tied head may be stored as well; it is the embedding again.
     const bool tied_head = config_.tie_word_embeddings && name == "lm_head.weight";
-    if (!wanted.contains(name) && !tied_head && name != unused) misfits.of("unexpected").push_back(name);
+    if (!wanted.contains(name) && !tied_head && name != unused)
+      misfits.of("unexpected").push_back(name);
   }
   misfits.throw_if_any("the weights do not fit the config", path_,
                        "use weights and config.json of one model");
@@ -159,27 +160,31 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
 
 namespace {
 
-// config.json of `like`, with the dtype that is written.
-std::string config_text(const std::string& like, DType dtype) {
+// config.json of `like`, with the dtype that is written and the changes.
+std::string config_text(const std::string& like, DType dtype,
+                        const nlohmann::ordered_json& changes) {
   const std::string path = like + "/config.json";
   const std::string text = read_small_file(path, kLongestText);
-  if (parse_model_config(text, path).dtype == dtype || dtype == DType::f64) return text;
-  auto root = parse_json_strict(text, path);
-  root[root.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
+  const bool same_dtype = parse_model_config(text, path).dtype == dtype || dtype == DType::f64;
+  if (same_dtype && changes.empty()) return text;
+  auto root = nlohmann::ordered_json(parse_json_strict(text, path));
+  if (!same_dtype) root[root.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
+  root.update(changes);
   return root.dump(2) + "\n";
 }
 
 }  // namespace
 
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype) {
+                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype,
+                        const nlohmann::ordered_json& changes) {
   ELASTRON_CHECK(!tensors.empty(), "a model without tensors");
   std::map<std::string, Tensor> converted = tensors;
   for (auto& [name, tensor] : converted) {
     if (dtype && tensor.dtype() != *dtype) tensor = ops::cast(tensor, *dtype);
   }
   // Everything is read before anything is written: `like` may be the folder itself.
-  const std::string config = config_text(like, converted.begin()->second.dtype());
+  const std::string config = config_text(like, converted.begin()->second.dtype(), changes);
   std::map<std::string, std::string> copies;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
                            "special_tokens_map.json", "added_tokens.json", "vocab.json",

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/file/safetensors_folder.h"
+#include "core/json.h"
 #include "core/parameter.h"
 #include "model/weights/model_config.h"
 
@@ -24,6 +25,8 @@ class ModelFolder {
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
+  // Where its tensors lie, by name.
+  const TensorHomes& homes() const { return weights_.homes(); }
 
   // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
   // a few MB. Says how far it is when it takes long. Names are
@@ -45,11 +48,13 @@ class ModelFolder {
 
 // Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as
 // `dtype` (default: as they are) into `folder`, made if need be, with the tokenizer files of `like`
-// unchanged and its config.json, whose torch_dtype follows the tensors. A folder that is written
+// unchanged and its config.json, whose torch_dtype follows the tensors and in which the keys of
+// `changes` are replaced. A folder that is written
 // over has no config.json meanwhile, so that it is never taken for a model while it is half one.
 // Throws InputError naming the file and errno.
 void write_model_folder(const std::string& folder, const std::string& like,
                         const std::map<std::string, Tensor>& tensors,
-                        std::optional<DType> dtype = {});
+                        std::optional<DType> dtype = {},
+                        const nlohmann::ordered_json& changes = {});
 
 }  // namespace elastron::model

@@ -321,4 +321,17 @@ void load_tensors(const std::string& path, const CheckpointTensors& tensors, par
   });
 }
 
+std::map<std::string, Tensor> read_parameters(const std::string& path, Device& device) {
+  const Hdf5File file = Hdf5File::open(path, false);
+  const std::string prefix = "/params/";
+  std::map<std::string, Tensor> parameters;
+  for (const std::string& dataset : file.list("/params")) {
+    const Hdf5Dataset d = file.describe(dataset);
+    Tensor values = Tensor::empty(d.shape, d.dtype, device);
+    file.read(dataset, values, std::vector<int64_t>(size_t(d.shape.rank()), 0));
+    parameters[dataset.substr(prefix.size())] = values;
+  }
+  return parameters;
+}
+
 }  // namespace elastron::train

@@ -11,6 +11,7 @@
 // one on a copy of the tensors.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,5 +69,8 @@ CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh
 // Collective. Reads each rank's slices. All names and shapes must fit; one error lists all missing,
 // unexpected and misshapen ones.
 void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh);
+
+// One rank, of a verified file: all parameters, whole, in float32 or wider.
+std::map<std::string, Tensor> read_parameters(const std::string& path, Device& device);
 
 }  // namespace elastron::train

@@ -1,0 +1,178 @@
+#include "train/reward_exchange.h"
+
+#include <algorithm>
+
+#include "core/file/atomic_file.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "data/tokenizer.h"
+#include "model/weights/model_folder.h"
+#include "ops/elementwise.h"
+#include "ops/linear.h"
+#include "reward/head.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/router_exchange.h"
+
+namespace elastron::train {
+
+namespace {
+
+constexpr const char* kFactorA = ".lora_A.weight";
+constexpr const char* kFactorB = ".lora_B.weight";
+constexpr const char* kLmHead = "lm_head.weight";
+
+bool is_adapter(const std::string& name) {
+  return name.ends_with(kFactorA) || name.ends_with(kFactorB);
+}
+bool is_router(const std::string& name) {
+  return name.starts_with("router.") || name.starts_with("objective.");
+}
+
+Tensor as_float(const Tensor& t) { return t.dtype() == DType::f32 ? t : ops::cast(t, DType::f32); }
+
+// w + scale B A, in float32.
+void merge(Tensor& w, const Tensor& a, const Tensor& b, double scale) {
+  // (B A)[out, in] = B [out, rank] times A [rank, in]: what a dgrad computes.
+  Tensor product = ops::linear_dgrad(as_float(b), ops::LinearWeight(as_float(a), false));
+  ops::scale_into(product, scale);
+  ops::add_into(product, w);
+  w = product;
+}
+
+// Hugging Face scores the last token that is not padding: a padding id that also ends sequences
+// would make that the token before the end.
+int32_t padding_id(const model::ModelConfig& m, const std::string& model) {
+  const auto ends = [&](int32_t id) {
+    return std::ranges::find(m.eos_token_ids, id) != m.eos_token_ids.end();
+  };
+  if (m.pad_token_id && !ends(*m.pad_token_id)) return *m.pad_token_id;
+  const auto tokenizer = data::load_tokenizer(model);
+  for (const char* name :
+       {"<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|endoftext|>", "<unk>"}) {
+    const auto id = tokenizer->id(name);
+    if (id && *id < m.vocab_size && !ends(*id)) return *id;
+  }
+  if (tokenizer->vocab_size() < m.vocab_size) return int32_t(m.vocab_size - 1);
+  throw InputError("the model has no token to pad with", model + "/config.json",
+                   "set pad_token_id to a token that no text has");
+}
+
+nlohmann::ordered_json classifier_config(const model::ModelConfig& m, const std::string& model,
+                                         const std::optional<RewardScale>& scale) {
+  std::string architecture = m.architecture;
+  const std::string causal = "ForCausalLM";
+  if (const size_t at = architecture.find(causal); at != architecture.npos) {
+    architecture.replace(at, causal.size(), "ForSequenceClassification");
+  }
+  nlohmann::ordered_json changes = {{"architectures", {architecture}},
+                                    {"num_labels", 1},
+                                    {"id2label", {{"0", "LABEL_0"}}},
+                                    {"label2id", {{"LABEL_0", 0}}},
+                                    {"pad_token_id", padding_id(m, model)}};
+  if (scale) {
+    changes["mean"] = scale->mean;
+    changes["std"] = scale->deviation;
+  }
+  return changes;
+}
+
+DType stored_dtype(const model::ModelConfig& m, std::optional<DType> dtype) {
+  return dtype.value_or(m.dtype);
+}
+
+// Away from the run the routers belong to the backbone that they stand beside.
+void write_trained_router(const std::string& folder, const StoredReward& reward,
+                          const std::string& fingerprint, DType dtype) {
+  if (!reward.config.trains(Part::router)) return;
+  router::StoredRouter router;
+  router.config = reward.config.router;
+  router.config.force = router::RouterConfig{}.force;
+  router.backbone_fingerprint = fingerprint;
+  for (const auto& [name, tensor] : reward.tensors) {
+    if (is_router(name)) router.tensors[name] = as_float(tensor);
+  }
+  write_router(folder + "/router", router, dtype);
+  log_info("its routers are in {}/router", folder);
+}
+
+}  // namespace
+
+StoredReward read_reward(const std::string& path, const CheckpointHeader& header, Device& device) {
+  if (header.objective != config::enum_name(Objective::reward)) {
+    throw CheckpointError("the checkpoint's objective is " + header.objective + ", not reward",
+                          path, "name the checkpoint of a reward model");
+  }
+  return {.config = config::parse_config<Config>(header.config, path),
+          .backbone_fingerprint = header.backbone_fingerprint,
+          .tensors = read_parameters(path, device),
+          .scale = RewardScale::from(header.state)};
+}
+
+void write_reward_model(const std::string& folder, const StoredReward& reward,
+                        const std::string& model, std::optional<DType> dtype, Device& device) {
+  const model::ModelFolder base(model);
+  const model::ModelConfig& m = base.config();
+  const DType stored = stored_dtype(m, dtype);
+  const bool head = reward.config.has_reward_head();
+  std::map<std::string, Tensor> whole;
+  for (const auto& [name, file] : base.homes()) {
+    if (name == kLmHead && (head || m.tie_word_embeddings)) continue;
+    if (name == reward::kHeadName && !head) continue;
+    const auto trained = reward.tensors.find(name);
+    Tensor w = trained != reward.tensors.end() ? trained->second : file->read(name, device);
+    const std::string stem = name.substr(0, name.rfind(".weight"));
+    const auto a = reward.tensors.find(stem + kFactorA), b = reward.tensors.find(stem + kFactorB);
+    if (a != reward.tensors.end() && b != reward.tensors.end()) {
+      w = as_float(w);
+      merge(w, a->second, b->second, reward.config.train.lora.scale());
+    }
+    whole[name] = w.dtype() == stored ? w : ops::cast(w, stored);
+  }
+  if (const auto it = reward.tensors.find(reward::kHeadName); it != reward.tensors.end()) {
+    whole[reward::kHeadName] = ops::cast(it->second, stored);
+  }
+  model::write_model_folder(
+      folder, model, whole, stored,
+      head ? classifier_config(m, model, reward.scale) : nlohmann::ordered_json::object());
+  const model::ModelFolder written(folder);
+  const std::string sums = written.tensor_checksums(0, 1);
+  write_trained_router(folder, reward, written.fingerprint(std::span(&sums, 1)), DType::f32);
+}
+
+void write_reward_adapter(const std::string& folder, const StoredReward& reward,
+                          const std::string& model, std::optional<DType> dtype) {
+  if (!reward.config.has_lora()) {
+    throw UsageError("the reward model has no adapters", "--format safetensors",
+                     "use --format hf-reference: a whole model");
+  }
+  const DType stored = dtype.value_or(DType::f32);
+  std::map<std::string, Tensor> tensors;
+  bool head = false;
+  for (const auto& [name, tensor] : reward.tensors) {
+    if (name == reward::kHeadName) head = true;
+    if (!is_adapter(name) && name != reward::kHeadName) continue;
+    tensors["base_model.model." + name] = ops::cast(tensor, stored);
+  }
+  const model::LoraConfig& lora = reward.config.train.lora;
+  const bool classifier = reward.config.has_reward_head();
+  nlohmann::ordered_json config = {{"peft_type", "LORA"},
+                                   {"task_type", classifier ? "SEQ_CLS" : "CAUSAL_LM"},
+                                   {"base_model_name_or_path", model},
+                                   {"r", lora.rank},
+                                   {"lora_alpha", lora.alpha},
+                                   {"lora_dropout", 0.0},
+                                   {"target_modules", lora.targets},
+                                   {"bias", "none"},
+                                   {"fan_in_fan_out", false},
+                                   {"use_rslora", false},
+                                   {"init_lora_weights", true},
+                                   {"inference_mode", true}};
+  config["modules_to_save"] = nullptr;
+  if (head) config["modules_to_save"] = {"score"};
+  make_folder(folder, ExitCode::input);
+  write_safetensors(folder + "/adapter_model.safetensors", tensors, {{"format", "pt"}});
+  write_text_atomically(folder + "/adapter_config.json", config.dump(2) + "\n");
+  write_trained_router(folder, reward, reward.backbone_fingerprint, stored);
+}
+
+}  // namespace elastron::train
