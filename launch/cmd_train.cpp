@@ -8,6 +8,7 @@
 #include "launch/runtime.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
+#include "train/session.h"
 #include "train/trainer.h"
 
 namespace elastron::launch {
@@ -22,7 +23,7 @@ struct Options {
 
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
-  const train::Config config = load_run_config(options.config, *everyone);
+  train::Config config = load_run_config(options.config, *everyone);
   if (options.dump_config) {
     if (world.rank() == 0) {
       config::Origins origins;
@@ -34,6 +35,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   }
   Log log({.rank = world.rank()});
   Runtime runtime(world, config);
+  config = train::with_stored_router(config, runtime.mesh(), runtime.device());
   if (options.dry_run) {
     const std::string text = train::describe_run(config, runtime.mesh(), runtime.device());
     if (world.rank() == 0) {

@@ -26,7 +26,7 @@ struct RewardConfig {
   bool margin = false;
   double label_smoothing = 0;
   SimpoConfig simpo;
-  Overlong overlong = Overlong::drop_pair;
+  config::Auto<Overlong> overlong;
   BadRows bad_rows = BadRows::error;
   bool share_prompts = true;
   std::string router;
@@ -35,6 +35,8 @@ struct RewardConfig {
   bool shuffle_labels = false;
   TraceConfig traces;
 
+  Overlong training_overlong() const { return overlong.value_or(Overlong::drop_pair); }
+  Overlong evaluation_overlong() const { return overlong.value_or(Overlong::truncate_middle); }
   SimpoSettings simpo_settings() const {
     return {.beta = simpo.beta,
             .gamma = simpo.gamma,
@@ -110,7 +112,9 @@ struct Schema<reward::RewardConfig> {
       field("label_smoothing", &C::label_smoothing, between(0, 0.5),
             "share of a pair's weight on the other order"),
       section("simpo", &C::simpo, "constants of loss: simpo"),
-      field("overlong", &C::overlong, "what to do with a pair longer than data.max_tokens"),
+      field("overlong", &C::overlong,
+            "what to do with a pair longer than data.max_tokens; auto: drop_pair in training, "
+            "truncate_middle in eval-reward"),
       field("bad_rows", &C::bad_rows,
             "empty responses, chosen equal to rejected, duplicates: end, or leave out and count"),
       field("share_prompts", &C::share_prompts,

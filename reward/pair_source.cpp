@@ -109,11 +109,11 @@ class FileSource final : public PairSource {
  private:
   void read(const std::string& path) {
     PreferenceFile file = read_preference_file(path, reward_.bad_rows);
-    rows_ += file.lines;
+    rows_ += file.lines();
     for (const auto& [reason, count] : file.left_out) left_out_[reason] += count;
     for (const PreferenceRow& row : file.rows) {
       PairDocument pair;
-      pair.ids = reader_.fit(row, data_.max_tokens, reward_.overlong);
+      pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong());
       if (pair.ids.dropped) {
         ++left_out_[pair.ids.reason];
         continue;
@@ -195,7 +195,7 @@ class TraceSource final : public PairSource {
     row.rejected = {made.rejected};
     row.where = "pair " + std::to_string(index) + " of reward.traces";
     PairDocument pair;
-    pair.ids = reader_.fit(row, data_.max_tokens, reward_.overlong);
+    pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong());
     if (pair.ids.dropped) {
       throw UsageError("a pair made on the fly is " + pair.ids.reason, "reward.traces.lengths",
                        "raise data.max_tokens or lower the lengths");

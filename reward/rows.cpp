@@ -138,7 +138,7 @@ PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows) {
   bool benchmark = false;
   for (data::JsonlLine line; reader.next(line);) {
     PreferenceRow row = parse_preference_row(line, path);
-    ++file.lines;
+    row.index = file.lines();
     if (first.empty()) {
       first = row.where;
       benchmark = of_benchmark(row);
@@ -156,6 +156,8 @@ PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows) {
       throw InputError(reason, row.where, "mend the row, or have such rows left out and counted");
     } else {
       ++file.left_out[reason];
+      row.left_out = reason;
+      file.bad_rows.push_back(std::move(row));
     }
   }
   return file;

@@ -24,7 +24,9 @@ struct PreferenceRow {
   // Of MemoryRewardBench; empty in the other form. `setting` is the field `task`: a setting's name
   // in raw rows, the file's in standard ones.
   std::string setting, subtask, length;
-  std::string where;  // "file:line"
+  std::string where;      // "file:line"
+  int64_t index = 0;      // in its file, from 0, whatever becomes of the others
+  std::string left_out;   // why it cannot be used; empty: it can
 };
 
 // Throws InputError naming file:line and the field for a line that is not JSON, is cut off, or
@@ -39,8 +41,9 @@ enum class BadRows : uint8_t { error, skip };  // of those reasons, and "duplica
 
 struct PreferenceFile {
   std::vector<PreferenceRow> rows;
-  int64_t lines = 0;                        // rows + left_out, in all
-  std::map<std::string, int64_t> left_out;  // by reason
+  std::vector<PreferenceRow> bad_rows;      // that were left out
+  std::map<std::string, int64_t> left_out;  // their number by reason
+  int64_t lines() const { return int64_t(rows.size() + bad_rows.size()); }
 };
 
 // All rows of a file, which must be of one form. `skip` counts the rows it leaves out; `error`

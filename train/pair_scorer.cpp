@@ -39,17 +39,20 @@ ScoredPair from_values(const double* v) {
 
 }  // namespace
 
-std::vector<ScoredPair> PairScorer::score(const data::BatchSource& source, int64_t begin,
-                                          int64_t end, const std::function<void()>& beat) {
-  ELASTRON_CHECK(begin % group() == 0 && begin <= end, "groups are scored whole");
-  const int64_t rank = mesh_.data().rank(), ranks = mesh_.data().size();
-  std::vector<double> flat(size_t(end - begin) * kValues, 0.0);
-  for (int64_t first = begin; first < end; first += group()) {
-    if (first / group() % ranks != rank) continue;
+std::vector<ScoredPair> PairScorer::score(const data::BatchSource& source,
+                                          std::span<const int64_t> groups,
+                                          const std::function<void()>& beat) {
+  const size_t rank = size_t(mesh_.data().rank()), ranks = size_t(mesh_.data().size());
+  std::vector<double> flat;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const int64_t begin = groups[g] * group();
+    std::vector<int64_t> packs(size_t(std::min(group(), source.packs() - begin)));
+    std::iota(packs.begin(), packs.end(), begin);
+    const size_t at = flat.size();
+    flat.resize(at + packs.size() * kValues, 0.0);
+    if (g % ranks != rank) continue;
     beat();
-    std::vector<int64_t> packs(size_t(std::min(group(), end - first)));
-    std::iota(packs.begin(), packs.end(), first);
-    auto to = flat.begin() + std::ptrdiff_t(size_t(first - begin) * kValues);
+    auto to = flat.begin() + std::ptrdiff_t(at);
     for (const ScoredPair& pair : pass(source, packs)) {
       to = std::ranges::copy(values_of(pair), to).out;
     }

@@ -42,9 +42,14 @@ class PairScorer {
   // pair's company, and with it every bit of its score, is the same for any number of data ranks.
   int64_t group() const { return config_.eval.micro_batch; }
 
-  // Collective over the mesh. Scores of the packs [begin, end), the same on all ranks; begin is a
-  // multiple of group(). `beat` is called between passes.
-  std::vector<ScoredPair> score(const data::BatchSource& source, int64_t begin, int64_t end,
+  // How many of them a source has; the last one may be smaller.
+  int64_t groups(const data::BatchSource& source) const {
+    return (source.packs() + group() - 1) / group();
+  }
+
+  // Collective over the mesh. Scores of the groups' pairs, in the order of `groups`, the same on all
+  // ranks. `beat` is called between passes.
+  std::vector<ScoredPair> score(const data::BatchSource& source, std::span<const int64_t> groups,
                                 const std::function<void()>& beat);
 
  private:

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <numeric>
 
 #include "parallel/agree.h"
 #include "train/pair_scorer.h"
@@ -55,7 +56,9 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
 Workload::Evaluated RewardWorkload::evaluate(const std::function<void()>& beat) {
   auto gates = session_.evaluation_gates();
   PairScorer scorer(config_, mesh_, device_, session_.decoder(), gates, session_.head());
-  const auto scored = scorer.score(*evaluation_, 0, evaluation_->packs(), beat);
+  std::vector<int64_t> groups(size_t(scorer.groups(*evaluation_)));
+  std::iota(groups.begin(), groups.end(), int64_t(0));
+  const auto scored = scorer.score(*evaluation_, groups, beat);
 
   std::vector<reward::JudgedPair> all;
   std::map<std::string, std::vector<reward::JudgedPair>> by_kind;

@@ -114,7 +114,7 @@ TEST_F(Rows, UselessRowsAreCountedOrNamed) {
                            "\n"
                            R"({"prompt": "other", "chosen": "a", "rejected": "b"})";
   const PreferenceFile skipped = read(text, BadRows::skip);
-  EXPECT_EQ(skipped.lines, 6);
+  EXPECT_EQ(skipped.lines(), 6);
   EXPECT_EQ(skipped.rows.size(), 2u);
   EXPECT_EQ(skipped.left_out,
             (std::map<std::string, int64_t>{

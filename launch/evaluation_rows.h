@@ -1,0 +1,35 @@
+// The rows that eval-reward judges: of benchmark files, or of preference files of one's own.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "reward/judged_rows.h"
+#include "reward/rows.h"
+
+namespace elastron::launch {
+
+struct EvaluationFile {
+  std::string name;  // without folder and .jsonl: what reports call it
+  std::string path;
+  reward::PreferenceFile content;
+};
+
+// Folders stand for the .jsonl files in them, by name. Throws UsageError for a path that is neither
+// a file nor such a folder, and for two files of one name; InputError for bad rows (reward/rows.h).
+// Settings that the benchmark does not have are said in a warning where `speaks`.
+std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
+                                                  reward::BadRows bad_rows, bool speaks);
+
+std::vector<std::string> names_of(const std::vector<EvaluationFile>& files);
+
+// XXH3-128 over all files' bytes that matter: rows and what was left out.
+std::string rows_checksum(const std::vector<EvaluationFile>& files);
+
+// A judged row without its judgement. Rows that are not of the benchmark get their file's name as
+// the setting, and the length class of `tokens`: prompt and both responses together.
+reward::JudgedRow unjudged(const EvaluationFile& file, const reward::PreferenceRow& row,
+                           int64_t tokens);
+
+}  // namespace elastron::launch

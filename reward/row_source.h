@@ -1,0 +1,42 @@
+// Rows that are judged one by one, as batches: tokenised when they are asked for, so that ranks hold
+// the token ids of their own share only.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/source.h"
+#include "reward/pair_batch.h"
+#include "reward/pair_reader.h"
+
+namespace elastron::reward {
+
+class RowSource final : public data::BatchSource {
+ public:
+  // Pack i is rows[i]. Rows and reader must outlive the source. Sequences are fitted to `limit`
+  // tokens; a row that is dropped must not be asked for.
+  RowSource(std::vector<const PreferenceRow*> rows, const PairReader& reader, int64_t limit,
+            Overlong policy, const PairBatchOptions& options)
+      : rows_(std::move(rows)),
+        reader_(reader),
+        limit_(limit),
+        policy_(policy),
+        options_(options) {
+    kinds_ = {"row"};
+  }
+
+  int64_t packs() const override { return int64_t(rows_.size()); }
+  data::PackedBatch batch(std::span<const int64_t> packs,
+                          uint32_t micro_batch_index) const override;
+  std::string fingerprint() const override;
+  std::string summary() const override { return std::to_string(rows_.size()) + " rows"; }
+
+ private:
+  std::vector<const PreferenceRow*> rows_;
+  const PairReader& reader_;
+  int64_t limit_;
+  Overlong policy_;
+  PairBatchOptions options_;
+};
+
+}  // namespace elastron::reward
