@@ -113,15 +113,16 @@ def require(condition, what):
 def load(a, dtype, attention="sdpa"):
     """The model, strictly, with its adapter; its head in float32 (None of a causal LM)."""
     auto = AutoModelForCausalLM if a.prompts else AutoModelForSequenceClassification
-    # A causal LM's folder can carry an adapter with a head; the head it is loaded with is replaced.
-    settings = {"num_labels": 1} if a.adapter and not a.prompts else {}
+    # A causal LM's folder can carry an adapter with a head: it takes the place of a random one.
+    headed = a.adapter and not a.prompts
+    settings = {"num_labels": 1} if headed else {}
+    allowed = {"score.weight", "lm_head.weight"} if headed else set()
     model, info = auto.from_pretrained(a.model, dtype=dtype, attn_implementation=attention,
                                        output_loading_info=True, **settings)
     tensors = stored(a.model)
-    allowed = {"score.weight"} if a.adapter else set()
-    require(set(info["missing_keys"]) <= allowed, f"{a.model}: missing {info['missing_keys']}")
-    for kind in ("unexpected_keys", "mismatched_keys", "error_msgs"):
-        require(not info[kind], f"{a.model}: {kind}: {info[kind]}")
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        odd = set(info[kind]) - allowed
+        require(not odd, f"{a.model}: {kind}: {odd}")
     tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
     odd = (set(tensors) ^ set(model.state_dict())) - allowed - tied
     require(not odd, f"{a.model}: tensors not both in the file and in the model: {sorted(odd)}")
