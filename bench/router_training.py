@@ -260,4 +260,5 @@ def main():
             json.dump(results, out, indent=2)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -233,4 +233,5 @@ def main():
     print("z", expected["router.z"].tolist())
 
 
-main()
+if __name__ == "__main__":
+    main()
