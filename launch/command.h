@@ -22,6 +22,7 @@ using AddSubcommand = void (*)(CLI::App& app, Command& selected);
 
 void add_train(CLI::App& app, Command& selected);
 void add_eval(CLI::App& app, Command& selected);
+void add_eval_reward(CLI::App& app, Command& selected);
 void add_inspect(CLI::App& app, Command& selected);
 void add_pack(CLI::App& app, Command& selected);
 void add_synthesize(CLI::App& app, Command& selected);
@@ -33,7 +34,7 @@ void add_logits(CLI::App& app, Command& selected);
 void add_generate(CLI::App& app, Command& selected);
 
 inline constexpr AddSubcommand kSubcommands[] = {
-    add_train,  add_eval,    add_pack,     add_logits,     add_generate, add_export,
-    add_import, add_inspect, add_tokenize, add_synthesize, add_reference};
+    add_train,  add_eval,   add_eval_reward, add_pack,     add_logits,     add_generate,
+    add_export, add_import, add_inspect,     add_tokenize, add_synthesize, add_reference};
 
 }  // namespace elastron::launch

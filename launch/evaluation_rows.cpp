@@ -18,10 +18,10 @@ namespace fs = std::filesystem;
 namespace {
 
 // In raw form; in standard form the field has the file's name. Some are not known for sure.
-constexpr const char* kSettings[] = {"S-Noise",    "S-Drop",    "P-Noise",    "P-Drop",
-                                     "Mem0-OUT",   "Mem0-MEM",  "A-Mem-OUT",  "A-Mem-MEM",
-                                     "sequential", "parallel",  "Sequential", "Parallel",
-                                     "Mem0-Out",   "Mem0-Mem",  "A-Mem-Out",  "A-Mem-Mem"};
+constexpr const char* kSettings[] = {"S-Noise",    "S-Drop",   "P-Noise",    "P-Drop",
+                                     "Mem0-OUT",   "Mem0-MEM", "A-Mem-OUT",  "A-Mem-MEM",
+                                     "sequential", "parallel", "Sequential", "Parallel",
+                                     "Mem0-Out",   "Mem0-Mem", "A-Mem-Out",  "A-Mem-Mem"};
 // Token totals up to which a row belongs to each class (memory-reward spec, 1.1).
 constexpr int64_t kClassEdges[] = {8000, 16000, 32000, 64000};
 
@@ -57,9 +57,10 @@ void warn_of_settings(const EvaluationFile& file) {
     if (!known) ++unknown[row.setting];
   }
   for (const auto& [setting, rows] : unknown) {
-    log_warning("{}: {} rows of the setting '{}', which the benchmark does not have: judged as "
-                "one of its own",
-                file.path, rows, setting);
+    log_warning(
+        "{}: {} rows of the setting '{}', which the benchmark does not have: judged as "
+        "one of its own",
+        file.path, rows, setting);
   }
 }
 
@@ -120,8 +121,8 @@ reward::JudgedRow unjudged(const EvaluationFile& file, const reward::PreferenceR
                         .subtask = row.subtask,
                         .length = row.length,
                         .skip_reason = row.left_out};
-  const bool known = std::ranges::find(reward::kLengthClasses, row.length) !=
-                     std::end(reward::kLengthClasses);
+  const bool known =
+      std::ranges::find(reward::kLengthClasses, row.length) != std::end(reward::kLengthClasses);
   if (!known) {
     const auto edge = std::ranges::lower_bound(kClassEdges, tokens);
     out.length = reward::kLengthClasses[edge - std::begin(kClassEdges)];

@@ -189,20 +189,18 @@ std::vector<reward::JudgedRow> score_rows(const train::Config& config, parallel:
                        config.has_routers() || config.router.force != "none";
     if (moved) before.emplace(as_it_was(sized), runtime, "");
   }
-  train::PairScorer pairs(sized, mesh, runtime.device(), scorer.session().decoder(),
-                          scorer.gates(), scorer.session().head(),
-                          before ? nullptr : untrained.get());
+  train::PairScorer pairs(sized, mesh, runtime.device(), scorer.session().decoder(), scorer.gates(),
+                          scorer.session().head(), before ? nullptr : untrained.get());
   std::optional<train::PairScorer> pairs_before;
   if (before) {
     pairs_before.emplace(sized, mesh, runtime.device(), before->session().decoder(),
                          before->gates(), untrained.get());
   }
 
-  const reward::RowSource source(
-      rows, *reader, options.limit, policy,
-      {.share = config.reward.share_prompts,
-       .labels = !config.has_reward_head(),
-       .task_id = data::task_id(config.reward.task)});
+  const reward::RowSource source(rows, *reader, options.limit, policy,
+                                 {.share = config.reward.share_prompts,
+                                  .labels = !config.has_reward_head(),
+                                  .task_id = data::task_id(config.reward.task)});
   identity["judge"] = "discriminative";
   identity["model"] = scorer.session().backbone_fingerprint();
   identity["weights"] = scorer.origin();
@@ -263,13 +261,13 @@ std::vector<reward::JudgedRow> score_rows(const train::Config& config, parallel:
       if (!first) return;
       size_t k = 0;
       for (const int64_t g : now) {
-        for (int64_t i = g * pairs.group();
-             i < std::min((g + 1) * pairs.group(), source.packs()); ++i, ++k) {
+        for (int64_t i = g * pairs.group(); i < std::min((g + 1) * pairs.group(), source.packs());
+             ++i, ++k) {
           const Candidate& c = *usable[size_t(i)];
           if (file->done(files[c.file].name, c.row->index)) continue;
           const auto& p = scored[k];
-          auto row = unjudged(files[c.file], *c.row,
-                              c.size.chosen + c.size.rejected - c.size.prompt);
+          auto row =
+              unjudged(files[c.file], *c.row, c.size.chosen + c.size.rejected - c.size.prompt);
           row.tokens_chosen = c.size.chosen;
           row.tokens_rejected = c.size.rejected;
           row.truncated = c.size.truncated;
@@ -279,7 +277,8 @@ std::vector<reward::JudgedRow> score_rows(const train::Config& config, parallel:
             row.scores->rejected = scorer.scale()->apply(row.scores->rejected);
           }
           if (pairs_before) {
-            row.untrained = {.chosen = base[k].figures.chosen, .rejected = base[k].figures.rejected};
+            row.untrained = {.chosen = base[k].figures.chosen,
+                             .rejected = base[k].figures.rejected};
           } else if (untrained) {
             row.untrained = {.chosen = p.untrained_chosen, .rejected = p.untrained_rejected};
           }

@@ -10,9 +10,8 @@ data::PackedBatch RowSource::batch(std::span<const int64_t> packs,
   std::vector<PairDocument> pairs;
   for (const int64_t index : packs) {
     const PreferenceRow& row = *rows_.at(size_t(index));
-    pairs.push_back({.ids = reader_.fit(row, limit_, policy_),
-                     .margin = row.margin,
-                     .sample_id = index});
+    pairs.push_back(
+        {.ids = reader_.fit(row, limit_, policy_), .margin = row.margin, .sample_id = index});
     ELASTRON_CHECK(!pairs.back().ids.dropped, row.where + " was dropped");
   }
   std::vector<const PairDocument*> pointers;

@@ -1,5 +1,5 @@
-// Rows that are judged one by one, as batches: tokenised when they are asked for, so that ranks hold
-// the token ids of their own share only.
+// Rows that are judged one by one, as batches: tokenised when they are asked for, so that ranks
+// hold the token ids of their own share only.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -17,11 +17,7 @@ class RowSource final : public data::BatchSource {
   // tokens; a row that is dropped must not be asked for.
   RowSource(std::vector<const PreferenceRow*> rows, const PairReader& reader, int64_t limit,
             Overlong policy, const PairBatchOptions& options)
-      : rows_(std::move(rows)),
-        reader_(reader),
-        limit_(limit),
-        policy_(policy),
-        options_(options) {
+      : rows_(std::move(rows)), reader_(reader), limit_(limit), policy_(policy), options_(options) {
     kinds_ = {"row"};
   }
 

@@ -24,9 +24,9 @@ struct PreferenceRow {
   // Of MemoryRewardBench; empty in the other form. `setting` is the field `task`: a setting's name
   // in raw rows, the file's in standard ones.
   std::string setting, subtask, length;
-  std::string where;      // "file:line"
-  int64_t index = 0;      // in its file, from 0, whatever becomes of the others
-  std::string left_out;   // why it cannot be used; empty: it can
+  std::string where;     // "file:line"
+  int64_t index = 0;     // in its file, from 0, whatever becomes of the others
+  std::string left_out;  // why it cannot be used; empty: it can
 };
 
 // Throws InputError naming file:line and the field for a line that is not JSON, is cut off, or

@@ -47,8 +47,8 @@ class PairScorer {
     return (source.packs() + group() - 1) / group();
   }
 
-  // Collective over the mesh. Scores of the groups' pairs, in the order of `groups`, the same on all
-  // ranks. `beat` is called between passes.
+  // Collective over the mesh. Scores of the groups' pairs, in the order of `groups`, the same on
+  // all ranks. `beat` is called between passes.
   std::vector<ScoredPair> score(const data::BatchSource& source, std::span<const int64_t> groups,
                                 const std::function<void()>& beat);
 

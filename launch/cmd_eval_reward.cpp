@@ -1,0 +1,171 @@
+// elastron eval-reward CONFIG.yaml... --checkpoint PATH --data DIR_OR_FILES --out DIR
+//                      [--judge discriminative|generative]
+// elastron eval-reward --outputs FILES --out DIR: what the published evaluator wrote.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "core/file/atomic_file.h"
+#include "core/file/input_file.h"
+#include "launch/command.h"
+#include "launch/judge_rows.h"
+#include "launch/score_rows.h"
+#include "parallel/agree.h"
+#include "reward/accuracy_plot.h"
+#include "reward/benchmark_report.h"
+#include "reward/published_outputs.h"
+
+namespace elastron::launch {
+
+namespace {
+
+constexpr size_t kLongestPrompt = size_t(1) << 20;
+
+struct Options {
+  ConfigArguments config;
+  std::vector<std::string> data, outputs;
+  std::string out, judge = "discriminative", system_prompt, order = "drawn";
+  ScoreOptions score;
+  JudgeOptions generative;
+};
+
+// The files of a report, whole or not at all; the rows are there already.
+void write_report(const std::string& out, const std::vector<std::string>& files,
+                  std::vector<reward::JudgedRow> rows) {
+  const reward::BenchmarkReport report(files, std::move(rows));
+  write_text_atomically(out + "/results.csv", report.results_csv());
+  if (report.generative()) {
+    write_text_atomically(out + "/results_lenient.csv",
+                          report.results_csv(reward::VerdictRule::lenient));
+  }
+  write_text_atomically(out + "/accuracy.svg", reward::accuracy_plot(report));
+  write_text_atomically(out + "/summary.json", report.summary().dump(2) + "\n");
+  std::fputs(report.text().c_str(), stdout);
+}
+
+ExitCode score_outputs(const Options& options, parallel::World& world) {
+  auto everyone = world.split(0, world.rank(), "world");
+  const Log log({.rank = world.rank()});
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() != 0) return;
+    std::vector<std::string> files;
+    std::vector<reward::JudgedRow> all;
+    reward::EvaluationIdentity identity = {{"judge", "published outputs"}};
+    for (const std::string& path : options.outputs) {
+      files.push_back(std::filesystem::path(path).stem().string());
+      const auto rows = reward::read_published_outputs(path);
+      all.insert(all.end(), rows.begin(), rows.end());
+      identity["file " + files.back()] = path;
+    }
+    reward::JudgedRowsFile file(options.out, identity, files);
+    for (reward::JudgedRow& row : all) {
+      if (!file.done(row.file, row.index)) file.append(std::move(row));
+    }
+    write_report(options.out, files, file.finish());
+  });
+  return ExitCode::ok;
+}
+
+ExitCode run(const Options& options, parallel::World& world) {
+  if (!options.outputs.empty()) return score_outputs(options, world);
+  auto everyone = world.split(0, world.rank(), "world");
+  ConfigArguments arguments = options.config;
+  arguments.overrides.insert(arguments.overrides.begin(), "train.objective=reward");
+  const train::Config config = load_run_config(arguments, *everyone);
+  const Log log({.rank = world.rank()});
+  std::vector<EvaluationFile> files;
+  parallel::on_all_ranks(*everyone, [&] {
+    files = read_evaluation_files(options.data, config.reward.bad_rows, world.rank() == 0);
+  });
+  reward::EvaluationIdentity identity = {{"rows", rows_checksum(files)}};
+  std::vector<reward::JudgedRow> rows;
+  if (options.judge == "discriminative") {
+    rows = score_rows(config, world, files, options.out, options.score, identity);
+  } else {
+    JudgeOptions judge = options.generative;
+    judge.order = options.order == "both" ? reward::JudgeOrder::both : reward::JudgeOrder::drawn;
+    judge.prompt.limit = options.score.limit;
+    judge.prompt.chat_template = config.data.chat_template;
+    parallel::on_all_ranks(*everyone, [&] {
+      if (!options.score.checkpoint.empty()) {
+        throw UsageError("a generative judge is a model folder", "--checkpoint",
+                         "export the checkpoint and set model.path to the folder");
+      }
+      if (!options.system_prompt.empty()) {
+        judge.prompt.system_prompt = read_small_file(options.system_prompt, kLongestPrompt);
+      }
+    });
+    const InferenceArguments inference{.model = config.model.path,
+                                       .router = config.reward.router,
+                                       .force = config.router.force,
+                                       .dtype = std::string(config::enum_name(config.model.dtype)),
+                                       .tensor = int(config.parallel.tensor)};
+    rows = judge_rows(inference, world, files, options.out, judge, identity);
+  }
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() == 0) write_report(options.out, names_of(files), std::move(rows));
+  });
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_eval_reward(CLI::App& app, Command& selected) {
+  auto* command =
+      app.add_subcommand("eval-reward", "a reward model's MemoryRewardBench report, or a judge's");
+  auto options = std::make_shared<Options>();
+  command->add_option("CONFIG", options->config.files, "configuration files, merged left to right");
+  command->add_option("--set", options->config.overrides, "set a key: --set reward.bad_rows=skip")
+      ->allow_extra_args(false);
+  command->add_option("--checkpoint", options->score.checkpoint,
+                      "of reward training; without it the model folder's own head judges");
+  auto* data = command->add_option("--data", options->data,
+                                   "files of the benchmark or of preferences, or folders of them");
+  command
+      ->add_option("--out", options->out,
+                   "folder of the report; an interrupted one is gone on with")
+      ->required();
+  command->add_option("--judge", options->judge, "discriminative: scores; generative: verdicts")
+      ->check(CLI::IsMember({"discriminative", "generative"}))
+      ->capture_default_str();
+  command
+      ->add_option("--limit", options->score.limit,
+                   "tokens from which a sequence (generative: a prompt) loses its middle")
+      ->check(CLI::Range(32, 1 << 24))
+      ->capture_default_str();
+  command->add_flag("!--no-untrained", options->score.untrained,
+                    "leave out the baseline of an untrained head, which takes a second pass where "
+                    "the backbone is not as it was");
+  command
+      ->add_option("--order", options->order,
+                   "generative: which response is A; both: every row twice, for consistency")
+      ->check(CLI::IsMember({"drawn", "both"}))
+      ->capture_default_str();
+  command->add_option("--system-prompt", options->system_prompt,
+                      "generative: file with the text in place of the built-in ones");
+  auto& generation = options->generative.generation;
+  command->add_option("--max-tokens", generation.max_tokens, "generative: most tokens of an answer")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--temperature", generation.sampling.temperature, "generative: 0: greedy")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--top-p", generation.sampling.top_p, "generative")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--seed", generation.sampling.seed, "generative: of orders and tokens")
+      ->capture_default_str();
+  command
+      ->add_option("--outputs", options->outputs,
+                   "score files that the published evaluator wrote; no model is needed")
+      ->excludes(data);
+  command->callback([&selected, options] {
+    if (options->outputs.empty() && (options->data.empty() || options->config.files.empty())) {
+      throw CLI::ValidationError("CONFIG and --data are needed, or --outputs");
+    }
+    selected.together = [options](parallel::World& world) { return run(*options, world); };
+  });
+}
+
+}  // namespace elastron::launch
