@@ -75,6 +75,40 @@ Moments moments(std::span<const double> values) {
   return m;
 }
 
+double median(std::span<const double> values) {
+  if (values.empty()) return 0;
+  std::vector<double> sorted(values.begin(), values.end());
+  std::sort(sorted.begin(), sorted.end());
+  const size_t middle = sorted.size() / 2;
+  return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+double mcnemar(int64_t only_first, int64_t only_second) {
+  // The rarer side of n tosses of a fair coin; logarithms, as 2^n overflows.
+  const int64_t n = only_first + only_second, rarer = std::min(only_first, only_second);
+  double tail = 0;
+  for (int64_t k = 0; k <= rarer; ++k) {
+    tail += std::exp(std::lgamma(double(n + 1)) - std::lgamma(double(k + 1)) -
+                     std::lgamma(double(n - k + 1)) - double(n) * std::log(2.0));
+  }
+  return std::min(1.0, 2 * tail);
+}
+
+PairedTest against_longer_wins(std::span<const JudgedPair> pairs) {
+  PairedTest test;
+  for (const JudgedPair& p : pairs) {
+    if (p.tokens_chosen == p.tokens_rejected) {
+      ++test.equal_length;
+      continue;
+    }
+    ++test.pairs;
+    const bool judge = p.chosen > p.rejected, longer = p.tokens_chosen > p.tokens_rejected;
+    if (judge && !longer) ++test.only_judge;
+    if (longer && !judge) ++test.only_longer;
+  }
+  return test;
+}
+
 Calibration calibration(std::span<const JudgedPair> pairs, int bins) {
   ELASTRON_CHECK(bins > 0, "bins of a calibration");
   Calibration c;

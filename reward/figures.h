@@ -37,6 +37,23 @@ struct Moments {
 };
 Moments moments(std::span<const double> values);
 
+// Of the two middle values their mean; 0 for none.
+double median(std::span<const double> values);
+
+// Exact two-sided p of McNemar's test that two judges of the same pairs are equally often right:
+// `only_first` pairs only the first gets right, `only_second` only the second. 1 for none of
+// either.
+double mcnemar(int64_t only_first, int64_t only_second);
+
+// A judge, by the strict rule, against preferring the longer response.
+struct PairedTest {
+  int64_t pairs = 0;         // of different lengths
+  int64_t equal_length = 0;  // left out: preferring the longer one says nothing there
+  int64_t only_judge = 0, only_longer = 0;  // right where the other is wrong
+  double p() const { return mcnemar(only_judge, only_longer); }
+};
+PairedTest against_longer_wins(std::span<const JudgedPair> pairs);
+
 struct Calibration {
   double bradley_terry = 0;  // mean loss
   double brier = 0;          // mean (1 - p)^2, p = sigmoid(margin)

@@ -35,6 +35,36 @@ TEST(Figures, Normalisation) {
   EXPECT_EQ(moments(std::vector<double>{3}).deviation, 0);
 }
 
+TEST(Figures, Median) {
+  EXPECT_EQ(median(std::vector<double>{3, 1, 2}), 2);
+  EXPECT_EQ(median(std::vector<double>{4, 1, 2, 3}), 2.5);
+  EXPECT_EQ(median({}), 0);
+}
+
+// Expected values: the binomial sums in whole-number fractions (Python's fractions and math.comb).
+TEST(Figures, McNemar) {
+  EXPECT_DOUBLE_EQ(mcnemar(1, 5), 0.21875);
+  EXPECT_DOUBLE_EQ(mcnemar(5, 1), 0.21875);
+  EXPECT_DOUBLE_EQ(mcnemar(0, 8), 0.0078125);
+  EXPECT_EQ(mcnemar(3, 3), 1);
+  EXPECT_EQ(mcnemar(0, 0), 1);
+  EXPECT_NEAR(mcnemar(10, 25), 0.01667384780012071, 1e-12);
+  EXPECT_NEAR(mcnemar(600, 700), 0.0060157938610449525, 1e-12);
+  EXPECT_NEAR(mcnemar(1100, 1300), 4.8184641033801756e-05, 1e-12);
+}
+
+TEST(Figures, AgainstLongerWins) {
+  // Right and longer; right and shorter; wrong and longer; a tie, longer; right at equal length.
+  const std::vector<JudgedPair> pairs = {
+      {2, 1, 9, 5}, {2, 1, 5, 9}, {1, 2, 9, 5}, {1, 1, 9, 5}, {2, 1, 7, 7}};
+  const PairedTest test = against_longer_wins(pairs);
+  EXPECT_EQ(test.pairs, 4);
+  EXPECT_EQ(test.equal_length, 1);
+  EXPECT_EQ(test.only_judge, 1);
+  EXPECT_EQ(test.only_longer, 2);
+  EXPECT_EQ(test.p(), 1);
+}
+
 TEST(Figures, Calibration) {
   const auto pairs = of_margins({2, -0.5, 0.1, 1, -1.5, 0.3});
   EXPECT_NEAR(accuracy(pairs).strict(), 0.666667, 5e-7);

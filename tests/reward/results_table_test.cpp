@@ -3,29 +3,22 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/reward/sample_table.h"
+
 namespace elastron::reward {
 namespace {
 
-const std::vector<std::string> kFiles = {
-    "Long-context_Reasoning", "Multi-turn_Dialogue_Understanding", "Long-form_Generation"};
+using test::kSampleFiles;
+using test::kSampleTable;
 
 TEST(ResultsTable, TheSampleRowsByteForByte) {
-  ResultsTable table(kFiles);
-  table.add(kFiles[0], "P-Noise", "8k", true);
-  table.add(kFiles[0], "S-Drop", "8k", false);
-  table.add(kFiles[1], "Mem0-MEM", "8k", true);
-  table.add(kFiles[2], "parallel", "8k", true);
-  table.add(kFiles[2], "Long-form_Generation", "64k", false);
-  EXPECT_EQ(
-      table.csv(),
-      ",Task,S-Drop,P-Noise,Long-context_Reasoning,Mem0-MEM,Multi-turn_Dialogue_Understanding,"
-      "parallel,Long-form_Generation,Avg.\n"
-      "0,8k,0.0,1.0,0.5,1.0,1.0,1.0,1.0,0.75\n"
-      "1,16k,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0\n"
-      "2,32k,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0\n"
-      "3,64k,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,0.0,0.0\n"
-      "4,128k,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0,-1.0\n"
-      "5,AVG.,0.0,1.0,0.5,1.0,1.0,1.0,0.5,0.6\n");
+  ResultsTable table(kSampleFiles);
+  table.add(kSampleFiles[0], "P-Noise", "8k", true);
+  table.add(kSampleFiles[0], "S-Drop", "8k", false);
+  table.add(kSampleFiles[1], "Mem0-MEM", "8k", true);
+  table.add(kSampleFiles[2], "parallel", "8k", true);
+  table.add(kSampleFiles[2], "Long-form_Generation", "64k", false);
+  EXPECT_EQ(table.csv(), kSampleTable);
 }
 
 TEST(ResultsTable, SharesAreRoundedToFivePlacesAsPythonPrintsThem) {
