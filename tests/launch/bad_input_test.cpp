@@ -19,18 +19,6 @@ std::string arguments(const std::string& model, const std::string& output,
          " --set output.dir=" + output + " " + more;
 }
 
-// Exactly one error line (however many ranks saw the fault), with every fragment in it.
-void expect_error(const Outcome& o, int code, const std::vector<std::string>& fragments) {
-  EXPECT_EQ(o.code, code) << o.err;
-  size_t lines = 0, at = 0;
-  while ((at = o.err.find("error: ", at)) != std::string::npos) {
-    ++lines;
-    ++at;
-  }
-  EXPECT_EQ(lines, 1u) << o.err;
-  for (const auto& f : fragments) EXPECT_NE(o.err.find(f), std::string::npos) << f << "\n" << o.err;
-}
-
 class BadModel : public ::testing::Test {
  protected:
   void SetUp() override { fs::copy(tiny_backbone(), model_, fs::copy_options::recursive); }

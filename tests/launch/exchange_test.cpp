@@ -46,16 +46,6 @@ std::string evaluation(const std::string& run, const std::string& checkpoint,
   return read_text(run + ".json");
 }
 
-void expect_error(const Outcome& o, int code, const std::vector<std::string>& fragments) {
-  EXPECT_EQ(o.code, code) << o.err;
-  size_t lines = 0;
-  for (size_t at = o.err.find("error: "); at != o.err.npos; at = o.err.find("error: ", at + 1)) {
-    ++lines;
-  }
-  EXPECT_EQ(lines, 1u) << o.err;
-  for (const auto& f : fragments) EXPECT_NE(o.err.find(f), std::string::npos) << f << "\n" << o.err;
-}
-
 struct Case {
   const char* name;
   const char* settings;

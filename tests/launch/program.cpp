@@ -54,6 +54,16 @@ Outcome run_program(const std::string& program, int ranks, const std::string& ar
           read_text(scratch / "out"), read_text(scratch / "err")};
 }
 
+void expect_error(const Outcome& o, int code, const std::vector<std::string>& fragments) {
+  EXPECT_EQ(o.code, code) << o.err;
+  size_t lines = 0;
+  for (size_t at = o.err.find("error: "); at != o.err.npos; at = o.err.find("error: ", at + 1)) {
+    ++lines;
+  }
+  EXPECT_EQ(lines, 1u) << o.err;
+  for (const auto& f : fragments) EXPECT_NE(o.err.find(f), std::string::npos) << f << "\n" << o.err;
+}
+
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder) {
   std::map<int64_t, nlohmann::json> steps;
   std::ifstream in(folder + "/metrics.jsonl");
@@ -74,11 +84,16 @@ void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
   ASSERT_FALSE(a.empty()) << what;
   for (const auto& [step, x] : a) {
     const auto& y = b.at(step);
-    for (const char* key : {"loss", "lm_loss", "sparsity_loss", "msr", "grad_norm"}) {
+    for (const char* key : {"loss", "lm_loss", "pair_loss", "sparsity_loss", "msr", "grad_norm",
+                            "accuracy", "margin_mean", "reward_std"}) {
+      ASSERT_EQ(x.contains(key), y.contains(key)) << what;
+      if (!x.contains(key)) continue;
       const double u = x[key], v = y[key];
       // Gradients near zero are sums that cancel: their relative error is larger.
       const double slack = std::string(key) == "grad_norm" ? 50 * tolerance : tolerance;
-      ASSERT_LE(std::abs(u - v), slack * std::max(std::abs(u), 1e-3))
+      // A margin is a difference of rewards, whose rounding it has.
+      const double least = std::string(key) == "margin_mean" ? 1.0 : 1e-3;
+      ASSERT_LE(std::abs(u - v), slack * std::max(std::abs(u), least))
           << what << " step " << step << " " << key << " " << u << " " << v;
     }
   }

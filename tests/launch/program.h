@@ -33,10 +33,15 @@ Outcome elastron(int ranks, const std::string& arguments, const std::string& pre
 Outcome run_program(const std::string& program, int ranks, const std::string& arguments,
                     const std::string& prefix = "");
 
+// The exit code, and exactly one error line (however many ranks saw the fault), with every fragment
+// in it.
+void expect_error(const Outcome& o, int code, const std::vector<std::string>& fragments);
+
 // The objects of a metrics.jsonl that are steps, by step.
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder);
 
-// Losses, MSR and gradient norms of all steps, relative to each other; `what` is for messages.
+// Losses, gradient norms and MSR or accuracy of all steps, relative to each other; `what` is for
+// messages.
 void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
                        const std::map<int64_t, nlohmann::json>& b, double tolerance,
                        const std::string& what);

@@ -1,0 +1,423 @@
+// Reward models through the real program: the same curve on any layout, exact resume, evaluation
+// that does not depend on ranks or interruptions, export, bad input.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/launch/program.h"
+
+namespace elastron::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kConfig = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml";
+
+std::string arguments(const std::string& folder, const std::string& more = "") {
+  return "train " + kConfig + " --set model.path=" + tiny_backbone() +
+         " --set output.dir=" + folder + " " + more;
+}
+
+struct Layout {
+  int ranks, tensor;
+};
+
+std::string tensor(const Layout& l) { return " --set parallel.tensor=" + std::to_string(l.tensor); }
+
+// What trains, and with which loss.
+const std::vector<std::string> kVariants = {
+    "--set train.trainable=[reward_head]",
+    "--set train.trainable=[reward_head,lora]",
+    "--set train.trainable=[reward_head,lora,router]",
+    "--set train.trainable=[reward_head,backbone]",
+    "--set train.trainable=[lora] --set reward.loss=simpo --set "
+    "train.lora.targets=[q_proj,down_proj]",
+    "--set train.trainable=[backbone] --set reward.loss=simpo"};
+
+class Reward : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Reward, CurveIsTheSameOnAnyLayout) {
+  const Scratch one;
+  const auto golden_run = elastron(0, arguments(one.path(), GetParam()));
+  ASSERT_EQ(golden_run.code, 0) << golden_run.err;
+  const auto golden = metrics(one.path());
+  ASSERT_EQ(golden.size(), 8u);
+  // Something is learned: a constant curve would prove nothing.
+  EXPECT_NE(golden.at(8)["reward_std"], golden.at(1)["reward_std"]);
+  EXPECT_GT(golden.at(1)["prompt_tokens_saved"].get<double>(), 0);
+  for (const Layout l : {Layout{2, 1}, {2, 2}, {4, 2}}) {
+    const Scratch other;
+    const auto run = elastron(l.ranks, arguments(other.path(), GetParam() + tensor(l)));
+    ASSERT_EQ(run.code, 0) << run.err;
+    expect_same_curve(golden, metrics(other.path()), 1e-5,
+                      GetParam() + " on " + std::to_string(l.ranks) + tensor(l));
+  }
+}
+
+// Without the file's name.
+std::string contents(const std::string& checkpoint) {
+  const auto text = elastron(0, "inspect " + checkpoint);
+  EXPECT_EQ(text.code, 0) << text.err;
+  return text.out.substr(text.out.find('\n'));
+}
+
+TEST_P(Reward, ResumesExactly) {
+  const std::string last = "/checkpoints/step-00000008.h5";
+  const Scratch whole;
+  const std::string often = GetParam() + " --set checkpoint.every=4 --set checkpoint.keep=9";
+  ASSERT_EQ(elastron(2, arguments(whole.path(), often)).code, 0);
+  for (const Layout l : {Layout{2, 1}, {2, 2}, {0, 1}}) {
+    const Scratch parts;
+    fs::copy(whole.path(), parts.path(), fs::copy_options::recursive);
+    // What a run that was stopped after step 4 leaves.
+    fs::remove(parts.path() + last);
+    write_text(parts.path() + "/checkpoints/latest", "step-00000004.h5\n");
+    const auto run = elastron(l.ranks, arguments(parts.path(), often + tensor(l)));
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_NE(run.err.find("step-00000004.h5 at step 4"), std::string::npos) << run.err;
+    const bool same = l.ranks == 2 && l.tensor == 1;
+    expect_same_curve(metrics(whole.path()), metrics(parts.path()), same ? 0 : 1e-5,
+                      GetParam() + " on " + std::to_string(l.ranks));
+    if (same) {
+      EXPECT_EQ(contents(whole.path() + last), contents(parts.path() + last));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Reward, ::testing::ValuesIn(kVariants),
+                         [](const auto& variant) { return "v" + std::to_string(variant.index); });
+
+TEST(RewardTraining, SharedOptimiserStateChangesNoBit) {
+  const std::string all =
+      "--set train.trainable=[reward_head,backbone] --set model.dtype=bfloat16 ";
+  const std::string more = all + "--set train.steps=12 --set train.schedule=constant ";
+  const std::string whole = "--set train.shard_optimizer=false ";
+  const Scratch shared, apart;
+  const auto run = elastron(2, arguments(shared.path(), all));
+  ASSERT_EQ(run.code, 0) << run.err;
+  ASSERT_EQ(elastron(2, arguments(apart.path(), all + whole)).code, 0);
+  expect_same_curve(metrics(shared.path()), metrics(apart.path()), 0, "shared");
+  // Each goes on from what the other way left: masters and moments were the same bits too.
+  ASSERT_EQ(elastron(2, arguments(shared.path(), more + whole)).code, 0);
+  ASSERT_EQ(elastron(2, arguments(apart.path(), more)).code, 0);
+  ASSERT_EQ(metrics(shared.path()).size(), 12u);
+  expect_same_curve(metrics(shared.path()), metrics(apart.path()), 0, "exchanged");
+}
+
+TEST(RewardTraining, PromptsSharedOrNotIsTheSameCurve) {
+  const std::string trained = "--set train.trainable=[reward_head,lora,router] ";
+  const Scratch shared, apart;
+  ASSERT_EQ(elastron(0, arguments(shared.path(), trained)).code, 0);
+  ASSERT_EQ(elastron(0, arguments(apart.path(), trained + "--set reward.share_prompts=false")).code,
+            0);
+  expect_same_curve(metrics(shared.path()), metrics(apart.path()), 1e-5, "prompts apart");
+  EXPECT_EQ(metrics(apart.path()).at(1)["prompt_tokens_saved"], 0);
+}
+
+// Rows whose chosen response has one word, and whose rejected one has another.
+std::string separable(const std::string& path, int rows, int first) {
+  std::ofstream out(path);
+  for (int i = first; i < first + rows; ++i) {
+    const std::string n = std::to_string(i % 30), m = std::to_string(i / 30 % 30);
+    out << R"({"prompt": "find the secret k)" << n << " n" << m << R"(", "chosen": "n)" << m
+        << " v1 n" << n << R"(", "rejected": "n)" << m << " v2 n" << n << "\"}\n";
+  }
+  return path;
+}
+
+TEST(RewardTraining, LearnsPairsThatOneTokenSeparates) {
+  const Scratch run;
+  const std::string files = "--set data.format=jsonl --set data.train=[" +
+                            separable(run / "train.jsonl", 16, 0) + "] --set data.eval=[" +
+                            separable(run / "eval.jsonl", 16, 100) + "] --set eval.every=60 ";
+  const auto trained =
+      elastron(0, arguments(run / "out", files + "--set train.trainable=[reward_head,lora] --set "
+                                                 "train.steps=60 --set train.lr.lora=5e-3 --set "
+                                                 "train.lr.head=5e-3 --set train.warmup_ratio=0"));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto last = metrics(run / "out").at(60);
+  EXPECT_LT(last["loss"].get<double>(), 0.05);
+  EXPECT_EQ(last["accuracy"], 1.0);
+  EXPECT_NE(trained.err.find("accuracy 1.000 (longer wins 0.500)"), std::string::npos)
+      << trained.err;
+}
+
+TEST(RewardTraining, TurnedRoundLabelsTeachNothing) {
+  const Scratch run;
+  const auto trained =
+      elastron(0, arguments(run.path(),
+                            "--set train.trainable=[reward_head,lora] --set train.steps=20 "
+                            "--set reward.shuffle_labels=true --set eval.every=20 --set "
+                            "reward.traces.eval_pairs=128"));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  std::ifstream lines(run / "metrics.jsonl");
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line);
+    if (!object.contains("eval_accuracy")) continue;
+    EXPECT_NEAR(object["eval_accuracy"].get<double>(), 0.5, 0.2);
+    return;
+  }
+  ADD_FAILURE() << "no evaluation";
+}
+
+// A short run and benchmark files of made-up traces.
+class EvalReward : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    shared_ = new Scratch;
+    const auto run =
+        elastron(0, arguments(*shared_ / "run", "--set train.trainable=[reward_head,lora,router]"));
+    ASSERT_EQ(run.code, 0) << run.err;
+    fs::create_directory(*shared_ / "data");
+    for (const auto& [name, kinds] :
+         {std::pair{"Sequential", "sequential-noise sequential-drop"}, {"Mixed", "mixed-drop"}}) {
+      const auto made = elastron(0,
+                                 "synthesize --pairs --form benchmark --lexicon coded --length "
+                                 "128 160 --records 11 --kind " +
+                                     std::string(kinds) + " --out " +
+                                     (*shared_ / ("data/" + std::string(name) + ".jsonl")));
+      ASSERT_EQ(made.code, 0) << made.err;
+    }
+  }
+  static void TearDownTestSuite() { delete shared_; }
+
+  static std::string folder(const std::string& name) { return *shared_ / name; }
+  static Outcome evaluate(int ranks, const std::string& out, const std::string& more = "",
+                          const std::string& prefix = "") {
+    return elastron(ranks,
+                    "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                        " --set train.trainable=[reward_head,lora,router] --checkpoint " +
+                        folder("run") + " --data " + folder("data") + " --out " + out + " " + more,
+                    prefix);
+  }
+  static std::string report(const std::string& out) {
+    return read_text(out + "/rows.jsonl") + read_text(out + "/results.csv") +
+           read_text(out + "/summary.json") + read_text(out + "/accuracy.svg");
+  }
+
+  static Scratch* shared_;
+};
+Scratch* EvalReward::shared_ = nullptr;
+
+TEST_F(EvalReward, IsTheSameOnAnyNumberOfDataRanks) {
+  const Scratch one;
+  const auto run = evaluate(0, one.path());
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_NE(run.out.find("Baselines: chance 0.500, longer wins"), std::string::npos) << run.out;
+  const auto summary = nlohmann::json::parse(read_text(one / "summary.json"));
+  EXPECT_EQ(summary.dump().find("NaN"), std::string::npos);
+  const std::string golden = report(one.path());
+  for (const int ranks : {2, 3}) {
+    const Scratch other;
+    const auto again = evaluate(ranks, other.path());
+    ASSERT_EQ(again.code, 0) << again.err;
+    EXPECT_EQ(golden, report(other.path())) << ranks;
+  }
+  const Scratch split;
+  ASSERT_EQ(evaluate(2, split.path(), "--set parallel.tensor=2").code, 0);
+  std::istringstream a(read_text(one / "rows.jsonl")), b(read_text(split / "rows.jsonl"));
+  int rows = 0;
+  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
+    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
+    EXPECT_NEAR(u["score_chosen"].get<double>(), v["score_chosen"].get<double>(), 1e-4);
+    EXPECT_EQ(u["tokens_rejected"], v["tokens_rejected"]);
+  }
+  EXPECT_EQ(rows, 22);
+}
+
+TEST_F(EvalReward, GoesOnWhereItStopped) {
+  const Scratch whole, parts;
+  ASSERT_EQ(evaluate(0, whole.path()).code, 0);
+  fs::copy(whole / "rows.meta.json", parts / "rows.meta.json");
+  const std::string rows = read_text(whole / "rows.jsonl");
+  // Rows in the order in which they came, the last one torn.
+  for (const size_t kept : {size_t(0), rows.size() / 3, rows.size() - 5}) {
+    write_text(parts / "rows.jsonl", rows.substr(0, kept));
+    const auto run = evaluate(2, parts.path());
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_EQ(report(whole.path()), report(parts.path())) << kept;
+  }
+  expect_error(evaluate(2, parts.path(), "--limit 100"), 2, {"limit", "--out"});
+  EXPECT_EQ(rows, read_text(parts / "rows.jsonl"));
+}
+
+TEST_F(EvalReward, KilledAtAnyMoment) {
+  const Scratch whole, parts;
+  ASSERT_EQ(evaluate(0, whole.path()).code, 0);
+  for (const char* seconds : {"0.15", "0.3", "0.5", "0.8"}) {
+    evaluate(0, parts.path(), "", std::string("timeout -s KILL ") + seconds);
+  }
+  const auto run = evaluate(0, parts.path());
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(report(whole.path()), report(parts.path()));
+}
+
+TEST_F(EvalReward, ExportedModelScoresTheSame) {
+  const Scratch trained, exported;
+  ASSERT_EQ(evaluate(0, trained.path()).code, 0);
+  const std::string model = exported / "model";
+  const auto written =
+      elastron(0, "export --format hf-reference --checkpoint " + folder("run") + " --out " + model);
+  ASSERT_EQ(written.code, 0) << written.err;
+  const auto config = nlohmann::json::parse(read_text(model + "/config.json"));
+  EXPECT_EQ(config["architectures"][0], "Qwen3ForSequenceClassification");
+  EXPECT_EQ(config["num_labels"], 1);
+  EXPECT_NE(config["pad_token_id"], config["eos_token_id"]);
+  const auto run =
+      elastron(2, "eval-reward " + kConfig + " --set model.path=" + model +
+                      " --set train.trainable=[] --set reward.router=" + model + "/router --data " +
+                      folder("data") + " --out " + (exported / "report"));
+  ASSERT_EQ(run.code, 0) << run.err;
+  std::istringstream a(read_text(trained / "rows.jsonl")),
+      b(read_text(exported / "report/rows.jsonl"));
+  int rows = 0;
+  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
+    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
+    for (const char* key : {"score_chosen", "score_rejected"}) {
+      EXPECT_NEAR(u[key].get<double>(), v[key].get<double>(), 1e-4) << key;
+    }
+  }
+  EXPECT_EQ(rows, 22);
+  // Apart: in the file form of peft.
+  const auto adapter =
+      elastron(2, "export --checkpoint " + folder("run") + " --out " + (exported / "adapter"));
+  ASSERT_EQ(adapter.code, 0) << adapter.err;
+  const auto peft = nlohmann::json::parse(read_text(exported / "adapter/adapter_config.json"));
+  EXPECT_EQ(peft["task_type"], "SEQ_CLS");
+  EXPECT_EQ(peft["modules_to_save"][0], "score");
+  EXPECT_TRUE(fs::exists(exported / "adapter/adapter_model.safetensors"));
+  EXPECT_TRUE(fs::exists(exported / "adapter/router/router.safetensors"));
+}
+
+TEST_F(EvalReward, GenerativeJudgeIsTheSameOnAnyLayout) {
+  const Scratch one;
+  const auto judge = [&](int ranks, const std::string& out, const std::string& more = "") {
+    return elastron(ranks, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                               " --judge generative --order both --max-tokens 6 --temperature 2 "
+                               "--set data.chat_template=qwen3 --limit 2000 --data " +
+                               folder("data/Mixed.jsonl") + " --out " + out + " " + more);
+  };
+  const auto run = judge(0, one.path());
+  if (run.code == 3 && run.err.find("chat template") != std::string::npos) {
+    // The tokenizer of made-up words has no special tokens: the judge says so in one line.
+    expect_error(run, 3, {"chat template"});
+    return;
+  }
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_TRUE(fs::exists(one / "results_lenient.csv"));
+  for (const int ranks : {2, 3}) {
+    const Scratch other;
+    ASSERT_EQ(judge(ranks, other.path()).code, 0);
+    EXPECT_EQ(report(one.path()), report(other.path())) << ranks;
+  }
+}
+
+TEST_F(EvalReward, RealRowsOfTheBenchmark) {
+  const std::string data = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench";
+  if (!fs::exists(data)) GTEST_SKIP() << "no sample of the benchmark here";
+  const Scratch out;
+  const auto run = elastron(
+      2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+             " --set train.trainable=[reward_head,lora,router] --limit 4096 --checkpoint " +
+             folder("run") + " --data " + data + " --out " + out.path());
+  ASSERT_EQ(run.code, 0) << run.err;
+  const std::string csv = read_text(out / "results.csv");
+  EXPECT_TRUE(
+      csv.starts_with(",Task,S-Drop,P-Noise,Long-context_Reasoning,parallel,"
+                      "Long-form_Generation,Mem0-MEM,Multi-turn_Dialogue_Understanding,Avg.\n"))
+      << csv;
+  std::istringstream rows(read_text(out / "rows.jsonl"));
+  int count = 0, truncated = 0;
+  for (std::string line; std::getline(rows, line); ++count) {
+    truncated += nlohmann::json::parse(line)["truncated"].get<bool>() ? 1 : 0;
+  }
+  EXPECT_EQ(count, 5);
+  EXPECT_GT(truncated, 0);
+}
+
+// --- bad input
+// ------------------------------------------------------------------------------------
+
+class BadPairs : public ::testing::Test {
+ protected:
+  Outcome train(const std::string& rows, const std::string& more = "", int ranks = 2) {
+    write_text(scratch_ / "rows.jsonl", rows);
+    return elastron(ranks,
+                    arguments(scratch_ / "run", "--set data.format=jsonl --set data.train=[" +
+                                                    (scratch_ / "rows.jsonl") + "] " + more));
+  }
+  static std::string good(int n) {
+    std::string rows;
+    for (int i = 0; i < n; ++i) {
+      rows += R"({"prompt": "find k)" + std::to_string(i) +
+              R"(", "chosen": "v1", "rejected": "v2"})" + "\n";
+    }
+    return rows;
+  }
+  Scratch scratch_;
+};
+
+TEST_F(BadPairs, RowsAreNamedOrCounted) {
+  expect_error(train(good(9) + "{\"prompt\": \"p\", \"chosen\": \"a\"}\n"), 3,
+               {"rows.jsonl:10", "rejected"});
+  expect_error(train(good(9) + "{\"prompt\": \"p\", \n"), 3, {"rows.jsonl:10"});
+  expect_error(train(good(9) + R"({"prompt": "p", "chosen": "a", "rejec)"), 3, {"rows.jsonl:10"});
+  const std::string equal = R"({"prompt": "p", "chosen": "v1 v2", "rejected": "v1 v2"})"
+                            "\n";
+  expect_error(train(good(9) + equal), 3, {"rows.jsonl:10", "chosen equals rejected"});
+  const auto counted = train(good(9) + equal + good(1), "--set reward.bad_rows=skip");
+  ASSERT_EQ(counted.code, 0) << counted.err;
+  EXPECT_NE(counted.err.find("9 pairs of 11 rows"), std::string::npos) << counted.err;
+  EXPECT_NE(counted.err.find("1 chosen equals rejected"), std::string::npos) << counted.err;
+  EXPECT_NE(counted.err.find("1 duplicate row"), std::string::npos) << counted.err;
+}
+
+TEST_F(BadPairs, TooLong) {
+  std::string prompt;
+  for (int i = 0; i < 600; ++i) prompt += "n1 ";
+  const std::string row =
+      R"({"prompt": ")" + prompt + R"(", "chosen": "v1", "rejected": "v2"})" + "\n";
+  expect_error(train(good(9) + row, "--set reward.overlong=error"), 3,
+               {"rows.jsonl:10", "602 tokens", "the limit is 400"});
+  const auto dropped = train(good(9) + row);
+  ASSERT_EQ(dropped.code, 0) << dropped.err;
+  EXPECT_NE(dropped.err.find("1 longer than the limit"), std::string::npos) << dropped.err;
+  expect_error(train(row), 3, {"no pair is left of 1 rows"});
+}
+
+TEST_F(BadPairs, Configurations) {
+  const auto run = [&](const std::string& more) {
+    return elastron(2, arguments(scratch_ / "run", more));
+  };
+  expect_error(run("--set train.trainable=[lora,backbone]"), 2, {"train.trainable", "adapters"});
+  expect_error(run("--set train.trainable=[lora]"), 2, {"train.trainable", "no reward head"});
+  expect_error(run("--set reward.loss=simpo --set train.trainable=[reward_head,lora]"), 2,
+               {"train.trainable"});
+  expect_error(run("--set train.lora.targets=[q_prjo]"), 2, {"q_prjo", "train.lora.targets"});
+  expect_error(run("--set reward.traces.lengths=[64]"), 2, {"reward.traces.lengths"});
+  expect_error(run("--set data.format=packed"), 2, {"data.format"});
+  expect_error(run("--set reward.router=" + (scratch_ / "nowhere")), 4, {"nowhere"});
+}
+
+TEST_F(EvalReward, BadInput) {
+  const Scratch out;
+  expect_error(evaluate(2, out.path(), "--set model.path=" + tiny_llama_backbone()), 4,
+               {"another backbone"});
+  const auto run = [&](const std::string& more) {
+    return elastron(2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                           " --out " + out.path() + " " + more);
+  };
+  expect_error(run("--data " + (out / "nowhere")), 2, {"nowhere"});
+  expect_error(run("--data " + folder("data")), 2, {"--checkpoint"});
+  write_text(out / "bad.jsonl", R"({"question": "q", "chosen": "a", "rejected": "b"})"
+                                "\n");
+  expect_error(run("--data " + (out / "bad.jsonl")), 3, {"bad.jsonl:1", "task"});
+  const auto nothing = elastron(0, "eval-reward --out " + out.path());
+  EXPECT_EQ(nothing.code, 2) << nothing.err;
+}
+
+}  // namespace
+}  // namespace elastron::test
