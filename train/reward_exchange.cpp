@@ -76,10 +76,6 @@ nlohmann::ordered_json classifier_config(const model::ModelConfig& m, const std:
   return changes;
 }
 
-DType stored_dtype(const model::ModelConfig& m, std::optional<DType> dtype) {
-  return dtype.value_or(m.dtype);
-}
-
 // Away from the run the routers belong to the backbone that they stand beside.
 void write_trained_router(const std::string& folder, const StoredReward& reward,
                           const std::string& fingerprint, DType dtype) {
@@ -108,28 +104,46 @@ StoredReward read_reward(const std::string& path, const CheckpointHeader& header
           .scale = RewardScale::from(header.state)};
 }
 
-void write_reward_model(const std::string& folder, const StoredReward& reward,
-                        const std::string& model, std::optional<DType> dtype, Device& device) {
-  const model::ModelFolder base(model);
-  const model::ModelConfig& m = base.config();
-  const DType stored = stored_dtype(m, dtype);
-  const bool head = reward.config.has_reward_head();
+namespace {
+
+// The backbone with its adapters merged, by name.
+std::map<std::string, Tensor> merged_backbone(const StoredReward& reward, const std::string& model,
+                                              Device& device) {
   std::map<std::string, Tensor> whole;
+  if (reward.config.trains(Part::backbone)) {
+    for (const auto& [name, tensor] : reward.tensors) {
+      if (!is_router(name)) whole[name] = tensor;
+    }
+    return whole;
+  }
+  const model::ModelFolder base(model);
   for (const auto& [name, file] : base.homes()) {
-    if (name == kLmHead && (head || m.tie_word_embeddings)) continue;
-    if (name == reward::kHeadName && !head) continue;
-    const auto trained = reward.tensors.find(name);
-    Tensor w = trained != reward.tensors.end() ? trained->second : file->read(name, device);
+    Tensor w = file->read(name, device);
     const std::string stem = name.substr(0, name.rfind(".weight"));
     const auto a = reward.tensors.find(stem + kFactorA), b = reward.tensors.find(stem + kFactorB);
     if (a != reward.tensors.end() && b != reward.tensors.end()) {
       w = as_float(w);
       merge(w, a->second, b->second, reward.config.train.lora.scale());
     }
-    whole[name] = w.dtype() == stored ? w : ops::cast(w, stored);
+    whole[name] = w;
   }
+  return whole;
+}
+
+}  // namespace
+
+void write_reward_model(const std::string& folder, const StoredReward& reward,
+                        const std::string& model, std::optional<DType> dtype, Device& device) {
+  const model::ModelConfig m = model::read_model_config(model);
+  const DType stored = dtype.value_or(m.dtype);
+  const bool head = reward.config.has_reward_head();
+  auto whole = merged_backbone(reward, model, device);
+  if (head || m.tie_word_embeddings) whole.erase(kLmHead);
   if (const auto it = reward.tensors.find(reward::kHeadName); it != reward.tensors.end()) {
-    whole[reward::kHeadName] = ops::cast(it->second, stored);
+    whole[reward::kHeadName] = it->second;
+  }
+  for (auto& [name, tensor] : whole) {
+    if (tensor.dtype() != stored) tensor = ops::cast(tensor, stored);
   }
   model::write_model_folder(
       folder, model, whole, stored,

@@ -292,27 +292,74 @@ TEST_F(EvalReward, ExportedModelScoresTheSame) {
   EXPECT_TRUE(fs::exists(exported / "adapter/router/router.safetensors"));
 }
 
+// A language model with random weights and a chat template: trained for one step by likelihood on
+// English traces, and exported.
+void make_judge(const std::string& shapes, const std::string& folder, const std::string& run) {
+  fs::create_directory(shapes);
+  const std::string fixtures = ELASTRON_TEST_FIXTURES;
+  fs::copy(fixtures + "/tokenizer/qwen3/tokenizer.json", shapes + "/tokenizer.json");
+  fs::copy(fixtures + "/chat/qwen3/chat_template.jinja", shapes + "/chat_template.jinja");
+  auto config = nlohmann::json::parse(read_text(fixtures + "/tiny_model/config.json"));
+  const auto tokenizer = nlohmann::json::parse(read_text(shapes + "/tokenizer.json"));
+  int64_t last = 0;
+  for (const auto& [token, id] : tokenizer["model"]["vocab"].items()) {
+    last = std::max(last, id.get<int64_t>());
+  }
+  for (const auto& token : tokenizer["added_tokens"]) {
+    last = std::max(last, token["id"].get<int64_t>());
+    if (token["content"] == "<|im_end|>") config["eos_token_id"] = token["id"];
+  }
+  config["vocab_size"] = last + 1;
+  config["max_position_embeddings"] = 8192;
+  write_text(shapes + "/config.json", config.dump());
+  const auto trained = elastron(
+      0, "train " + kConfig + " --set model.path=" + shapes + " --set output.dir=" + run +
+             " --set model.weights=random --set train.trainable=[backbone] --set "
+             "reward.loss=simpo --set reward.traces.lexicon=english --set train.steps=1 --set "
+             "data.max_tokens=4000 --set reward.traces.lengths=[200]");
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto written =
+      elastron(0, "export --format hf-reference --checkpoint " + run + " --out " + folder);
+  ASSERT_EQ(written.code, 0) << written.err;
+}
+
 TEST_F(EvalReward, GenerativeJudgeIsTheSameOnAnyLayout) {
   const Scratch one;
+  const std::string model = one / "model";
+  make_judge(one / "shapes", model, one / "run");
+  const auto made =
+      elastron(0, "synthesize --pairs --form benchmark --length 200 --records 5 --out " +
+                      (one / "Traces.jsonl"));
+  ASSERT_EQ(made.code, 0) << made.err;
   const auto judge = [&](int ranks, const std::string& out, const std::string& more = "") {
-    return elastron(ranks, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+    return elastron(ranks, "eval-reward " + kConfig + " --set model.path=" + model +
                                " --judge generative --order both --max-tokens 6 --temperature 2 "
-                               "--set data.chat_template=qwen3 --limit 2000 --data " +
-                               folder("data/Mixed.jsonl") + " --out " + out + " " + more);
+                               "--data " +
+                               (one / "Traces.jsonl") + " --out " + out + " " + more);
   };
-  const auto run = judge(0, one.path());
-  if (run.code == 3 && run.err.find("chat template") != std::string::npos) {
-    // The tokenizer of made-up words has no special tokens: the judge says so in one line.
-    expect_error(run, 3, {"chat template"});
-    return;
-  }
+  const auto run = judge(0, one / "report");
   ASSERT_EQ(run.code, 0) << run.err;
-  EXPECT_TRUE(fs::exists(one / "results_lenient.csv"));
-  for (const int ranks : {2, 3}) {
-    const Scratch other;
-    ASSERT_EQ(judge(ranks, other.path()).code, 0);
-    EXPECT_EQ(report(one.path()), report(other.path())) << ranks;
+  EXPECT_TRUE(fs::exists(one / "report/results_lenient.csv"));
+  std::istringstream rows(read_text(one / "report/rows.jsonl"));
+  int count = 0;
+  for (std::string line; std::getline(rows, line); ++count) {
+    const auto row = nlohmann::json::parse(line);
+    EXPECT_FALSE(row["output"].get<std::string>().empty()) << line;
+    EXPECT_NE(row["output"], row["swapped_output"]) << line;
   }
+  EXPECT_EQ(count, 5);
+  for (const Layout l : {Layout{2, 1}, {3, 1}}) {
+    const Scratch other;
+    const auto again = judge(l.ranks, other.path(), tensor(l));
+    ASSERT_EQ(again.code, 0) << again.err;
+    EXPECT_EQ(report(one / "report"), report(other.path())) << l.ranks;
+  }
+  // Prompts that are too long even without their middle are in the rows, with the reason.
+  const Scratch small;
+  ASSERT_EQ(judge(0, small.path(), "--limit 32").code, 0);
+  EXPECT_NE(read_text(small / "rows.jsonl").find("truncated\":true"), std::string::npos);
+  expect_error(judge(2, one / "report", "--seed 7"), 2, {"settings", "--out"});
+  expect_error(judge(2, small.path(), "--checkpoint x"), 2, {"--checkpoint", "export"});
 }
 
 TEST_F(EvalReward, RealRowsOfTheBenchmark) {
