@@ -24,7 +24,10 @@ class BenchmarkReport {
 
   // By the strict rule byte for byte the published evaluator's; without judged rows all -1.0.
   std::string results_csv(VerdictRule rule = VerdictRule::strict) const;
-  // docs/reward-models.md lists the fields. A share of no rows is null.
+  // judge, rows, skip_reasons, total, macro_mean, baselines; where lengths are known
+  // against_longer_wins (McNemar) and length_bias; of scores margins, bradley_terry_loss, rewards,
+  // calibration, pooled_auc; lengths and files > settings > lengths, each a group like total. A
+  // share of no rows is null; what cannot be known is left out.
   nlohmann::ordered_json summary() const;
   // At most 100 columns, a newline at the end. reward/report_text.cpp
   std::string text() const;

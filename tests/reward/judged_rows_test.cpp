@@ -193,6 +193,20 @@ TEST_F(Evaluation, InterruptedAnywhereItEndsInTheSameBytes) {
   }
 }
 
+// A row after a torn line must not run together with it.
+TEST_F(Evaluation, InterruptedTwiceItGoesOn) {
+  const std::string whole = begin(2);
+  std::ofstream(out() + "/rows.jsonl", std::ios::binary | std::ios::trunc)
+      << whole.substr(0, whole.size() - 9);
+  EXPECT_EQ(JudgedRowsFile(out(), kIdentity, kFiles).rows().size(), 1U);
+  {
+    JudgedRowsFile file(out(), kIdentity, kFiles);
+    file.append(rows_[3]);
+  }
+  EXPECT_EQ(content(out() + "/rows.jsonl"), judged_row_line(rows_[0]) + judged_row_line(rows_[3]));
+  EXPECT_EQ(JudgedRowsFile(out(), kIdentity, kFiles).rows().size(), 2U);
+}
+
 TEST_F(Evaluation, RowsOfAnotherEvaluationAreRefused) {
   begin(1);
   EvaluationIdentity other = kIdentity;
