@@ -29,7 +29,9 @@ namespace {
 std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh,
                         Device& device) {
   const model::Decoder& decoder = session.decoder();
-  const int64_t tokens = config.train.micro_batch * config.data.max_tokens;
+  // A pair is two sequences; what its prompt saves is not known before.
+  const int64_t sequences = config.train.objective == Objective::reward ? 2 : 1;
+  const int64_t tokens = sequences * config.train.micro_batch * config.data.max_tokens;
   const model::ModelConfig& m = decoder.config();
   const bool routers = session.objective() != nullptr;
   const int ranks = mesh.tensor().size();

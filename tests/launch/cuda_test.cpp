@@ -175,6 +175,36 @@ TEST_F(Cuda, FullAttentionByALibrary) {
   EXPECT_EQ(o.err.find("error: cuDNN's attention is for bfloat16"), 0) << o.err;
 }
 
+// Head, adapters and routers on pairs whose prompts are computed once; then the reports.
+TEST_F(Cuda, RewardModel) {
+  const std::string config = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml";
+  const std::string settings = config + " --set model.path=" + tiny_backbone() +
+                               " --set train.trainable=[reward_head,lora,router]";
+  const std::string steps =
+      " --set train.steps=2 --set train.global_batch=2 --set reward.traces.lengths=[100]";
+  const Scratch cpu_run, gpu_run;
+  ASSERT_EQ(elastron(0, "train " + settings + steps +
+                            " --set device=cpu --set output.dir=" + cpu_run.path())
+                .code,
+            0);
+  Outcome o =
+      gpu(0, "train " + settings + steps + " --set device=cuda --set output.dir=" + gpu_run.path());
+  ASSERT_EQ(o.code, 0) << o.err;
+  expect_same_curve(metrics(cpu_run.path()), metrics(gpu_run.path()), 1e-4, "reward");
+  write_text(gpu_run / "rows.jsonl",
+             R"({"prompt": "find the k1", "chosen": "v1 v2", "rejected": "v3"})"
+             "\n");
+  const std::string evaluate = "eval-reward " + settings + " --checkpoint " + gpu_run.path() +
+                               " --data " + (gpu_run / "rows.jsonl") + " --out ";
+  ASSERT_EQ(elastron(0, evaluate + (gpu_run / "on-cpu") + " --set device=cpu").code, 0);
+  o = gpu(0, evaluate + (gpu_run / "on-gpu") + " --set device=cuda");
+  ASSERT_EQ(o.code, 0) << o.err;
+  const auto a = nlohmann::json::parse(read_text(gpu_run / "on-cpu/rows.jsonl"));
+  const auto b = nlohmann::json::parse(read_text(gpu_run / "on-gpu/rows.jsonl"));
+  EXPECT_NEAR(a["score_chosen"].get<double>(), b["score_chosen"].get<double>(), 1e-4);
+  EXPECT_NEAR(a["score_rejected"].get<double>(), b["score_rejected"].get<double>(), 1e-4);
+}
+
 TEST_F(Cuda, RecomputationChangesNothing) {
   for (const char* mode : {"selective", "layer"}) {
     const Scratch run;

@@ -75,6 +75,55 @@ TEST(BenchmarkReport, TheSampleRowsGiveTheTableOfTheSpec) {
   EXPECT_EQ(report.results_csv(), test::kSampleTable);
 }
 
+// The whole benchmark by its counts (spec 1.1): settings by row, length classes by column.
+TEST(BenchmarkReport, CountsOfTheWholeBenchmark) {
+  struct Setting {
+    const char* file;
+    const char* name;
+    int64_t rows[5], all;
+  };
+  const Setting settings[] = {{"Long-context_Reasoning", "S-Noise", {101, 44, 43, 36, 31}, 255},
+                              {"Long-context_Reasoning", "S-Drop", {35, 22, 22, 40, 15}, 134},
+                              {"Long-context_Reasoning", "P-Noise", {22, 33, 49, 46, 34}, 184},
+                              {"Long-context_Reasoning", "P-Drop", {19, 65, 72, 43, 28}, 227},
+                              {"Multi-turn", "Mem0-OUT", {27, 27, 42, 48, 23}, 167},
+                              {"Multi-turn", "Mem0-MEM", {25, 25, 41, 47, 21}, 159},
+                              {"Multi-turn", "A-Mem-OUT", {42, 42, 48, 50, 47}, 229},
+                              {"Multi-turn", "A-Mem-MEM", {48, 45, 49, 53, 50}, 245},
+                              {"Long-form", "sequential", {49, 152, 147, 67, 42}, 457},
+                              {"Long-form", "parallel", {51, 48, 53, 133, 58}, 343}};
+  const int64_t totals[] = {419, 503, 566, 563, 349};
+  const char* const lengths[] = {"8k", "16k", "32k", "64k", "128k"};
+  std::vector<JudgedRow> rows;
+  for (const Setting& s : settings) {
+    for (int l = 0; l < 5; ++l) {
+      for (int64_t i = 0; i < s.rows[l]; ++i) {
+        const bool right = s.name == std::string("parallel");
+        rows.push_back(scored(s.file, int64_t(rows.size()), s.name, lengths[l],
+                              right ? PairScores{1, 0} : PairScores{0, 1}));
+      }
+    }
+  }
+  const BenchmarkReport report({"Long-context_Reasoning", "Multi-turn", "Long-form"}, rows);
+  const auto summary = report.summary();
+  EXPECT_EQ(summary["total"]["pairs"], 2400);
+  EXPECT_NEAR(summary["total"]["accuracy"].get<double>(), 343.0 / 2400, 1e-12);
+  EXPECT_NEAR(summary["macro_mean"]["accuracy"].get<double>(), 0.1, 1e-12);
+  std::istringstream csv(report.results_csv());
+  std::string header, line;
+  std::getline(csv, header);
+  for (int l = 0; l < 5; ++l) {
+    std::getline(csv, line);
+    const double share = double(settings[9].rows[l]) / double(totals[l]);
+    EXPECT_NEAR(std::stod(line.substr(line.rfind(',') + 1)), share, 5e-6) << line;
+  }
+  for (const Setting& s : settings) {
+    int64_t all = 0;
+    for (const int64_t n : s.rows) all += n;
+    EXPECT_EQ(all, s.all) << s.name;
+  }
+}
+
 TEST(BenchmarkReport, TotalsByHand) {
   const auto summary = BenchmarkReport({"a", "b"}, by_hand()).summary();
   EXPECT_EQ(summary["judge"], "scores");

@@ -15,6 +15,7 @@
 #include "ops/elementwise.h"
 #include "reward/pair_batch.h"
 #include "tests/support/gradcheck.h"
+#include "train/reward_workload.h"
 #include "train/step.h"
 
 namespace elastron {
@@ -319,6 +320,23 @@ TEST(RewardLoss, FrozenWeightsGetNoGradient) {
   Judge judge({.trains = Trains::adapters});
   judge.loss(true);
   for (const Parameter* p : judge.decoder->parameters()) EXPECT_FALSE(p->grad.defined()) << p->name;
+}
+
+// Spec, 8, item 9: applied in inference, it changes no order.
+TEST(RewardScale, NormalisesAndIsKept) {
+  const std::vector<double> rewards = {2, 0, 1, -1};
+  const auto moments = reward::moments(rewards);
+  EXPECT_NEAR(moments.deviation, 1.290994, 5e-7);
+  const train::RewardScale scale{.mean = moments.mean, .deviation = moments.deviation};
+  const double wanted[] = {1.161895, -0.387298, 0.387298, -1.161895};
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(scale.apply(rewards[i]), wanted[i], 5e-7);
+  train::NamedValues values;
+  EXPECT_FALSE(train::RewardScale::from(values));
+  scale.add_to(values);
+  const auto again = train::RewardScale::from(values);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->mean, scale.mean);
+  EXPECT_EQ(again->deviation, scale.deviation);
 }
 
 TEST(RewardLoss, FiguresOfAStep) {

@@ -19,6 +19,16 @@ TEST(Schedule, PublishedValues) {
   EXPECT_NEAR(sum, 150.0, 0.6);
 }
 
+// Memory-reward spec, 8, item 11: lr 2e-6 over 100 steps, warm-up 5, floor 10 %.
+TEST(Schedule, RewardValues) {
+  const Schedule s = Schedule::make(ScheduleKind::cosine, 100, 0.05, 0.1);
+  EXPECT_EQ(s.warmup_steps, 5);
+  EXPECT_NEAR(2e-6 * s.multiplier(1), 4e-7, 1e-20);
+  EXPECT_NEAR(2e-6 * s.multiplier(5), 2e-6, 1e-20);
+  EXPECT_NEAR(2e-6 * s.multiplier(52), 1.114881e-6, 5e-13);
+  EXPECT_NEAR(2e-6 * s.multiplier(100), 2e-7, 1e-20);
+}
+
 TEST(Schedule, EdgesStayDefined) {
   const Schedule all_warmup = Schedule::make(ScheduleKind::cosine, 10, 1.0, 0.0);
   EXPECT_DOUBLE_EQ(all_warmup.multiplier(9), 0.9);
