@@ -127,6 +127,11 @@ class Evaluation {
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   const train::Config config = load_run_config(options.config, *everyone);
+  parallel::on_all_ranks(*everyone, [&] {
+    if (config.train.objective != train::Objective::reward) return;
+    throw UsageError("reward models are evaluated on pairs", "train.objective",
+                     "use elastron eval-reward");
+  });
   Log log({.rank = world.rank()});
   Runtime runtime(world, config);
   Evaluation evaluation(config, runtime, options.checkpoint);

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "core/error.h"
-#include "core/file/checksum.h"
 #include "core/log.h"
 #include "reward/results_table.h"
 
@@ -99,12 +98,7 @@ std::string rows_checksum(const std::vector<EvaluationFile>& files) {
     for (const auto* rows : {&file.content.rows, &file.content.bad_rows}) {
       for (const reward::PreferenceRow& row : *rows) {
         sum.add(row.index);
-        for (const auto& message : row.prompt) {
-          sum.add(message.role);
-          sum.add(message.content);
-        }
-        sum.add(row.chosen);
-        for (const std::string& rejected : row.rejected) sum.add(rejected);
+        reward::add_to(sum, row);
         sum.add(row.setting);
         sum.add(row.length);
       }

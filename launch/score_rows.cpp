@@ -129,171 +129,239 @@ train::Config as_it_was(train::Config config) {
 
 }  // namespace
 
+namespace {
+
+// Everything that a rank needs to score rows.
+class RowScoring {
+ public:
+  RowScoring(const train::Config& config, parallel::World& world,
+             const std::vector<EvaluationFile>& files, const ScoreOptions& options)
+      : files_(files),
+        options_(options),
+        everyone_(world.split(0, world.rank(), "world")),
+        config_(config) {
+    open_reader();
+    const auto policy = config.reward.evaluation_overlong();
+    candidates_ = measure(files, *reader_, options.limit, policy, *everyone_);
+    std::vector<const reward::PreferenceRow*> rows;
+    int64_t longest = 2;
+    for (const Candidate& c : candidates_) {
+      longest = std::max({longest, c.size.chosen, c.size.rejected});
+      if (c.size.dropped) continue;
+      usable_.push_back(&c);
+      rows.push_back(c.row);
+    }
+    source_.emplace(std::move(rows), *reader_, options.limit, policy,
+                    reward::PairBatchOptions{.share = config.reward.share_prompts,
+                                             .labels = !config.has_reward_head(),
+                                             .task_id = data::task_id(config.reward.task)});
+    config_.model.max_position.value = config_.data.max_tokens = longest;
+    if (longest > made_for_) {
+      log_warning("the longest sequence has {} positions, the model was made for {}", longest,
+                  made_for_);
+    }
+    runtime_ = std::make_unique<Runtime>(world, config_);
+    config_ = train::with_stored_router(config_, runtime_->mesh(), runtime_->device());
+    runtime_->announce(world);
+    open_models();
+  }
+
+  reward::EvaluationIdentity identity(reward::EvaluationIdentity of_rows) {
+    of_rows["judge"] = "discriminative";
+    of_rows["model"] = trained_->session().backbone_fingerprint();
+    of_rows["weights"] = trained_->origin();
+    of_rows["limit"] = fmt::format("{}, {}", options_.limit,
+                                   config::enum_name(config_.reward.evaluation_overlong()));
+    of_rows["settings"] = fmt::format("group {}, untrained {}, normalize {}, force {}, dtype {}",
+                                      pairs_->group(), options_.untrained, config_.reward.normalize,
+                                      config_.router.force, config::enum_name(config_.model.dtype));
+    return of_rows;
+  }
+
+  // `file`: on rank 0.
+  void run(reward::JudgedRowsFile* file) {
+    parallel::on_all_ranks(*everyone_, [&] {
+      if (file != nullptr) append_skipped(*file);
+    });
+    const auto groups = missing_groups(file);
+    if (int64_t(groups.size()) < pairs_->groups(*source_)) {
+      log_info("going on: {} of {} groups of rows are left", groups.size(),
+               pairs_->groups(*source_));
+    }
+    const auto beat = [&] { runtime_->watchdog().beat(); };
+    const auto at_a_time = size_t(runtime_->mesh().data().size());
+    for (size_t begin = 0; begin < groups.size(); begin += at_a_time) {
+      const auto now = std::span(groups).subspan(begin, std::min(at_a_time, groups.size() - begin));
+      auto scored = pairs_->score(*source_, now, beat);
+      if (pairs_before_) {
+        const auto base = pairs_before_->score(*source_, now, beat);
+        for (size_t i = 0; i < scored.size(); ++i) {
+          scored[i].untrained_chosen = base[i].figures.chosen;
+          scored[i].untrained_rejected = base[i].figures.rejected;
+        }
+      }
+      parallel::on_all_ranks(*everyone_, [&] {
+        if (file != nullptr) append(*file, now, scored);
+      });
+    }
+  }
+
+ private:
+  void open_reader() {
+    parallel::on_all_ranks(*everyone_, [&] {
+      const std::string& folder = config_.model.path;
+      tokenizer_ = data::load_tokenizer(folder);
+      const auto m = model::read_model_config(folder);
+      made_for_ = m.max_position_embeddings;
+      reader_.emplace(*tokenizer_, m.eos_token_ids, folder, config_.data.chat_template);
+    });
+  }
+
+  void open_models() {
+    parallel::Mesh& mesh = runtime_->mesh();
+    trained_.emplace(config_, *runtime_, options_.checkpoint);
+    parallel::on_all_ranks(mesh.world(), [&] {
+      if (!options_.checkpoint.empty() || !trained_->session().head_is_new()) return;
+      throw UsageError("the model has no reward head", "--checkpoint",
+                       "name a checkpoint, or set model.path to a model with score.weight");
+    });
+    // A head as it would be drawn for another run, on the backbone as it was.
+    if (options_.untrained && config_.has_reward_head()) {
+      parallel::on_all_ranks(mesh.world(), [&] {
+        untrained_ = std::make_unique<reward::RewardHead>(
+            trained_->session().decoder().config().hidden_size,
+            accumulator_dtype(config_.model.compute_dtype()), uint64_t(config_.train.seed) + 1,
+            /*trainable=*/false, runtime_->device());
+      });
+      const bool moved = config_.trains(train::Part::backbone) || config_.has_lora() ||
+                         config_.has_routers() || config_.router.force != "none";
+      if (moved) before_.emplace(as_it_was(config_), *runtime_, "");
+    }
+    const auto scorer = [&](Scorer& model, const reward::RewardHead* head,
+                            const reward::RewardHead* other) {
+      return train::PairScorer(config_, mesh, runtime_->device(), model.session().decoder(),
+                               model.gates(), head, other);
+    };
+    pairs_.emplace(
+        scorer(*trained_, trained_->session().head(), before_ ? nullptr : untrained_.get()));
+    if (before_) pairs_before_.emplace(scorer(*before_, untrained_.get(), nullptr));
+  }
+
+  // Usable rows of a group.
+  std::span<const Candidate* const> rows_of(int64_t group) const {
+    const auto begin = size_t(group * pairs_->group());
+    return std::span(usable_).subspan(begin,
+                                      std::min(size_t(pairs_->group()), usable_.size() - begin));
+  }
+
+  // Those of which a row is missing: they are scored whole, so that every row has the same company
+  // as in an evaluation that was not interrupted.
+  std::vector<int64_t> missing_groups(const reward::JudgedRowsFile* file) {
+    std::string missing;  // a letter per group
+    if (file != nullptr) {
+      for (int64_t g = 0; g < pairs_->groups(*source_); ++g) {
+        const bool done = std::ranges::all_of(rows_of(g), [&](const Candidate* c) {
+          return file->done(files_[c->file].name, c->row->index);
+        });
+        missing += done ? '-' : '+';
+      }
+    }
+    missing = everyone_->broadcast_host(missing, 0);
+    std::vector<int64_t> groups;
+    for (size_t g = 0; g < missing.size(); ++g) {
+      if (missing[g] == '+') groups.push_back(int64_t(g));
+    }
+    return groups;
+  }
+
+  // What cannot be scored stands in the rows too, with the reason.
+  void append_skipped(reward::JudgedRowsFile& file) const {
+    const auto skip = [&](const EvaluationFile& of, const reward::PreferenceRow& row,
+                          const std::string& reason) {
+      if (file.done(of.name, row.index)) return;
+      auto judged = unjudged(of, row, 0);
+      judged.skip_reason = reason;
+      file.append(std::move(judged));
+    };
+    for (const EvaluationFile& of : files_) {
+      for (const auto& row : of.content.bad_rows) skip(of, row, row.left_out);
+    }
+    for (const Candidate& c : candidates_) {
+      if (!c.size.dropped) continue;
+      skip(files_[c.file], *c.row, "longer than the limit, or equal after tokenising");
+    }
+  }
+
+  void append(reward::JudgedRowsFile& file, std::span<const int64_t> groups,
+              const std::vector<train::ScoredPair>& scored) const {
+    auto next = scored.begin();
+    for (const int64_t group : groups) {
+      for (const Candidate* c : rows_of(group)) {
+        const train::ScoredPair& pair = *next++;
+        if (!file.done(files_[c->file].name, c->row->index)) file.append(judged(*c, pair));
+      }
+    }
+    log_info("judged {} of {} rows", file.rows().size(), all_rows());
+  }
+
+  reward::JudgedRow judged(const Candidate& c, const train::ScoredPair& pair) const {
+    auto row = unjudged(files_[c.file], *c.row, c.size.chosen + c.size.rejected - c.size.prompt);
+    row.tokens_chosen = c.size.chosen;
+    row.tokens_rejected = c.size.rejected;
+    row.truncated = c.size.truncated;
+    row.scores = {.chosen = pair.figures.chosen, .rejected = pair.figures.rejected};
+    if (config_.reward.normalize && trained_->scale()) {
+      row.scores = {.chosen = trained_->scale()->apply(pair.figures.chosen),
+                    .rejected = trained_->scale()->apply(pair.figures.rejected)};
+    }
+    if (untrained_) {
+      row.untrained = {.chosen = pair.untrained_chosen, .rejected = pair.untrained_rejected};
+    }
+    return row;
+  }
+
+  int64_t all_rows() const {
+    int64_t rows = 0;
+    for (const EvaluationFile& file : files_) rows += file.content.lines();
+    return rows;
+  }
+
+  const std::vector<EvaluationFile>& files_;
+  const ScoreOptions& options_;
+  std::unique_ptr<parallel::Communicator> everyone_;
+  train::Config config_;
+  std::unique_ptr<data::Tokenizer> tokenizer_;
+  std::optional<reward::PairReader> reader_;
+  int64_t made_for_ = 0;
+  std::vector<Candidate> candidates_;
+  std::vector<const Candidate*> usable_;
+  std::optional<reward::RowSource> source_;
+  std::unique_ptr<Runtime> runtime_;
+  std::optional<Scorer> trained_, before_;
+  std::unique_ptr<reward::RewardHead> untrained_;
+  std::optional<train::PairScorer> pairs_, pairs_before_;
+};
+
+}  // namespace
+
 std::vector<reward::JudgedRow> score_rows(const train::Config& config, parallel::World& world,
                                           const std::vector<EvaluationFile>& files,
                                           const std::string& out, const ScoreOptions& options,
                                           reward::EvaluationIdentity identity) {
   auto everyone = world.split(0, world.rank(), "world");
-  const bool first = world.rank() == 0;
-  const auto policy = config.reward.evaluation_overlong();
-  std::unique_ptr<data::Tokenizer> tokenizer;
-  std::optional<reward::PairReader> reader;
-  int64_t made_for = 0;
-  parallel::on_all_ranks(*everyone, [&] {
-    tokenizer = data::load_tokenizer(config.model.path);
-    const auto m = model::read_model_config(config.model.path);
-    made_for = m.max_position_embeddings;
-    reader.emplace(*tokenizer, m.eos_token_ids, config.model.path, config.data.chat_template);
-  });
-  const auto candidates = measure(files, *reader, options.limit, policy, *everyone);
-  int64_t longest = 1;
-  std::vector<const Candidate*> usable;
-  std::vector<const reward::PreferenceRow*> rows;
-  for (const Candidate& c : candidates) {
-    longest = std::max({longest, c.size.chosen, c.size.rejected});
-    if (c.size.dropped) continue;
-    usable.push_back(&c);
-    rows.push_back(c.row);
-  }
-  if (longest > made_for) {
-    log_warning("the longest sequence has {} positions, the model was made for {}", longest,
-                made_for);
-  }
-
-  train::Config sized = config;
-  sized.model.max_position.value = longest;
-  sized.data.max_tokens = std::max(longest, int64_t(2));
-  Runtime runtime(world, sized);
-  sized = train::with_stored_router(sized, runtime.mesh(), runtime.device());
-  runtime.announce(world);
-  Scorer scorer(sized, runtime, options.checkpoint);
-  parallel::Mesh& mesh = runtime.mesh();
-  parallel::on_all_ranks(mesh.world(), [&] {
-    if (options.checkpoint.empty() && scorer.session().head_is_new()) {
-      throw UsageError("the model has no reward head", "--checkpoint",
-                       "name a checkpoint, or set model.path to a model with score.weight");
-    }
-  });
-
-  // A head as it would be drawn for another run, on the backbone as it was.
-  std::unique_ptr<reward::RewardHead> untrained;
-  std::optional<Scorer> before;
-  if (options.untrained && config.has_reward_head()) {
-    const auto& m = scorer.session().decoder().config();
-    parallel::on_all_ranks(mesh.world(), [&] {
-      untrained = std::make_unique<reward::RewardHead>(
-          m.hidden_size, accumulator_dtype(config.model.compute_dtype()),
-          uint64_t(config.train.seed) + 1, /*trainable=*/false, runtime.device());
-    });
-    const bool moved = config.trains(train::Part::backbone) || config.has_lora() ||
-                       config.has_routers() || config.router.force != "none";
-    if (moved) before.emplace(as_it_was(sized), runtime, "");
-  }
-  train::PairScorer pairs(sized, mesh, runtime.device(), scorer.session().decoder(), scorer.gates(),
-                          scorer.session().head(), before ? nullptr : untrained.get());
-  std::optional<train::PairScorer> pairs_before;
-  if (before) {
-    pairs_before.emplace(sized, mesh, runtime.device(), before->session().decoder(),
-                         before->gates(), untrained.get());
-  }
-
-  const reward::RowSource source(rows, *reader, options.limit, policy,
-                                 {.share = config.reward.share_prompts,
-                                  .labels = !config.has_reward_head(),
-                                  .task_id = data::task_id(config.reward.task)});
-  identity["judge"] = "discriminative";
-  identity["model"] = scorer.session().backbone_fingerprint();
-  identity["weights"] = scorer.origin();
-  identity["limit"] = fmt::format("{}, {}", options.limit, config::enum_name(policy));
-  identity["settings"] = fmt::format("group {}, untrained {}, normalize {}, force {}, dtype {}",
-                                     pairs.group(), options.untrained, config.reward.normalize,
-                                     config.router.force, config::enum_name(config.model.dtype));
-
-  // What is to be done: whole groups, of which a row is missing.
+  RowScoring scoring(config, world, files, options);
   std::unique_ptr<reward::JudgedRowsFile> file;
-  std::string missing;
   parallel::on_all_ranks(*everyone, [&] {
-    if (!first) return;
-    file = std::make_unique<reward::JudgedRowsFile>(out, identity, names_of(files));
-    for (int64_t g = 0; g < pairs.groups(source); ++g) {
-      bool done = true;
-      for (int64_t i = g * pairs.group();
-           i < std::min((g + 1) * pairs.group(), int64_t(usable.size())); ++i) {
-        const Candidate& c = *usable[size_t(i)];
-        done = done && file->done(files[c.file].name, c.row->index);
-      }
-      if (!done) missing += std::to_string(g) + " ";
-    }
-    // What cannot be scored is said in the rows too.
-    const auto skip = [&](size_t f, const reward::PreferenceRow& row, const std::string& reason) {
-      if (file->done(files[f].name, row.index)) return;
-      auto judged = unjudged(files[f], row, 0);
-      judged.skip_reason = reason;
-      file->append(std::move(judged));
-    };
-    for (size_t f = 0; f < files.size(); ++f) {
-      for (const auto& row : files[f].content.bad_rows) skip(f, row, row.left_out);
-    }
-    for (const Candidate& c : candidates) {
-      if (c.size.dropped) skip(c.file, *c.row, "longer than the limit, or equal after tokenising");
-    }
+    if (world.rank() != 0) return;
+    file = std::make_unique<reward::JudgedRowsFile>(out, scoring.identity(std::move(identity)),
+                                                    names_of(files));
   });
-  missing = everyone->broadcast_host(missing, 0);
-  std::vector<int64_t> groups;
-  for (size_t at = 0; at < missing.size();) {
-    const size_t end = missing.find(' ', at);
-    groups.push_back(std::stoll(missing.substr(at, end - at)));
-    at = end + 1;
-  }
-  const auto rows_left = std::min(int64_t(groups.size()) * pairs.group(), source.packs());
-  if (rows_left < source.packs()) {
-    log_info("going on: {} of {} rows are left", rows_left, source.packs());
-  }
-
-  const auto beat = [&] { runtime.watchdog().beat(); };
-  const size_t at_a_time = size_t(mesh.data().size());
-  for (size_t begin = 0; begin < groups.size(); begin += at_a_time) {
-    const auto now = std::span(groups).subspan(begin, std::min(at_a_time, groups.size() - begin));
-    const auto scored = pairs.score(source, now, beat);
-    std::vector<train::ScoredPair> base;
-    if (pairs_before) base = pairs_before->score(source, now, beat);
-    parallel::on_all_ranks(*everyone, [&] {
-      if (!first) return;
-      size_t k = 0;
-      for (const int64_t g : now) {
-        for (int64_t i = g * pairs.group(); i < std::min((g + 1) * pairs.group(), source.packs());
-             ++i, ++k) {
-          const Candidate& c = *usable[size_t(i)];
-          if (file->done(files[c.file].name, c.row->index)) continue;
-          const auto& p = scored[k];
-          auto row =
-              unjudged(files[c.file], *c.row, c.size.chosen + c.size.rejected - c.size.prompt);
-          row.tokens_chosen = c.size.chosen;
-          row.tokens_rejected = c.size.rejected;
-          row.truncated = c.size.truncated;
-          row.scores = {.chosen = p.figures.chosen, .rejected = p.figures.rejected};
-          if (config.reward.normalize && scorer.scale()) {
-            row.scores->chosen = scorer.scale()->apply(row.scores->chosen);
-            row.scores->rejected = scorer.scale()->apply(row.scores->rejected);
-          }
-          if (pairs_before) {
-            row.untrained = {.chosen = base[k].figures.chosen,
-                             .rejected = base[k].figures.rejected};
-          } else if (untrained) {
-            row.untrained = {.chosen = p.untrained_chosen, .rejected = p.untrained_rejected};
-          }
-          file->append(std::move(row));
-        }
-      }
-      log_info("judged {} of {} rows", file->rows().size(),
-               source.packs() + int64_t(candidates.size() - usable.size()));
-    });
-  }
-  std::vector<reward::JudgedRow> all;
+  scoring.run(file.get());
+  std::vector<reward::JudgedRow> rows;
   parallel::on_all_ranks(*everyone, [&] {
-    if (first) all = file->finish();
+    if (file) rows = file->finish();
   });
-  return all;
+  return rows;
 }
 
 }  // namespace elastron::launch

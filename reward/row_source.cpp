@@ -1,7 +1,6 @@
 #include "reward/row_source.h"
 
 #include "core/error.h"
-#include "core/file/checksum.h"
 
 namespace elastron::reward {
 
@@ -21,14 +20,7 @@ data::PackedBatch RowSource::batch(std::span<const int64_t> packs,
 
 std::string RowSource::fingerprint() const {
   Checksum sum;
-  for (const PreferenceRow* row : rows_) {
-    for (const auto& message : row->prompt) {
-      sum.add(message.role);
-      sum.add(message.content);
-    }
-    sum.add(row->chosen);
-    for (const std::string& rejected : row->rejected) sum.add(rejected);
-  }
+  for (const PreferenceRow* row : rows_) add_to(sum, *row);
   return sum.digest();
 }
 

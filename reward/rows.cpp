@@ -5,7 +5,6 @@
 #include <set>
 
 #include "core/error.h"
-#include "core/file/checksum.h"
 #include "reward/results_table.h"
 
 namespace elastron::reward {
@@ -64,19 +63,16 @@ std::vector<data::ChatMessage> messages_of(const json& value, const std::string&
 
 bool of_benchmark(const PreferenceRow& row) { return !row.length.empty(); }
 
-// What makes two rows the same.
-std::string identity(const PreferenceRow& row) {
-  Checksum all;
-  for (const auto& message : row.prompt) {
-    all.add(message.role);
-    all.add(message.content);
-  }
-  all.add(row.chosen);
-  for (const std::string& rejected : row.rejected) all.add(rejected);
-  return all.digest();
-}
-
 }  // namespace
+
+void add_to(Checksum& sum, const PreferenceRow& row) {
+  for (const auto& message : row.prompt) {
+    sum.add(message.role);
+    sum.add(message.content);
+  }
+  sum.add(row.chosen);
+  for (const std::string& rejected : row.rejected) sum.add(rejected);
+}
 
 PreferenceRow parse_preference_row(const data::JsonlLine& line, const std::string& path) {
   PreferenceRow row;
@@ -149,7 +145,9 @@ PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows) {
                        row.where, "give each form a file of its own");
     }
     std::string reason = reason_to_leave_out(row);
-    if (reason.empty() && !known.insert(identity(row)).second) reason = "duplicate row";
+    Checksum identity;
+    add_to(identity, row);
+    if (reason.empty() && !known.insert(identity.digest()).second) reason = "duplicate row";
     if (reason.empty()) {
       file.rows.push_back(std::move(row));
     } else if (bad_rows == BadRows::error) {

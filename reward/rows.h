@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/file/checksum.h"
 #include "data/chat_template.h"
 #include "data/jsonl.h"
 
@@ -32,6 +33,9 @@ struct PreferenceRow {
 // Throws InputError naming file:line and the field for a line that is not JSON, is cut off, or
 // lacks or mistypes a field.
 PreferenceRow parse_preference_row(const data::JsonlLine& line, const std::string& path);
+
+// What a row says: prompt and responses.
+void add_to(Checksum& sum, const PreferenceRow& row);
 
 // Why a well-formed row cannot be used: "empty response", "chosen equals rejected", "unknown length
 // class"; nothing for a good one.

@@ -322,12 +322,14 @@ ExitCode run_training(const Config& config, ResumeMode resume, const std::string
 std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& device) {
   Session session(config, true, mesh, device);
   int64_t backbone = 0, trained = 0;
+  const parallel::Communicator* sharing = optimizer_group(config, mesh);
   for (const Parameter* p : session.parameters()) {
     backbone += int64_t(p->value.bytes());
     if (p->trainable) {
-      // Gradient and two moments, and a master copy where it is another tensor.
-      trained += 3 * int64_t(p->grad.bytes());
-      if (p->master.raw() != p->value.raw()) trained += int64_t(p->master.bytes());
+      // Gradient, and what may be shared: two moments, and a master where it is another tensor.
+      int64_t state = 2 * int64_t(p->grad.bytes());
+      if (p->master.raw() != p->value.raw()) state += int64_t(p->master.bytes());
+      trained += int64_t(p->grad.bytes()) + state / (sharing != nullptr ? sharing->size() : 1);
     }
   }
   const auto& layout = mesh.layout();
