@@ -2,11 +2,14 @@
 //                      [--judge discriminative|generative]
 // elastron eval-reward --outputs FILES --out DIR: what the published evaluator wrote.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "core/file/atomic_file.h"
+#include "core/file/checksum.h"
 #include "core/file/input_file.h"
 #include "launch/command.h"
 #include "launch/judge_rows.h"
@@ -53,10 +56,14 @@ ExitCode score_outputs(const Options& options, parallel::World& world) {
     std::vector<reward::JudgedRow> all;
     reward::EvaluationIdentity identity = {{"judge", "published outputs"}};
     for (const std::string& path : options.outputs) {
-      files.push_back(std::filesystem::path(path).stem().string());
+      const std::string name = std::filesystem::path(path).stem().string();
+      if (std::ranges::find(files, name) != files.end()) refuse_second_file(name, path);
+      files.push_back(name);
       const auto rows = reward::read_published_outputs(path);
       all.insert(all.end(), rows.begin(), rows.end());
-      identity["file " + files.back()] = path;
+      Checksum sum;
+      for (const reward::JudgedRow& row : rows) sum.add(reward::judged_row_line(row));
+      identity["file " + name] = sum.digest();
     }
     reward::JudgedRowsFile file(options.out, identity, files);
     for (reward::JudgedRow& row : all) {
@@ -79,7 +86,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     files = read_evaluation_files(options.data, config.reward.bad_rows, world.rank() == 0);
   });
   reward::EvaluationIdentity identity = {{"rows", rows_checksum(files)}};
-  std::vector<reward::JudgedRow> rows;
+  std::optional<std::vector<reward::JudgedRow>> rows;
   if (options.judge == "discriminative") {
     rows = score_rows(config, world, files, options.out, options.score, identity);
   } else {
@@ -103,8 +110,12 @@ ExitCode run(const Options& options, parallel::World& world) {
                                        .tensor = int(config.parallel.tensor)};
     rows = judge_rows(inference, world, files, options.out, judge, identity);
   }
+  if (!rows) {
+    log_info("stopped on request: the same command goes on with what is in {}", options.out);
+    return ExitCode::stopped;
+  }
   parallel::on_all_ranks(*everyone, [&] {
-    if (world.rank() == 0) write_report(options.out, names_of(files), std::move(rows));
+    if (world.rank() == 0) write_report(options.out, names_of(files), std::move(*rows));
   });
   return ExitCode::ok;
 }

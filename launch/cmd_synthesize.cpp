@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "core/file/atomic_file.h"
 #include "data/jsonl.h"
@@ -20,7 +21,9 @@ struct Options {
   std::vector<std::string> kinds;
   std::vector<int64_t> lengths = {512};
   int64_t records = 600, clearance = 96;
-  uint64_t seed = 1;
+  std::optional<uint64_t> own_seed;
+  // Pairs: not what training makes with its default seeds, so that a file can judge what was trained.
+  uint64_t seed() const { return own_seed.value_or(pairs ? 1000 : 1); }
   bool pairs = false;
   std::string lexicon = "english", form = "preference";
   reward::TraceOptions traces;  // but for its lexicon
@@ -50,7 +53,7 @@ void write_pairs(const Options& options) {
     traces.length = length;
     traces.lexicon = options.lexicon == "coded" ? reward::Lexicon::coded : reward::Lexicon::english;
     const int kind = mix[k].first;
-    return reward::trace_row(reward::trace_pair(options.seed, kind, i, traces), kind, form);
+    return reward::trace_row(reward::trace_pair(options.seed(), kind, i, traces), kind, form);
   });
 }
 
@@ -66,7 +69,7 @@ void write_records(const Options& options) {
   }
   write_lines(options, mix.size(), [&](uint64_t i, size_t k, int64_t length) {
     return data::jsonl_line(
-        data::synthetic_record(options.seed, data::SyntheticKind(mix[k].first), i,
+        data::synthetic_record(options.seed(), data::SyntheticKind(mix[k].first), i,
                                {.length = length, .clearance = options.clearance}));
   });
 }
@@ -126,7 +129,7 @@ void add_synthesize(CLI::App& app, Command& selected) {
                         ->add_option("--clearance", options->clearance,
                                      "words between the last far fact and the question")
                         ->capture_default_str();
-  command->add_option("--seed", options->seed, "seed")->capture_default_str();
+  command->add_option("--seed", options->own_seed, "seed; default 1, of pairs 1000");
   add_pair_options(*command, *options);
   clearance->excludes("--pairs");
   command->callback([&selected, options] { selected.alone = [options] { return run(*options); }; });

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -21,6 +23,9 @@ constexpr const char* kSettings[] = {"S-Noise",    "S-Drop",   "P-Noise",    "P-
                                      "Mem0-OUT",   "Mem0-MEM", "A-Mem-OUT",  "A-Mem-MEM",
                                      "sequential", "parallel", "Sequential", "Parallel",
                                      "Mem0-Out",   "Mem0-Mem", "A-Mem-Out",  "A-Mem-Mem"};
+// In the order of the published table; others follow by name.
+constexpr std::string_view kBenchmarkFiles[] = {
+    "Long-context_Reasoning", "Multi-turn_Dialogue_Understanding", "Long-form_Generation"};
 // Token totals up to which a row belongs to each class (memory-reward spec, 1.1).
 constexpr int64_t kClassEdges[] = {8000, 16000, 32000, 64000};
 
@@ -42,7 +47,10 @@ std::vector<std::string> expand(const std::vector<std::string>& paths) {
       throw UsageError("neither a file nor a folder with .jsonl files", path,
                        "name preference files or the benchmark's folder with --data");
     }
-    std::ranges::sort(inside);
+    std::ranges::sort(inside, {}, [](const std::string& file) {
+      const auto place = std::ranges::find(kBenchmarkFiles, fs::path(file).stem().string());
+      return std::pair(place - std::begin(kBenchmarkFiles), file);
+    });
     files.insert(files.end(), inside.begin(), inside.end());
   }
   return files;
@@ -71,10 +79,7 @@ std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>
   std::set<std::string> names;
   for (const std::string& path : expand(paths)) {
     const std::string name = fs::path(path).stem().string();
-    if (!names.insert(name).second) {
-      throw UsageError("two files are called " + name, path,
-                       "rename one: reports tell files by their names");
-    }
+    if (!names.insert(name).second) refuse_second_file(name, path);
     files.push_back({name, path, reward::read_preference_file(path, bad_rows)});
     if (!speaks) continue;
     warn_of_settings(files.back());
@@ -83,6 +88,11 @@ std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>
     }
   }
   return files;
+}
+
+void refuse_second_file(const std::string& name, const std::string& path) {
+  throw UsageError("two files are called " + name, path,
+                   "rename one: reports tell files by their names");
 }
 
 std::vector<std::string> names_of(const std::vector<EvaluationFile>& files) {

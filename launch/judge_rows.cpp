@@ -7,6 +7,7 @@
 
 #include "core/file/checksum.h"
 #include "core/log.h"
+#include "launch/signals.h"
 #include "parallel/agree.h"
 
 namespace elastron::launch {
@@ -34,11 +35,12 @@ reward::JudgedRow judged(const EvaluationFile& file, const reward::PreferenceRow
 
 }  // namespace
 
-std::vector<reward::JudgedRow> judge_rows(const InferenceArguments& arguments,
-                                          parallel::World& world,
-                                          const std::vector<EvaluationFile>& files,
-                                          const std::string& out, const JudgeOptions& options,
-                                          reward::EvaluationIdentity identity) {
+std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArguments& arguments,
+                                                         parallel::World& world,
+                                                         const std::vector<EvaluationFile>& files,
+                                                         const std::string& out,
+                                                         const JudgeOptions& options,
+                                                         reward::EvaluationIdentity identity) {
   auto everyone = world.split(0, world.rank(), "world");
   const bool first = world.rank() == 0;
   std::vector<JudgeTask> all;
@@ -100,6 +102,8 @@ std::vector<reward::JudgedRow> judge_rows(const InferenceArguments& arguments,
         }
         log_info("judged {} of {} rows", begin + now.size(), tasks.size());
       });
+      const bool more = begin + at_a_time < tasks.size();
+      if (more && parallel::on_any_rank(*everyone, stop_requested())) return {};
     }
   }
   std::vector<reward::JudgedRow> judged_rows;

@@ -1,6 +1,7 @@
 // eval-reward with generative judges: a model is asked for verdicts, or what one wrote before is
 // read.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,10 +13,11 @@
 namespace elastron::launch {
 
 // Collective over the world, as score_rows. A row is judged in one order, or in both.
-std::vector<reward::JudgedRow> judge_rows(const InferenceArguments& arguments,
-                                          parallel::World& world,
-                                          const std::vector<EvaluationFile>& files,
-                                          const std::string& out, const JudgeOptions& options,
-                                          reward::EvaluationIdentity identity);
+std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArguments& arguments,
+                                                         parallel::World& world,
+                                                         const std::vector<EvaluationFile>& files,
+                                                         const std::string& out,
+                                                         const JudgeOptions& options,
+                                                         reward::EvaluationIdentity identity);
 
 }  // namespace elastron::launch

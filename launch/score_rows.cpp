@@ -6,8 +6,10 @@
 #include <optional>
 #include <set>
 
+#include "core/file/checksum.h"
 #include "core/log.h"
 #include "data/tokenizer.h"
+#include "launch/signals.h"
 #include "model/weights/model_config.h"
 #include "parallel/agree.h"
 #include "reward/row_source.h"
@@ -23,9 +25,12 @@ namespace {
 
 // What tokenising tells of a row.
 struct RowSize {
-  int64_t chosen = 0, rejected = 0;  // tokens of the sequences as they are fed; rejected: longest
-  int64_t prompt = 0;                // of the whole prompt
-  bool truncated = false, dropped = false;
+  // Tokens before anything is cut; of several rejected responses the longest. The sequences are
+  // prompt and response.
+  int64_t prompt = 0, chosen = 0, rejected = 0;
+  int64_t longest = 0;  // sequence as it is fed
+  bool truncated = false;
+  reward::DropReason dropped = reward::DropReason::none;
 };
 
 struct Candidate {
@@ -39,46 +44,92 @@ struct Candidate {
 std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
                                const reward::PairReader& reader, int64_t limit,
                                reward::Overlong policy, parallel::Communicator& everyone) {
-  constexpr size_t kValues = 5;
+  constexpr size_t kValues = 6;
   std::vector<Candidate> candidates;
   for (size_t f = 0; f < files.size(); ++f) {
     for (const auto& row : files[f].content.rows) candidates.push_back({.file = f, .row = &row});
   }
+  const auto tokens = [](const std::vector<int32_t>& ids) { return int64_t(ids.size()); };
   std::vector<int64_t> flat(candidates.size() * kValues, 0);
   parallel::on_all_ranks(everyone, [&] {
     for (size_t i = size_t(everyone.rank()); i < candidates.size(); i += size_t(everyone.size())) {
       const reward::PairIds ids = reader.ids(*candidates[i].row);
       const auto fitted = reward::fit_pair(ids, limit, policy, candidates[i].row->where);
       int64_t* v = &flat[i * kValues];
-      v[2] = int64_t(ids.prompt.size());
-      v[3] = fitted.truncated ? 1 : 0;
-      v[4] = fitted.dropped ? 1 : 0;
-      if (fitted.dropped) continue;
-      v[0] = int64_t(fitted.sequences.front().size());
-      for (size_t r = 1; r < fitted.sequences.size(); ++r) {
-        v[1] = std::max(v[1], int64_t(fitted.sequences[r].size()));
-      }
+      v[0] = tokens(ids.prompt);
+      v[1] = tokens(ids.chosen);
+      for (const auto& rejected : ids.rejected) v[2] = std::max(v[2], tokens(rejected));
+      for (const auto& sequence : fitted.sequences) v[3] = std::max(v[3], tokens(sequence));
+      v[4] = fitted.truncated ? 1 : 0;
+      v[5] = int64_t(fitted.drop_reason);
     }
   });
   everyone.all_reduce_host(std::span<int64_t>(flat), parallel::ReduceOp::sum);
   for (size_t i = 0; i < candidates.size(); ++i) {
     const int64_t* v = &flat[i * kValues];
-    candidates[i].size = {.chosen = v[0],
-                          .rejected = v[1],
-                          .prompt = v[2],
-                          .truncated = v[3] != 0,
-                          .dropped = v[4] != 0};
+    candidates[i].size = {.prompt = v[0],
+                          .chosen = v[1],
+                          .rejected = v[2],
+                          .longest = v[3],
+                          .truncated = v[4] != 0,
+                          .dropped = reward::DropReason(v[5])};
   }
   return candidates;
+}
+
+// The checkpoint of --checkpoint, if any.
+struct Trained {
+  std::string path;
+  train::CheckpointHeader header;
+};
+
+std::optional<Trained> find_checkpoint(const std::string& named, parallel::World& world) {
+  if (named.empty()) return {};
+  parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
+  Trained found;
+  parallel::on_all_ranks(mesh.world(), [&] { found.path = train::resolve_checkpoint(named); });
+  found.header = train::verify_checkpoint(found.path, mesh);
+  parallel::on_all_ranks(mesh.world(), [&] {
+    if (found.header.objective == config::enum_name(train::Objective::reward)) return;
+    throw CheckpointError("the checkpoint's objective is " + found.header.objective +
+                              ", not reward",
+                          found.path, "name the checkpoint of a reward model");
+  });
+  return found;
+}
+
+// What a model is comes from where it was trained, whatever CONFIG says; how it is evaluated comes
+// from CONFIG.
+train::Config as_trained(const train::Config& config, const std::optional<Trained>& trained) {
+  train::Config c = config;
+  if (!trained) {
+    // All of it is in the folder.
+    c.train.trainable = {config.has_reward_head() ? train::Part::reward_head
+                                                  : train::Part::backbone};
+    return c;
+  }
+  const auto t = config::parse_config<train::Config>(trained->header.config, trained->path);
+  c.router = t.router;
+  c.router.force = config.router.force;
+  c.reward = t.reward;
+  c.reward.overlong = config.reward.overlong;
+  c.reward.bad_rows = config.reward.bad_rows;
+  c.reward.normalize = config.reward.normalize;
+  c.reward.share_prompts = config.reward.share_prompts;
+  c.train.trainable = t.train.trainable;
+  c.train.lora = t.train.lora;
+  c.train.seed = t.train.seed;
+  c.data.chat_template = t.data.chat_template;
+  return c;
 }
 
 // A model that scores: with the checkpoint's weights, or as its folder has them.
 class Scorer {
  public:
-  Scorer(const train::Config& config, Runtime& runtime, const std::string& checkpoint)
+  Scorer(const train::Config& config, Runtime& runtime, const std::optional<Trained>& trained)
       : config_(config), session_(config_, /*training=*/false, runtime.mesh(), runtime.device()) {
     parallel::Mesh& mesh = runtime.mesh();
-    if (!checkpoint.empty()) load(checkpoint, mesh);
+    if (trained) load(*trained, mesh);
     const auto& m = session_.decoder().config();
     router::Force forced;
     parallel::on_all_ranks(mesh.world(), [&] {
@@ -90,33 +141,22 @@ class Scorer {
   train::Session& session() { return session_; }
   std::vector<router::RoutedLayer>& gates() { return gates_; }
   const std::optional<train::RewardScale>& scale() const { return scale_; }
-  const std::string& origin() const { return origin_; }
 
  private:
-  void load(const std::string& checkpoint, parallel::Mesh& mesh) {
-    std::string path;
-    parallel::on_all_ranks(mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint); });
-    const auto header = train::verify_checkpoint(path, mesh);
+  void load(const Trained& trained, parallel::Mesh& mesh) {
     parallel::on_all_ranks(mesh.world(), [&] {
-      if (header.objective != config::enum_name(train::Objective::reward)) {
-        throw CheckpointError("the checkpoint's objective is " + header.objective + ", not reward",
-                              path, "name the checkpoint of a reward model");
-      }
-      if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
-        throw CheckpointError("the checkpoint belongs to another backbone", path,
-                              "set model.path to the backbone it was trained on");
-      }
+      if (trained.header.backbone_fingerprint == session_.backbone_fingerprint()) return;
+      throw CheckpointError("the checkpoint belongs to another backbone", trained.path,
+                            "set model.path to the backbone it was trained on");
     });
-    train::load_tensors(path, {.parameters = session_.objective_parameters()}, mesh);
-    scale_ = train::RewardScale::from(header.state);
-    origin_ = fmt::format("{} at step {}", path, header.step);
+    train::load_tensors(trained.path, {.parameters = session_.objective_parameters()}, mesh);
+    scale_ = train::RewardScale::from(trained.header.state);
   }
 
   train::Config config_;
   train::Session session_;
   std::vector<router::RoutedLayer> gates_;
   std::optional<train::RewardScale> scale_;
-  std::string origin_ = "model folder";
 };
 
 // The backbone as its folder has it, with full attention: what an untrained head stands on.
@@ -139,22 +179,23 @@ class RowScoring {
       : files_(files),
         options_(options),
         everyone_(world.split(0, world.rank(), "world")),
-        config_(config) {
+        checkpoint_(find_checkpoint(options.checkpoint, world)) {
+    parallel::on_all_ranks(*everyone_, [&] { config_ = as_trained(config, checkpoint_); });
     open_reader();
-    const auto policy = config.reward.evaluation_overlong();
+    const auto policy = config_.reward.evaluation_overlong();
     candidates_ = measure(files, *reader_, options.limit, policy, *everyone_);
     std::vector<const reward::PreferenceRow*> rows;
     int64_t longest = 2;
     for (const Candidate& c : candidates_) {
-      longest = std::max({longest, c.size.chosen, c.size.rejected});
-      if (c.size.dropped) continue;
+      longest = std::max(longest, c.size.longest);
+      if (c.size.dropped != reward::DropReason::none) continue;
       usable_.push_back(&c);
       rows.push_back(c.row);
     }
     source_.emplace(std::move(rows), *reader_, options.limit, policy,
-                    reward::PairBatchOptions{.share = config.reward.share_prompts,
-                                             .labels = !config.has_reward_head(),
-                                             .task_id = data::task_id(config.reward.task)});
+                    reward::PairBatchOptions{.share = config_.reward.share_prompts,
+                                             .labels = !config_.has_reward_head(),
+                                             .task_id = data::task_id(config_.reward.task)});
     config_.model.max_position.value = config_.data.max_tokens = longest;
     if (longest > made_for_) {
       log_warning("the longest sequence has {} positions, the model was made for {}", longest,
@@ -169,17 +210,31 @@ class RowScoring {
   reward::EvaluationIdentity identity(reward::EvaluationIdentity of_rows) {
     of_rows["judge"] = "discriminative";
     of_rows["model"] = trained_->session().backbone_fingerprint();
-    of_rows["weights"] = trained_->origin();
+    of_rows["weights"] = checkpoint_ ? fmt::format("{} at step {}", checkpoint_->path,
+                                                   checkpoint_->header.step)
+                                     : "model folder";
     of_rows["limit"] = fmt::format("{}, {}", options_.limit,
                                    config::enum_name(config_.reward.evaluation_overlong()));
-    of_rows["settings"] = fmt::format("group {}, untrained {}, normalize {}, force {}, dtype {}",
-                                      pairs_->group(), options_.untrained, config_.reward.normalize,
-                                      config_.router.force, config::enum_name(config_.model.dtype));
+    of_rows["settings"] =
+        fmt::format("group {}, untrained {}, force {}, dtype {}", pairs_->group(),
+                    options_.untrained, config_.router.force,
+                    config::enum_name(config_.model.dtype));
+    // Everything else that a score may depend on.
+    train::Config model;
+    model.router = config_.router;
+    model.reward = config_.reward;
+    model.train.trainable = config_.train.trainable;
+    model.train.lora = config_.train.lora;
+    model.train.seed = config_.train.seed;
+    model.data.chat_template = config_.data.chat_template;
+    Checksum sum;
+    sum.add(config::dump_config(model));
+    of_rows["router, reward and adapters"] = sum.digest();
     return of_rows;
   }
 
-  // `file`: on rank 0.
-  void run(reward::JudgedRowsFile* file) {
+  // `file`: on rank 0. -> whether all is done.
+  bool run(reward::JudgedRowsFile* file) {
     parallel::on_all_ranks(*everyone_, [&] {
       if (file != nullptr) append_skipped(*file);
     });
@@ -203,7 +258,10 @@ class RowScoring {
       parallel::on_all_ranks(*everyone_, [&] {
         if (file != nullptr) append(*file, now, scored);
       });
+      const bool more = begin + at_a_time < groups.size();
+      if (more && parallel::on_any_rank(*everyone_, stop_requested())) return false;
     }
+    return true;
   }
 
  private:
@@ -219,9 +277,9 @@ class RowScoring {
 
   void open_models() {
     parallel::Mesh& mesh = runtime_->mesh();
-    trained_.emplace(config_, *runtime_, options_.checkpoint);
+    trained_.emplace(config_, *runtime_, checkpoint_);
     parallel::on_all_ranks(mesh.world(), [&] {
-      if (!options_.checkpoint.empty() || !trained_->session().head_is_new()) return;
+      if (checkpoint_ || !trained_->session().head_is_new()) return;
       throw UsageError("the model has no reward head", "--checkpoint",
                        "name a checkpoint, or set model.path to a model with score.weight");
     });
@@ -235,7 +293,7 @@ class RowScoring {
       });
       const bool moved = config_.trains(train::Part::backbone) || config_.has_lora() ||
                          config_.has_routers() || config_.router.force != "none";
-      if (moved) before_.emplace(as_it_was(config_), *runtime_, "");
+      if (moved) before_.emplace(as_it_was(config_), *runtime_, std::nullopt);
     }
     const auto scorer = [&](Scorer& model, const reward::RewardHead* head,
                             const reward::RewardHead* other) {
@@ -277,18 +335,18 @@ class RowScoring {
   // What cannot be scored stands in the rows too, with the reason.
   void append_skipped(reward::JudgedRowsFile& file) const {
     const auto skip = [&](const EvaluationFile& of, const reward::PreferenceRow& row,
-                          const std::string& reason) {
+                          const std::string& reason, int64_t tokens) {
       if (file.done(of.name, row.index)) return;
-      auto judged = unjudged(of, row, 0);
+      auto judged = unjudged(of, row, tokens);
       judged.skip_reason = reason;
       file.append(std::move(judged));
     };
     for (const EvaluationFile& of : files_) {
-      for (const auto& row : of.content.bad_rows) skip(of, row, row.left_out);
+      for (const auto& row : of.content.bad_rows) skip(of, row, row.left_out, 0);
     }
     for (const Candidate& c : candidates_) {
-      if (!c.size.dropped) continue;
-      skip(files_[c.file], *c.row, "longer than the limit, or equal after tokenising");
+      if (c.size.dropped == reward::DropReason::none) continue;
+      skip(files_[c.file], *c.row, reward::drop_reason_text(c.size.dropped), all_tokens(c));
     }
   }
 
@@ -305,9 +363,9 @@ class RowScoring {
   }
 
   reward::JudgedRow judged(const Candidate& c, const train::ScoredPair& pair) const {
-    auto row = unjudged(files_[c.file], *c.row, c.size.chosen + c.size.rejected - c.size.prompt);
-    row.tokens_chosen = c.size.chosen;
-    row.tokens_rejected = c.size.rejected;
+    auto row = unjudged(files_[c.file], *c.row, all_tokens(c));
+    row.tokens_chosen = c.size.prompt + c.size.chosen;
+    row.tokens_rejected = c.size.prompt + c.size.rejected;
     row.truncated = c.size.truncated;
     row.scores = {.chosen = pair.figures.chosen, .rejected = pair.figures.rejected};
     if (config_.reward.normalize && trained_->scale()) {
@@ -320,6 +378,11 @@ class RowScoring {
     return row;
   }
 
+  // By which a row belongs to a length class.
+  static int64_t all_tokens(const Candidate& c) {
+    return c.size.prompt + c.size.chosen + c.size.rejected;
+  }
+
   int64_t all_rows() const {
     int64_t rows = 0;
     for (const EvaluationFile& file : files_) rows += file.content.lines();
@@ -329,6 +392,7 @@ class RowScoring {
   const std::vector<EvaluationFile>& files_;
   const ScoreOptions& options_;
   std::unique_ptr<parallel::Communicator> everyone_;
+  std::optional<Trained> checkpoint_;
   train::Config config_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
   std::optional<reward::PairReader> reader_;
@@ -344,10 +408,12 @@ class RowScoring {
 
 }  // namespace
 
-std::vector<reward::JudgedRow> score_rows(const train::Config& config, parallel::World& world,
-                                          const std::vector<EvaluationFile>& files,
-                                          const std::string& out, const ScoreOptions& options,
-                                          reward::EvaluationIdentity identity) {
+std::optional<std::vector<reward::JudgedRow>> score_rows(const train::Config& config,
+                                                         parallel::World& world,
+                                                         const std::vector<EvaluationFile>& files,
+                                                         const std::string& out,
+                                                         const ScoreOptions& options,
+                                                         reward::EvaluationIdentity identity) {
   auto everyone = world.split(0, world.rank(), "world");
   RowScoring scoring(config, world, files, options);
   std::unique_ptr<reward::JudgedRowsFile> file;
@@ -356,7 +422,7 @@ std::vector<reward::JudgedRow> score_rows(const train::Config& config, parallel:
     file = std::make_unique<reward::JudgedRowsFile>(out, scoring.identity(std::move(identity)),
                                                     names_of(files));
   });
-  scoring.run(file.get());
+  if (!scoring.run(file.get())) return {};
   std::vector<reward::JudgedRow> rows;
   parallel::on_all_ranks(*everyone, [&] {
     if (file) rows = file->finish();

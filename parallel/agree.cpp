@@ -21,4 +21,10 @@ void on_all_ranks(Communicator& group, const std::function<void()>& step) {
                       mine ? std::optional<std::string>(failure->what()) : std::nullopt);
 }
 
+bool on_any_rank(Communicator& group, bool here) {
+  int64_t any[] = {here ? 1 : 0};
+  group.all_reduce_host(any, ReduceOp::max);
+  return any[0] != 0;
+}
+
 }  // namespace elastron::parallel

@@ -28,4 +28,7 @@ class AgreedFailure : public std::exception {
 // must not communicate.
 void on_all_ranks(Communicator& group, const std::function<void()>& step);
 
+// Collective. Whether any rank says so; the same on all ranks.
+bool on_any_rank(Communicator& group, bool here);
+
 }  // namespace elastron::parallel

@@ -20,9 +20,24 @@ std::vector<int32_t> ends(const std::vector<int32_t>& ids, int64_t head, int64_t
   return kept;
 }
 
-FittedPair dropped(std::string reason) { return {.dropped = true, .reason = std::move(reason)}; }
+FittedPair dropped(DropReason reason) { return {.drop_reason = reason}; }
+
+// Of a sequence that lost its middle: what its head and tail hold of the response.
+int64_t response_left(int64_t prompt, int64_t response, int64_t limit, int64_t left) {
+  const int64_t head = limit / 2;
+  return prompt < head ? left - prompt : std::min(response, left - head);
+}
 
 }  // namespace
+
+std::string drop_reason_text(DropReason reason) {
+  switch (reason) {
+    case DropReason::none: break;
+    case DropReason::too_long: return "longer than the limit";
+    case DropReason::equal: return "equal after tokenising";
+  }
+  throw LogicError("the pair was not dropped");
+}
 
 std::vector<int32_t> without_middle(std::vector<int32_t> ids, int64_t limit) {
   ELASTRON_CHECK(limit > 10, "a limit of more than 10 tokens");
@@ -47,10 +62,10 @@ FittedPair fit_pair(const PairIds& pair, int64_t limit, Overlong policy, const s
                              " tokens, of which " + std::to_string(length(prompt)) +
                              " are the prompt; the limit is " + std::to_string(limit),
                          where, "raise data.max_tokens, or set another reward.overlong");
-      case Overlong::drop_pair: return dropped("longer than the limit");
+      case Overlong::drop_pair: return dropped(DropReason::too_long);
       case Overlong::truncate_prompt_middle: {
         const int64_t room = limit - longest;
-        if (room < std::min(kLeastPrompt, length(prompt))) return dropped("longer than the limit");
+        if (room < std::min(kLeastPrompt, length(prompt))) return dropped(DropReason::too_long);
         prompt = ends(prompt, (room + 1) / 2, room / 2);
         fitted.truncated = true;
         break;
@@ -62,17 +77,19 @@ FittedPair fit_pair(const PairIds& pair, int64_t limit, Overlong policy, const s
   for (const auto* response : responses) {
     std::vector<int32_t> sequence = prompt;
     sequence.insert(sequence.end(), response->begin(), response->end());
-    if (policy == Overlong::truncate_middle) {
-      const int64_t before = length(sequence);
+    int64_t left = length(*response);
+    if (policy == Overlong::truncate_middle && length(sequence) >= limit) {
       sequence = without_middle(std::move(sequence), limit);
-      whole = whole && length(sequence) == before;
+      left = response_left(length(prompt), left, limit, length(sequence));
+      whole = false;
     }
+    fitted.response_tokens.push_back(left);
     fitted.sequences.push_back(std::move(sequence));
   }
   // Sequences that were cut each in its own middle have in common what the cuts left.
   fitted.shared = whole ? length(prompt) : std::min(length(prompt), limit / 2);
   for (size_t i = 1; i < fitted.sequences.size(); ++i) {
-    if (fitted.sequences[i] == fitted.sequences[0]) return dropped("equal after tokenising");
+    if (fitted.sequences[i] == fitted.sequences[0]) return dropped(DropReason::equal);
   }
   return fitted;
 }

@@ -14,6 +14,9 @@ enum class Overlong : uint8_t {
   truncate_middle,         // each whole sequence loses its middle; the default in evaluation
 };
 
+enum class DropReason : uint8_t { none, too_long, equal };
+std::string drop_reason_text(DropReason reason);  // "longer than the limit", ...
+
 struct PairIds {
   std::vector<int32_t> prompt;
   std::vector<int32_t> chosen;
@@ -25,9 +28,10 @@ struct PairIds {
 struct FittedPair {
   std::vector<std::vector<int32_t>> sequences;
   int64_t shared = 0;
+  std::vector<int64_t> response_tokens;  // at the end of each sequence: what is left of its response
   bool truncated = false;
-  bool dropped = false;
-  std::string reason;  // "longer than the limit", "equal after tokenising"; of a dropped pair
+  DropReason drop_reason = DropReason::none;
+  bool dropped() const { return drop_reason != DropReason::none; }
 };
 
 // The rule of the published evaluator: a sequence of `limit` tokens or more keeps its first limit/2

@@ -40,7 +40,7 @@ data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
     for (size_t r = 0; r < sequences.size(); ++r) {
       const int64_t length = int64_t(sequences[r].size());
       ELASTRON_CHECK(length > prompt, "a response has tokens");
-      add(sequences[r], share ? common : 0, length, prompt, prefix);
+      add(sequences[r], share ? common : 0, length, length - pair.ids.response_tokens[r], prefix);
       const int32_t last = batch.cu_seqlens.back() - 1;
       if (r == 0) {
         rows.chosen = last;

@@ -114,8 +114,8 @@ class FileSource final : public PairSource {
     for (const PreferenceRow& row : file.rows) {
       PairDocument pair;
       pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong());
-      if (pair.ids.dropped) {
-        ++left_out_[pair.ids.reason];
+      if (pair.ids.dropped()) {
+        ++left_out_[drop_reason_text(pair.ids.drop_reason)];
         continue;
       }
       truncated_ += pair.ids.truncated ? 1 : 0;
@@ -196,8 +196,8 @@ class TraceSource final : public PairSource {
     row.where = "pair " + std::to_string(index) + " of reward.traces";
     PairDocument pair;
     pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong());
-    if (pair.ids.dropped) {
-      throw UsageError("a pair made on the fly is " + pair.ids.reason, "reward.traces.lengths",
+    if (pair.ids.dropped()) {
+      throw UsageError("a pair made on the fly is " + drop_reason_text(pair.ids.drop_reason), "reward.traces.lengths",
                        "raise data.max_tokens or lower the lengths");
     }
     pair.kind_id = mix_[k].first;

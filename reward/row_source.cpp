@@ -11,7 +11,7 @@ data::PackedBatch RowSource::batch(std::span<const int64_t> packs,
     const PreferenceRow& row = *rows_.at(size_t(index));
     pairs.push_back(
         {.ids = reader_.fit(row, limit_, policy_), .margin = row.margin, .sample_id = index});
-    ELASTRON_CHECK(!pairs.back().ids.dropped, row.where + " was dropped");
+    ELASTRON_CHECK(!pairs.back().ids.dropped(), row.where + " was dropped");
   }
   std::vector<const PairDocument*> pointers;
   for (const PairDocument& pair : pairs) pointers.push_back(&pair);

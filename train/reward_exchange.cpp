@@ -141,6 +141,10 @@ void write_reward_model(const std::string& folder, const StoredReward& reward,
   if (head || m.tie_word_embeddings) whole.erase(kLmHead);
   if (const auto it = reward.tensors.find(reward::kHeadName); it != reward.tensors.end()) {
     whole[reward::kHeadName] = it->second;
+  } else if (head && !whole.contains(reward::kHeadName)) {
+    // It did not train: the folder's own.
+    const model::ModelFolder base(model);
+    whole[reward::kHeadName] = base.homes().at(reward::kHeadName)->read(reward::kHeadName, device);
   }
   for (auto& [name, tensor] : whole) {
     if (tensor.dtype() != stored) tensor = ops::cast(tensor, stored);

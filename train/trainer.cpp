@@ -159,7 +159,7 @@ class Trainer {
         }
       }
       const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
-      const bool stop = stop_agreed();
+      const bool stop = parallel::on_any_rank(mesh_.world(), stop_requested_());
       if (due || stop || best) save();
       if (best) store_.mark_best(step_);
       if (stop) {
@@ -220,12 +220,6 @@ class Trainer {
           workload_->source().batch(std::span(packs).subspan(j * size, size), uint32_t(j)));
     }
     return batches;
-  }
-
-  bool stop_agreed() {
-    int64_t stop[] = {stop_requested_() ? 1 : 0};
-    mesh_.world().all_reduce_host(stop, parallel::ReduceOp::max);
-    return stop[0] != 0;
   }
 
   NamedValues state() const {

@@ -46,10 +46,10 @@ TEST(Overlong, ErrorNamesRowLengthAndLimit) {
 
 TEST(Overlong, DropPair) {
   const FittedPair fitted = fit_pair(kLong, 16, Overlong::drop_pair, "");
-  EXPECT_TRUE(fitted.dropped);
-  EXPECT_EQ(fitted.reason, "longer than the limit");
-  EXPECT_FALSE(fit_pair(kLong, 23, Overlong::drop_pair, "").dropped);
-  EXPECT_TRUE(fit_pair(kLong, 22, Overlong::drop_pair, "").dropped);
+  EXPECT_TRUE(fitted.dropped());
+  EXPECT_EQ(drop_reason_text(fitted.drop_reason), "longer than the limit");
+  EXPECT_FALSE(fit_pair(kLong, 23, Overlong::drop_pair, "").dropped());
+  EXPECT_TRUE(fit_pair(kLong, 22, Overlong::drop_pair, "").dropped());
 }
 
 // What published trainers do, and this does not: cut on the right, both sides become the prompt.
@@ -65,7 +65,7 @@ TEST(Overlong, RightCutWouldMakeBothSidesEqual) {
 TEST(Overlong, TruncatedPromptsStayTheSame) {
   const PairIds pair = {numbers(100), {500, 501}, {{600, 601, 602}, {700}}};
   const FittedPair fitted = fit_pair(pair, 24, Overlong::truncate_prompt_middle, "");
-  ASSERT_FALSE(fitted.dropped);
+  ASSERT_FALSE(fitted.dropped());
   EXPECT_TRUE(fitted.truncated);
   EXPECT_EQ(fitted.shared, 21);
   for (size_t i = 0; i < 3; ++i) {
@@ -79,13 +79,13 @@ TEST(Overlong, TruncatedPromptsStayTheSame) {
   }
   // No room for a prompt beside the response.
   EXPECT_TRUE(fit_pair({numbers(100), numbers(30), {{1}}}, 40, Overlong::truncate_prompt_middle, "")
-                  .dropped);
+                  .dropped());
 }
 
 TEST(Overlong, TruncatedMiddlesOfWholeSequences) {
   const PairIds pair = {numbers(10), numbers(30, 100), {numbers(3, 200)}};
   const FittedPair fitted = fit_pair(pair, 20, Overlong::truncate_middle, "");
-  ASSERT_FALSE(fitted.dropped);
+  ASSERT_FALSE(fitted.dropped());
   EXPECT_TRUE(fitted.truncated);
   ASSERT_EQ(fitted.sequences[0].size(), 15u);
   EXPECT_EQ(fitted.sequences[0][9], 9);
@@ -96,13 +96,13 @@ TEST(Overlong, TruncatedMiddlesOfWholeSequences) {
 
 TEST(Overlong, EqualPairsAreDropped) {
   const FittedPair fitted = fit_pair({{1}, {2, 3}, {{4}, {2, 3}}}, 100, Overlong::error, "");
-  EXPECT_TRUE(fitted.dropped);
-  EXPECT_EQ(fitted.reason, "equal after tokenising");
+  EXPECT_TRUE(fitted.dropped());
+  EXPECT_EQ(drop_reason_text(fitted.drop_reason), "equal after tokenising");
   // Cut down to what they have in common.
   auto same_end = numbers(60, 50);
   PairIds pair = {numbers(50), same_end, {same_end}};
   pair.rejected[0][5] = 7;
-  EXPECT_TRUE(fit_pair(pair, 40, Overlong::truncate_middle, "").dropped);
+  EXPECT_TRUE(fit_pair(pair, 40, Overlong::truncate_middle, "").dropped());
 }
 
 }  // namespace

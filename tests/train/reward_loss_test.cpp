@@ -77,6 +77,9 @@ class Judge {
       document.ids.sequences = {pair["chosen"].get<std::vector<int32_t>>(),
                                 pair["rejected"].get<std::vector<int32_t>>()};
       document.ids.shared = int64_t(pair["prompt"].size());
+      for (const auto& ids : document.ids.sequences) {
+        document.ids.response_tokens.push_back(int64_t(ids.size()) - document.ids.shared);
+      }
       document.margin = s["settings"]["margins"][pairs.size()];
       pairs.push_back(document);
     }
@@ -252,6 +255,7 @@ TEST(RewardLoss, FiniteDifferencesOfSimpoWithLikelihoodTerm) {
   judge.config.label_smoothing = 0.1;
   // Two rejected responses: their mean is what counts.
   judge.pairs[0].ids.sequences.push_back({22, 47, 41, 5, 6, 7});
+  judge.pairs[0].ids.response_tokens.push_back(3);
   judge.remake();
   judge.loss(true);
   for (Parameter* p : judge.decoder->adapters()) {
@@ -265,6 +269,7 @@ TEST(RewardLoss, FiniteDifferencesOfSeveralRejectedResponses) {
   Judge judge({});
   judge.config.margin = true;
   judge.pairs[1].ids.sequences.push_back({28, 11, 5, 40, 9});
+  judge.pairs[1].ids.response_tokens.push_back(3);
   judge.remake();
   judge.loss(true);
   Parameter& head = judge.head->parameter();
