@@ -10,6 +10,7 @@
 #include "ops/elementwise.h"
 #include "ops/linear.h"
 #include "reward/head.h"
+#include "train/adapter_exchange.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/router_exchange.h"
 
@@ -17,8 +18,6 @@ namespace elastron::train {
 
 namespace {
 
-constexpr const char* kFactorA = ".lora_A.weight";
-constexpr const char* kFactorB = ".lora_B.weight";
 constexpr const char* kLmHead = "lm_head.weight";
 
 bool is_adapter(const std::string& name) {
@@ -169,7 +168,7 @@ void write_reward_adapter(const std::string& folder, const StoredReward& reward,
   for (const auto& [name, tensor] : reward.tensors) {
     if (name == reward::kHeadName) head = true;
     if (!is_adapter(name) && name != reward::kHeadName) continue;
-    tensors["base_model.model." + name] = ops::cast(tensor, stored);
+    tensors[kAdapterPrefix + name] = ops::cast(tensor, stored);
   }
   const model::LoraConfig& lora = reward.config.train.lora;
   const bool classifier = reward.config.has_reward_head();
@@ -188,8 +187,8 @@ void write_reward_adapter(const std::string& folder, const StoredReward& reward,
   config["modules_to_save"] = nullptr;
   if (head) config["modules_to_save"] = {"score"};
   make_folder(folder, ExitCode::input);
-  write_safetensors(folder + "/adapter_model.safetensors", tensors, {{"format", "pt"}});
-  write_text_atomically(folder + "/adapter_config.json", config.dump(2) + "\n");
+  write_safetensors(folder + "/" + kAdapterTensors, tensors, {{"format", "pt"}});
+  write_text_atomically(folder + "/" + kAdapterSettings, config.dump(2) + "\n");
   write_trained_router(folder, reward, reward.backbone_fingerprint, stored);
 }
 

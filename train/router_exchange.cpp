@@ -9,11 +9,12 @@
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
+#include "router/attention_router.h"
 #include "router/objective.h"
 #include "router/reference_exchange.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/config.h"
-#include "train/step.h"
+#include "train/first_checkpoint.h"
 
 namespace elastron::train {
 
@@ -175,17 +176,11 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
   config.model.path = model;
   config.router = router.config;
   std::unique_ptr<model::ModelFolder> backbone;
-  std::string checksums;
   std::vector<std::unique_ptr<router::AttentionRouter>> routers;
   std::unique_ptr<router::SparsityObjective> objective;
   ParameterList parameters;
   parallel::on_all_ranks(mesh.world(), [&] {
-    if (folder.ends_with(".h5")) {
-      throw UsageError("checkpoints name themselves", folder, "name a folder");
-    }
-    if (!checkpoints_in(folder).empty()) {
-      throw UsageError("the folder already has checkpoints", folder, "name another folder");
-    }
+    require_new_checkpoint_folder(folder);
     if (config.router.reg.enabled && !router.has_multipliers()) {
       throw InputError("the router has no multipliers, and its settings want them", where,
                        "set enable_lambda_task (of router.json: router.reg.enabled) to false");
@@ -203,24 +198,14 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
         seed, /*trainable=*/true, device);
     objective->append_parameters(parameters);
     router::fill_parameters(router, where, parameters);
-    checksums = backbone->tensor_checksums(mesh.world().rank(), mesh.world().size());
   });
-  const std::string fingerprint = backbone->fingerprint(mesh.world().all_gather_host(checksums));
+  const std::string fingerprint = shared_fingerprint(*backbone, mesh);
   parallel::on_all_ranks(mesh.world(), [&] {
     if (router.backbone_fingerprint.empty() || router.backbone_fingerprint == fingerprint) return;
     throw InputError("the router was trained on another backbone", where,
                      "use that one, or remove backbone_fingerprint from its settings");
   });
-  Optimizer optimizer(parameters, config.train.adam, config.train.weight_decay);
-  CheckpointHeader header{
-      .objective = std::string(config::enum_name(config.train.objective)),
-      .backbone_fingerprint = fingerprint,
-      .config = config::dump_config(config),
-      .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config.train.seed)}}};
-  StepRunner::Counters counters;
-  for (const auto& [name, value] : counters.named()) header.state[name] = std::to_string(*value);
-  CheckpointStore store(folder, config.checkpoint.keep, mesh);
-  return store.save(header, {optimizer.parameters(), &optimizer.moments()});
+  return write_checkpoint_of_step_0(folder, config, parameters, fingerprint, mesh);
 }
 
 }  // namespace elastron::train

@@ -292,6 +292,122 @@ TEST_F(EvalReward, ExportedModelScoresTheSame) {
   EXPECT_TRUE(fs::exists(exported / "adapter/router/router.safetensors"));
 }
 
+// The pairs of scores of two reports; -> how many rows both have.
+int expect_same_scores(const std::string& one, const std::string& other, double tolerance) {
+  std::istringstream a(read_text(one + "/rows.jsonl")), b(read_text(other + "/rows.jsonl"));
+  int rows = 0;
+  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
+    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
+    for (const char* key : {"score_chosen", "score_rejected"}) {
+      EXPECT_NEAR(u[key].get<double>(), v[key].get<double>(), tolerance) << key;
+    }
+  }
+  return rows;
+}
+
+TEST_F(EvalReward, ImportedAdapterScoresTheSame) {
+  const Scratch scratch;
+  const auto import = [&](int ranks, const std::string& from, const std::string& out) {
+    return elastron(ranks,
+                    "import --from " + from + " --model " + tiny_backbone() + " --out " + out);
+  };
+  const auto score = [&](const std::string& more, const std::string& out) {
+    const auto run = elastron(0, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                                     " --data " + folder("data") + " --out " + out + " " + more);
+    EXPECT_EQ(run.code, 0) << run.err;
+  };
+  const auto export_to = [&](const std::string& run, const std::string& out) {
+    const auto written = elastron(0, "export --checkpoint " + run + " --out " + out);
+    EXPECT_EQ(written.code, 0) << written.err;
+  };
+
+  // A head, adapters, and routers beside them; then without a head, of two kinds of layers only.
+  const std::string adapter = scratch / "adapter";
+  export_to(folder("run"), adapter);
+  const auto imported = import(2, adapter, scratch / "imported");
+  ASSERT_EQ(imported.code, 0) << imported.err;
+  EXPECT_NE(imported.err.find("reward.router to " + adapter + "/router"), std::string::npos)
+      << imported.err;
+  ASSERT_EQ(evaluate(0, scratch / "before").code, 0);
+  score("--set train.trainable=[reward_head,lora] --set reward.router=" + adapter +
+            "/router --checkpoint " + (scratch / "imported"),
+        scratch / "after");
+  EXPECT_EQ(expect_same_scores(scratch / "before", scratch / "after", 0), 22);
+
+  const std::string simpo =
+      "--set train.trainable=[lora] --set reward.loss=simpo --set "
+      "train.lora.targets=[q_proj,down_proj] ";
+  ASSERT_EQ(elastron(0, arguments(scratch / "simpo", simpo)).code, 0);
+  export_to(scratch / "simpo", scratch / "simpo-adapter");
+  ASSERT_EQ(import(0, scratch / "simpo-adapter", scratch / "simpo-imported").code, 0);
+  score(simpo + "--checkpoint " + (scratch / "simpo"), scratch / "simpo-before");
+  score(simpo + "--checkpoint " + (scratch / "simpo-imported"), scratch / "simpo-after");
+  EXPECT_EQ(expect_same_scores(scratch / "simpo-before", scratch / "simpo-after", 0), 22);
+
+  // Training starts from it, and what was imported is exported as it was.
+  const auto resumed =
+      elastron(2, arguments(scratch / "on", simpo + "--set train.steps=1 --resume " +
+                                                (scratch / "simpo-imported")));
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  for (const char* key : {"model.path is", "reward.loss is", "train.trainable is", "train.lora"}) {
+    EXPECT_EQ(resumed.err.find(key), std::string::npos) << resumed.err;
+  }
+  export_to(scratch / "imported", scratch / "again");
+  for (const char* name : {"/adapter_model.safetensors", "/adapter_config.json"}) {
+    EXPECT_EQ(read_text(adapter + name), read_text((scratch / "again") + name)) << name;
+  }
+
+  // The factor of rank-stabilised adapters: alpha / sqrt(rank), rank 4.
+  const auto settings = nlohmann::json::parse(read_text(adapter + "/adapter_config.json"));
+  const auto with = [&](const std::string& key, const nlohmann::json& value) {
+    auto changed = settings;
+    changed[key] = value;
+    write_text(adapter + "/adapter_config.json", changed.dump());
+  };
+  with("use_rslora", true);
+  const auto stable = import(0, adapter, scratch / "stable");
+  ASSERT_EQ(stable.code, 0) << stable.err;
+  EXPECT_NE(stable.err.find("alpha: 16"), std::string::npos) << stable.err;
+
+  const auto refused = [&](const std::vector<std::string>& fragments, int ranks = 0) {
+    expect_error(import(ranks, adapter, scratch / "refused"), 3, fragments);
+  };
+  for (const auto& [key, value] :
+       std::map<std::string, nlohmann::json>{{"peft_type", "IA3"},
+                                             {"task_type", nullptr},
+                                             {"r", 0},
+                                             {"lora_alpha", "8"},
+                                             {"target_modules", ".*_proj"},
+                                             {"bias", "all"},
+                                             {"use_dora", true},
+                                             {"fan_in_fan_out", true},
+                                             {"rank_pattern", {{"q_proj", 8}}},
+                                             {"layers_to_transform", {0}},
+                                             {"modules_to_save", {"embed_tokens"}},
+                                             {"init_lora_weights", "pissa"},
+                                             {"of_a_later\nversion", 1}}) {
+    with(key, value);
+    refused({"adapter_config.json", key.substr(0, 10)});
+  }
+  with("r", 8);
+  refused({"adapter_model.safetensors", "misshapen", "[4, ", "in place of [8, "});
+  with("target_modules", {"q_proj"});
+  refused({"unexpected", "down_proj.lora_A.weight"});
+  with("task_type", "CAUSAL_LM");
+  refused({"modules_to_save"});
+  write_text(adapter + "/adapter_config.json", settings.dump().substr(0, 40));
+  refused({"adapter_config.json, line 1"});
+  fs::remove(adapter + "/adapter_config.json");
+  refused({"adapter_config.json"});
+  // Another run's tensors: no head, and of two kinds of layers.
+  with("bias", "none");
+  fs::copy_file(scratch / "simpo-adapter/adapter_model.safetensors",
+                adapter + "/adapter_model.safetensors", fs::copy_options::overwrite_existing);
+  refused({"missing", "model.layers.0.mlp.gate_proj.lora_A.weight"}, 2);
+  EXPECT_FALSE(fs::exists(scratch / "refused"));
+  expect_error(import(2, scratch / "again", scratch / "imported"), 2, {"already has checkpoints"});
+}
+
 // A language model with random weights and a chat template: trained for one step by likelihood on
 // English traces, and exported.
 void make_judge(const std::string& shapes, const std::string& folder, const std::string& run) {
