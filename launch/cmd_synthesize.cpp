@@ -22,7 +22,8 @@ struct Options {
   std::vector<int64_t> lengths = {512};
   int64_t records = 600, clearance = 96;
   std::optional<uint64_t> own_seed;
-  // Pairs: not what training makes with its default seeds, so that a file can judge what was trained.
+  // Pairs: not what training makes with its default seeds, so that a file can judge what was
+  // trained.
   uint64_t seed() const { return own_seed.value_or(pairs ? 1000 : 1); }
   bool pairs = false;
   std::string lexicon = "english", form = "preference";

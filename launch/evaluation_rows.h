@@ -16,9 +16,10 @@ struct EvaluationFile {
   reward::PreferenceFile content;
 };
 
-// Folders stand for the .jsonl files in them, the benchmark's in its order, others by name. Throws UsageError for a path that is neither
-// a file nor such a folder, and for two files of one name; InputError for bad rows (reward/rows.h).
-// Settings that the benchmark does not have are said in a warning where `speaks`.
+// Folders stand for the .jsonl files in them, the benchmark's in its order, others by name. Throws
+// UsageError for a path that is neither a file nor such a folder, and for two files of one name;
+// InputError for bad rows (reward/rows.h). Settings that the benchmark does not have are said in a
+// warning where `speaks`.
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
                                                   reward::BadRows bad_rows, bool speaks);
 

@@ -91,9 +91,9 @@ std::optional<Trained> find_checkpoint(const std::string& named, parallel::World
   found.header = train::verify_checkpoint(found.path, mesh);
   parallel::on_all_ranks(mesh.world(), [&] {
     if (found.header.objective == config::enum_name(train::Objective::reward)) return;
-    throw CheckpointError("the checkpoint's objective is " + found.header.objective +
-                              ", not reward",
-                          found.path, "name the checkpoint of a reward model");
+    throw CheckpointError(
+        "the checkpoint's objective is " + found.header.objective + ", not reward", found.path,
+        "name the checkpoint of a reward model");
   });
   return found;
 }
@@ -210,15 +210,14 @@ class RowScoring {
   reward::EvaluationIdentity identity(reward::EvaluationIdentity of_rows) {
     of_rows["judge"] = "discriminative";
     of_rows["model"] = trained_->session().backbone_fingerprint();
-    of_rows["weights"] = checkpoint_ ? fmt::format("{} at step {}", checkpoint_->path,
-                                                   checkpoint_->header.step)
-                                     : "model folder";
+    of_rows["weights"] =
+        checkpoint_ ? fmt::format("{} at step {}", checkpoint_->path, checkpoint_->header.step)
+                    : "model folder";
     of_rows["limit"] = fmt::format("{}, {}", options_.limit,
                                    config::enum_name(config_.reward.evaluation_overlong()));
-    of_rows["settings"] =
-        fmt::format("group {}, untrained {}, force {}, dtype {}", pairs_->group(),
-                    options_.untrained, config_.router.force,
-                    config::enum_name(config_.model.dtype));
+    of_rows["settings"] = fmt::format("group {}, untrained {}, force {}, dtype {}", pairs_->group(),
+                                      options_.untrained, config_.router.force,
+                                      config::enum_name(config_.model.dtype));
     // Everything else that a score may depend on.
     train::Config model;
     model.router = config_.router;
@@ -408,12 +407,9 @@ class RowScoring {
 
 }  // namespace
 
-std::optional<std::vector<reward::JudgedRow>> score_rows(const train::Config& config,
-                                                         parallel::World& world,
-                                                         const std::vector<EvaluationFile>& files,
-                                                         const std::string& out,
-                                                         const ScoreOptions& options,
-                                                         reward::EvaluationIdentity identity) {
+std::optional<std::vector<reward::JudgedRow>> score_rows(
+    const train::Config& config, parallel::World& world, const std::vector<EvaluationFile>& files,
+    const std::string& out, const ScoreOptions& options, reward::EvaluationIdentity identity) {
   auto everyone = world.split(0, world.rank(), "world");
   RowScoring scoring(config, world, files, options);
   std::unique_ptr<reward::JudgedRowsFile> file;

@@ -20,11 +20,8 @@ struct ScoreOptions {
 // are not judged again; `identity` of the caller's part is completed here. -> on rank 0 all rows in
 // canonical order, elsewhere none; nothing on all ranks where it was stopped on request
 // (launch/signals.h) before the end.
-std::optional<std::vector<reward::JudgedRow>> score_rows(const train::Config& config,
-                                                         parallel::World& world,
-                                                         const std::vector<EvaluationFile>& files,
-                                                         const std::string& out,
-                                                         const ScoreOptions& options,
-                                                         reward::EvaluationIdentity identity);
+std::optional<std::vector<reward::JudgedRow>> score_rows(
+    const train::Config& config, parallel::World& world, const std::vector<EvaluationFile>& files,
+    const std::string& out, const ScoreOptions& options, reward::EvaluationIdentity identity);
 
 }  // namespace elastron::launch

@@ -28,7 +28,8 @@ struct PairIds {
 struct FittedPair {
   std::vector<std::vector<int32_t>> sequences;
   int64_t shared = 0;
-  std::vector<int64_t> response_tokens;  // at the end of each sequence: what is left of its response
+  std::vector<int64_t>
+      response_tokens;  // at the end of each sequence: what is left of its response
   bool truncated = false;
   DropReason drop_reason = DropReason::none;
   bool dropped() const { return drop_reason != DropReason::none; }

@@ -197,8 +197,8 @@ class TraceSource final : public PairSource {
     PairDocument pair;
     pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong());
     if (pair.ids.dropped()) {
-      throw UsageError("a pair made on the fly is " + drop_reason_text(pair.ids.drop_reason), "reward.traces.lengths",
-                       "raise data.max_tokens or lower the lengths");
+      throw UsageError("a pair made on the fly is " + drop_reason_text(pair.ids.drop_reason),
+                       "reward.traces.lengths", "raise data.max_tokens or lower the lengths");
     }
     pair.kind_id = mix_[k].first;
     pair.sample_id = index;

@@ -163,6 +163,19 @@ TEST(RewardTraining, TurnedRoundLabelsTeachNothing) {
   ADD_FAILURE() << "no evaluation";
 }
 
+// The pairs of scores of two reports; -> how many rows both have.
+int expect_same_scores(const std::string& one, const std::string& other, double tolerance) {
+  std::istringstream a(read_text(one + "/rows.jsonl")), b(read_text(other + "/rows.jsonl"));
+  int rows = 0;
+  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
+    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
+    for (const char* key : {"score_chosen", "score_rejected"}) {
+      EXPECT_NEAR(u[key].get<double>(), v[key].get<double>(), tolerance) << key;
+    }
+  }
+  return rows;
+}
+
 // A short run and benchmark files of made-up traces.
 class EvalReward : public ::testing::Test {
  protected:
@@ -218,14 +231,7 @@ TEST_F(EvalReward, IsTheSameOnAnyNumberOfDataRanks) {
   }
   const Scratch split;
   ASSERT_EQ(evaluate(2, split.path(), "--set parallel.tensor=2").code, 0);
-  std::istringstream a(read_text(one / "rows.jsonl")), b(read_text(split / "rows.jsonl"));
-  int rows = 0;
-  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
-    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
-    EXPECT_NEAR(u["score_chosen"].get<double>(), v["score_chosen"].get<double>(), 1e-4);
-    EXPECT_EQ(u["tokens_rejected"], v["tokens_rejected"]);
-  }
-  EXPECT_EQ(rows, 22);
+  EXPECT_EQ(expect_same_scores(one.path(), split.path(), 1e-4), 22);
 }
 
 TEST_F(EvalReward, GoesOnWhereItStopped) {
@@ -242,6 +248,32 @@ TEST_F(EvalReward, GoesOnWhereItStopped) {
   }
   expect_error(evaluate(2, parts.path(), "--limit 100"), 2, {"limit", "--out"});
   EXPECT_EQ(rows, read_text(parts / "rows.jsonl"));
+}
+
+// Whatever the configuration says: adapters of another scale, routers left out.
+TEST_F(EvalReward, WhatAModelIsComesFromItsCheckpoint) {
+  const Scratch one, other;
+  ASSERT_EQ(evaluate(0, one.path()).code, 0);
+  const auto run = evaluate(0, other.path(),
+                            "--set train.lora.alpha=99 --set train.trainable=[reward_head] "
+                            "--set router.ssa.local=64 --set reward.label_smoothing=0.2");
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(report(one.path()), report(other.path()));
+}
+
+TEST_F(EvalReward, StopsOnRequestAndGoesOn) {
+  const Scratch whole, parts;
+  ASSERT_EQ(evaluate(0, whole.path(), "--set eval.micro_batch=1").code, 0);
+  // Sooner or later it is caught between two rows.
+  int stopped = 0;
+  for (const char* seconds : {"0.1", "0.15", "0.2", "0.25", "0.3", "0.35", "0.4", "0.6", "0.8"}) {
+    const auto run = evaluate(0, parts.path(), "--set eval.micro_batch=1",
+                              std::string("timeout -s USR1 ") + seconds);
+    if (run.err.find("stopped on request") != run.err.npos) ++stopped;
+  }
+  EXPECT_GT(stopped, 0);
+  ASSERT_EQ(evaluate(0, parts.path(), "--set eval.micro_batch=1").code, 0);
+  EXPECT_EQ(report(whole.path()), report(parts.path()));
 }
 
 TEST_F(EvalReward, KilledAtAnyMoment) {
@@ -271,16 +303,7 @@ TEST_F(EvalReward, ExportedModelScoresTheSame) {
                       " --set train.trainable=[] --set reward.router=" + model + "/router --data " +
                       folder("data") + " --out " + (exported / "report"));
   ASSERT_EQ(run.code, 0) << run.err;
-  std::istringstream a(read_text(trained / "rows.jsonl")),
-      b(read_text(exported / "report/rows.jsonl"));
-  int rows = 0;
-  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
-    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
-    for (const char* key : {"score_chosen", "score_rejected"}) {
-      EXPECT_NEAR(u[key].get<double>(), v[key].get<double>(), 1e-4) << key;
-    }
-  }
-  EXPECT_EQ(rows, 22);
+  EXPECT_EQ(expect_same_scores(trained.path(), exported / "report", 1e-4), 22);
   // Apart: in the file form of peft.
   const auto adapter =
       elastron(2, "export --checkpoint " + folder("run") + " --out " + (exported / "adapter"));
@@ -290,19 +313,6 @@ TEST_F(EvalReward, ExportedModelScoresTheSame) {
   EXPECT_EQ(peft["modules_to_save"][0], "score");
   EXPECT_TRUE(fs::exists(exported / "adapter/adapter_model.safetensors"));
   EXPECT_TRUE(fs::exists(exported / "adapter/router/router.safetensors"));
-}
-
-// The pairs of scores of two reports; -> how many rows both have.
-int expect_same_scores(const std::string& one, const std::string& other, double tolerance) {
-  std::istringstream a(read_text(one + "/rows.jsonl")), b(read_text(other + "/rows.jsonl"));
-  int rows = 0;
-  for (std::string x, y; std::getline(a, x) && std::getline(b, y); ++rows) {
-    const auto u = nlohmann::json::parse(x), v = nlohmann::json::parse(y);
-    for (const char* key : {"score_chosen", "score_rejected"}) {
-      EXPECT_NEAR(u[key].get<double>(), v[key].get<double>(), tolerance) << key;
-    }
-  }
-  return rows;
 }
 
 TEST_F(EvalReward, ImportedAdapterScoresTheSame) {
@@ -342,7 +352,8 @@ TEST_F(EvalReward, ImportedAdapterScoresTheSame) {
   ASSERT_EQ(import(0, scratch / "simpo-adapter", scratch / "simpo-imported").code, 0);
   score(simpo + "--checkpoint " + (scratch / "simpo"), scratch / "simpo-before");
   score(simpo + "--checkpoint " + (scratch / "simpo-imported"), scratch / "simpo-after");
-  EXPECT_EQ(expect_same_scores(scratch / "simpo-before", scratch / "simpo-after", 0), 22);
+  // The imported one has blocks of another size: other sums.
+  EXPECT_EQ(expect_same_scores(scratch / "simpo-before", scratch / "simpo-after", 1e-5), 22);
 
   // Training starts from it, and what was imported is exported as it was.
   const auto resumed =
@@ -489,8 +500,8 @@ TEST_F(EvalReward, RealRowsOfTheBenchmark) {
   ASSERT_EQ(run.code, 0) << run.err;
   const std::string csv = read_text(out / "results.csv");
   EXPECT_TRUE(
-      csv.starts_with(",Task,S-Drop,P-Noise,Long-context_Reasoning,parallel,"
-                      "Long-form_Generation,Mem0-MEM,Multi-turn_Dialogue_Understanding,Avg.\n"))
+      csv.starts_with(",Task,S-Drop,P-Noise,Long-context_Reasoning,Mem0-MEM,"
+                      "Multi-turn_Dialogue_Understanding,parallel,Long-form_Generation,Avg.\n"))
       << csv;
   std::istringstream rows(read_text(out / "rows.jsonl"));
   int count = 0, truncated = 0;
@@ -578,6 +589,18 @@ TEST_F(EvalReward, BadInput) {
   write_text(out / "bad.jsonl", R"({"question": "q", "chosen": "a", "rejected": "b"})"
                                 "\n");
   expect_error(run("--data " + (out / "bad.jsonl")), 3, {"bad.jsonl:1", "task"});
+  fs::create_directory(out / "a");
+  fs::create_directory(out / "b");
+  const std::string published = R"({"index": 0, "shuffled_order": [0, 1], "task": "S-Drop", )"
+                                R"("ctx_length": "8k", "output": "[[A]]"})"
+                                "\n";
+  for (const char* name : {"a/X.jsonl", "b/X.jsonl"}) write_text(out / name, published);
+  const std::string outputs = "eval-reward --out " + (out / "published") + " --outputs ";
+  expect_error(elastron(2, outputs + (out / "a/X.jsonl") + " " + (out / "b/X.jsonl")), 2,
+               {"two files are called X"});
+  EXPECT_EQ(elastron(2, outputs + (out / "a/X.jsonl")).code, 0);
+  expect_error(elastron(0, "eval " + kConfig + " --set model.path=" + tiny_backbone()), 2,
+               {"eval-reward"});
   const auto nothing = elastron(0, "eval-reward --out " + out.path());
   EXPECT_EQ(nothing.code, 2) << nothing.err;
 }

@@ -105,5 +105,27 @@ TEST(Overlong, EqualPairsAreDropped) {
   EXPECT_TRUE(fit_pair(pair, 40, Overlong::truncate_middle, "").dropped());
 }
 
+// Whatever a cut leaves: the last tokens of a sequence that are of its response.
+TEST(Overlong, WhatIsLeftOfAResponse) {
+  const auto left = [](int64_t prompt, int64_t response, int64_t limit) {
+    PairIds pair;
+    for (int64_t i = 0; i < prompt; ++i) pair.prompt.push_back(int32_t(i));
+    for (int64_t i = 0; i < response; ++i) pair.chosen.push_back(int32_t(1000 + i));
+    pair.rejected = {{7}};
+    const auto fitted = fit_pair(pair, limit, Overlong::truncate_middle, "");
+    const auto& ids = fitted.sequences[0];
+    int64_t counted = 0;
+    for (const int32_t id : ids) counted += id >= 1000 ? 1 : 0;
+    EXPECT_EQ(fitted.response_tokens[0], counted) << prompt << " " << response;
+    EXPECT_EQ(fitted.response_tokens[1], 1);
+    return counted;
+  };
+  EXPECT_EQ(left(10, 5, 40), 5);    // nothing cut
+  EXPECT_EQ(left(100, 5, 40), 5);   // the prompt loses its middle
+  EXPECT_EQ(left(30, 50, 40), 15);  // the tail is all response
+  EXPECT_EQ(left(5, 100, 40), 30);  // the response loses its middle
+  EXPECT_EQ(left(0, 100, 40), 35);
+}
+
 }  // namespace
 }  // namespace elastron::reward
