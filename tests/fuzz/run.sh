@@ -9,7 +9,8 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-  targets=(safetensors tokenizer model_config jsonl router_settings router_tensors adapter_settings)
+  targets=(safetensors tokenizer model_config jsonl router_settings router_tensors adapter_settings
+    preference_rows)
 fi
 build=${ELASTRON_FUZZ_BUILD:-build-fuzz}
 
