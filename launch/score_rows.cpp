@@ -116,6 +116,8 @@ train::Config as_trained(const train::Config& config, const std::optional<Traine
   c.reward.bad_rows = config.reward.bad_rows;
   c.reward.normalize = config.reward.normalize;
   c.reward.share_prompts = config.reward.share_prompts;
+  // Where the files of its routers are now.
+  if (!config.reward.router.empty()) c.reward.router = config.reward.router;
   c.train.trainable = t.train.trainable;
   c.train.lora = t.train.lora;
   c.train.seed = t.train.seed;

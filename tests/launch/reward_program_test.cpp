@@ -145,6 +145,29 @@ TEST(RewardTraining, LearnsPairsThatOneTokenSeparates) {
       << trained.err;
 }
 
+// The shipped configuration on shorter traces, for a part of its steps: judges of held-out traces
+// that no rule about lengths comes near.
+TEST(RewardTraining, LearnsToReadMemories) {
+  const Scratch run;
+  const std::string source = ELASTRON_SOURCE_DIR;
+  const auto trained =
+      elastron(2, "train " + source + "/configs/tiny/reward.yaml --set model.path=" + source +
+                      "/configs/tiny/backbone --set reward.traces.lengths=[256] --set "
+                      "reward.traces.eval_pairs=256 --set train.steps=80 --set eval.every=80 --set "
+                      "output.dir=" +
+                      run.path());
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  std::ifstream lines(run / "metrics.jsonl");
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line);
+    if (!object.contains("eval_accuracy")) continue;
+    EXPECT_GT(object["eval_accuracy"].get<double>(), 0.85);
+    EXPECT_LT(std::abs(object["eval_longer_wins"].get<double>() - 0.5), 0.1);
+    return;
+  }
+  ADD_FAILURE() << "no evaluation";
+}
+
 TEST(RewardTraining, TurnedRoundLabelsTeachNothing) {
   const Scratch run;
   const auto trained =
