@@ -78,7 +78,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   if (!options.outputs.empty()) return score_outputs(options, world);
   auto everyone = world.split(0, world.rank(), "world");
   ConfigArguments arguments = options.config;
-  arguments.overrides.insert(arguments.overrides.begin(), "train.objective=reward");
+  arguments.overrides.push_back("train.objective=reward");
   const train::Config config = load_run_config(arguments, *everyone);
   const Log log({.rank = world.rank()});
   std::vector<EvaluationFile> files;

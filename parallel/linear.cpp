@@ -1,8 +1,5 @@
 #include "parallel/linear.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "ops/elementwise.h"
 #include "parallel/shard.h"
 
