@@ -14,9 +14,10 @@ void InferenceArguments::add_to(CLI::App& command) {
   command.add_option("--router", router,
                      "trained router: a checkpoint, or what export made of one; without it every "
                      "head attends fully");
-  command.add_option("--force", force,
-                     "gates in place of the router's: full | sparse | static:FILE | "
-                     "random:MSR:SEED | none");
+  command.add_option(
+      "--force", force,
+      "gates in place of the router's: full | sparse | static:FILE | scores:FILE:MSR | "
+      "random:MSR:SEED | none");
   command.add_option("--dtype", dtype, "auto (the folder's), float32, bfloat16 or float64")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float64"}));
   command
@@ -103,31 +104,22 @@ void Inference::load(const InferenceArguments& arguments, int64_t max_position,
       mesh().tensor(), runtime_->device());
   folder.load(decoder_->parameters());
 
+  const router::KvHeads heads{m.kv_heads, first_kv_head(), m.kv_heads / mesh().tensor().size()};
   auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
   if (!forced.active && stored) {
+    routers_ = std::make_unique<router::LayerRouters>(
+        config_.router, router::RoutedModel{m.num_layers, m.head_dim, heads, data::kTaskCount},
+        accumulator_dtype(dtype), /*seed=*/0, /*trainable=*/false, runtime_->device());
     ParameterList parameters;
-    for (int64_t l = 0; l < m.num_layers; ++l) {
-      routers_.push_back(std::make_unique<router::AttentionRouter>(
-          l, m.head_dim, data::kTaskCount, config_.router, accumulator_dtype(dtype), /*seed=*/0,
-          /*trainable=*/false, runtime_->device()));
-      routers_.back()->append_parameters(parameters);
-    }
+    routers_->append_parameters(parameters);
     router::fill_parameters(*stored, arguments.router, parameters);
-    for (int64_t l = 0; l < m.num_layers; ++l) {
-      routed_.emplace_back(l, first_kv_head(), config_.router, 0, *routers_[size_t(l)]);
-    }
+    routed_ = routers_->routed();
     return;
   }
   if (!forced.active) {
     forced = {.active = true, .gates = router::uniform_gates(m.num_layers, m.kv_heads, 1)};
   }
-  const int64_t first = first_kv_head(), heads = m.kv_heads / mesh().tensor().size();
-  for (int64_t l = 0; l < m.num_layers; ++l) {
-    const auto& gates = forced.gates[size_t(l)];
-    routed_.emplace_back(
-        l, first, config_.router,
-        std::vector<uint8_t>(gates.begin() + first, gates.begin() + first + heads));
-  }
+  routed_ = router::routed_by_gates(forced.gates, heads, config_.router);
 }
 
 int64_t Inference::first_kv_head() const {

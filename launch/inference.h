@@ -9,7 +9,7 @@
 #include "launch/runtime.h"
 #include "model/decoder.h"
 #include "router/exchange.h"
-#include "router/routed_layer.h"
+#include "router/layer_routers.h"
 
 namespace CLI {
 class App;
@@ -48,7 +48,7 @@ class Inference {
   train::Config config_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<model::Decoder> decoder_;
-  std::vector<std::unique_ptr<router::AttentionRouter>> routers_;
+  std::unique_ptr<router::LayerRouters> routers_;
   std::vector<router::RoutedLayer> routed_;
 };
 

@@ -6,12 +6,13 @@
 #include <string>
 
 #include "core/config/schema.h"
+#include "ops/hard_concrete.h"
 #include "ops/routed_attention.h"
 
 namespace elastron::router {
 
 enum class Mode : uint8_t { fa_ssa };
-enum class Kind : uint8_t { softmax, sigmoid };
+enum class Kind : uint8_t { softmax, sigmoid, static_l0 };
 enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
 enum class Init : uint8_t { normal, kaiming };
@@ -41,6 +42,15 @@ struct TauConfig {
   double rate = 0.6;
 };
 
+// Masks of kind static-l0. Defaults are PruLong's.
+struct L0Config {
+  double beta = 2.0 / 3.0;
+  double gamma = -0.1, zeta = 1.1;
+  double init = 4.0;
+
+  ops::HardConcrete rule() const { return {.beta = beta, .gamma = gamma, .zeta = zeta}; }
+};
+
 // Bounds of a learned temperature (spec 1.4).
 inline constexpr double kLearnedTauMin = 0.3, kLearnedTauMax = 1.0;
 
@@ -60,10 +70,12 @@ struct RouterConfig {
   RouterDType dtype = RouterDType::float32;
   TauSchedule tau_schedule = TauSchedule::exp_fraction;
   TauConfig tau;
+  L0Config l0;
   SsaConfig ssa;
   RegConfig reg;
-  std::string force = "none";  // evaluation: full | sparse | static:FILE | random:MSR:SEED | none
+  std::string force = "none";  // evaluation: see parse_force
 
+  // Of an AttentionRouter.
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
   ops::StreamingRule streaming_rule() const {
     return ops::StreamingRule::from_tokens(ssa.sink, ssa.local, ssa.block);
@@ -81,7 +93,8 @@ struct EnumNames<router::Mode> {
 template <>
 struct EnumNames<router::Kind> {
   static constexpr NameOf<router::Kind> names[] = {{router::Kind::softmax, "softmax"},
-                                                   {router::Kind::sigmoid, "sigmoid"}};
+                                                   {router::Kind::sigmoid, "sigmoid"},
+                                                   {router::Kind::static_l0, "static-l0"}};
 };
 template <>
 struct EnumNames<router::Noise> {
@@ -164,11 +177,24 @@ struct Schema<router::TauConfig> {
 };
 
 template <>
+struct Schema<router::L0Config> {
+  using C = router::L0Config;
+  static constexpr auto fields = std::tuple{
+      field("beta", &C::beta, greater_than(0), "temperature of the concrete value"),
+      field("gamma", &C::gamma, between(-100, 0), "the value is stretched to begin here"),
+      field("zeta", &C::zeta, between(1, 100), "and to end here, then clamped to [0, 1]"),
+      field("init", &C::init, between(-100, 100), "first value of the log-alphas")};
+};
+
+template <>
 struct Schema<router::RouterConfig> {
   using C = router::RouterConfig;
   static constexpr auto fields = std::tuple{
       field("mode", &C::mode, "the two attention modes a head chooses from"),
-      field("kind", &C::kind, "two logits with softmax, or one with sigmoid"),
+      field(
+          "kind", &C::kind,
+          "two logits with softmax, or one with sigmoid; static-l0: no router but a hard-concrete "
+          "mask per layer and kv head, the same for every document"),
       field("noise", &C::noise,
             "noise of the training gate; logistic removes the bias of the sigmoid kind"),
       field("pool", &C::pool, "which tokens of the segment the router reads"),
@@ -191,14 +217,25 @@ struct Schema<router::RouterConfig> {
             "how the gate's temperature falls; learned: one temperature per layer is trained "
             "instead, from tau.init on, between 0.3 and 1"),
       section("tau", &C::tau, "temperature of the training gate"),
+      section("l0", &C::l0, "the hard-concrete masks (kind: static-l0)"),
       section("ssa", &C::ssa, "streaming sparse attention"),
       section("reg", &C::reg, "the sparsity objective"),
       field("force", &C::force,
-            "evaluation without the router: full | sparse | static:FILE | random:MSR:SEED | none")};
+            "evaluation without the router: full | sparse | static:FILE | scores:FILE:MSR | "
+            "random:MSR:SEED | none")};
   static void check(const C& c, Problems& problems) {
     if (c.kind == router::Kind::softmax && c.noise == router::Noise::logistic) {
       problems.add("noise", "two logits with logistic noise are no softmax",
                    "use gumbel, or set router.kind to sigmoid");
+    }
+    if (c.kind == router::Kind::static_l0 && c.task_embedding) {
+      problems.add("task_embedding", "static masks read no keys to add it to",
+                   "set it to false, or router.kind to softmax or sigmoid");
+    }
+    if (c.kind == router::Kind::static_l0 && c.tau_schedule == router::TauSchedule::learned) {
+      problems.add("tau_schedule",
+                   "static masks have no temperature to learn: theirs is router.l0.beta",
+                   "use another tau_schedule, or set router.kind to softmax or sigmoid");
     }
     if (c.tau_schedule == router::TauSchedule::learned &&
         (c.tau.init < router::kLearnedTauMin || c.tau.init > router::kLearnedTauMax)) {

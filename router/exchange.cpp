@@ -4,6 +4,7 @@
 
 #include "core/misfits.h"
 #include "ops/elementwise.h"
+#include "router/static_mask.h"
 #include "router/stored_tensors.h"
 
 namespace elastron::router {
@@ -45,8 +46,9 @@ const nlohmann::json& member(const nlohmann::json& object, const char* key,
 }  // namespace
 
 int64_t StoredRouter::layers() const {
+  const char* leaf = config.kind == Kind::static_l0 ? StaticMask::kLeaf : "task.0.weight";
   int64_t count = 0;
-  while (tensors.contains(logical_naming().stored(count, "task.0.weight"))) ++count;
+  while (tensors.contains(logical_naming().stored(count, leaf))) ++count;
   return count;
 }
 
@@ -57,7 +59,6 @@ void fill_parameters(const StoredRouter& router, const std::string& where,
   Misfits misfits;
   std::set<std::string> wanted;
   for (const Parameter* p : parameters) {
-    ELASTRON_CHECK(p->partition.replicated(), "a router's parameters are whole: " + p->name);
     wanted.insert(p->name);
     const auto it = router.tensors.find(p->name);
     if (it == router.tensors.end()) {
@@ -76,7 +77,9 @@ void fill_parameters(const StoredRouter& router, const std::string& where,
   misfits.throw_if_any("the router does not fit the model", where,
                        "use the model it was trained for");
   for (Parameter* p : parameters) {
-    const Tensor& stored = router.tensors.at(p->name);
+    Tensor stored = router.tensors.at(p->name);
+    const Partition& part = p->partition;
+    if (!part.replicated()) stored = stored.slice(part.dim, part.offset, part.offset + part.size);
     ops::cast_into(stored, p->value);
     if (p->master.defined() && p->master.raw() != p->value.raw()) {
       ops::cast_into(stored, p->master);

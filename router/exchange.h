@@ -25,9 +25,9 @@ struct StoredRouter {
   bool has_multipliers() const;
 };
 
-// Fills value and master of `parameters` (of AttentionRouters, of a SparsityObjective). The stored
-// router's tensors must be those of the list exactly; its multipliers may be left over. One
-// InputError, at `where`, lists all that are missing, unexpected or misshapen.
+// Fills value and master of `parameters` (of LayerRouters, of a SparsityObjective), each rank its
+// part. The stored router's tensors must be those of the list; its multipliers may be left over.
+// One InputError, at `where`, lists all that are missing, unexpected or misshapen.
 void fill_parameters(const StoredRouter& router, const std::string& where,
                      const ParameterList& parameters);
 

@@ -2,13 +2,11 @@
 
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
-#include "core/json.h"
 #include "core/philox.h"
 
 namespace elastron::router {
@@ -35,35 +33,6 @@ StaticGates random_static_gates(int64_t layers, int64_t kv_heads, double msr, ui
 
 namespace {
 
-StaticGates read_gates(const std::string& path, int64_t layers, int64_t kv_heads) {
-  std::ifstream in(path);
-  if (!in) throw InputError("cannot read the gate file", path, "check the path in router.force");
-  std::ostringstream text;
-  text << in.rdbuf();
-  const auto json = parse_json_strict(text.str(), path);
-  const auto wrong = [&](const std::string& what) {
-    return InputError(what, path,
-                      "give a list of " + std::to_string(layers) + " lists of " +
-                          std::to_string(kv_heads) + " gates, 0 (sparse) or 1 (full)");
-  };
-  if (!json.is_array() || int64_t(json.size()) != layers) throw wrong("wrong number of layers");
-  StaticGates gates;
-  for (const auto& layer : json) {
-    if (!layer.is_array() || int64_t(layer.size()) != kv_heads) {
-      throw wrong("wrong number of kv heads in layer " + std::to_string(gates.size()));
-    }
-    std::vector<uint8_t> row;
-    for (const auto& gate : layer) {
-      if (!gate.is_number_integer() || (gate != 0 && gate != 1)) {
-        throw wrong("a gate that is neither 0 nor 1 in layer " + std::to_string(gates.size()));
-      }
-      row.push_back(gate.get<uint8_t>());
-    }
-    gates.push_back(std::move(row));
-  }
-  return gates;
-}
-
 // The number that is all of `text`, if it is one.
 template <class T>
 std::optional<T> whole_number(std::string_view text) {
@@ -74,28 +43,47 @@ std::optional<T> whole_number(std::string_view text) {
   return value;
 }
 
+// An MSR.
+std::optional<double> share(std::string_view text) {
+  const auto value = whole_number<double>(text);
+  return value && *value >= 0 && *value <= 1 ? value : std::nullopt;
+}
+
 }  // namespace
 
 Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads) {
   if (text == "none") return {};
   if (text == "full") return {true, uniform_gates(layers, kv_heads, 1)};
   if (text == "sparse") return {true, uniform_gates(layers, kv_heads, 0)};
-  if (text.starts_with("static:")) return {true, read_gates(text.substr(7), layers, kv_heads)};
+  if (text.starts_with("static:")) {
+    const std::string path = text.substr(7);
+    return {true, gates_of_numbers(read_head_scores(path, layers, kv_heads), path)};
+  }
+  if (text.starts_with("scores:")) {
+    const size_t colon = text.rfind(':');  // a path may have some
+    const auto msr = share(std::string_view(text).substr(colon + 1));
+    if (colon <= 7 || !msr) {
+      throw UsageError("cannot read '" + text + "'", "router.force",
+                       "write scores:FILE:MSR with MSR in [0, 1]");
+    }
+    const std::string path = text.substr(7, colon - 7);
+    return {true, gates_of_scores(read_head_scores(path, layers, kv_heads), *msr)};
+  }
   if (text.starts_with("random:")) {
     const std::string_view rest = std::string_view(text).substr(7);
     const size_t colon = rest.find(':');
-    const auto msr = whole_number<double>(rest.substr(0, colon));
+    const auto msr = share(rest.substr(0, colon));
     const auto random_seed = colon == std::string_view::npos
                                  ? std::nullopt
                                  : whole_number<uint64_t>(rest.substr(colon + 1));
-    if (!msr || !random_seed || !(*msr >= 0 && *msr <= 1)) {
+    if (!msr || !random_seed) {
       throw UsageError("cannot read '" + text + "'", "router.force",
                        "write random:MSR:SEED with MSR in [0, 1] and a whole number as SEED");
     }
     return {true, random_static_gates(layers, kv_heads, *msr, *random_seed)};
   }
   throw UsageError("unknown value '" + text + "'", "router.force",
-                   "use full, sparse, static:FILE, random:MSR:SEED or none");
+                   "use full, sparse, static:FILE, scores:FILE:MSR, random:MSR:SEED or none");
 }
 
 uint8_t RandomGates::gate(uint32_t step, uint32_t sample_key, int64_t layer,

@@ -3,12 +3,10 @@
 #pragma once
 #include <cstdint>
 #include <string>
-#include <vector>
+
+#include "router/gate_file.h"
 
 namespace elastron::router {
-
-// A static gate per layer and global kv head: gates[layer][head], 1 = full attention.
-using StaticGates = std::vector<std::vector<uint8_t>>;
 
 StaticGates uniform_gates(int64_t layers, int64_t kv_heads, uint8_t gate);
 
@@ -21,8 +19,9 @@ struct Force {
   StaticGates gates;
 };
 
-// "full", "sparse", "none", "static:FILE" (JSON: a list per layer of 0 or 1 per kv head) or
-// "random:MSR:SEED". Throws UsageError for another form, InputError for a bad file.
+// "full", "sparse", "none", "static:FILE" (gates), "scores:FILE:MSR" (gates_of_scores; gate_file.h
+// says what files may be) or "random:MSR:SEED". Throws UsageError for another form, InputError for
+// a bad file.
 Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads);
 
 // Gates of pretraining: a share of the sequences runs with each head sparse with some probability,

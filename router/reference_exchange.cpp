@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/elementwise.h"
+#include "router/static_mask.h"
 #include "router/stored_tensors.h"
 
 namespace elastron::router {
@@ -25,6 +26,7 @@ const RouterNaming& reference_naming() {
                    .others_allowed = true,
                    .reference_shapes = true};
     for (const auto& [ours, same] : logical_naming().leaves) {
+      if (ours == StaticMask::kLeaf) continue;
       std::string theirs = ours;
       if (ours.starts_with("task.")) theirs = "cls_feat_extractor." + ours.substr(5);
       if (ours.starts_with("router.")) theirs = "cls_router_head_agnostic." + ours.substr(7);
@@ -34,6 +36,27 @@ const RouterNaming& reference_naming() {
     return n;
   }();
   return naming;
+}
+
+// Static masks, of PruLong and of this implementation.
+const RouterNaming& reference_mask_naming() {
+  static const RouterNaming naming{.prefix = "model.layers.",
+                                   .infix = ".self_attn.attn_mask_",
+                                   .leaves = {{StaticMask::kLeaf, "log_alphas"}},
+                                   .lambda1 = reference_naming().lambda1,
+                                   .lambda2 = reference_naming().lambda2,
+                                   .others_allowed = true};
+  return naming;
+}
+
+// Whether there are masks, and no routers beside them that would make them a thing of the past.
+bool has_masks_only(const TensorHomes& homes) {
+  bool masks = false;
+  for (const auto& [name, file] : homes) {
+    if (reference_naming().place(name)) return false;
+    masks = masks || reference_mask_naming().place(name).has_value();
+  }
+  return masks;
 }
 
 Tensor constant(const Shape& shape, float value, Device& device) {
@@ -89,15 +112,16 @@ PoolSegmentKind segment_named(const std::string& name, const Keys& keys) {
             "use first_token, q or ctx_q");
 }
 
-void require_full_and_streaming(const Keys& keys) {
-  const std::string retrieval = keys.text("retrieval_mode", nullptr);
-  const std::string toggle = keys.text("toggle_type", nullptr);
+// PruLong's classes have defaults for both.
+void require_full_and_streaming(const Keys& keys, bool masks) {
+  const std::string retrieval = keys.text("retrieval_mode", masks ? kFull : nullptr);
+  const std::string toggle = keys.text("toggle_type", masks ? kStreaming : nullptr);
   if (retrieval != kFull || toggle != kStreaming) {
     keys.fail("retrieval_mode '" + retrieval.substr(0, 40) + "' with toggle_type '" +
                   toggle.substr(0, 40) + "' is not supported",
               "use a router between full and streaming attention");
   }
-  if (!keys.truth("enable_ada_sparsity", false)) {
+  if (!masks && !keys.truth("enable_ada_sparsity", false)) {
     keys.fail("'enable_ada_sparsity' is not true: the model does not use its routers",
               "use a model with routers, or set the key if this is one");
   }
@@ -118,7 +142,8 @@ RouterConfig config_of(const Keys& keys) {
 
 std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t kv_heads,
                                            Device& device) {
-  const RouterNaming& theirs = reference_naming();
+  const bool masks = router.config.kind == Kind::static_l0;
+  const RouterNaming& theirs = masks ? reference_mask_naming() : reference_naming();
   std::map<std::string, Tensor> out;
   for (const auto& [name, tensor] : router.tensors) {
     const auto place = logical_naming().place(name);
@@ -129,7 +154,7 @@ std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t k
     if (place->leaf == "log_tau") value = value.view(Shape{});
     out[theirs.stored(place->layer, place->leaf)] = value;
   }
-  for (int64_t layer = 0; layer < router.layers(); ++layer) {
+  for (int64_t layer = 0; layer < (masks ? 0 : router.layers()); ++layer) {
     const std::string attention = theirs.prefix + std::to_string(layer) + ".self_attn.";
     out[attention + "attn_mask_log_alphas"] = constant({kv_heads}, kLegacyGate, device);
     out.emplace(theirs.stored(layer, "log_tau"), constant(Shape{}, 0.0f, device));
@@ -155,7 +180,7 @@ nlohmann::ordered_json reference_config(const StoredRouter& router, const std::s
           {"local_window_size", c.ssa.local},
           {"pooling_mode", config::enum_name(c.pool_segment)},
           {"use_softmax", c.kind == Kind::softmax},
-          {"enable_ada_sparsity", true},
+          {"enable_ada_sparsity", c.kind != Kind::static_l0},
           {"enable_lambda_task", c.reg.enabled},
           {kSettings, settings_json(router)}};
 }
@@ -170,6 +195,12 @@ std::vector<std::string> reference_differences(const RouterConfig& c) {
                     std::to_string(c.ssa.block) + ": its sparse heads see sink " +
                     std::to_string(rounded(c.ssa.sink)) + " and local " +
                     std::to_string(rounded(c.ssa.local)));
+  }
+  if (c.kind == Kind::static_l0) {
+    lines.push_back(
+        "it mixes the outputs of both branches by the clamped value, and makes as many of "
+        "a layer's gates 0 as it expects of the distribution");
+    return lines;
   }
   if (c.pool != Pool::boundary || c.pool_budget != 100 || c.pool_dedup) {
     lines.push_back("it pools the first and last 100 tokens of the prompt");
@@ -186,7 +217,8 @@ StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& conf
                             const std::string& config_path, int64_t tasks, const std::string& where,
                             Device& device) {
   const Keys keys(config, config_path);
-  require_full_and_streaming(keys);
+  const bool masks = has_masks_only(homes);
+  require_full_and_streaming(keys, masks);
   StoredRouter router;
   if (keys.has(kSettings)) {
     router = read_settings(config[kSettings], config_path + ", " + kSettings);
@@ -202,9 +234,10 @@ StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& conf
     router.config.task_embedding = has_leaf(homes, reference_naming(), "task_embedding.weight");
   }
   const RouterConfig said = router.config;
-  read_stored_tensors(homes, reference_naming(), tasks, where, router, device);
+  read_stored_tensors(homes, masks ? reference_mask_naming() : reference_naming(), tasks, where,
+                      router, device);
   const bool softmax = router.config.kind == Kind::softmax;
-  if (softmax != keys.truth("use_softmax", false)) {
+  if (!masks && softmax != keys.truth("use_softmax", false)) {
     keys.fail(std::string("use_softmax is ") + (softmax ? "not true" : "true") +
                   ", the routers have " + (softmax ? "two outputs" : "one"),
               "use config.json and weights of one model");

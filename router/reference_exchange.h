@@ -2,6 +2,7 @@
 //
 // Of layer i, below model.layers.<i>.self_attn.mask_allocator: cls_feat_extractor is the task MLP,
 // cls_router_head_agnostic the router MLP. Of the model: model.sparsity_lambda1_task and _lambda2_.
+// Static masks (kind static-l0), PruLong's too: model.layers.<i>.self_attn.attn_mask_log_alphas.
 #pragma once
 #include "router/exchange.h"
 
@@ -9,7 +10,7 @@ namespace elastron::router {
 
 // Everything its model has for routing, with what it holds but never reads: two zero multipliers,
 // gates of 4.0 (one per kv head of the backbone), log_temp 0.0. Only a router that learned its
-// temperature has its own value there.
+// temperature has its own value there. Of static masks the gates, and no routers.
 std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t kv_heads,
                                            Device& device);
 
@@ -20,7 +21,8 @@ nlohmann::ordered_json reference_config(const StoredRouter& router, const std::s
 // What its code does in another way than the configuration says, a line each.
 std::vector<std::string> reference_differences(const RouterConfig& config);
 
-// From its names, in float32, bfloat16 or float16, and its config.json (at `config_path`). Backbone
+// From its names, in float32, bfloat16 or float16, and its config.json (at `config_path`). Gates
+// without any router beside them are static masks. Backbone
 // tensors, legacy gates, unused multipliers, and log_temp unless it was learned, are passed over.
 // The number of classes and the width follow from the shapes, a missing key is its class's default,
 // and elastron_router, where present, says the rest. `tasks`: rows of our task embedding; its has

@@ -6,6 +6,7 @@
 #include "core/misfits.h"
 #include "ops/elementwise.h"
 #include "router/attention_router.h"
+#include "router/static_mask.h"
 
 namespace elastron::router {
 
@@ -69,9 +70,25 @@ class Reader {
     layers_ = *layers.rbegin() + 1;
   }
 
+  // Static masks have one tensor per layer.
+  bool infer_mask() {
+    const std::string stored = naming_.stored(0, StaticMask::kLeaf);
+    const SafetensorsEntry* e = entry(stored);
+    const auto place = naming_.place(stored);
+    if (e == nullptr || !place || !naming_.ours(place->leaf)) return false;
+    if (e->shape.rank() != 1 || e->shape[0] < 1) {
+      misfits_.of("misshapen").push_back(stored + " is " + e->shape.str());
+      raise();
+    }
+    leaves_ = {{StaticMask::kLeaf, e->shape}};
+    router_.config.kind = Kind::static_l0;
+    return true;
+  }
+
   // Width and classes, from the first and last weight of layer 0. Without them nothing else can be
   // checked.
   void infer_shape() {
+    if (infer_mask()) return;
     const std::string first = naming_.stored(0, "task.0.weight");
     const std::string last = naming_.stored(0, "router.4.weight");
     const Shape in = matrix(first), out = matrix(last);
@@ -87,6 +104,7 @@ class Reader {
     head_dim_ = in[1];
     router_.config.hidden_mult = in[0] / head_dim_;
     router_.config.kind = out[0] == 2 ? Kind::softmax : Kind::sigmoid;
+    leaves_ = router_tensors(head_dim_, tasks_, router_.config);
   }
   // Its shape, or none with the misfit noted.
   Shape matrix(const std::string& stored) {
@@ -119,10 +137,9 @@ class Reader {
 
   void want_layers() {
     // Nothing is made in these sizes before all of them are right.
-    const auto tensors = router_tensors(head_dim_, tasks_, router_.config);
     std::set<std::string> known;
     for (int64_t layer = 0; layer < layers_; ++layer) {
-      for (const auto& [leaf, shape] : tensors) {
+      for (const auto& [leaf, shape] : leaves_) {
         std::optional<Shape> also;
         if (naming_.reference_shapes && leaf == "task_embedding.weight") {
           also = Shape{tasks_ - 1, head_dim_};
@@ -171,6 +188,7 @@ class Reader {
   Device& device_;
   Misfits misfits_;
   int64_t layers_ = 0, head_dim_ = 0;
+  std::vector<RouterTensor> leaves_;  // of a layer
   std::vector<Wanted> wanted_;
 };
 
@@ -217,6 +235,7 @@ const RouterNaming& logical_naming() {
     for (const auto& [leaf, shape] : router_tensors(1, 1, every_option)) {
       n.leaves.emplace_back(leaf, leaf);
     }
+    n.leaves.emplace_back(StaticMask::kLeaf, StaticMask::kLeaf);
     return n;
   }();
   return naming;

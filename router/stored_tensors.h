@@ -14,7 +14,7 @@ namespace elastron::router {
 struct RouterNaming {
   std::string prefix, infix;
   // Leaves: ours ("task.0.weight") and the file's. In ours also the options'
-  // "task_embedding.weight" and "log_tau".
+  // "task_embedding.weight" and "log_tau", and "log_alpha" of a static mask.
   std::vector<std::pair<std::string, std::string>> leaves;
   std::string lambda1, lambda2;
   bool others_allowed = false;  // other tensors in the same files
@@ -35,7 +35,7 @@ const RouterNaming& logical_naming();
 // Whether any layer has this leaf (ours).
 bool has_leaf(const TensorHomes& homes, const RouterNaming& naming, const std::string& leaf);
 
-// Fills `router.tensors`, and kind and hidden_mult of `router.config` from the shapes; which
+// Fills `router.tensors`, and kind and hidden_mult of `router.config` from names and shapes; which
 // options there are is for router.config to say. Throws InputError (exchange.h).
 void read_stored_tensors(const TensorHomes& homes, const RouterNaming& naming, int64_t tasks,
                          const std::string& where, StoredRouter& router, Device& device);

@@ -9,7 +9,7 @@
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
-#include "router/attention_router.h"
+#include "router/layer_routers.h"
 #include "router/objective.h"
 #include "router/reference_exchange.h"
 #include "train/checkpoint/checkpoint.h"
@@ -176,7 +176,7 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
   config.model.path = model;
   config.router = router.config;
   std::unique_ptr<model::ModelFolder> backbone;
-  std::vector<std::unique_ptr<router::AttentionRouter>> routers;
+  std::unique_ptr<router::LayerRouters> routers;
   std::unique_ptr<router::SparsityObjective> objective;
   ParameterList parameters;
   parallel::on_all_ranks(mesh.world(), [&] {
@@ -187,12 +187,13 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
     }
     backbone = std::make_unique<model::ModelFolder>(model);
     const auto seed = uint64_t(config.train.seed);
-    for (int64_t i = 0; i < backbone->config().num_layers; ++i) {
-      routers.push_back(std::make_unique<router::AttentionRouter>(
-          i, backbone->config().head_dim, data::kTaskCount, config.router, DType::f32, seed,
-          /*trainable=*/true, device));
-      routers.back()->append_parameters(parameters);
-    }
+    const model::ModelConfig& m = backbone->config();
+    routers = std::make_unique<router::LayerRouters>(
+        config.router,
+        router::RoutedModel{m.num_layers, m.head_dim, router::KvHeads::whole(m.kv_heads),
+                            data::kTaskCount},
+        DType::f32, seed, /*trainable=*/true, device);
+    routers->append_parameters(parameters);
     objective = std::make_unique<router::SparsityObjective>(
         config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), DType::f32,
         seed, /*trainable=*/true, device);

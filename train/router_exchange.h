@@ -20,7 +20,7 @@ namespace elastron::train {
 //
 //   const auto stored = train::read_router(path, mesh, device);
 //   config.router = stored.config;                  // then what the command line sets
-//   ... make the AttentionRouters and collect their parameters with append_parameters ...
+//   ... make LayerRouters and collect their parameters with append_parameters ...
 //   router::fill_parameters(stored, path, list);    // on each rank; throws InputError
 router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device);
 

@@ -68,12 +68,10 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
     }
     if (!config.has_routers()) return;
     ParameterList of_routers;
-    for (int64_t i = 0; i < m.num_layers; ++i) {
-      routers_.push_back(std::make_unique<router::AttentionRouter>(
-          i, m.head_dim, data::kTaskCount, config.router, master, seed,
-          config.trains(Part::router) && training, device));
-      routers_.back()->append_parameters(of_routers);
-    }
+    routers_ = std::make_unique<router::LayerRouters>(
+        config.router, router::RoutedModel{m.num_layers, m.head_dim, kv_heads(), data::kTaskCount},
+        master, seed, config.trains(Part::router) && training, device);
+    routers_->append_parameters(of_routers);
     if (stored) router::fill_parameters(*stored, config.reward.router, of_routers);
     if (!config.trains(Part::router)) return;
     objective_ = std::make_unique<router::SparsityObjective>(
@@ -101,15 +99,16 @@ Config with_stored_router(Config config, parallel::Mesh& mesh, Device& device) {
   return config;
 }
 
-int64_t Session::first_kv_head() const {
-  return decoder_->config().kv_heads / mesh_.tensor().size() * mesh_.tensor().rank();
+router::KvHeads Session::kv_heads() const {
+  const int64_t all = decoder_->config().kv_heads, own = all / mesh_.tensor().size();
+  return {all, own * mesh_.tensor().rank(), own};
 }
 
 ParameterList Session::parameters() {
   ParameterList list = decoder_->parameters();
   list.insert(list.end(), decoder_->adapters().begin(), decoder_->adapters().end());
   if (head_) list.push_back(&head_->parameter());
-  for (auto& r : routers_) r->append_parameters(list);
+  if (routers_) routers_->append_parameters(list);
   if (objective_) objective_->append_parameters(list);
   return list;
 }
@@ -120,29 +119,15 @@ ParameterList Session::objective_parameters() {
   list.insert(list.end(), decoder_->adapters().begin(), decoder_->adapters().end());
   if (config_.trains(Part::reward_head)) list.push_back(&head_->parameter());
   if (!config_.trains(Part::router)) return list;
-  for (auto& r : routers_) r->append_parameters(list);
+  routers_->append_parameters(list);
   objective_->append_parameters(list);
   return list;
 }
 
-std::vector<router::RoutedLayer> Session::routed_by_router() {
-  std::vector<router::RoutedLayer> layers;
-  for (size_t i = 0; i < routers_.size(); ++i) {
-    layers.emplace_back(int64_t(i), first_kv_head(), config_.router, uint64_t(config_.train.seed),
-                        *routers_[i]);
-  }
-  return layers;
-}
+std::vector<router::RoutedLayer> Session::routed_by_router() { return routers_->routed(); }
 
 std::vector<router::RoutedLayer> Session::routed_by_gates(const router::StaticGates& gates) const {
-  const int64_t local = decoder_->config().kv_heads / mesh_.tensor().size();
-  std::vector<router::RoutedLayer> layers;
-  for (size_t i = 0; i < gates.size(); ++i) {
-    const auto first = gates[i].begin() + first_kv_head();
-    layers.emplace_back(int64_t(i), first_kv_head(), config_.router,
-                        std::vector<uint8_t>(first, first + local));
-  }
-  return layers;
+  return router::routed_by_gates(gates, kv_heads(), config_.router);
 }
 
 std::vector<router::RoutedLayer> Session::routed_at_random() const {
@@ -151,7 +136,7 @@ std::vector<router::RoutedLayer> Session::routed_at_random() const {
                                    .seed = uint64_t(config_.train.seed)};
   std::vector<router::RoutedLayer> layers;
   for (int64_t i = 0; i < decoder_->config().num_layers; ++i) {
-    layers.emplace_back(i, first_kv_head(), config_.router, random);
+    layers.emplace_back(i, kv_heads().first, config_.router, random);
   }
   return layers;
 }
@@ -167,7 +152,7 @@ std::vector<router::RoutedLayer> Session::training_gates() {
 }
 
 std::vector<router::RoutedLayer> Session::evaluation_gates() {
-  return routers_.empty() ? routed_fully() : routed_by_router();
+  return routers_ ? routed_by_router() : routed_fully();
 }
 
 int64_t Session::parameter_count(bool trainable_only) {

@@ -10,8 +10,8 @@
 #include "parallel/mesh.h"
 #include "reward/head.h"
 #include "router/forced_gate.h"
+#include "router/layer_routers.h"
 #include "router/objective.h"
-#include "router/routed_layer.h"
 #include "train/config.h"
 
 namespace elastron::train {
@@ -36,8 +36,8 @@ class Session {
   // Those that train, in a fixed order: what a checkpoint holds.
   ParameterList objective_parameters();
 
-  // Gates for the layers: by the routers, by what `force` says, random ones for pretraining, or
-  // full attention everywhere.
+  // Gates for the layers: by the routers (or masks), by what `force` says, random ones for
+  // pretraining, or full attention everywhere.
   std::vector<router::RoutedLayer> routed_by_router();
   std::vector<router::RoutedLayer> routed_by_gates(const router::StaticGates& gates) const;
   std::vector<router::RoutedLayer> routed_at_random() const;
@@ -49,13 +49,13 @@ class Session {
   int64_t parameter_count(bool trainable_only);
 
  private:
-  int64_t first_kv_head() const;
+  router::KvHeads kv_heads() const;
 
   const Config& config_;
   parallel::Mesh& mesh_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
   std::unique_ptr<model::Decoder> decoder_;
-  std::vector<std::unique_ptr<router::AttentionRouter>> routers_;
+  std::unique_ptr<router::LayerRouters> routers_;
   std::unique_ptr<router::SparsityObjective> objective_;
   std::unique_ptr<reward::RewardHead> head_;
   bool head_is_new_ = false;

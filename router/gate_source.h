@@ -1,0 +1,76 @@
+// What decides the gates of a layer: an AttentionRouter from the keys, a StaticMask, gates that are
+// fixed, or random ones. RoutedLayer is how a decoder layer sees any of them.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/parameter.h"
+#include "ops/boundary_pool.h"
+#include "ops/gate.h"
+#include "router/attention_router.h"
+#include "router/forced_gate.h"
+#include "router/static_mask.h"
+
+namespace elastron::router {
+
+// One packed batch as the routers see it. Plain data; shared by all layers.
+struct RouterBatch {
+  std::vector<ops::PoolSegment> segments;  // [S] half-open, in tokens of the packed batch
+  std::span<const uint32_t> sample_keys;   // [S]
+  std::span<const int32_t> task_ids;       // [S]; read with router.task_embedding in training
+  uint32_t step = 0;                       // optimiser step
+  double tau = 1.0;     // scheduled temperature; a layer that learns its own ignores it
+  bool sample = false;  // draw noise (training); otherwise decide without (spec 2.5)
+};
+
+// The decision of a layer and what its backward needs. Kept from the first forward pass even where
+// everything else is recomputed, so that noise is never drawn twice. Small.
+struct SavedRoute {
+  Tensor gate;         // [S, K] uint8, 1 = full attention
+  Tensor probability;  // [S, K] master dtype; undefined where nothing can be trained
+  SavedRouter router;
+};
+
+// Where in the model it decides, and what names its noise.
+struct GatePlace {
+  int64_t layer = 0;
+  int64_t first_kv_head = 0;  // global index of this rank's first
+  uint64_t seed = 0;
+
+  ops::GateSampling sampling(const RouterBatch& batch) const {
+    return {.seed = seed,
+            .step = batch.step,
+            .sample_keys = batch.sample_keys,
+            .layer = uint32_t(layer),
+            .first_kv_head = uint32_t(first_kv_head)};
+  }
+};
+
+class GateSource {
+ public:
+  virtual ~GateSource() = default;
+  virtual bool trainable() const { return false; }
+  // Before a forward pass: what decisions need of the host is read here, in no layer.
+  virtual void prepare() {}
+  virtual double temperature(double scheduled) const { return scheduled; }
+  // keys [T, K, D] after k_norm, before RoPE (spec 1.2); S documents.
+  virtual void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
+                      SavedRoute& route) const = 0;
+  // d_gate [S, K]: accumulates the parameters' gradients and, with d_keys, adds the pooled keys'.
+  // Of trainable ones only.
+  virtual void backward(const Tensor& d_gate, const RouterBatch& batch, const SavedRoute& route,
+                        Tensor* d_keys);
+  virtual void append_parameters(ParameterList&) {}
+};
+
+// `router` and `mask` must outlive the source.
+std::unique_ptr<GateSource> gates_of_router(const GatePlace& place, const RouterConfig& config,
+                                            AttentionRouter& router);
+std::unique_ptr<GateSource> gates_of_mask(const GatePlace& place, StaticMask& mask);
+// The same gate for every document: [K], local heads.
+std::unique_ptr<GateSource> fixed_gates(std::vector<uint8_t> gates);
+std::unique_ptr<GateSource> random_gates(const GatePlace& place, const RandomGates& random);
+
+}  // namespace elastron::router
