@@ -75,7 +75,7 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp
-  ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp)
+  ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
   ops/cuda/gate.cu ops/cuda/reductions.cu
@@ -119,7 +119,8 @@ endfunction()
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/full_attention.cpp ${emulator}/matmul.cpp ${emulator}/tensor_core.cpp)
+    ${emulator}/full_attention.cpp ${emulator}/hopper.cpp ${emulator}/matmul.cpp
+    ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})
     get_filename_component(stem ${kernel} NAME_WE)
