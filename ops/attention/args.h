@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "ops/attention/attention_mode.h"
+#include "ops/attention/block_choice.h"
 #include "ops/attention/streaming_rule.h"
 #include "ops/varlen.h"
 
@@ -18,25 +20,34 @@ struct AttentionShape {
   int64_t group() const { return q_heads / kv_heads; }
 };
 
-struct AttentionForwardArgs {
+// What forward and backward have in common.
+struct AttentionArgs {
   HeadsView q, k, v;
   const uint8_t* gate = nullptr;  // [sequences, kv_heads]
   Varlen varlen;
-  StreamingRule rule;
+  AttentionMode mode = AttentionMode::fa_ssa;
+  StreamingRule rule;      // not yet within() a sequence
+  BlockChoiceView choice;  // in modes with blocks
   AttentionShape shape;
   double scale = 0;
-  void* selected = nullptr;  // contiguous [tokens, q_heads, head_dim]
-  void* other = nullptr;     // the same, or null: selected branch only
-  void* lse = nullptr;       // [tokens, q_heads], accumulator type
+
+  // Query heads of a tile, side by side: those of a kv head share its keys and, unless their masks
+  // differ, a tile.
+  int64_t tile_heads() const { return has_blocks(mode) ? 1 : shape.group(); }
 };
 
-struct AttentionBackwardArgs {
-  HeadsView q, k, v, d_out;
-  const uint8_t* gate = nullptr;
-  Varlen varlen;
-  StreamingRule rule;
-  AttentionShape shape;
-  double scale = 0;
+struct AttentionForwardArgs : AttentionArgs {
+  void* selected = nullptr;   // contiguous [tokens, q_heads, head_dim]
+  void* other = nullptr;      // the same, or null: selected branch only
+  void* lse = nullptr;        // [tokens, q_heads], accumulator type
+  void* lse_other = nullptr;  // the same, or null
+  // [sequences, kv_heads], zeros: tiles of 64 rows and 64 keys that the selected branch visits are
+  // added, as if it ran alone. Or null.
+  int64_t* visited = nullptr;
+};
+
+struct AttentionBackwardArgs : AttentionArgs {
+  HeadsView d_out;
   const void* selected = nullptr;
   const void* other = nullptr;  // null unless d_gate
   const void* lse = nullptr;

@@ -8,11 +8,26 @@
 namespace elastron::ops {
 
 // Query i sees key j <= i iff floor(j / block) < sink_blocks
-// or floor(i / block) - floor(j / block) < local_blocks.
+// or floor(i / block) - floor(j / block) < local_blocks
+// or i >= dense_from.
+//
+// A window of W tokens without a sink (the reference's `local`) is {1, 0, W}.
 struct StreamingRule {
+  static constexpr int64_t kNone = int64_t{1} << 40;  // beyond every position
+
   int64_t block = 64;
   int64_t sink_blocks = 2;
   int64_t local_blocks = 32;  // at least 1; the first is the diagonal block
+  // The last queries of a sequence see all keys (the reference's `triangle`, spec 6).
+  int64_t dense_tail = 0;
+  int64_t dense_from = kNone;  // the position where they begin: set by within()
+
+  // The rule of a sequence of so many keys: what everything below is asked of.
+  ELASTRON_HD constexpr StreamingRule within(int64_t keys) const {
+    StreamingRule rule = *this;
+    if (dense_tail > 0) rule.dense_from = keys > dense_tail ? keys - dense_tail : 0;
+    return rule;
+  }
 
   // Tokens are rounded up to whole blocks.
   ELASTRON_HD static constexpr StreamingRule from_tokens(int64_t sink, int64_t local,
@@ -26,12 +41,15 @@ struct StreamingRule {
   }
   // Keys below this are seen by every later query.
   ELASTRON_HD constexpr int64_t sink_tokens() const { return sink_blocks * block; }
-  // First key of the local window of a query. Never decreases with the query, never exceeds it.
+  // First key of the local window of a query, which never exceeds it; 0 from dense_from on. Before
+  // that it never decreases with the query.
   ELASTRON_HD constexpr int64_t local_begin(int64_t query) const {
+    if (query >= dense_from) return 0;
     const int64_t first_block = query / block - local_blocks + 1;
     return first_block > 0 ? first_block * block : 0;
   }
-  // The first query past a key's window: the queries from the key to here have it in theirs.
+  // The first query past a key's window: the queries from the key to here have it in theirs, and
+  // those from dense_from on.
   ELASTRON_HD constexpr int64_t local_end(int64_t key) const {
     return (key / block + local_blocks) * block;
   }
@@ -43,14 +61,16 @@ struct StreamingRule {
 };
 
 // Number of visible (query, key) pairs of a sequence of that length under the rule / causally.
-constexpr int64_t visible_pairs(const StreamingRule& rule, int64_t length) {
-  int64_t pairs = 0;
-  for (int64_t begin = 0; begin < length; begin += rule.block) {
-    const int64_t rows = length - begin < rule.block ? length - begin : rule.block;
+constexpr int64_t causal_pairs(int64_t length) { return length * (length + 1) / 2; }
+constexpr int64_t visible_pairs(const StreamingRule& of_any, int64_t length) {
+  const StreamingRule rule = of_any.within(length);
+  const int64_t streaming = length < rule.dense_from ? length : rule.dense_from;
+  int64_t pairs = causal_pairs(length) - causal_pairs(streaming);
+  for (int64_t begin = 0; begin < streaming; begin += rule.block) {
+    const int64_t rows = streaming - begin < rule.block ? streaming - begin : rule.block;
     pairs += rows * rule.visible_keys(begin) + rows * (rows - 1) / 2;  // one more key per row
   }
   return pairs;
 }
-constexpr int64_t causal_pairs(int64_t length) { return length * (length + 1) / 2; }
 
 }  // namespace elastron::ops

@@ -1,0 +1,269 @@
+// Which tiles of keys a tile of queries visits, in which order and with which mask, for every mode
+// of attention; and the other way round, for the backward pass. Integer arithmetic, the same on the
+// CPU and the GPU.
+//
+// Tiles of keys are aligned: [n kKeys, (n + 1) kKeys), cut off at the last query's position. Tiles
+// of queries are laid out per sequence, so that a packed sequence is computed exactly as alone.
+// Positions are relative to the sequence.
+#pragma once
+#include <cstdint>
+
+#include "core/host_device.h"
+#include "ops/attention/attention_mode.h"
+#include "ops/attention/block_choice.h"
+#include "ops/attention/streaming_rule.h"
+
+namespace elastron::ops {
+
+// Keys of both branches come first: the running softmax over them is where both begin (spec 3.3).
+enum class Part : uint8_t {
+  common,
+  retrieval,  // of the retrieval branch only
+  sparse,     // of the sparse branch only: in mode xa-ssa
+  end,
+};
+
+// Which pairs of a tile belong to its part. `shown` and `hidden` are by the streaming rule.
+enum class KeyMask : uint8_t { none, causal, shown, hidden };
+
+struct KeyTile {
+  int32_t begin, end;
+  Part part;
+  KeyMask mask;
+};
+
+// What decides for one tile of queries.
+struct KeyPattern {
+  AttentionMode mode = AttentionMode::fa_ssa;
+  StreamingRule rule;  // within() the sequence
+  BlockBits chosen;    // of the block that the queries are in; not read in mode fa-ssa
+  int32_t block = 1;   // tokens of a block
+};
+
+// The queries [begin, end) as the streaming rule sees them.
+struct QuerySpan {
+  int64_t begin, end;
+  int64_t sink;
+  // From `some` on, some query has the key in its window; from `all` on every one has.
+  int64_t some, all;
+
+  ELASTRON_HD constexpr QuerySpan(const StreamingRule& rule, int64_t first, int64_t past)
+      : begin(first),
+        end(past),
+        sink(least(rule.sink_tokens(), past)),
+        some(rule.local_begin(past - 1 >= rule.dense_from ? past - 1 : first)),
+        all(first >= rule.dense_from ? 0 : rule.local_begin(least(past, rule.dense_from) - 1)) {}
+
+  // Of the pairs with keys [from, to), to at most `end`.
+  ELASTRON_HD constexpr bool any_shown(int64_t from, int64_t to) const {
+    return from < sink || to > some;
+  }
+  ELASTRON_HD constexpr bool any_hidden(int64_t from, int64_t to) const {
+    return (from > sink ? from : sink) < least(to, all);
+  }
+  ELASTRON_HD constexpr bool all_hidden(int64_t from, int64_t to) const {
+    return from >= sink && to <= some;
+  }
+  ELASTRON_HD constexpr bool all_causal(int64_t to) const { return to - 1 <= begin; }
+
+  ELASTRON_HD static constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+};
+
+// The key tiles of the queries [begin, end), which lie in one block where the mode has blocks.
+// Blocks are multiples of kKeys there.
+template <int kKeys>
+class KeyTiles {
+ public:
+  // The parts of each branch that are visited; the common one always is.
+  ELASTRON_HD KeyTiles(const KeyPattern& pattern, int64_t begin, int64_t end, bool retrieval,
+                       bool sparse)
+      : mode_(pattern.mode),
+        chosen_(pattern.chosen),
+        block_(pattern.block),
+        span_(pattern.rule, begin, end),
+        retrieval_(retrieval),
+        sparse_(sparse && pattern.mode == AttentionMode::xa_ssa) {}
+
+  ELASTRON_HD KeyTile next() {
+    while (part_ != Part::end) {
+      skip();
+      if (at_ >= span_.end) {
+        leave();
+        continue;
+      }
+      const int64_t from = at_, to = QuerySpan::least(from + kKeys, span_.end);
+      at_ += kKeys;
+      KeyTile tile{int32_t(from), int32_t(to), part_, KeyMask::none};
+      if (holds(from, to, tile.mask)) return tile;
+    }
+    return {0, 0, Part::end, KeyMask::none};
+  }
+
+ private:
+  ELASTRON_HD static int64_t floor(int64_t key) { return key / kKeys * kKeys; }
+
+  ELASTRON_HD void leave() {
+    at_ = 0;
+    if (part_ == Part::common && retrieval_) {
+      part_ = Part::retrieval;
+    } else if (part_ != Part::sparse && sparse_) {
+      part_ = Part::sparse;
+    } else {
+      part_ = Part::end;
+    }
+  }
+
+  // Over tiles of which the part holds nothing.
+  ELASTRON_HD void skip() {
+    const bool streaming = mode_ != AttentionMode::fa_xa && part_ != Part::retrieval;
+    if (streaming && at_ >= span_.sink && at_ + kKeys <= span_.some) at_ = floor(span_.some);
+    if (mode_ == AttentionMode::fa_ssa) {
+      if (part_ != Part::retrieval) return;
+      if (at_ < floor(span_.sink)) at_ = floor(span_.sink);
+      if (at_ >= span_.all) at_ = span_.end;
+      return;
+    }
+    const bool set =
+        part_ == Part::common || (mode_ == AttentionMode::xa_ssa && part_ == Part::retrieval);
+    const int64_t block = at_ / block_, blocks = (span_.end + block_ - 1) / block_;
+    const int64_t found = chosen_.next(block, blocks, set);
+    if (found != block) at_ = found * block_;
+  }
+
+  ELASTRON_HD bool holds(int64_t from, int64_t to, KeyMask& mask) const {
+    if (mode_ == AttentionMode::fa_xa) {
+      mask = span_.all_causal(to) ? KeyMask::none : KeyMask::causal;
+      return true;
+    }
+    if (part_ == Part::retrieval) {
+      mask = span_.all_hidden(from, to) && span_.all_causal(to) ? KeyMask::none : KeyMask::hidden;
+      return span_.any_hidden(from, to);
+    }
+    mask = span_.all_causal(to) && !span_.any_hidden(from, to) ? KeyMask::none : KeyMask::shown;
+    return span_.any_shown(from, to);
+  }
+
+  AttentionMode mode_;
+  BlockBits chosen_;
+  int64_t block_;
+  QuerySpan span_;
+  bool retrieval_, sparse_;
+  Part part_ = Part::common;
+  int64_t at_ = 0;
+};
+
+struct KeyTileCounts {
+  int64_t common = 0, retrieval = 0, sparse = 0;
+
+  // Tiles that a branch visits: gate 1 is the retrieval branch.
+  ELASTRON_HD constexpr int64_t of(bool gate) const { return common + (gate ? retrieval : sparse); }
+  ELASTRON_HD constexpr int64_t all() const { return common + retrieval + sparse; }
+};
+
+// How many tiles of each part KeyTiles gives. Takes a walk in mode xa-ssa only.
+template <int kKeys>
+ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t begin, int64_t end) {
+  const auto tiles = [](int64_t keys) { return (keys + kKeys - 1) / kKeys; };
+  if (pattern.mode == AttentionMode::fa_ssa) {
+    const QuerySpan span(pattern.rule, begin, end);
+    const int64_t sink = tiles(span.sink), local = span.some / kKeys;
+    return {.common = sink + tiles(end) - (local > sink ? local : sink),
+            .retrieval = span.all > span.sink ? tiles(span.all) - span.sink / kKeys : 0};
+  }
+  if (pattern.mode == AttentionMode::fa_xa) {
+    const int64_t diagonal = begin / pattern.block, each = pattern.block / kKeys;
+    const int64_t before = pattern.chosen.count_before(diagonal);
+    return {.common = before * each + tiles(end) - diagonal * each,
+            .retrieval = (diagonal - before) * each};
+  }
+  KeyTileCounts counts;
+  KeyTiles<kKeys> walk(pattern, begin, end, true, true);
+  for (KeyTile tile = walk.next(); tile.part != Part::end; tile = walk.next()) {
+    (tile.part == Part::common      ? counts.common
+     : tile.part == Part::retrieval ? counts.retrieval
+                                    : counts.sparse) += 1;
+  }
+  return counts;
+}
+
+// --- Backward: key tiles own dk and dv and visit query tiles -------------------------------------
+
+// One selected branch, seen from a tile of keys.
+struct KeySetPattern {
+  KeySet set = KeySet::all;
+  StreamingRule rule;  // within() the sequence
+  BlockBits column;    // of the block that the keys are in; read where the set is `blocks`
+  int32_t block = 1;
+};
+
+// The query tiles that see a key of [key_begin, key_end), in order. Tiles of `tokens` queries begin
+// at position `offset` of a sequence of `length` keys; they lie in one block each where the set is
+// `blocks`, and offset is 0 then.
+class QueryTiles {
+ public:
+  ELASTRON_HD QueryTiles(const KeySetPattern& pattern, int64_t key_begin, int64_t key_end,
+                         int64_t offset, int64_t length, int64_t tokens)
+      : pattern_(pattern),
+        key_begin_(key_begin),
+        key_end_(key_end),
+        offset_(offset),
+        length_(length),
+        tokens_(tokens),
+        count_((length - offset + tokens - 1) / tokens),
+        at_(key_begin > offset ? (key_begin - offset) / tokens : 0) {}
+
+  // The number of the next tile, or -1.
+  ELASTRON_HD int64_t next() {
+    while (at_ < count_) {
+      const int64_t tile = at_;
+      if (pattern_.set == KeySet::blocks) {
+        const int64_t block = tile * tokens_ / pattern_.block;
+        const int64_t blocks = (length_ + pattern_.block - 1) / pattern_.block;
+        const int64_t found = pattern_.column.next(block, blocks, true);
+        if (found != block) {
+          at_ = found * pattern_.block / tokens_;
+          continue;
+        }
+      } else if (pattern_.set == KeySet::streaming && !streaming(tile)) {
+        // Past the window only the dense tail sees these keys.
+        const int64_t tail =
+            pattern_.rule.dense_from > offset_ ? (pattern_.rule.dense_from - offset_) / tokens_ : 0;
+        at_ = tail > at_ ? tail : at_ + 1;
+        continue;
+      }
+      ++at_;
+      return tile;
+    }
+    return -1;
+  }
+
+ private:
+  ELASTRON_HD bool streaming(int64_t tile) const {
+    const StreamingRule& rule = pattern_.rule;
+    if (key_begin_ < rule.sink_tokens()) return true;
+    const int64_t begin = offset_ + tile * tokens_;
+    const int64_t end = QuerySpan::least(length_, begin + tokens_);
+    if (end > rule.dense_from) return true;
+    return rule.local_begin(begin > key_begin_ ? begin : key_begin_) < key_end_;
+  }
+
+  KeySetPattern pattern_;
+  int64_t key_begin_, key_end_, offset_, length_, tokens_, count_, at_;
+};
+
+// Whether every pair of a key tile and the queries [begin, end) that visit it is visible.
+ELASTRON_HD constexpr bool tile_fully_visible(const StreamingRule& rule, KeySet set,
+                                              int64_t key_begin, int64_t key_end, int64_t begin,
+                                              int64_t end) {
+  const QuerySpan span(rule, begin, end);
+  if (!span.all_causal(key_end)) return false;
+  return set != KeySet::streaming || !span.any_hidden(key_begin, key_end);
+}
+
+// Whether a query sees a key of a tile that it visits.
+ELASTRON_HD constexpr bool pair_visible(const StreamingRule& rule, KeySet set, int64_t query,
+                                        int64_t key) {
+  return set == KeySet::streaming ? rule.visible(query, key) : key <= query;
+}
+
+}  // namespace elastron::ops
