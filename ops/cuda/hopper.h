@@ -12,6 +12,23 @@
 
 namespace elastron::ops::cuda {
 
+// Whether this pass of the compiler can make the code. In images of other architectures a kernel is
+// no_hopper_code(), which takes kNoHopperCode bytes of static shared memory: kernels that use these
+// instructions take none, so the host can tell (cudaFuncGetAttributes).
+#if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define ELASTRON_HOPPER_CODE 1
+#else
+#define ELASTRON_HOPPER_CODE 0
+#endif
+inline constexpr size_t kNoHopperCode = 64;
+__device__ inline void no_hopper_code() {
+#if defined(__CUDACC__)
+  __shared__ volatile unsigned char mark[kNoHopperCode];
+  mark[threadIdx.x % kNoHopperCode] = 1;
+  __trap();
+#endif
+}
+
 inline constexpr int kWarpgroup = 128;
 inline constexpr int kTileColumns = 64, kTileAlignment = 1024;
 inline constexpr int kRowBytes = kTileColumns * 2;
