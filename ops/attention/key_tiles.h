@@ -251,6 +251,21 @@ class QueryTiles {
   int64_t key_begin_, key_end_, offset_, length_, tokens_, count_, at_;
 };
 
+// How many tiles QueryTiles gives. Takes a walk where they are not all that follow.
+ELASTRON_HD inline int64_t count_query_tiles(const KeySetPattern& pattern, int64_t key_begin,
+                                             int64_t key_end, int64_t offset, int64_t length,
+                                             int64_t tokens) {
+  if (pattern.set == KeySet::all ||
+      (pattern.set == KeySet::streaming && key_begin < pattern.rule.sink_tokens())) {
+    const int64_t first = key_begin > offset ? (key_begin - offset) / tokens : 0;
+    return (length - offset + tokens - 1) / tokens - first;
+  }
+  QueryTiles walk(pattern, key_begin, key_end, offset, length, tokens);
+  int64_t count = 0;
+  while (walk.next() >= 0) ++count;
+  return count;
+}
+
 // Whether every pair of a key tile and the queries [begin, end) that visit it is visible.
 ELASTRON_HD constexpr bool tile_fully_visible(const StreamingRule& rule, KeySet set,
                                               int64_t key_begin, int64_t key_end, int64_t begin,
