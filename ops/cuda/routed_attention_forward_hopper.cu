@@ -42,7 +42,8 @@ __device__ __forceinline__ uint32_t after(AttentionMode mode, Part part, Part ne
                                           bool sparse) {
   if (part == next) return 0;
   const bool apart = mode == AttentionMode::xa_ssa, end = next == Part::end;
-  uint32_t flags = end ? kLast : 0;
+  uint32_t flags = 0;
+  if (end) flags |= kLast;
   switch (part) {
     case Part::common:
       if (retrieval && next != Part::retrieval) flags |= kWriteRetrieval;
