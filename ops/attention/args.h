@@ -62,8 +62,8 @@ struct AttentionForwardArgs : AttentionArgs {
   void* other = nullptr;      // the same, or null: selected branch only
   void* lse = nullptr;        // [tokens, q_heads], accumulator type
   void* lse_other = nullptr;  // the same, or null
-  // [sequences, kv_heads], zeros: tiles of 64 rows and 64 keys that the selected branch visits are
-  // added, as if it ran alone. Or null.
+  // [sequences, kv_heads], zeros: tiles of 64 rows and 64 keys that the selected branch visits when
+  // it runs alone are added. Or null.
   int64_t* visited = nullptr;
 };
 

@@ -32,9 +32,10 @@ inline std::vector<AttentionTile> forward_schedule(const AttentionArgs& args, bo
     for (int64_t t = 0; t < tile_count(length, tokens); ++t) {
       const int64_t begin = offset + t * tokens, end = offset + std::min(length, (t + 1) * tokens);
       for (int64_t h = 0; h < args.shape.q_heads; h += heads) {
-        const auto counts = count_key_tiles<kTileKeys>(args.key_pattern(s, h, begin), begin, end);
-        const int64_t selected = counts.of(args.open(s, h / args.shape.group()));
-        work.push_back({int32_t(s), int32_t(h), int32_t(t), both ? counts.all() : selected});
+        const bool open = args.open(s, h / args.shape.group());
+        const auto counts = count_key_tiles<kTileKeys>(args.key_pattern(s, h, begin), begin, end,
+                                                       both || open, both || !open);
+        work.push_back({int32_t(s), int32_t(h), int32_t(t), counts.all()});
       }
     }
   }

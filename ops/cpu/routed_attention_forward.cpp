@@ -59,33 +59,31 @@ class ForwardTile {
     const bool open = args_.open(work.sequence, kv_head_), both = args_.other != nullptr;
     const Output retrieval = open ? Output{args_.selected, args_.lse} : other();
     const Output sparse = open ? other() : Output{args_.selected, args_.lse};
-    const bool nested = args_.mode != AttentionMode::xa_ssa;  // all keys of `sparse` are common
-    KeyTiles<kTileKeys> walk(args_.key_pattern(work.sequence, head_, begin_), begin_, end_,
-                             both || open, both || !open);
+    const KeyPattern pattern = args_.key_pattern(work.sequence, head_, begin_);
+    KeyTiles<kTileKeys> walk(pattern, begin_, end_, both || open, both || !open);
     KeyTile at = walk.next();
     const auto visit = [&](Part part) {
-      int64_t tiles = 0;
-      for (; at.part == part; at = walk.next(), ++tiles) tile(at);
-      return tiles;
+      for (; at.part == part; at = walk.next()) tile(at);
     };
-    int64_t visited = visit(Part::common);
-    if (nested && sparse.rows != nullptr) emit(sparse);
-    if (!nested && both) keep();
+    visit(Part::common);
+    // Both branches of mode xa-ssa have keys of their own.
+    const bool apart = args_.mode == AttentionMode::xa_ssa && both;
+    if (apart) keep();
+    if (!apart && sparse.rows != nullptr) emit(sparse);
     if (retrieval.rows != nullptr) {
-      const int64_t tiles = visit(Part::retrieval);
-      if (open) visited += tiles;
+      visit(Part::retrieval);
       emit(retrieval);
     }
-    if (!nested && sparse.rows != nullptr) {
-      if (both) take_back();
-      const int64_t tiles = visit(Part::sparse);
-      if (!open) visited += tiles;
+    if (apart) {
+      take_back();
+      visit(Part::sparse);
       emit(sparse);
     }
     if (args_.visited != nullptr) {
+      const int64_t tiles = count_key_tiles<kTileKeys>(pattern, begin_, end_, open, !open).all();
       int64_t& sum = args_.visited[work.sequence * shape_.kv_heads + kv_head_];
 #pragma omp atomic
-      sum += visited;
+      sum += tiles;
     }
   }
 

@@ -209,7 +209,7 @@ void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t leng
       }
       ASSERT_GT(seen, 0) << "a tile for nothing at " << t.begin;
     }
-    const auto expected = count_key_tiles<kKeys>(pattern, begin, end);
+    const auto expected = count_key_tiles<kKeys>(pattern, begin, end, true, true);
     ASSERT_EQ(counts.common, expected.common) << begin;
     ASSERT_EQ(counts.retrieval, expected.retrieval) << begin;
     ASSERT_EQ(counts.sparse, expected.sparse) << begin;
@@ -228,15 +228,31 @@ void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t leng
       }
     }
     ASSERT_EQ(int64_t(visits.size()), wanted);
-    // A branch alone visits its own tiles, in the same order.
+    // A branch alone visits the tiles with its pairs, and those once.
     for (const bool open : {false, true}) {
-      KeyTiles<kKeys> both(pattern, begin, end, true, true), one(pattern, begin, end, open, !open);
-      for (KeyTile t = both.next(); t.part != Part::end; t = both.next()) {
-        if (t.part == (open ? Part::sparse : Part::retrieval)) continue;
-        const KeyTile own = one.next();
-        ASSERT_TRUE(own.begin == t.begin && own.part == t.part && own.mask == t.mask);
+      KeyTiles<kKeys> one(pattern, begin, end, open, !open);
+      int64_t tiles = 0, pairs = 0;
+      for (KeyTile t = one.next(); t.part != Part::end; t = one.next(), ++tiles) {
+        for (int64_t i = begin; i < end; ++i) {
+          for (int64_t j = t.begin; j < t.end; ++j) {
+            const bool shown = spec_visible(rule, i, j, length);
+            const bool kept = t.mask == KeyMask::none || (t.mask == KeyMask::causal && j <= i) ||
+                              (t.mask == KeyMask::shown && shown) ||
+                              (t.mask == KeyMask::hidden && j <= i && !shown);
+            if (!kept) continue;
+            ++pairs;
+            ASSERT_TRUE(in_branch(mode, open, rule, choice, length, i, j)) << i << " " << j;
+          }
+        }
       }
-      ASSERT_EQ(one.next().part, Part::end);
+      int64_t expected_pairs = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t j = 0; j <= i; ++j) {
+          expected_pairs += in_branch(mode, open, rule, choice, length, i, j) ? 1 : 0;
+        }
+      }
+      ASSERT_EQ(pairs, expected_pairs);
+      ASSERT_EQ(tiles, count_key_tiles<kKeys>(pattern, begin, end, open, !open).all());
     }
   }
 }
