@@ -292,8 +292,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   p->sharedMemPerBlockOptin = elastron::emulator::kMostShared;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 1000;  // 1 MHz
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrClockRate ? 1000 : 4;  // 1 MHz
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* v) {
