@@ -103,6 +103,60 @@ __device__ __forceinline__ KeyPattern pattern_of(const Geometry& g, const QueryT
   return pattern;
 }
 
+// What decides of the queries that see a key tile of a query head's selected branch.
+__device__ __forceinline__ KeySetPattern key_set_of(const Geometry& g, const Place& place,
+                                                    int32_t head, int32_t key_begin) {
+  const KeySet set = key_set(g.mode, is_open(g, place.sequence, head / g.group));
+  KeySetPattern pattern{.set = set, .rule = g.rule.within(place.length)};
+  if (set == KeySet::blocks) {
+    pattern.block = g.choice.block;
+    pattern.column =
+        g.choice.column(head, place.sequence, place.length, key_begin / g.choice.block);
+  }
+  return pattern;
+}
+__device__ __forceinline__ int32_t query_tiles_of(const Geometry& g, const Place& place) {
+  return (place.length - place.offset + g.tokens_per_tile - 1) / g.tokens_per_tile;
+}
+
+// An item of a list of key tiles: keys [begin, end), seen from the query tiles [from, to).
+struct KeyItem {
+  Place place;
+  int32_t head, kv_head;  // the first query head of the kv head
+  int32_t begin, end;
+  int32_t from, to;
+  int32_t part;   // of its tile
+  int32_t piece;  // where the sums of a part go; -1: the tile is whole
+};
+template <int kKeys>
+__device__ __forceinline__ KeyItem key_item_at(const Geometry& g, const KeyTileQueue& queue,
+                                               const ScheduledTile& at) {
+  const Place place = place_of(g, at.sequence);
+  const int32_t kv_head = at.head / g.group, query_tiles = query_tiles_of(g, place);
+  const KeySplit split = queue.split.of((place.length + kKeys - 1) / kKeys, query_tiles);
+  const KeyPart part = split.at(at.tile);
+  const int32_t begin = part.tile * kKeys;
+  KeyItem item{.place = place,
+               .head = at.head,
+               .kv_head = kv_head,
+               .begin = begin,
+               .end = begin + kKeys < place.length ? begin + kKeys : place.length,
+               .from = 0,
+               .to = query_tiles,
+               .part = part.part,
+               .piece = -1};
+  // A branch that reads all keys has none that are seen by more queries than the others.
+  const bool cut = at.tile < split.tiles * split.parts &&
+                   key_set(g.mode, is_open(g, at.sequence, kv_head)) != KeySet::all;
+  if (!cut) return item;
+  const int32_t share = split.share(query_tiles);
+  item.from = part.part * share;
+  item.to = item.from + share < query_tiles ? item.from + share : query_tiles;
+  item.piece =
+      queue.pieces[at.sequence] * g.kv_heads + kv_head * split.tiles * split.parts + at.tile;
+  return item;
+}
+
 // The queue's next tile, the same for the whole block; false when there is none. `ticket` is the
 // block's, in shared memory.
 __device__ __forceinline__ bool take_tile(const TileQueue& queue, int32_t* ticket,

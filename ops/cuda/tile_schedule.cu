@@ -64,6 +64,34 @@ struct QueryCost {
   }
 };
 
+template <int kKeys>
+struct KeyCost {
+  KeyTileQueue keys;
+
+  __device__ int32_t operator()(const Geometry& g, const List&, ScheduledTile at) const {
+    const KeyItem item = key_item_at<kKeys>(g, keys, at);
+    const bool open = is_open(g, at.sequence, item.kv_head);
+    if (g.closed_only && open) return 0;
+    // Of a tile that is not cut, the first part is all of it.
+    if (item.piece < 0 && item.part > 0) return 0;
+    int32_t visits = 0;
+    for (int32_t head = item.head; head < item.head + g.group; head += g.tile_heads) {
+      const KeySetPattern pattern = key_set_of(g, item.place, head, item.begin);
+      QueryTiles walk(pattern, item.begin, item.end, item.place.offset, item.place.length,
+                      g.tokens_per_tile);
+      walk.skip_to(item.from);
+      for (int64_t n = walk.next(); n >= 0 && n < item.to; n = walk.next()) {
+        if (pattern.set == KeySet::all) {
+          visits += item.to - int32_t(n);  // all that follow
+          break;
+        }
+        ++visits;
+      }
+    }
+    return visits > 0 ? visits : 1;
+  }
+};
+
 // costs [count], and levels [chunks][kLevels]: tiles of each level in the chunk.
 template <class Cost>
 __global__ void __launch_bounds__(kThreads)
@@ -180,6 +208,14 @@ TileSchedule sorted(const Geometry& g, const std::vector<int32_t>& starts, int64
   return {queue, std::move(memory)};
 }
 
+void check_size(const AttentionArgs& args, const Geometry& g, TileSize size) {
+  ELASTRON_CHECK(size.keys == 64 || size.keys == 128, "tiles of 64 or 128 keys");
+  ELASTRON_CHECK(
+      !has_blocks(args.mode) || (args.choice.block > 0 && args.choice.block % size.keys == 0 &&
+                                 args.choice.block % g.tokens_per_tile == 0),
+      "a block of the choice holds whole tiles");
+}
+
 int64_t longest(std::span<const int32_t> bounds) {
   int64_t most = 0;
   for (size_t s = 0; s + 1 < bounds.size(); ++s) {
@@ -194,10 +230,7 @@ TileSchedule schedule_query_tiles(const AttentionArgs& args, const SequenceTiles
                                   TileSize size, bool both, Pairs pairs, Device& device,
                                   Stream stream) {
   const Geometry g = geometry_of(args, tiles, pairs, size.rows);
-  ELASTRON_CHECK(size.keys == 64 || size.keys == 128, "tiles of 64 or 128 keys");
-  ELASTRON_CHECK(!has_blocks(args.mode) || (args.choice.block % size.keys == 0 &&
-                                            args.choice.block % g.tokens_per_tile == 0),
-                 "a block of the choice holds whole tiles");
+  check_size(args, g, size);
   const auto starts = sequence_tile_starts(args.varlen.cu_seqlens, g.tokens_per_tile);
   // Each tile of keys once, and a few in two parts; in mode xa_ssa any may be.
   const int64_t key_tiles = ceil_div(longest(args.varlen.key_bounds()), size.keys);
@@ -207,6 +240,39 @@ TileSchedule schedule_query_tiles(const AttentionArgs& args, const SequenceTiles
                   stream);
   };
   return size.keys == 64 ? by.operator()<64>() : by.operator()<128>();
+}
+
+KeyTileSchedule schedule_key_tiles(const AttentionArgs& args, const SequenceTiles& tiles,
+                                   TileSize size, bool cut, Pairs pairs, Device& device,
+                                   Stream stream) {
+  const Geometry g = geometry_of(args, tiles, pairs, size.rows);
+  check_size(args, g, size);
+  KeyTileQueue queue;
+  if (cut) {
+    const int64_t sink = args.mode == AttentionMode::fa_xa ? 0 : args.rule.sink_tokens();
+    const int64_t first_block = has_blocks(args.mode) ? args.choice.block : 0;
+    const int64_t cut_tiles = ceil_div(std::max(sink, first_block), size.keys);
+    queue.split.tiles = int32_t(std::min<int64_t>(cut_tiles, KeySplitRule::kMostPieces));
+  }
+  std::vector<int32_t> starts = {0}, pieces = {0};
+  int64_t limit = 0;
+  for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
+    const auto key_tiles = int32_t(ceil_div(args.varlen.key_length(s), size.keys));
+    const auto query_tiles = int32_t(ceil_div(args.varlen.length(s), g.tokens_per_tile));
+    const KeySplit split = queue.split.of(key_tiles, query_tiles);
+    starts.push_back(starts.back() + split.items(key_tiles));
+    pieces.push_back(pieces.back() + split.tiles * split.parts);
+    limit = std::max<int64_t>(limit, query_tiles * (g.group / g.tile_heads) + 1);
+  }
+  Tensor pieces_there = on_device(std::span<const int32_t>(pieces), device);
+  queue.pieces = static_cast<const int32_t*>(pieces_there.raw());
+  queue.all_pieces = int64_t(pieces.back()) * g.kv_heads;
+  const auto by = [&]<int kKeys>() {
+    return sorted(g, starts, g.kv_heads, false, limit, KeyCost<kKeys>{queue}, device, stream);
+  };
+  const TileSchedule list = size.keys == 64 ? by.operator()<64>() : by.operator()<128>();
+  queue.queue = list.queue();
+  return {queue, list.memory(), std::move(pieces_there)};
 }
 
 }  // namespace elastron::ops::cuda

@@ -166,27 +166,32 @@ std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bi
       });
 }
 
+// The problem of a round: any mode, ragged sequences, some of them empty, prompts before them.
+Problem random_problem(std::mt19937& random, int round) {
+  Problem p;
+  p.mode = AttentionMode(round % 3);
+  p.kv_heads = 1 + int64_t(random() % 4);
+  p.q_heads = (const int64_t[]){1, 2, 3, 4, 8}[round % 5] * p.kv_heads;
+  p.rule = {1 + int64_t(random() % 100), int64_t(random() % 3), 1 + int64_t(random() % 4)};
+  if (round % 7 == 0) p.rule.dense_tail = 1 + int64_t(random() % 200);
+  p.cu = {0};
+  for (int s = int(random() % 6); s >= 0; --s) {
+    p.cu.push_back(p.cu.back() + int32_t(random() % 3 == 0 ? 0 : random() % 1500));
+  }
+  if (!ops::has_blocks(p.mode) && round % 2 == 0) {
+    p.cu_keys = {0};
+    for (size_t s = 0; s + 1 < p.cu.size(); ++s) {
+      p.cu_keys.push_back(p.cu_keys.back() + p.cu[s + 1] - p.cu[s] + int32_t(random() % 300));
+    }
+  }
+  for (int64_t i = 0; i < p.sequences() * p.kv_heads; ++i) p.gate.push_back(random() % 2);
+  return p;
+}
+
 TEST_F(TileSchedules, EveryQueryTileOnceAndLongestFirst) {
   std::mt19937 random(1);
   for (int round = 0; round < 60; ++round) {
-    Problem p;
-    p.mode = AttentionMode(round % 3);
-    const int64_t group = (const int64_t[]){1, 2, 3, 4, 8}[round % 5];
-    p.kv_heads = 1 + int64_t(random() % 4);
-    p.q_heads = group * p.kv_heads;
-    p.rule = {1 + int64_t(random() % 100), int64_t(random() % 3), 1 + int64_t(random() % 4)};
-    if (round % 7 == 0) p.rule.dense_tail = 1 + int64_t(random() % 200);
-    p.cu = {0};
-    for (int s = int(random() % 6); s >= 0; --s) {
-      p.cu.push_back(p.cu.back() + int32_t(random() % 3 == 0 ? 0 : random() % 1500));
-    }
-    if (!ops::has_blocks(p.mode) && round % 2 == 0) {
-      p.cu_keys = {0};
-      for (size_t s = 0; s + 1 < p.cu.size(); ++s) {
-        p.cu_keys.push_back(p.cu_keys.back() + p.cu[s + 1] - p.cu[s] + int32_t(random() % 300));
-      }
-    }
-    for (int64_t i = 0; i < p.sequences() * p.kv_heads; ++i) p.gate.push_back(random() % 2);
+    const Problem p = random_problem(random, round);
     const Bits bits(p, random);
     const bool both = round % 2 == 0, small = round % 3 != 2;
     const Pairs pairs = round % 4 == 3 ? Pairs::closed : Pairs::all;
@@ -225,6 +230,101 @@ TEST_F(TileSchedules, NoGatesAndNoTokens) {
                 .queue()
                 .count,
             0);
+}
+
+// Query tiles with a pair of the key tile's that the selected branch sees, pair by pair.
+int64_t visits(const Problem& p, const Bits& bits, int64_t s, int64_t kv_head, int64_t key_begin,
+               int64_t key_end, int64_t tokens, int64_t from, int64_t to) {
+  const ops::Varlen varlen{p.cu, p.cu_keys};
+  const int64_t length = varlen.key_length(s), offset = varlen.offset(s);
+  const int64_t group = p.q_heads / p.kv_heads;
+  const ops::KeySet set = ops::key_set(p.mode, open(p, s, kv_head * group));
+  const ops::StreamingRule rule = p.rule.within(length);
+  int64_t n = 0;
+  for (int64_t tile = from; tile < to; ++tile) {
+    const int64_t begin = offset + tile * tokens, end = std::min(begin + tokens, length);
+    for (int64_t h = 0; h < (ops::has_blocks(p.mode) ? group : 1); ++h) {
+      bool seen = false;
+      for (int64_t i = begin; i < end && !seen; ++i) {
+        for (int64_t j = key_begin; j < std::min(key_end, i + 1) && !seen; ++j) {
+          seen =
+              set == ops::KeySet::all ||
+              (set == ops::KeySet::streaming ? rule.visible(i, j)
+                                             : bits.view(p)
+                                                   .row(kv_head * group + h, s, length, i / p.block)
+                                                   .has(j / p.block));
+        }
+      }
+      n += seen;
+    }
+  }
+  return n;
+}
+
+TEST_F(TileSchedules, EveryKeyTileOnceAndLongestFirst) {
+  std::mt19937 random(4);
+  int pieces = 0;
+  for (int round = 0; round < 45; ++round) {
+    Problem p = random_problem(random, round);
+    if (round % 5 == 4) p.cu.back() += 4000;  // enough for parts
+    if (!p.cu_keys.empty()) p.cu_keys.back() += p.cu.back() - p.cu[p.cu.size() - 2];
+    const Bits bits(p, random);
+    const bool cut = round % 3 != 1;
+    const Pairs pairs = round % 4 == 3 ? Pairs::closed : Pairs::all;
+    const Uploaded u = upload(p, bits);
+    const auto schedule =
+        ops::cuda::schedule_key_tiles(u.args, u.tiles, {64, 64}, cut, pairs, *gpu_, gpu_->stream());
+    const ops::cuda::KeyTileQueue& queue = schedule.queue();
+    const ops::Varlen varlen{p.cu, p.cu_keys};
+    const int64_t group = p.q_heads / p.kv_heads;
+    const int64_t tokens = 64 / (ops::has_blocks(p.mode) ? 1 : group);
+    const auto key_tiles = [&](int64_t s) { return int32_t((varlen.key_length(s) + 63) / 64); };
+    const auto query_tiles = [&](int64_t s) {
+      return int32_t((varlen.length(s) + tokens - 1) / tokens);
+    };
+    const auto split = [&](int64_t s) { return queue.split.of(key_tiles(s), query_tiles(s)); };
+    const auto expected = expected_tiles(
+        p, group, [&](int64_t s) { return split(s).items(key_tiles(s)); },
+        [&](int64_t s, int64_t head, int64_t item) -> int64_t {
+          const bool opened = open(p, s, head);
+          if (pairs == Pairs::closed && opened) return 0;
+          const auto part = split(s).at(int32_t(item));
+          const bool whole = ops::key_set(p.mode, opened) == ops::KeySet::all ||
+                             item >= split(s).tiles * split(s).parts;
+          if (whole && part.part > 0) return 0;
+          const int32_t share = split(s).share(query_tiles(s));
+          pieces += whole ? 0 : 1;
+          const int64_t begin = part.tile * 64,
+                        end = std::min<int64_t>(begin + 64, varlen.key_length(s));
+          return std::max<int64_t>(
+              1,
+              visits(p, bits, s, head / group, begin, end, tokens, whole ? 0 : part.part * share,
+                     whole ? query_tiles(s) : std::min((part.part + 1) * share, query_tiles(s))));
+        });
+    expect_equal(read(queue.queue), expected, "round " + std::to_string(round));
+    if (!cut) {
+      EXPECT_EQ(queue.all_pieces, 0);
+    }
+  }
+  EXPECT_GT(pieces, 0);
+}
+
+TEST(KeySplit, PartsOfTheFirstTiles) {
+  const ops::cuda::KeySplitRule two{.tiles = 2};
+  EXPECT_EQ(two.of(100, 256).parts, 1);  // short: whole
+  EXPECT_EQ(two.of(0, 0).items(0), 0);
+  const auto split = two.of(1024, 4096);
+  EXPECT_EQ(split.parts, 16);
+  EXPECT_EQ(split.items(1024), 1022 + 32);
+  EXPECT_EQ(split.at(17).tile, 1);
+  EXPECT_EQ(split.at(17).part, 1);
+  EXPECT_EQ(split.at(32).tile, 2);
+  EXPECT_EQ(split.at(1053).tile, 1023);
+  EXPECT_EQ(split.share(4096), 256);
+  EXPECT_EQ(two.of(1 << 14, 1 << 20).parts, 64);  // parts grow with the sequence then
+  EXPECT_EQ(ops::cuda::KeySplitRule{.tiles = 32}.of(1024, 4096).parts, 4);
+  EXPECT_EQ(ops::cuda::KeySplitRule{.tiles = 65}.of(1024, 4096).parts, 1);
+  EXPECT_EQ(two.of(1, 4096).tiles, 1);
 }
 
 // Workers take the next tile when they have done one; over what each would have if all had the
@@ -288,6 +388,38 @@ TEST_F(TileSchedules, LongestFirstIsEven) {
     EXPECT_GE(fixed, 1.02) << tokens;
     std::printf("%d tokens: longest first %.4f, round robin %.4f of perfect balance\n", tokens,
                 sorted, fixed);
+  }
+}
+
+// Two blocks of the backward pass run on a multiprocessor. With few kv heads, as a rank of a tensor
+// parallel group has them, an uncut key tile of the sink is what everybody waits for.
+TEST_F(TileSchedules, KeyTilesOfTheSinkAreCut) {
+  std::mt19937 random(5);
+  for (const int64_t kv_heads : {1, 2, 8}) {
+    for (const bool some_open : {false, true}) {
+      Problem p = one_sequence(65536);
+      p.kv_heads = kv_heads;
+      p.q_heads = 4 * kv_heads;
+      p.gate.assign(size_t(kv_heads), 0);
+      if (some_open) p.gate[0] = 1;
+      const Uploaded u = upload(p, Bits(p, random));
+      double even[2];
+      for (const bool cut : {false, true}) {
+        even[cut] = makespan_over_balance(
+            costs_of(read(ops::cuda::schedule_key_tiles(u.args, u.tiles, {64, 64}, cut, Pairs::all,
+                                                        *gpu_, gpu_->stream())
+                              .queue()
+                              .queue)),
+            264);
+      }
+      // What is left is that a worker has four tiles, or five.
+      EXPECT_LE(even[1], kv_heads == 8 ? 1.02 : 1.25);
+      if (kv_heads == 1 && !some_open) {
+        EXPECT_GE(even[0], 2);
+      }
+      std::printf("%d kv heads, %s: %.3f of perfect balance, uncut %.3f\n", int(kv_heads),
+                  some_open ? "one open" : "all closed", even[1], even[0]);
+    }
   }
 }
 
