@@ -168,7 +168,7 @@ bool library_attention_forward(const AttentionForwardArgs& args, const SequenceT
       put_back(device, lse, args.lse, h, args.shape.kv_heads);
     }
   }
-  routed_attention_forward<bf16>(args, tiles, Pairs::streaming, stream);
+  routed_attention_forward<bf16>(args, tiles, Pairs::closed, stream);
   return true;
 }
 
@@ -213,7 +213,7 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
       put_back(device, dv, args.dv, h, kv_heads);
     }
   }
-  routed_attention_gradients<bf16>(args, tiles, Pairs::streaming, stream);
+  routed_attention_gradients<bf16>(args, tiles, Pairs::closed, stream);
   return true;
 }
 

@@ -24,7 +24,7 @@ struct SequenceTiles {
 
 // Of which (sequence, kv head): of all, or of those whose gate is closed, with nothing written for
 // the others. A null gate means that all are closed.
-enum class Pairs : uint8_t { all, streaming };
+enum class Pairs : uint8_t { all, closed };
 
 // args.varlen is read for the number of sequences only.
 template <class T>

@@ -145,6 +145,7 @@ inline int __all_sync(unsigned mask, int predicate) {
   return __ballot_sync(mask, predicate) == mask;
 }
 inline void __threadfence() {}
+inline int __popc(unsigned bits) { return std::popcount(bits); }
 template <class T>
 T __ldg(const T* p) {
   return *p;
@@ -267,6 +268,12 @@ enum cudaDriverEntryPointQueryResult {
 cudaError_t cudaGetDriverEntryPointByVersion(const char*, void**, unsigned, unsigned long long,
                                              cudaDriverEntryPointQueryResult*);
 
+template <class... Parameters>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int,
+                                                          size_t) {
+  *blocks = 1;
+  return cudaSuccess;
+}
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
