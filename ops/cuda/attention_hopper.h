@@ -7,7 +7,7 @@
 #pragma once
 #include <limits>
 
-#include "ops/attention/key_tiles.h"
+#include "ops/cuda/attention_geometry.h"
 #include "ops/cuda/hopper.h"
 #include "ops/cuda/routed_attention_hopper.h"
 
@@ -24,7 +24,6 @@ static_assert(kProducerRegisters + kConsumers * kConsumerRegisters <= 65536 / kW
 // 64 columns of a tile of 128 rows.
 inline constexpr uint32_t kColumnBytes = uint32_t(kHopperRows) * kRowBytes;
 inline constexpr float kNever = -std::numeric_limits<float>::infinity();
-inline constexpr float kLog2OfE = 1.44269504088896341f, kLnOf2 = 0.693147180559945309f;
 
 // Where a ring of kStages buffers is: their barriers' parity changes each time round.
 template <int kStages>

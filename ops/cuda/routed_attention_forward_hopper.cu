@@ -13,16 +13,7 @@ using namespace elastron::cuda;
 
 namespace {
 
-struct Problem {
-  AttentionMode mode;
-  StreamingRule rule;  // not within() a sequence
-  BlockChoiceView choice;
-  const uint8_t* gate;
-  const int32_t *cu_seqlens, *cu_keys;
-  int32_t kv_heads, q_heads, group;
-  int32_t heads;  // of a tile: a power of two
-  float scale_log2;
-  bool streaming_only;  // tiles of other pairs are passed over
+struct Outputs {
   bf16 *selected, *other;
   float *lse, *lse_other;
 };
@@ -59,12 +50,10 @@ __device__ __forceinline__ uint32_t after(AttentionMode mode, Part part, Part ne
   return flags;
 }
 
-// Of a tile of queries, from the producer. Row r is position begin + r / heads, query head head + r
-// % heads. first_token is where position 0 stands, or would stand, in the batch.
+// Of a tile of queries, from the producer.
 struct QueryWork {
-  int32_t begin, end;
-  int32_t first_token, length, head;
-  bool full, there;  // there: false after the last tile
+  QueryTile tile;
+  bool open, there;  // there: false after the last tile
 };
 // Of a tile of keys.
 struct KeyWork {
@@ -82,6 +71,7 @@ struct ForwardMemory {
   };
   Tile queries, keys[kStages], values[kStages];
   float stash[kApart ? kDim / 2 : 1][kApart ? kConsumerThreads : 1];
+  float stashed_most[kHopperRows], stashed_total[kHopperRows];
   KeyWork key_work[kStages];
   QueryWork query_work[2];
   Handover query_tile, work[2], key_tile[kStages], value_tile[kStages];
@@ -99,7 +89,7 @@ __device__ __forceinline__ void copy_tile(bf16* tile, const CUtensorMap& map, Ba
 
 // The one thread that fills shared memory.
 template <int kDim, bool kApart>
-__device__ __forceinline__ void produce(const Problem& p, const TileQueue& queue,
+__device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queue, bool both,
                                         const CUtensorMap& q_map, const CUtensorMap& k_map,
                                         const CUtensorMap& v_map,
                                         ForwardMemory<kDim, kApart>& memory) {
@@ -109,63 +99,48 @@ __device__ __forceinline__ void produce(const Problem& p, const TileQueue& queue
   uint32_t queries_parity = 1;
   for (;;) {
     const int32_t taken = atomicAdd(queue.next, 1);
-    const ScheduledTile at = taken < queue.count ? queue.tiles[taken] : ScheduledTile{};
-    QueryWork t{};
-    t.there = taken < queue.count && at.cost > 0;
-    const int32_t kv_head = at.head / p.group;
-    int32_t first_key = 0;
-    if (t.there) {
-      const int32_t first = p.cu_seqlens[at.sequence];
-      const int32_t tokens = p.cu_seqlens[at.sequence + 1] - first;
-      first_key = p.cu_keys[at.sequence];
-      t.length = p.cu_keys[at.sequence + 1] - first_key;
-      const int32_t offset = t.length - tokens, each = kHopperRows / p.heads;
-      t.first_token = first - offset;
-      t.begin = offset + at.tile * each;
-      t.end = t.begin + each < t.length ? t.begin + each : t.length;
-      t.head = at.head;
-      t.full = p.gate != nullptr && p.gate[int64_t(at.sequence) * p.kv_heads + kv_head] != 0;
-      if (p.streaming_only && t.full) continue;
+    QueryWork work{};
+    if (taken < queue.count) {
+      const ScheduledTile at = queue.tiles[taken];
+      work = {.tile = query_tile_at(g, place_of(g, at.sequence), at.head, at.tile),
+              .open = is_open(g, at.sequence, at.head / g.group),
+              .there = at.cost > 0};
     }
+    const QueryTile& t = work.tile;
     barrier_wait(memory.work[turn.stage].empty, turn.parity ^ 1);
-    memory.query_work[turn.stage] = t;
+    memory.query_work[turn.stage] = work;
     barrier_arrive(memory.work[turn.stage].full);
     turn.go_on();
-    if (!t.there) return;
+    if (!work.there) return;
 
-    KeyPattern pattern{.mode = p.mode, .rule = p.rule.within(t.length)};
-    if (p.mode != AttentionMode::fa_ssa) {
-      pattern.block = p.choice.block;
-      pattern.chosen = p.choice.row(at.head, at.sequence, t.length, t.begin / p.choice.block);
-    }
-    const bool both = p.other != nullptr;
-    KeyTiles<kHopperKeys> walk(pattern, t.begin, t.end, both || t.full, both || !t.full);
+    const bool retrieval = both || work.open, sparse = both || !work.open;
+    KeyTiles<kHopperKeys> walk(pattern_of(g, t), t.begin, t.end, retrieval, sparse);
     KeyTile tile = walk.next();
     int32_t values_at = -1;
     for (;;) {
       const KeyTile next = walk.next();
       // Keys go one tile ahead of values, as they are multiplied.
       barrier_wait(memory.key_tile[keys.stage].empty, keys.parity ^ 1);
-      KeyWork& work = memory.key_work[keys.stage];
-      work.begin = tile.begin;
+      KeyWork& keys_work = memory.key_work[keys.stage];
+      keys_work.begin = tile.begin;
       // What lies beyond the last key of a tile is of others, or later.
       const bool part_of_box = tile.end - tile.begin < kHopperKeys;
-      work.mask = part_of_box && tile.mask == KeyMask::none ? KeyMask::causal : tile.mask;
-      work.after = after(p.mode, tile.part, next.part, both || t.full, both || !t.full);
+      keys_work.mask = part_of_box && tile.mask == KeyMask::none ? KeyMask::causal : tile.mask;
+      keys_work.after = after(g.mode, tile.part, next.part, retrieval, sparse);
       copy_tile<kDim>(memory.keys[keys.stage].elements, k_map, memory.key_tile[keys.stage].full,
-                      kv_head, first_key + tile.begin);
+                      t.kv_head, t.place.first_key + tile.begin);
       keys.go_on();
       if (values_at < 0) {
         barrier_wait(memory.query_tile.empty, queries_parity);
         queries_parity ^= 1;
         copy_tile<kDim>(memory.queries.elements, q_map, memory.query_tile.full, t.head,
-                        t.first_token + t.begin);
+                        t.place.first_token + t.begin);
       }
       for (int32_t n = values_at < 0 ? 1 : 0; n < (next.part == Part::end ? 2 : 1); ++n) {
         barrier_wait(memory.value_tile[values.stage].empty, values.parity ^ 1);
         copy_tile<kDim>(memory.values[values.stage].elements, v_map,
-                        memory.value_tile[values.stage].full, kv_head,
-                        first_key + (n == 0 ? values_at : tile.begin));
+                        memory.value_tile[values.stage].full, t.kv_head,
+                        t.place.first_key + (n == 0 ? values_at : tile.begin));
         values.go_on();
       }
       if (next.part == Part::end) break;
@@ -238,55 +213,63 @@ __device__ __forceinline__ int own_row() {
 }
 
 template <int kDim>
-__device__ __forceinline__ void write_branch(const Problem& p, const QueryWork& t, bool of_selected,
+__device__ __forceinline__ void write_branch(const Geometry& g, const Outputs& outputs,
+                                             const QueryTile& t, bool of_selected,
                                              const RunningSoftmax<kDim>& run) {
-  bf16* out = of_selected ? p.selected : p.other;
-  float* lse = of_selected ? p.lse : p.lse_other;
+  bf16* out = of_selected ? outputs.selected : outputs.other;
+  float* lse = of_selected ? outputs.lse : outputs.lse_other;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float total = warp_sum<4>(run.total[half]);
-    const int32_t row = own_row() + 8 * half, query = t.begin + row / p.heads;
+    const int32_t row = own_row() + 8 * half, query = t.begin + row / g.tile_heads;
     const bool wanted = query < t.end;
-    const int64_t at = int64_t(t.first_token + query) * p.q_heads + t.head + row % p.heads;
+    const int64_t at =
+        int64_t(t.place.first_token + query) * g.q_heads + t.head + row % g.tile_heads;
     write_out(run.sums, half, 1.0f / total, wanted, out + at * kDim);
     if (wanted && lse != nullptr && threadIdx.x % 4 == 0) {
-      lse[at] = (run.most[half] * p.scale_log2 + log2f(total)) * kLnOf2;
+      lse[at] = (run.most[half] * g.scale_log2 + log2f(total)) * kLn2;
     }
   }
 }
 
 // What is to be done with the sums after a tile.
 template <int kDim, bool kApart>
-__device__ __forceinline__ void finish(const Problem& p, const QueryWork& t, uint32_t flags,
-                                       RunningSoftmax<kDim>& run, float (&most)[2],
-                                       float (&total)[2], ForwardMemory<kDim, kApart>& memory) {
-  if (flags & kWriteRetrieval) write_branch(p, t, t.full, run);
+__device__ __forceinline__ void finish(const Geometry& g, const Outputs& outputs,
+                                       const QueryWork& work, uint32_t flags,
+                                       RunningSoftmax<kDim>& run,
+                                       ForwardMemory<kDim, kApart>& memory) {
+  if (flags & kWriteRetrieval) write_branch(g, outputs, work.tile, work.open, run);
   if constexpr (kApart) {
     if (flags & kStash) {
 #pragma unroll
       for (int i = 0; i < kDim / 2; ++i) memory.stash[i][threadIdx.x] = run.sums[i / 4][i % 4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        most[half] = run.most[half];
-        total[half] = run.total[half];
+        const float total = warp_sum<4>(run.total[half]);
+        if (threadIdx.x % 4 != 0) continue;
+        memory.stashed_most[own_row() + 8 * half] = run.most[half];
+        memory.stashed_total[own_row() + 8 * half] = total;
       }
+      __syncwarp();
     }
     if (flags & kRestore) {
 #pragma unroll
       for (int i = 0; i < kDim / 2; ++i) run.sums[i / 4][i % 4] = memory.stash[i][threadIdx.x];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        run.most[half] = most[half];
-        run.total[half] = total[half];
+        run.most[half] = memory.stashed_most[own_row() + 8 * half];
+        run.total[half] = threadIdx.x % 4 == 0 ? memory.stashed_total[own_row() + 8 * half] : 0;
       }
+      __syncwarp();  // before the next stash
     }
   }
-  if (flags & kWriteSparse) write_branch(p, t, !t.full, run);
+  if (flags & kWriteSparse) write_branch(g, outputs, work.tile, !work.open, run);
 }
 
 // Two warpgroups, 64 rows of each tile for each.
 template <int kDim, bool kApart>
-__device__ __forceinline__ void consume(const Problem& p, ForwardMemory<kDim, kApart>& memory) {
+__device__ __forceinline__ void consume(const Geometry& g, const Outputs& outputs,
+                                        ForwardMemory<kDim, kApart>& memory) {
   constexpr int kStages = ForwardMemory<kDim, kApart>::kStages, kScoreBlocks = kHopperKeys / 8;
   constexpr int kOnesTurn = 1;  // the named barrier of the first group; the second one's follows
   const int group = int(threadIdx.x) / kWarpgroup;
@@ -301,7 +284,6 @@ __device__ __forceinline__ void consume(const Problem& p, ForwardMemory<kDim, kA
   float s[kScoreBlocks][4];
   uint32_t probabilities[kScoreBlocks / 2][4];
   RunningSoftmax<kDim> run;
-  float most[2] = {}, total[2] = {};  // stashed
 
   const auto multiply_keys = [&] {
     const uint32_t at = shared_address(memory.keys[keys.stage].elements);
@@ -326,17 +308,17 @@ __device__ __forceinline__ void consume(const Problem& p, ForwardMemory<kDim, kA
 
   for (;;) {
     barrier_wait(memory.work[turn.stage].full, turn.parity);
-    const QueryWork t = memory.query_work[turn.stage];
-    __syncwarp();
-    memory.work[turn.stage].give_back();
-    turn.go_on();
-    if (!t.there) break;
-    const StreamingRule rule = p.rule.within(t.length);
-    const int32_t sink = rule.sink_tokens() < t.length ? int32_t(rule.sink_tokens()) : t.length;
+    // It stays where it is: registers are short.
+    const QueryWork& work = memory.query_work[turn.stage];
+    const QueryTile& t = work.tile;
+    if (!work.there) break;
+    const StreamingRule rule = g.rule.within(t.place.length);
+    const int32_t sink =
+        rule.sink_tokens() < t.place.length ? int32_t(rule.sink_tokens()) : t.place.length;
     RowSight sights[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      sights[half].query = t.begin + (own_row() + 8 * half) / p.heads;
+      sights[half].query = t.begin + (own_row() + 8 * half) / g.tile_heads;
       sights[half].local_begin = int32_t(rule.local_begin(sights[half].query));
       run.most[half] = kNever;
       run.total[half] = 0;
@@ -353,7 +335,7 @@ __device__ __forceinline__ void consume(const Problem& p, ForwardMemory<kDim, kA
     keys.go_on();
     if (tile.mask != KeyMask::none) hide(s, tile, sink, sights);
     float keep[2];
-    go_on(s, p.scale_log2, run, keep);
+    go_on(s, g.scale_log2, run, keep);
     round_to_fragments(s, probabilities);
 
     while (!(tile.after & kLast)) {
@@ -369,10 +351,10 @@ __device__ __forceinline__ void consume(const Problem& p, ForwardMemory<kDim, kA
       keys.go_on();
       if (tile.after != 0) {
         products_wait<0>(run.sums);
-        finish(p, t, tile.after, run, most, total, memory);
+        finish(g, outputs, work, tile.after, run, memory);
       }
       if (next.mask != KeyMask::none) hide(s, next, sink, sights);
-      go_on(s, p.scale_log2, run, keep);
+      go_on(s, g.scale_log2, run, keep);
       products_wait<0>(run.sums, probabilities);
       memory.value_tile[values.stage].give_back();
       values.go_on();
@@ -386,14 +368,17 @@ __device__ __forceinline__ void consume(const Problem& p, ForwardMemory<kDim, kA
     products_wait<0>(run.sums);
     memory.value_tile[values.stage].give_back();
     values.go_on();
-    finish(p, t, tile.after, run, most, total, memory);
+    finish(g, outputs, work, tile.after, run, memory);
+    __syncwarp();
+    memory.work[turn.stage].give_back();
+    turn.go_on();
   }
   if (group == 0) named_barrier_sync(mine, kConsumerThreads);  // what the other one began with
 }
 
 template <int kDim, bool kApart>
 __global__ void __launch_bounds__(kHopperThreads, 1)
-    forward_hopper_kernel(const Problem p, const TileQueue queue,
+    forward_hopper_kernel(const Geometry g, const TileQueue queue, const Outputs outputs,
                           const __grid_constant__ CUtensorMap q_map,
                           const __grid_constant__ CUtensorMap k_map,
                           const __grid_constant__ CUtensorMap v_map) {
@@ -410,11 +395,11 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   if (int(threadIdx.x) >= kConsumerThreads) {
     keep_registers<kProducerRegisters>();
     if (int(threadIdx.x) == kConsumerThreads) {
-      produce<kDim, kApart>(p, queue, q_map, k_map, v_map, memory);
+      produce<kDim, kApart>(g, queue, outputs.other != nullptr, q_map, k_map, v_map, memory);
     }
   } else {
     take_registers<kConsumerRegisters>();
-    consume<kDim, kApart>(p, memory);
+    consume<kDim, kApart>(g, outputs, memory);
   }
 #else
   no_hopper_code();
@@ -459,38 +444,30 @@ void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTi
                               const TileQueue& queue, Pairs pairs, Stream stream) {
   if (queue.count == 0) return;
   const AttentionShape& shape = args.shape;
-  const Problem p{.mode = args.mode,
-                  .rule = args.rule,
-                  .choice = args.choice,
-                  .gate = args.gate,
-                  .cu_seqlens = tiles.cu_seqlens,
-                  .cu_keys = tiles.cu_keys,
-                  .kv_heads = int32_t(shape.kv_heads),
-                  .q_heads = int32_t(shape.q_heads),
-                  .group = int32_t(shape.group()),
-                  .heads = int32_t(args.tile_heads()),
-                  .scale_log2 = float(args.scale) * kLog2OfE,
-                  .streaming_only = pairs == Pairs::streaming,
-                  .selected = static_cast<bf16*>(args.selected),
-                  .other = static_cast<bf16*>(args.other),
-                  .lse = static_cast<float*>(args.lse),
-                  .lse_other = static_cast<float*>(args.lse_other)};
+  const Geometry g = geometry_of(args, tiles, pairs, kHopperRows);
+  const Outputs outputs{static_cast<bf16*>(args.selected), static_cast<bf16*>(args.other),
+                        static_cast<float*>(args.lse), static_cast<float*>(args.lse_other)};
   const CUtensorMap q_map = tile_map(args.q, args.varlen.tokens(), shape.q_heads, shape.head_dim,
-                                     kHopperRows / p.heads, p.heads);
+                                     g.tokens_per_tile, g.tile_heads);
   const auto keys_map = [&](const HeadsView& x) {
     return tile_map(x, args.varlen.keys(), shape.kv_heads, shape.head_dim, kHopperKeys, 1);
   };
-  int device = 0, processors = 0;
-  check(cudaGetDevice(&device), "routed_attention_forward_hopper");
-  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
-        "routed_attention_forward_hopper");
-  const int blocks = processors < queue.count ? processors : queue.count;
   with_kernel(shape.head_dim, args.mode, [&]<int kDim, bool kApart>() {
-    const LaunchShape launch_shape{dim3(unsigned(blocks)), dim3(kHopperThreads),
-                                   sizeof(ForwardMemory<kDim, kApart>) + kTileAlignment};
-    launch("routed_attention_forward_hopper", forward_hopper_kernel<kDim, kApart>, launch_shape,
-           stream, p, queue, q_map, keys_map(args.k), keys_map(args.v));
+    const char* name = "routed_attention_forward_hopper";
+    const auto kernel = forward_hopper_kernel<kDim, kApart>;
+    const LaunchShape blocks =
+        persistent(name, kernel, kHopperThreads,
+                   sizeof(ForwardMemory<kDim, kApart>) + kTileAlignment, queue.count);
+    launch(name, kernel, blocks, stream, g, queue, outputs, q_map, keys_map(args.k),
+           keys_map(args.v));
   });
+}
+
+void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
+                              Pairs pairs, Device& device, Stream stream) {
+  const TileSchedule schedule = schedule_query_tiles(args, tiles, {kHopperRows, kHopperKeys},
+                                                     args.other != nullptr, pairs, device, stream);
+  hopper_attention_forward(args, tiles, schedule.queue(), pairs, stream);
 }
 
 }  // namespace elastron::ops::cuda

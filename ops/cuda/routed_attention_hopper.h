@@ -21,9 +21,12 @@ bool hopper_takes(DType dtype, const AttentionArgs& args, std::initializer_list<
 // are in this build.
 bool hopper_runs();
 
-// `queue` holds every tile of kHopperRows / args.tile_heads() tokens once, and is used up. Of
-// args.varlen the numbers of tokens and keys are read, of `tiles` the bounds of the sequences.
-// args.visited is not written.
+// args.varlen is read on the host, of `tiles` the bounds of the sequences. args.visited is not
+// written.
+void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
+                              Pairs pairs, Device& device, Stream stream);
+// The same with a queue of another make, which holds every tile of kHopperRows /
+// args.tile_heads() tokens once, and is used up.
 void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                               const TileQueue& queue, Pairs pairs, Stream stream);
 
