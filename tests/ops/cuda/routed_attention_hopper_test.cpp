@@ -43,7 +43,7 @@ class HopperAttention : public test::BothDevices {
   }
 
   struct Outputs {
-    Tensor selected, other, lse, lse_other;
+    Tensor selected, other, lse, lse_other, visited;
   };
   Outputs forward(const AttentionProblem& p, ops::Branches branches, const ops::BlockChoice& choice,
                   ops::cuda::Pairs pairs = ops::cuda::Pairs::all) {
@@ -88,11 +88,15 @@ class HopperAttention : public test::BothDevices {
     const Tensor list = there(numbers), next = there(std::vector<int32_t>{0});
     const Tensor cu = there(p.cu_seqlens);
     const Tensor cu_keys = there(p.cu_keys.empty() ? p.cu_seqlens : p.cu_keys);
-    ops::cuda::hopper_attention_forward(
-        args, {.cu_seqlens = cu.data<int32_t>(), .cu_keys = cu_keys.data<int32_t>()},
-        {static_cast<const ScheduledTile*>(list.raw()), int32_t(tiles.size()),
-         next.data<int32_t>()},
-        pairs, gpu_->stream());
+    const ops::cuda::SequenceTiles bounds{.cu_seqlens = cu.data<int32_t>(),
+                                          .cu_keys = cu_keys.data<int32_t>()};
+    out.visited = Tensor::zeros({p.sequences(), p.kv_heads}, DType::i64, *gpu_);
+    args.visited = out.visited.data<int64_t>();
+    ops::cuda::count_visited_tiles(args, bounds, gpu_->stream());
+    ops::cuda::hopper_attention_forward(args, bounds,
+                                        {static_cast<const ScheduledTile*>(list.raw()),
+                                         int32_t(tiles.size()), next.data<int32_t>()},
+                                        pairs, gpu_->stream());
     return out;
   }
 
@@ -123,6 +127,7 @@ class HopperAttention : public test::BothDevices {
       expect_rows(expected.other, out.other, p, of + ": other");
       expect_rows(expected.lse, out.lse, p, of + ": lse");
       expect_rows(expected.lse_other, out.lse_other, p, of + ": lse of the other");
+      EXPECT_EQ(expected.visited.to_vector<int64_t>(), out.visited.to_vector<int64_t>()) << of;
     }
   }
 
