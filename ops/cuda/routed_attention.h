@@ -7,6 +7,7 @@
 
 #include "core/cuda/stream.h"
 #include "core/device.h"
+#include "core/dtype.h"
 #include "ops/attention/args.h"
 #include "ops/attention/tile_plan.h"
 

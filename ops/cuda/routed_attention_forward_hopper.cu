@@ -76,6 +76,10 @@ struct ForwardMemory {
   QueryWork query_work[2];
   Handover query_tile, work[2], key_tile[kStages], value_tile[kStages];
 };
+// What a block of compute capability 9.x may have.
+static_assert(sizeof(ForwardMemory<64, true>) + kTileAlignment <= 227 * 1024 &&
+              sizeof(ForwardMemory<128, false>) + kTileAlignment <= 227 * 1024 &&
+              sizeof(ForwardMemory<128, true>) + kTileAlignment <= 227 * 1024);
 
 template <int kDim>
 __device__ __forceinline__ void copy_tile(bf16* tile, const CUtensorMap& map, Barrier& b,

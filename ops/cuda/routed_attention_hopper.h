@@ -21,8 +21,8 @@ bool hopper_takes(DType dtype, const AttentionArgs& args, std::initializer_list<
 // are in this build.
 bool hopper_runs();
 
-// args.varlen is read on the host, of `tiles` the bounds of the sequences. args.visited is not
-// written.
+// As routed_attention_forward() (routed_attention.h), in every mode. Of `tiles` the bounds of the
+// sequences are read.
 void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                               Pairs pairs, Device& device, Stream stream);
 // The same with a queue of another make, which holds every tile of kHopperRows /
