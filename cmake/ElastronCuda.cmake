@@ -75,13 +75,14 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp
-  ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp)
+  ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
   ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu
   ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
-  ops/cuda/routed_attention_forward_mma.cu ops/cuda/token_ops.cu)
+  ops/cuda/routed_attention_forward_hopper.cu ops/cuda/routed_attention_forward_mma.cu
+  ops/cuda/tile_schedule.cu ops/cuda/token_ops.cu ops/cuda/visited_tiles.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
@@ -119,7 +120,8 @@ endfunction()
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/full_attention.cpp ${emulator}/matmul.cpp ${emulator}/tensor_core.cpp)
+    ${emulator}/full_attention.cpp ${emulator}/hopper.cpp ${emulator}/matmul.cpp
+    ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})
     get_filename_component(stem ${kernel} NAME_WE)

@@ -71,6 +71,7 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
   });
   parallel::on_all_ranks(*everyone,
                          [&] { full_attention_ = choose_full_attention(*device_, config.model); });
+  attention_kernels_ = ops::attention_kernels(*device_, config.model.compute_dtype());
   watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);
   ChosenCollectives chosen = choose_collectives(config.parallel.communicator, world, *device_);
   collectives_ = std::move(chosen.backend);
@@ -85,6 +86,7 @@ void Runtime::announce(const parallel::World& world) const {
            collectives_ ? " + " + collectives_->library() : "", layout.data, layout.context,
            layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
+  if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
   if (!full_attention_.empty()) log_info("full attention {}", full_attention_);
   if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);
 }

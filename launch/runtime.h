@@ -36,7 +36,7 @@ class Runtime {
   std::string why_not_gpu_;
   std::unique_ptr<parallel::Watchdog> watchdog_;  // beside the ends of the others too
   std::unique_ptr<parallel::CollectiveBackend> collectives_;
-  std::string why_not_nccl_, full_attention_;
+  std::string why_not_nccl_, full_attention_, attention_kernels_;
   std::unique_ptr<parallel::Mesh> mesh_;
 };
 

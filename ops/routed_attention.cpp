@@ -125,6 +125,13 @@ std::string full_attention_library(Device& device, std::string& why) {
   return name;
 }
 
+std::string attention_kernels(Device& device, DType dtype) {
+  std::string kernels;
+  run_on(
+      device, [] {}, [&](auto) { kernels = cuda::attention_kernels(dtype); });
+  return kernels;
+}
+
 AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_heads,
                                        int64_t kv_heads, int64_t head_dim, int64_t tokens,
                                        bool both, FullAttentionBy full_by) {
@@ -172,6 +179,7 @@ Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
   args.choice = choice.view();
   args.shape = shape;
   args.scale = in.softmax_scale;
+  args.kernels = in.kernels;
   return args;
 }
 
@@ -227,12 +235,13 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
       },
       [&](auto stream) {
         const DeviceTiles tiles(in.varlen, shape.group(), device);
+        cuda::count_visited_tiles(args, tiles.view(), stream);
         with_device_dtype(dtype, [&]<class T>() {
           if (by_library(in, shape, {args.q, args.k, args.v}) &&
               cuda::library_attention_forward(args, tiles.view(), device, stream)) {
             return;
           }
-          cuda::routed_attention_forward<T>(args, tiles.view(), cuda::Pairs::all, stream);
+          cuda::routed_attention_forward<T>(args, tiles.view(), cuda::Pairs::all, device, stream);
         });
       });
   return out;

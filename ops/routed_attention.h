@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_mode.h"
 #include "ops/attention/streaming_rule.h"
 #include "ops/varlen.h"
@@ -23,6 +24,8 @@ namespace elastron::ops {
 enum class FullAttentionBy : uint8_t { automatic, own, cudnn };
 // "cuDNN 9.19.0" where the device has it; else nothing, and `why`.
 std::string full_attention_library(Device& device, std::string& why);
+// Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
+std::string attention_kernels(Device& device, DType dtype);
 
 // Bytes that a library takes from the device, beside the op's own outputs, for one sequence of
 // `tokens`; zeros where our kernels do the work.
@@ -47,6 +50,8 @@ struct RoutedAttentionInput {
   double softmax_scale = 0;   // head_dim^-0.5
   // automatic: a library's for bfloat16 and sequences of 1024 tokens or more.
   FullAttentionBy full_by = FullAttentionBy::automatic;
+  // The fastest of our own kernels that may be used on a GPU: for tests and benchmarks.
+  AttentionKernels kernels = AttentionKernels::hopper;
 };
 
 enum class Branches : uint8_t {

@@ -91,7 +91,9 @@ Case attention(const Request& r, Device& device) {
       .rule = ops::StreamingRule::from_tokens(r.integer("sink", 128), r.integer("local", 2048), 64),
       .softmax_scale = 1 / std::sqrt(double(dim)),
       .full_by =
-          r.integer("own", 0) != 0 ? ops::FullAttentionBy::own : ops::FullAttentionBy::automatic};
+          r.integer("own", 0) != 0 ? ops::FullAttentionBy::own : ops::FullAttentionBy::automatic,
+      .kernels =
+          ops::AttentionKernels(r.integer("kernels", int64_t(ops::AttentionKernels::hopper)))};
   const bool both = r.integer("both", 0) != 0;
   const auto branches = both ? ops::Branches::both : ops::Branches::selected;
   if (r.integer("backward", 0) == 0) {

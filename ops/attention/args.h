@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "ops/attention/attention_kernels.h"
 #include "ops/attention/key_tiles.h"
 #include "ops/varlen.h"
 
@@ -28,6 +29,7 @@ struct AttentionArgs {
   BlockChoiceView choice;  // in modes with blocks
   AttentionShape shape;
   double scale = 0;
+  AttentionKernels kernels = AttentionKernels::hopper;  // the fastest that may be used
 
   // The rule and the key tiles of the queries of sequence `s` that begin at position `begin`, for
   // the query head `head` (the first of its tile).

@@ -220,6 +220,9 @@ class QueryTiles {
         count_((length - offset + tokens - 1) / tokens),
         at_(key_begin > offset ? (key_begin - offset) / tokens : 0) {}
 
+  // Tiles before this one are passed over.
+  ELASTRON_HD void skip_to(int64_t tile) { at_ = tile > at_ ? tile : at_; }
+
   // The number of the next tile, or -1.
   ELASTRON_HD int64_t next() {
     while (at_ < count_) {

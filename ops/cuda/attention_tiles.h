@@ -169,7 +169,7 @@ Geometry geometry_of(const Args& args, const SequenceTiles& tiles, Pairs pairs) 
           .sequences = int32_t(args.varlen.sequences()),
           .scale_log2 = float(args.scale) * kLog2E,
           .tiles = tiles,
-          .streaming_only = pairs == Pairs::streaming};
+          .streaming_only = pairs == Pairs::closed};
 }
 
 // Tiles of `rows` rows and kKeys keys: q (and dO), k, v; score tiles; two numbers per row.

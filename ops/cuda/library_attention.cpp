@@ -130,7 +130,7 @@ bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
   streaming.selected = args.other;
   streaming.other = nullptr;
   streaming.lse = lse.raw();
-  routed_attention_forward<bf16>(streaming, tiles, Pairs::all, stream);
+  routed_attention_forward<bf16>(streaming, tiles, Pairs::all, device, stream);
   swap_closed_pairs(args.gate, tiles.cu_seqlens, args.varlen.sequences(), tokens,
                     args.shape.q_heads, args.shape.kv_heads, args.shape.head_dim,
                     static_cast<bf16*>(args.selected), static_cast<bf16*>(args.other),
@@ -168,7 +168,7 @@ bool library_attention_forward(const AttentionForwardArgs& args, const SequenceT
       put_back(device, lse, args.lse, h, args.shape.kv_heads);
     }
   }
-  routed_attention_forward<bf16>(args, tiles, Pairs::streaming, stream);
+  routed_attention_forward<bf16>(args, tiles, Pairs::closed, device, stream);
   return true;
 }
 
@@ -213,7 +213,7 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
       put_back(device, dv, args.dv, h, kv_heads);
     }
   }
-  routed_attention_gradients<bf16>(args, tiles, Pairs::streaming, stream);
+  routed_attention_gradients<bf16>(args, tiles, Pairs::closed, stream);
   return true;
 }
 

@@ -1,9 +1,13 @@
 // CUDA back end of ops/routed_attention.h, for float and bf16, head_dim up to kMostHeadDim. There
 // are plain kernels, in float32 arithmetic, which define what faster ones must give, and kernels on
-// tensor cores for the bf16 inputs these take (routed_attention_mma.h). Gates are read on the
-// device: nothing here waits for the host.
+// tensor cores for the bf16 inputs these take (routed_attention_mma.h, routed_attention_hopper.h).
+// Gates are read on the device: nothing here waits for the host.
 #pragma once
+#include <string>
+
 #include "core/cuda/stream.h"
+#include "core/device.h"
+#include "core/dtype.h"
 #include "ops/attention/args.h"
 #include "ops/attention/tile_plan.h"
 
@@ -24,12 +28,17 @@ struct SequenceTiles {
 
 // Of which (sequence, kv head): of all, or of those whose gate is closed, with nothing written for
 // the others. A null gate means that all are closed.
-enum class Pairs : uint8_t { all, streaming };
+enum class Pairs : uint8_t { all, closed };
 
-// args.varlen is read for the number of sequences only.
+// args.varlen is read on the host. args.visited is not written: count_visited_tiles() does that.
 template <class T>
 void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                              Pairs pairs, Stream stream);
+                              Pairs pairs, Device& device, Stream stream);
+// Adds to args.visited what the selected branches of all pairs visit, whoever computes them.
+void count_visited_tiles(const AttentionForwardArgs& args, const SequenceTiles& tiles,
+                         Stream stream);
+// What computes attention in `dtype` on the current device, in words.
+std::string attention_kernels(DType dtype);
 // Row dots and the gate's gradient. gaps [tokens, q_heads] float: scratch for the latter; null
 // without it.
 template <class T>

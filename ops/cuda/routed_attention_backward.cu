@@ -284,7 +284,8 @@ void routed_attention_row_dots(const AttentionBackwardArgs& args, const Sequence
 template <class T>
 void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                 Pairs pairs, Stream stream) {
-  if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
+  if (args.kernels >= AttentionKernels::mma &&
+      tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
     return mma_attention_gradients(args, tiles, pairs, stream);
   }
   const Geometry g = geometry_of(args, tiles, pairs);

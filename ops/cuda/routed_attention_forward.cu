@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/routed_attention_hopper.h"
 #include "ops/cuda/routed_attention_mma.h"
 #include "ops/detail/vector_math.h"
 
@@ -146,8 +147,13 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 template <class T>
 void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                              Pairs pairs, Stream stream) {
-  if (tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v})) {
+                              Pairs pairs, Device& device, Stream stream) {
+  if (args.kernels >= AttentionKernels::hopper &&
+      hopper_takes(dtype_of<T>, args, {args.q, args.k, args.v}) && hopper_runs()) {
+    return hopper_attention_forward(args, tiles, pairs, device, stream);
+  }
+  if (args.kernels >= AttentionKernels::mma &&
+      tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v})) {
     return mma_attention_forward(args, tiles, pairs, stream);
   }
   const Geometry g = geometry_of(args, tiles, pairs);
@@ -163,8 +169,14 @@ void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTi
 }
 
 template void routed_attention_forward<float>(const AttentionForwardArgs&, const SequenceTiles&,
-                                              Pairs, Stream);
+                                              Pairs, Device&, Stream);
 template void routed_attention_forward<bf16>(const AttentionForwardArgs&, const SequenceTiles&,
-                                             Pairs, Stream);
+                                             Pairs, Device&, Stream);
+
+std::string attention_kernels(DType dtype) {
+  if (dtype != DType::bf16) return "plain kernels";
+  if (!hopper_runs()) return "tensor cores (mma)";
+  return "sm_90a kernels (wgmma, TMA) forward, tensor cores (mma) backward";
+}
 
 }  // namespace elastron::ops::cuda

@@ -84,12 +84,14 @@ class AttentionTensors {
 template <class Storage>
 AttentionRun run_attention_on(Device& device, const AttentionProblem& p, ops::Branches branches,
                               bool backward,
-                              ops::FullAttentionBy full_by = ops::FullAttentionBy::automatic) {
+                              ops::FullAttentionBy full_by = ops::FullAttentionBy::automatic,
+                              ops::AttentionKernels kernels = ops::AttentionKernels::hopper) {
   using T = accumulator_t<Storage>;
   AttentionRun run;
   {
     AttentionTensors<Storage> tensors(p, device);
     tensors.input.full_by = full_by;
+    tensors.input.kernels = kernels;
     const auto out = ops::routed_attention_forward(tensors.input, branches);
     run.selected = widened<Storage>(out.selected);
     run.other = widened<Storage>(out.other);

@@ -1,6 +1,7 @@
 // Routed attention on the GPU against the CPU: packed sequences, every gate, odd tiles and rules.
 #include <random>
 
+#include "ops/cuda/routed_attention_hopper.h"
 #include "ops/cuda/routed_attention_mma.h"
 #include "tests/ops/cuda/both_devices.h"
 #include "tests/ops/routed_attention_problem.h"
@@ -12,13 +13,15 @@ class CudaAttention : public test::BothDevices {
  protected:
   template <class Storage>
   void compare(const AttentionProblem& p, double tolerance, const std::string& what,
-               ops::FullAttentionBy full_by = ops::FullAttentionBy::own) {
+               ops::FullAttentionBy full_by = ops::FullAttentionBy::own,
+               ops::AttentionKernels kernels = ops::AttentionKernels::mma) {
     for (const ops::Branches branches : {ops::Branches::both, ops::Branches::selected}) {
       const AttentionRun a = run_attention<Storage>(p, branches);
-      const AttentionRun b = run_attention_on<Storage>(*gpu_, p, branches, true, full_by);
+      const AttentionRun b = run_attention_on<Storage>(*gpu_, p, branches, true, full_by, kernels);
       EXPECT_LE(largest_error(a.selected, b.selected), tolerance) << what;
       EXPECT_LE(largest_error(a.other, b.other), tolerance) << what;
       EXPECT_LE(largest_error(a.lse, b.lse), tolerance) << what;
+      EXPECT_EQ(a.visited, b.visited) << what;
       const auto scaled = [](const std::vector<double>& x) {
         double most = 1;
         for (const double v : x) most = std::max(most, std::abs(v));
@@ -158,6 +161,28 @@ TEST_F(CudaAttention, LongSequencesChooseTheLibrary) {
   EXPECT_EQ(bytes(4096, ops::FullAttentionBy::own), 0);
   fill_problem<bf16>(p, 1);
   compare<bf16>(p, 2e-2, "auto", ops::FullAttentionBy::automatic);
+}
+
+// Each kind where it may be used, chosen by the op; what one does not take goes to another.
+TEST_F(CudaAttention, KernelsAsAsked) {
+  using Kernels = ops::AttentionKernels;
+  std::mt19937 random(10);
+  for (const int64_t dim : {64, 128, 80}) {
+    AttentionProblem p = problem(random, 2, 4, dim, {0, 1, 130, 400}, {16, 1, 3});
+    p.padding = 3;
+    fill_problem<bf16>(p, uint64_t(dim));
+    std::vector<std::vector<double>> lse;
+    for (const Kernels kernels : {Kernels::plain, Kernels::mma, Kernels::hopper}) {
+      const std::string what = std::to_string(dim) + " by " + std::to_string(int(kernels));
+      compare<bf16>(p, 2e-2, what, ops::FullAttentionBy::own, kernels);
+      lse.push_back(run_attention_on<bf16>(*gpu_, p, ops::Branches::both, false,
+                                           ops::FullAttentionBy::own, kernels)
+                        .lse);
+    }
+    // They sum in different orders.
+    EXPECT_NE(lse[0], lse[1]) << dim;
+    EXPECT_EQ(lse[1] != lse[2], dim != 80 && ops::cuda::hopper_runs()) << dim;
+  }
 }
 
 // The plain kernels in bfloat16, and what is theirs.

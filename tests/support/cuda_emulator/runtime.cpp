@@ -15,18 +15,19 @@
 #include <vector>
 
 #include "tests/support/cuda_emulator/memory.h"
+#include "tests/support/cuda_emulator/scheduler.h"
 
 namespace elastron::emulator {
+
+void die(const char* what) {
+  std::fprintf(stderr, "cuda emulator: %s\n", what);
+  std::abort();
+}
 
 // --- Memory
 // ----------------------------------------------------------------------------------------
 
 namespace {
-
-[[noreturn]] void die(const char* what) {
-  std::fprintf(stderr, "cuda emulator: %s\n", what);
-  std::abort();
-}
 
 const size_t kPage = size_t(sysconf(_SC_PAGESIZE));
 constexpr size_t kMemory = size_t(4) << 30;  // what the device pretends to have
@@ -78,7 +79,8 @@ struct Fiber {
   ucontext_t first;  // to enter it; afterwards it is left and entered by longjmp, which is cheap
   jmp_buf here;
   bool entered = false, done = true;
-  enum { running, at_block_barrier, at_exchange } state = running;
+  enum { running, at_block_barrier, at_exchange, waiting } state = running;
+  std::function<bool()> ready;  // what it waits for
   unsigned mask = 0;
   unsigned exchanges = 0;  // how many it has begun
   Thread thread;
@@ -99,6 +101,19 @@ jmp_buf scheduler;
 Fiber* running = nullptr;
 const std::function<void()>* body = nullptr;
 std::vector<unsigned char> shared_memory(kMostShared + 1024);
+
+// What other units of the processor do for the block, some time after they are told to.
+std::vector<std::function<void()>> events;
+uint32_t chance = 1;  // the same on every run
+bool one_in(uint32_t n) {
+  chance = chance * 1664525u + 1013904223u;
+  return (chance >> 16) % n == 0;
+}
+void let_happen(size_t i) {
+  const std::function<void()> event = std::move(events[i]);
+  events.erase(events.begin() + std::ptrdiff_t(i));
+  event();
+}
 
 void finish(Fiber& f, size_t groups_left) {
   while (f.groups.size() > groups_left) {
@@ -132,6 +147,7 @@ void resume(Fiber& f) {
 bool runnable(const Fiber& f) {
   if (f.done || f.state == Fiber::at_block_barrier) return false;
   if (f.state == Fiber::running) return true;
+  if (f.state == Fiber::waiting) return f.ready();
   // All lanes of the mask that still run have posted.
   return (warps[f.thread.warp].posted[(f.exchanges - 1) % 2] & f.mask) == f.mask;
 }
@@ -158,6 +174,7 @@ void run_block(dim3 index, unsigned threads) {
   }
   for (WarpBoard& w : warps) w.posted[0] = w.posted[1] = 0;
   std::memset(dynamic_shared, 0xff, dynamic_shared_bytes);
+  hopper_block_begins((threads + 31) / 32);
 
   unsigned left = threads, passes = 0;
   const unsigned all_warps = (threads + 31) / 32;
@@ -185,6 +202,12 @@ void run_block(dim3 index, unsigned threads) {
       }
     }
     if (left == 0) break;
+    for (size_t i = events.size(); i-- > 0;) {
+      if (one_in(4)) {
+        let_happen(i);
+        moved = true;
+      }
+    }
     // Whoever still runs must stand at the block's barrier to pass it.
     const bool all = std::all_of(fibers.begin(), fibers.begin() + threads, [](const Fiber& f) {
       return f.done || f.state == Fiber::at_block_barrier;
@@ -194,12 +217,26 @@ void run_block(dim3 index, unsigned threads) {
         if (!fibers[t].done) fibers[t].state = Fiber::running;
       }
     } else if (!moved) {
-      die("threads of a block wait for each other at different barriers");
+      if (events.empty()) die("threads of a block wait for each other at different barriers");
+      let_happen(events.size() / 2);
     }
   }
+  if (!events.empty()) die("a block ends with copies under way");
+  hopper_block_ends();
 }
 
 }  // namespace
+
+void wait_until(std::function<bool()> ready) {
+  running->ready = std::move(ready);
+  running->state = Fiber::waiting;
+  leave();
+}
+
+void later(std::function<void()> event) {
+  if (one_in(4)) return event();
+  events.push_back(std::move(event));
+}
 
 void block_barrier() {
   running->state = Fiber::at_block_barrier;
@@ -292,8 +329,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   p->sharedMemPerBlockOptin = elastron::emulator::kMostShared;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 1000;  // 1 MHz
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  cudaDeviceProp p;
+  cudaGetDeviceProperties(&p, 0);
+  switch (attribute) {
+    case cudaDevAttrClockRate:
+      *value = 1000;  // 1 MHz
+      break;
+    case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
+    case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
+  }
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* v) {
@@ -427,3 +472,15 @@ cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
   return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* a, const void*) {
+  *a = {};
+  return cudaSuccess;
+}
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
+                                             unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const bool known = std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0;
+  *function = known ? reinterpret_cast<void*>(&elastron::emulator::encode_tensor_map) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}

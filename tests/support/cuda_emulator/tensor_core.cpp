@@ -2,19 +2,13 @@
 // part, and computes its part of the result from what the others gave.
 #include <cuda_runtime.h>
 
-#include <cstdio>
-#include <cstdlib>
+#include "tests/support/cuda_emulator/scheduler.h"
 
 namespace elastron::emulator {
 
 namespace {
 
 constexpr unsigned kAll = 0xffffffffu;
-
-[[noreturn]] void die(const char* what) {
-  std::fprintf(stderr, "cuda emulator: %s\n", what);
-  std::abort();
-}
 
 // Element `i` of the two bfloat16 numbers of a register.
 float half(uint32_t pair, unsigned i) {

@@ -8,9 +8,12 @@
 //   - a barrier that some thread of the block never reaches ends the test with the kernel's name;
 //   - warps run in another order after each barrier, each to the next one before others, so that a
 //     missing one shows;
-//   - cp.async copies arrive when they are waited for, not before.
+//   - cp.async copies arrive when they are waited for, not before;
+//   - sm_90's copies arrive at any time after they are issued, its products read their operands
+//     when they are waited for and give NaN until then (hopper.cpp).
 // It has one device, runs everything at once, and knows neither streams nor time.
 #pragma once
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -28,6 +31,8 @@
 #define __launch_bounds__(...)
 #define __shared__ static
 #define __align__(n) alignas(n)
+#define __grid_constant__
+#define CUDART_VERSION 13000
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -77,6 +82,24 @@ void mma_bf16_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
 void ldmatrix_x4(uint32_t (&d)[4], const void* row, bool transposed);
 void copy_async(void* dst, const void* src, size_t bytes, bool valid);
 
+// hopper.cpp; ops/cuda/hopper.h says what they do.
+uint32_t shared_address(const void* p);
+void barrier_init(uint64_t* barrier, uint32_t arrivals);
+void barrier_arrive(uint64_t* barrier, uint32_t bytes);
+void barrier_wait(uint64_t* barrier, uint32_t parity);
+void named_barrier(int barrier, int threads, bool wait);
+void copy_box(void* dst, const void* map, uint64_t* barrier, std::array<int32_t, 3> at);
+struct Product {
+  float* sums;  // of this lane: [columns / 8][4]
+  const uint32_t* a_registers;
+  uint64_t a, b;  // descriptors
+  int columns;
+  bool add, a_turned, b_turned;
+};
+void product(const Product& mine);
+void commit_products();
+void wait_for_products(int groups_left);
+
 }  // namespace elastron::emulator
 
 inline const dim3& threadIdx = ::elastron::emulator::current.index;
@@ -122,6 +145,7 @@ inline int __all_sync(unsigned mask, int predicate) {
   return __ballot_sync(mask, predicate) == mask;
 }
 inline void __threadfence() {}
+inline int __popc(unsigned bits) { return std::popcount(bits); }
 template <class T>
 T __ldg(const T* p) {
   return *p;
@@ -200,7 +224,11 @@ cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaSetDevice(int);
 cudaError_t cudaGetDevice(int*);
-enum cudaDeviceAttr { cudaDevAttrClockRate };
+enum cudaDeviceAttr {
+  cudaDevAttrClockRate,
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrMultiProcessorCount
+};
 cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
 cudaError_t cudaDriverGetVersion(int*);
@@ -228,7 +256,24 @@ cudaError_t cudaMemcpy2DAsync(void*, size_t, const void*, size_t, size_t, size_t
                               cudaStream_t);
 cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int);
+struct cudaFuncAttributes {
+  size_t sharedSizeBytes;
+};
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*);
+constexpr unsigned cudaEnableDefault = 0;
+enum cudaDriverEntryPointQueryResult {
+  cudaDriverEntryPointSuccess = 0,
+  cudaDriverEntryPointSymbolNotFound = 1,
+};
+cudaError_t cudaGetDriverEntryPointByVersion(const char*, void**, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult*);
 
+template <class... Parameters>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int,
+                                                          size_t) {
+  *blocks = 1;
+  return cudaSuccess;
+}
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {

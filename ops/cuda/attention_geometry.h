@@ -1,0 +1,173 @@
+// What an attention kernel is told of its problem, and what it works out for one tile. Device code,
+// and the host's way to fill it in.
+#pragma once
+#include "core/cuda/launch.h"
+#include "ops/attention/key_tiles.h"
+#include "ops/cuda/primitives.h"
+#include "ops/cuda/routed_attention.h"
+#include "ops/cuda/tile_schedule.h"
+
+namespace elastron::ops::cuda {
+
+struct Geometry {
+  AttentionMode mode;
+  StreamingRule rule;  // not yet within() a sequence
+  BlockChoiceView choice;
+  int32_t q_heads, kv_heads, head_dim, group;
+  int32_t tile_heads, tokens_per_tile;  // of a query tile; tile_heads divides group
+  int32_t sequences;
+  float scale_log2;     // softmax scale times log2(e)
+  const uint8_t* gate;  // [sequences, kv_heads]; null: all are closed
+  SequenceTiles tiles;
+  bool closed_only;  // tiles of other pairs are not worked on
+};
+
+// Log-sum-exps are natural; the kernels count in powers of two.
+inline constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
+
+// `rows` of a query tile.
+inline Geometry geometry_of(const AttentionArgs& args, const SequenceTiles& tiles, Pairs pairs,
+                            int64_t rows = kTileRows) {
+  return {.mode = args.mode,
+          .rule = args.rule,
+          .choice = args.choice,
+          .q_heads = int32_t(args.shape.q_heads),
+          .kv_heads = int32_t(args.shape.kv_heads),
+          .head_dim = int32_t(args.shape.head_dim),
+          .group = int32_t(args.shape.group()),
+          .tile_heads = int32_t(args.tile_heads()),
+          .tokens_per_tile = int32_t(rows / args.tile_heads()),
+          .sequences = int32_t(args.varlen.sequences()),
+          .scale_log2 = float(args.scale) * kLog2E,
+          .gate = args.gate,
+          .tiles = tiles,
+          .closed_only = pairs == Pairs::closed};
+}
+
+// Keys of a sequence are its positions 0 to length; its queries are the positions from `offset` on.
+// first_token and first_key are where position 0 stands, or would stand, in the batch: add the
+// position.
+struct Place {
+  int32_t sequence, first_token, first_key, length, offset;
+};
+__device__ __forceinline__ Place place_of(const Geometry& g, int32_t sequence) {
+  const int32_t first = g.tiles.cu_seqlens[sequence];
+  const int32_t tokens = g.tiles.cu_seqlens[sequence + 1] - first;
+  const int32_t first_key = g.tiles.cu_keys[sequence];
+  const int32_t length = g.tiles.cu_keys[sequence + 1] - first_key;
+  const int32_t offset = length - tokens;
+  return {sequence, first - offset, first_key, length, offset};
+}
+
+// The sequence s with starts[s] <= index < starts[s + 1]; empty ones are passed over.
+__device__ __forceinline__ int32_t sequence_of(const int32_t* starts, int32_t sequences,
+                                               int64_t index) {
+  int32_t low = 0, high = sequences;
+  while (high - low > 1) {
+    const int32_t middle = (low + high) / 2;
+    if (starts[middle] <= index) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+__device__ __forceinline__ bool is_open(const Geometry& g, int32_t sequence, int32_t kv_head) {
+  return g.gate != nullptr && g.gate[int64_t(sequence) * g.kv_heads + kv_head] != 0;
+}
+
+// Rows of a query tile: row r is position begin + r / tile_heads, query head head + r % tile_heads.
+struct QueryTile {
+  Place place;
+  int32_t begin, end;  // positions
+  int32_t head, kv_head;
+};
+__device__ __forceinline__ QueryTile query_tile_at(const Geometry& g, const Place& place,
+                                                   int32_t head, int32_t tile) {
+  const int32_t begin = place.offset + tile * g.tokens_per_tile;
+  const int32_t end =
+      begin + g.tokens_per_tile < place.length ? begin + g.tokens_per_tile : place.length;
+  return {place, begin, end, head, head / g.group};
+}
+
+// What decides of the keys of a query tile.
+__device__ __forceinline__ KeyPattern pattern_of(const Geometry& g, const QueryTile& t) {
+  KeyPattern pattern{.mode = g.mode, .rule = g.rule.within(t.place.length)};
+  if (g.mode != AttentionMode::fa_ssa) {
+    pattern.block = g.choice.block;
+    pattern.chosen =
+        g.choice.row(t.head, t.place.sequence, t.place.length, t.begin / g.choice.block);
+  }
+  return pattern;
+}
+
+// What decides of the queries that see a key tile of a query head's selected branch.
+__device__ __forceinline__ KeySetPattern key_set_of(const Geometry& g, const Place& place,
+                                                    int32_t head, int32_t key_begin) {
+  const KeySet set = key_set(g.mode, is_open(g, place.sequence, head / g.group));
+  KeySetPattern pattern{.set = set, .rule = g.rule.within(place.length)};
+  if (set == KeySet::blocks) {
+    pattern.block = g.choice.block;
+    pattern.column =
+        g.choice.column(head, place.sequence, place.length, key_begin / g.choice.block);
+  }
+  return pattern;
+}
+__device__ __forceinline__ int32_t query_tiles_of(const Geometry& g, const Place& place) {
+  return (place.length - place.offset + g.tokens_per_tile - 1) / g.tokens_per_tile;
+}
+
+// An item of a list of key tiles: keys [begin, end), seen from the query tiles [from, to).
+struct KeyItem {
+  Place place;
+  int32_t head, kv_head;  // the first query head of the kv head
+  int32_t begin, end;
+  int32_t from, to;
+  int32_t part;   // of its tile
+  int32_t piece;  // where the sums of a part go; -1: the tile is whole
+};
+template <int kKeys>
+__device__ __forceinline__ KeyItem key_item_at(const Geometry& g, const KeyTileQueue& queue,
+                                               const ScheduledTile& at) {
+  const Place place = place_of(g, at.sequence);
+  const int32_t kv_head = at.head / g.group, query_tiles = query_tiles_of(g, place);
+  const KeySplit split = queue.split.of((place.length + kKeys - 1) / kKeys, query_tiles);
+  const KeyPart part = split.at(at.tile);
+  const int32_t begin = part.tile * kKeys;
+  KeyItem item{.place = place,
+               .head = at.head,
+               .kv_head = kv_head,
+               .begin = begin,
+               .end = begin + kKeys < place.length ? begin + kKeys : place.length,
+               .from = 0,
+               .to = query_tiles,
+               .part = part.part,
+               .piece = -1};
+  // A branch that reads all keys has none that are seen by more queries than the others.
+  const bool cut = at.tile < split.tiles * split.parts &&
+                   key_set(g.mode, is_open(g, at.sequence, kv_head)) != KeySet::all;
+  if (!cut) return item;
+  const int32_t share = split.share(query_tiles);
+  item.from = part.part * share;
+  item.to = item.from + share < query_tiles ? item.from + share : query_tiles;
+  item.piece =
+      queue.pieces[at.sequence] * g.kv_heads + kv_head * split.tiles * split.parts + at.tile;
+  return item;
+}
+
+// The queue's next tile, the same for the whole block; false when there is none. `ticket` is the
+// block's, in shared memory.
+__device__ __forceinline__ bool take_tile(const TileQueue& queue, int32_t* ticket,
+                                          ScheduledTile& tile) {
+  __syncthreads();  // the last ticket has been read, and whatever the last tile left behind
+  if (threadIdx.x == 0) *ticket = atomicAdd(queue.next, 1);
+  __syncthreads();
+  const int32_t i = *ticket;
+  if (i >= queue.count) return false;
+  tile = queue.tiles[i];
+  return tile.cost > 0;  // whatever follows costs nothing either
+}
+
+}  // namespace elastron::ops::cuda
