@@ -40,11 +40,14 @@ Json figures_json(const train::EvalFigures& f) {
           {"msr", f.msr},
           {"esr_last_layer_last_query", f.esr_last_layer_last_query},
           {"esr_all_layers_last_query", f.esr_all_layers_last_query},
-          {"esr_all_layers_area", f.esr_all_layers_area}};
+          {"esr_all_layers_area", f.esr_all_layers_area},
+          {"esr_tiles", f.esr_tiles}};
 }
 
 Json row_json(const Row& row) {
-  Json object = {{"gates", row.gates}, {"all", figures_json(row.result.all)}};
+  Json object = {{"gates", row.gates},
+                 {"all", figures_json(row.result.all)},
+                 {"esr_by_head", row.result.esr_by_head}};
   for (const auto& [name, f] : row.result.by_task) object["by_task"][name] = figures_json(f);
   for (const auto& [name, f] : row.result.by_kind) object["by_kind"][name] = figures_json(f);
   return object;

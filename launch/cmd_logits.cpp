@@ -76,9 +76,9 @@ void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const
   const data::PackedBatch batch = data::make_packed_batch({&document}, 0);
   const auto router_batch =
       train::make_router_batch(batch, inference.router_config(), 0, 1.0, /*sample=*/false);
-  std::vector<Tensor> gates;
+  model::RoutedHeads heads;
   const Tensor hidden = decoder.forward(model::DeviceBatch::make(batch, device), router_batch,
-                                        inference.routed(), nullptr, &gates);
+                                        inference.routed(), nullptr, &heads);
   const int64_t tokens = hidden.size(0), vocab = decoder.config().vocab_size;
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * vocab), 1, tokens);
   for (int64_t row = 0; row < tokens; row += chunk) {
@@ -87,8 +87,8 @@ void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const
     file.write(group + "/logits", ops::cast(logits, DType::f32), {row, 0});
   }
   if (!with_gates) return;
-  for (size_t l = 0; l < gates.size(); ++l) {
-    file.write(group + "/gates", gates[l], {int64_t(l), inference.first_kv_head()});
+  for (size_t l = 0; l < heads.gates.size(); ++l) {
+    file.write(group + "/gates", heads.gates[l], {int64_t(l), inference.first_kv_head()});
   }
 }
 

@@ -20,7 +20,8 @@ model::KvCache make_cache(Inference& inference, int64_t prompt, const Generation
   model::KvCache cache(m.num_layers, m.kv_heads / inference.mesh().tensor().size(), m.head_dim,
                        prompt + options.max_tokens, rule.streaming_rule(),
                        inference.decoder().options().dtype, inference.runtime().device());
-  cache.keep_all(options.decode == "full");
+  // Heads of XAttention decode with full attention (spec 10.3).
+  cache.keep_all(options.decode == "full" || rule.mode == ops::AttentionMode::fa_xa);
   return cache;
 }
 
@@ -59,7 +60,7 @@ std::vector<int32_t> Generation::run(const std::function<void()>& beat) {
 std::string Generation::report() const {
   parallel::Communicator& tensor = inference_.mesh().tensor();
   std::vector<std::string> mine;
-  for (const Tensor& gate : gates_) {
+  for (const Tensor& gate : heads_.gates) {
     std::string& line = mine.emplace_back();
     for (const uint8_t z : gate.to_vector<uint8_t>()) line += z != 0 ? 'F' : 's';
   }
@@ -82,7 +83,7 @@ Tensor Generation::prefill() {
       train::make_router_batch(batch, inference_.router_config(), 0, 1.0, /*sample=*/false);
   const Tensor hidden =
       decoder.forward(model::DeviceBatch::make(batch, inference_.runtime().device()), router_batch,
-                      inference_.routed(), nullptr, &gates_, &cache_);
+                      inference_.routed(), nullptr, &heads_, &cache_);
   return hidden.slice(0, hidden.size(0) - 1, hidden.size(0)).clone();
 }
 

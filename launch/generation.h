@@ -45,7 +45,7 @@ class Generation {
   size_t vocab_size_;
   GenerationOptions options_;
   model::KvCache cache_;
-  std::vector<Tensor> gates_;
+  model::RoutedHeads heads_;
 };
 
 }  // namespace elastron::launch

@@ -124,7 +124,7 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
 
 Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                         std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                        std::vector<Tensor>* gates, KvCache* cache) {
+                        RoutedHeads* heads, KvCache* cache) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
   ELASTRON_CHECK(cache == nullptr || batch.varlen().sequences() == 1, "a cache is of one sequence");
   LayerInputs in = layer_inputs(batch, router_batch);
@@ -133,10 +133,12 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   for (router::RoutedLayer& layer : routed) layer.prepare();
   Tensor x = embedding_->forward(batch.token_ids);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    Tensor gate;
-    x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr,
-                            &gate);
-    if (gates != nullptr) gates->push_back(gate);
+    Tensor gate, visited;
+    x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr, gate,
+                            visited);
+    if (heads == nullptr) continue;
+    heads->gates.push_back(gate);
+    heads->visited.push_back(visited);
   }
   auto [normed, inv_rms] = ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps);
   if (saved != nullptr) {

@@ -34,6 +34,12 @@ struct SavedForward {
   Tensor final_inv_rms;  // [T]
 };
 
+// What the heads of each layer did, [layers].
+struct RoutedHeads {
+  std::vector<Tensor> gates;    // [D, K] uint8, of documents
+  std::vector<Tensor> visited;  // [S, K] int64, of sequences: ops::RoutedAttentionOutput::visited
+};
+
 class Decoder {
  public:
   // Allocates this rank's shards; fill them with load() or initialise(). The group and the device
@@ -56,11 +62,11 @@ class Decoder {
   void initialise(uint64_t seed);
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
-  // [T, E]. With `saved`, keeps what backward() needs. With `gates`, the layers' gates [S, K]. With
+  // [T, E]. With `saved`, keeps what backward() needs. With `heads`, says what they did. With
   // `cache` (one sequence), fills it for decode().
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                  std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                 std::vector<Tensor>* gates = nullptr, KvCache* cache = nullptr);
+                 RoutedHeads* heads = nullptr, KvCache* cache = nullptr);
 
   // Inference: the token at `position`, after those in the cache. -> hidden state after the last
   // norm [1, E].

@@ -120,14 +120,15 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
 ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p, const LayerInputs& in,
                                                         const router::RoutedLayer& routed,
                                                         const router::SavedRoute& route) const {
-  return {.q = p.q,
-          .k = in.shared->keys(p.k),
-          .v = in.shared->keys(p.v),
-          .gate = in.shared->gates(route.gate),
-          .varlen = in.varlen,
-          .rule = routed.rule(),
-          .softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
-          .full_by = options_.full_attention};
+  ops::RoutedAttentionInput input{.q = p.q,
+                                  .k = in.shared->keys(p.k),
+                                  .v = in.shared->keys(p.v),
+                                  .gate = in.shared->gates(route.gate),
+                                  .varlen = in.varlen,
+                                  .softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
+                                  .full_by = options_.full_attention};
+  routed.describe(input);
+  return input;
 }
 
 Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {
@@ -156,13 +157,13 @@ Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
 }
 
 Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
-                             SavedLayer* saved, Tensor* gate) {
+                             SavedLayer* saved, Tensor& gate, Tensor& visited) {
   const TraceRange range("layer", layer_);
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
   Projections p =
       project(x, in, &routed, &route, /*keep_normed=*/saved != nullptr && trains_projections());
-  *gate = route.gate;
+  gate = route.gate;
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
   // Under full recomputation only the output that goes on is needed now; the other branch is
@@ -171,6 +172,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
       saved != nullptr && routed.needs_gate_gradient() && options_.recompute != Recompute::layer;
   auto attention = ops::routed_attention_forward(
       attention_input(p, in, routed, route), both ? ops::Branches::both : ops::Branches::selected);
+  visited = attention.visited;
   Tensor middle = attention_residual(x, attention.selected);
   // What is not kept goes before the MLP needs its memory.
   if (saved != nullptr && options_.recompute == Recompute::none) {

@@ -70,9 +70,10 @@ class DecoderLayer {
   void append_adapters(ParameterList& list);
 
   // x [T, E] -> [T, E]. With `saved`, keeps what backward needs under options.recompute. The gate
-  // is decided by `routed` (a router, or a fixed rule) and given back in `gate` [S, K].
+  // is decided by `routed` (a router, or a fixed rule) and given back in `gate` [S, K]; `visited`:
+  // ops::RoutedAttentionOutput::visited.
   Tensor forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
-                 SavedLayer* saved, Tensor* gate);
+                 SavedLayer* saved, Tensor& gate, Tensor& visited);
 
   // Inference: x [1, E] of the token at `position`, which comes next after those in in.cache.
   Tensor decode(const Tensor& x, int64_t position, const LayerInputs& in);

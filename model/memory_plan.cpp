@@ -25,7 +25,7 @@ struct LayerBytes {
     projections = q + 2 * kv + inv_rms;
     if (c.qk_norm) projections += q + kv + q_rows + tokens * kv_heads * number;
     selected = q + q_rows;
-    attention = selected + (gate_gradient ? q : 0);
+    attention = selected + (gate_gradient ? selected : 0);
     gate_up = 2 * mlp + inv_rms;
     if (options.train_backbone || (options.lora && options.train_lora)) {
       projections += hidden;

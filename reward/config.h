@@ -118,7 +118,9 @@ struct Schema<reward::RewardConfig> {
       field("bad_rows", &C::bad_rows,
             "empty responses, chosen equal to rejected, duplicates: end, or leave out and count"),
       field("share_prompts", &C::share_prompts,
-            "compute a pair's prompt once for all its responses"),
+            "compute a pair's prompt once for all its responses; not in router modes with "
+            "XAttention, "
+            "nor with ssa.form triangle"),
       field("router", &C::router,
             "trained router whose gates the frozen attention uses: a checkpoint, or what export "
             "made; empty: full attention"),

@@ -11,7 +11,7 @@
 
 namespace elastron::router {
 
-enum class Mode : uint8_t { fa_ssa };
+using Mode = ops::AttentionMode;
 enum class Kind : uint8_t { softmax, sigmoid, static_l0 };
 enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
@@ -21,10 +21,37 @@ enum class RouterDType : uint8_t { float32, bfloat16 };
 enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant, learned };
 enum class DiffKind : uint8_t { abs, signed_gap };
 
+// Forms of streaming sparse attention (spec 6).
+enum class SsaForm : uint8_t { streaming, local, triangle };
+enum class XaSelect : uint8_t { exact, reference };
+
 struct SsaConfig {
+  SsaForm form = SsaForm::streaming;
   int64_t sink = 128;
   int64_t local = 2048;
   int64_t block = 64;
+  int64_t last = 128;
+
+  ops::StreamingRule rule() const {
+    if (form == SsaForm::local) return {.block = 1, .sink_blocks = 0, .local_blocks = local};
+    auto rule = ops::StreamingRule::from_tokens(sink, local, block);
+    if (form == SsaForm::triangle) rule.dense_tail = last;
+    return rule;
+  }
+};
+
+struct XaConfig {
+  int64_t stride = 16;
+  int64_t block = 128;
+  double threshold = 0.9;
+  XaSelect select = XaSelect::exact;
+
+  ops::XAttentionRule rule() const {
+    return {.stride = stride,
+            .block = block,
+            .threshold = threshold,
+            .reference = select == XaSelect::reference};
+  }
 };
 
 struct RegConfig {
@@ -72,13 +99,17 @@ struct RouterConfig {
   TauConfig tau;
   L0Config l0;
   SsaConfig ssa;
+  XaConfig xa;
   RegConfig reg;
   std::string force = "none";  // evaluation: see parse_force
 
   // Of an AttentionRouter.
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
-  ops::StreamingRule streaming_rule() const {
-    return ops::StreamingRule::from_tokens(ssa.sink, ssa.local, ssa.block);
+  ops::StreamingRule streaming_rule() const { return ssa.rule(); }
+  // Whether a sequence may be computed behind a prompt that stands elsewhere: what a query sees
+  // must not depend on more than its position.
+  bool takes_shared_prompts() const {
+    return !ops::has_blocks(mode) && ssa.form != SsaForm::triangle;
   }
 };
 
@@ -88,7 +119,9 @@ namespace elastron::config {
 
 template <>
 struct EnumNames<router::Mode> {
-  static constexpr NameOf<router::Mode> names[] = {{router::Mode::fa_ssa, "fa-ssa"}};
+  static constexpr NameOf<router::Mode> names[] = {{router::Mode::fa_ssa, "fa-ssa"},
+                                                   {router::Mode::fa_xa, "fa-xa"},
+                                                   {router::Mode::xa_ssa, "xa-ssa"}};
 };
 template <>
 struct EnumNames<router::Kind> {
@@ -135,6 +168,17 @@ struct EnumNames<router::TauSchedule> {
                                         {T::learned, "learned"}};
 };
 template <>
+struct EnumNames<router::SsaForm> {
+  using T = router::SsaForm;
+  static constexpr NameOf<T> names[] = {
+      {T::streaming, "streaming"}, {T::local, "local"}, {T::triangle, "triangle"}};
+};
+template <>
+struct EnumNames<router::XaSelect> {
+  using T = router::XaSelect;
+  static constexpr NameOf<T> names[] = {{T::exact, "exact"}, {T::reference, "reference"}};
+};
+template <>
 struct EnumNames<router::DiffKind> {
   static constexpr NameOf<router::DiffKind> names[] = {{router::DiffKind::abs, "abs"},
                                                        {router::DiffKind::signed_gap, "signed"}};
@@ -144,12 +188,34 @@ template <>
 struct Schema<router::SsaConfig> {
   using C = router::SsaConfig;
   static constexpr auto fields =
-      std::tuple{field("sink", &C::sink, at_least(0),
+      std::tuple{field("form", &C::form,
+                       "streaming: sink and local window; local: the last `local` tokens alone; "
+                       "triangle: streaming, and the last queries of a sequence see all"),
+                 field("sink", &C::sink, at_least(0),
                        "tokens at the start of a sequence that sparse heads always see"),
                  field("local", &C::local, at_least(1),
                        "most recent tokens that sparse heads see, counted in blocks"),
                  field("block", &C::block, at_least(1),
-                       "tokens per block: sink and local are rounded up to whole blocks")};
+                       "tokens per block: sink and local are rounded up to whole blocks"),
+                 field("last", &C::last, at_least(1), "queries that see all (form: triangle)")};
+};
+
+template <>
+struct Schema<router::XaConfig> {
+  using C = router::XaConfig;
+  static constexpr auto fields = std::tuple{
+      field("stride", &C::stride, at_least(1),
+            "tokens of a group: scores are sampled one in so many"),
+      field("block", &C::block, at_least(64), "tokens per block, a multiple of stride and of 64"),
+      field("threshold", &C::threshold, between(0, 1),
+            "share of a row's estimated attention that the chosen blocks hold"),
+      field("select", &C::select, "exact, or as the published code selects in its first chunk")};
+  static void check(const C& c, Problems& problems) {
+    if (c.block % 64 != 0 || c.block % c.stride != 0) {
+      problems.add("block", "a block must be a multiple of the stride and of 64",
+                   "use 64, 128 or 256 with a stride of 8, 16 or 32");
+    }
+  }
 };
 
 template <>
@@ -190,7 +256,9 @@ template <>
 struct Schema<router::RouterConfig> {
   using C = router::RouterConfig;
   static constexpr auto fields = std::tuple{
-      field("mode", &C::mode, "the two attention modes a head chooses from"),
+      field("mode", &C::mode,
+            "what a head chooses from: full attention (fa), XAttention (xa), streaming sparse "
+            "attention (ssa)"),
       field(
           "kind", &C::kind,
           "two logits with softmax, or one with sigmoid; static-l0: no router but a hard-concrete "
@@ -219,6 +287,7 @@ struct Schema<router::RouterConfig> {
       section("tau", &C::tau, "temperature of the training gate"),
       section("l0", &C::l0, "the hard-concrete masks (kind: static-l0)"),
       section("ssa", &C::ssa, "streaming sparse attention"),
+      section("xa", &C::xa, "XAttention (modes fa-xa and xa-ssa)"),
       section("reg", &C::reg, "the sparsity objective"),
       field("force", &C::force,
             "evaluation without the router: full | sparse | static:FILE | scores:FILE:MSR | "

@@ -30,7 +30,12 @@ class RoutedLayer {
   RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
               const RandomGates& random);
 
-  const ops::StreamingRule& rule() const { return rule_; }
+  // What the attention of this layer's heads is, into the input of the op.
+  void describe(ops::RoutedAttentionInput& in) const {
+    in.mode = pattern_.mode;
+    in.rule = pattern_.streaming;
+    in.xattention = pattern_.xattention;
+  }
   bool needs_gate_gradient() const { return source_->trainable(); }
   // Before a forward pass: what decisions need of the host is read here, in no layer.
   void prepare() { source_->prepare(); }
@@ -51,7 +56,15 @@ class RoutedLayer {
                 const std::function<void(Parameter&)>& on_gradient) const;
 
  private:
-  ops::StreamingRule rule_;
+  struct Pattern {
+    explicit Pattern(const RouterConfig& config)
+        : mode(config.mode), streaming(config.streaming_rule()), xattention(config.xa.rule()) {}
+    ops::AttentionMode mode;
+    ops::StreamingRule streaming;
+    ops::XAttentionRule xattention;
+  };
+
+  Pattern pattern_;
   std::unique_ptr<GateSource> source_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "ops/attention/attention_mode.h"
 #include "ops/attention/streaming_rule.h"
 
 namespace elastron::router {
@@ -12,11 +13,23 @@ struct SparsityFigures {
       0;  // paper, eq. 5: pruned share of keys, last layer's last query
   double esr_all_layers_last_query = 0;
   double esr_all_layers_area = 0;  // 1 - visited pairs / causal pairs: predicts the cost
+  double esr_tiles = 0;            // 1 - tiles visited / tiles of full attention, as counted
 };
 
-// sparse_heads: of all layers x kv_heads; sparse_heads_last: of the last layer's kv_heads.
-SparsityFigures sparsity_figures(int64_t sparse_heads, int64_t sparse_heads_last, int64_t layers,
-                                 int64_t kv_heads, int64_t length, const ops::StreamingRule& rule);
+// What the heads of a document did. `sparse` and `visited` over all layers x kv_heads, `last` of
+// the last layer's kv_heads; `dense`: tiles of one kv head under full attention.
+struct DocumentHeads {
+  int64_t sparse = 0, sparse_last = 0;
+  int64_t visited = 0, visited_last = 0;
+  int64_t dense = 0;
+};
+
+// Figures that count pairs follow from the gates and the rule where heads are full or streaming.
+// Where blocks are chosen from the input they are the shares of tiles (spec 8: chosen blocks over
+// causal blocks).
+SparsityFigures sparsity_figures(const DocumentHeads& heads, int64_t layers, int64_t kv_heads,
+                                 int64_t length, ops::AttentionMode mode,
+                                 const ops::StreamingRule& rule);
 
 // Share of a document's keys, or of its causal pairs, that a streaming head skips.
 double skipped_share_last_query(const ops::StreamingRule& rule, int64_t length);

@@ -11,7 +11,7 @@ namespace {
 
 // One group's sums, as doubles that can be added over ranks.
 struct Sums {
-  static constexpr size_t kValues = 8;
+  static constexpr size_t kValues = 9;
   std::array<double, kValues> v{};
 
   void add(const Sums& other) {
@@ -26,7 +26,8 @@ struct Sums {
             .msr = v[4] / n,
             .esr_last_layer_last_query = v[5] / n,
             .esr_all_layers_last_query = v[6] / n,
-            .esr_all_layers_area = v[7] / n};
+            .esr_all_layers_area = v[7] / n,
+            .esr_tiles = v[8] / n};
   }
 };
 
@@ -38,6 +39,9 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
   const model::ModelConfig& m = decoder.config();
   const size_t kinds = source.kinds().size();
   std::vector<Sums> sums(size_t(data::kTaskCount) * kinds);
+  const int64_t local_heads = m.kv_heads / mesh.tensor().size();
+  const int64_t first_head = local_heads * mesh.tensor().rank();
+  std::vector<double> skipped(size_t(m.num_layers * m.kv_heads), 0.0);
 
   const int64_t shard = mesh.data().rank(), shards = mesh.data().size();
   std::vector<data::Document> documents;
@@ -49,11 +53,16 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     const data::PackedBatch batch = data::make_packed_batch(pointers, 0);
     const auto device_batch = model::DeviceBatch::make(batch, device);
     const auto router_batch = make_router_batch(batch, config.router, 0, 1.0, false);
-    std::vector<Tensor> gates;
-    const Tensor hidden = decoder.forward(device_batch, router_batch, routed, nullptr, &gates);
+    model::RoutedHeads heads;
+    const Tensor hidden = decoder.forward(device_batch, router_batch, routed, nullptr, &heads);
     const auto loss = decoder.loss(hidden, device_batch,
                                    {.per_row = true, .chunk_rows = config.train.loss.chunk_rows});
-    const GateCounts counts = count_gates(gates, mesh.tensor());
+    const HeadCounts counts =
+        count_heads(heads, batch, config.router.mode, m.q_heads / m.kv_heads, mesh.tensor());
+    for (size_t i = 0; i < counts.skipped.size(); ++i) {
+      const size_t layer = i / size_t(local_heads), head = i % size_t(local_heads);
+      skipped[layer * size_t(m.kv_heads) + size_t(first_head) + head] += counts.skipped[i];
+    }
 
     size_t row = 0;
     for (int64_t s = 0; s < batch.sequences(); ++s) {
@@ -63,8 +72,8 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       const int64_t answer_begin = begin + batch.range_ids[i][6] + batch.answer_offsets[i] - 1;
       const int64_t answer_end = answer_begin + batch.answer_lengths[i];
       const auto figures =
-          router::sparsity_figures(counts.sparse[i], counts.sparse_last[i], m.num_layers,
-                                   m.kv_heads, end - begin, config.router.streaming_rule());
+          router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, end - begin,
+                                   config.router.mode, config.router.streaming_rule());
       Sums one;
       bool correct = batch.answer_lengths[i] > 0;
       for (; row < loss.rows.size() && loss.rows[row] < end; ++row) {
@@ -82,6 +91,7 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       one.v[5] = figures.esr_last_layer_last_query;
       one.v[6] = figures.esr_all_layers_last_query;
       one.v[7] = figures.esr_all_layers_area;
+      one.v[8] = figures.esr_tiles;
       sums[size_t(batch.task_ids[i]) * kinds + size_t(batch.kind_ids[i])].add(one);
     }
     documents.clear();
@@ -107,6 +117,8 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
   std::vector<double> flat;
   for (const Sums& s : sums) flat.insert(flat.end(), s.v.begin(), s.v.end());
   mesh.data().all_reduce_host(std::span<double>(flat), parallel::ReduceOp::sum);
+  mesh.tensor().all_reduce_host(std::span<double>(skipped), parallel::ReduceOp::sum);
+  mesh.data().all_reduce_host(std::span<double>(skipped), parallel::ReduceOp::sum);
   EvalResult result;
   Sums all;
   std::map<std::string, Sums> task_sums, kind_sums;
@@ -119,6 +131,13 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     kind_sums[source.kinds()[i % kinds]].add(s);
   }
   result.all = all.figures();
+  for (int64_t l = 0; l < m.num_layers; ++l) {
+    auto& row = result.esr_by_head.emplace_back();
+    for (int64_t h = 0; h < m.kv_heads; ++h) {
+      row.push_back(skipped[size_t(l * m.kv_heads + h)] /
+                    double(std::max<int64_t>(result.all.documents, 1)));
+    }
+  }
   // Sums of all ranks, so that every rank sees the same.
   parallel::on_all_ranks(mesh.world(), [&] {
     if (std::isfinite(result.all.loss)) return;

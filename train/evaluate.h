@@ -24,12 +24,15 @@ struct EvalFigures {
   double esr_last_layer_last_query = 0;
   double esr_all_layers_last_query = 0;
   double esr_all_layers_area = 0;
+  double esr_tiles = 0;  // of tiles really visited
 };
 
 struct EvalResult {
   EvalFigures all;
   std::map<std::string, EvalFigures> by_task;  // the paper's names
   std::map<std::string, EvalFigures> by_kind;  // the source's finer names
+  // [layers][kv_heads]: share of tiles that the head skipped, mean over documents.
+  std::vector<std::vector<double>> esr_by_head;
 };
 
 // Collective over the mesh: data ranks share the documents; the result is the same on all ranks.

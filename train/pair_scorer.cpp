@@ -75,9 +75,11 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   }
   const auto on_device = model::DeviceBatch::make(batch, device_);
   const auto router_batch = make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false);
-  std::vector<Tensor> gates;
-  const Tensor hidden = decoder_.forward(on_device, router_batch, routed_, nullptr, &gates);
-  const GateCounts counts = count_gates(gates, mesh_.tensor());
+  model::RoutedHeads heads;
+  const Tensor hidden = decoder_.forward(on_device, router_batch, routed_, nullptr, &heads);
+  const auto& m = decoder_.config();
+  const HeadCounts counts =
+      count_heads(heads, batch, config_.router.mode, m.q_heads / m.kv_heads, mesh_.tensor());
   reward::RewardHead::Saved unused;
   const auto scores = head_ != nullptr ? reward::head_scores(*head_, hidden, batch, unused)
                                        : reward::likelihood_scores(decoder_, hidden, on_device,
@@ -85,7 +87,6 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   std::vector<reward::PairScore> untrained;
   if (untrained_ != nullptr) untrained = reward::head_scores(*untrained_, hidden, batch, unused);
 
-  const auto& m = decoder_.config();
   std::vector<ScoredPair> scored;
   for (size_t i = 0; i < scores.size(); ++i) {
     ScoredPair& pair = scored.emplace_back();
@@ -105,7 +106,7 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
       pair.figures.rejected *= beta;
     }
     pair.kind_id = batch.kind_ids[i];
-    pair.msr = double(counts.sparse[i]) / double(m.num_layers * m.kv_heads);
+    pair.msr = double(counts.documents[i].sparse) / double(m.num_layers * m.kv_heads);
     if (untrained_ != nullptr) {
       pair.untrained_chosen = untrained[i].chosen;
       pair.untrained_rejected = untrained[i].mean_rejected();

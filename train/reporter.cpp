@@ -184,6 +184,7 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
                  {"esr_last_layer_last_query", r.all.esr_last_layer_last_query},
                  {"esr_all_layers_last_query", r.all.esr_all_layers_last_query},
                  {"esr_all_layers_area", r.all.esr_all_layers_area},
+                 {"esr_tiles", r.all.esr_tiles},
                  {"esr_by_task", task_map(r, &TaskFigures::esr_all_layers_area)}};
   if (routed) {
     Json targets = Json::object();

@@ -45,11 +45,11 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
       loss_(config.reward, session.decoder(), session.head(), config.train.loss.chunk_rows) {
   parallel::on_all_ranks(mesh.world(), [&] {
     const auto model = pair_model(config, session);
-    source_ =
-        reward::open_pair_source(config.data, config.reward, reward::PairUse::training, model);
+    reward::RewardConfig pairs = config.reward;
+    pairs.share_prompts = pairs.share_prompts && config.router.takes_shared_prompts();
+    source_ = reward::open_pair_source(config.data, pairs, reward::PairUse::training, model);
     if (config.eval.every == 0) return;
-    evaluation_ =
-        reward::open_pair_source(config.data, config.reward, reward::PairUse::evaluation, model);
+    evaluation_ = reward::open_pair_source(config.data, pairs, reward::PairUse::evaluation, model);
   });
 }
 

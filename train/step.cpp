@@ -12,7 +12,7 @@ namespace elastron::train {
 // What micro batches of this rank add up to; summed over the data ranks at the end of the step.
 struct StepRunner::Sums {
   // Per task: documents, msr, three ESR figures, entropy.
-  static constexpr size_t kPerTask = 6;
+  static constexpr size_t kPerTask = 7;
   std::array<double, data::kTaskCount * kPerTask> task{};
   double data_loss = 0;      // already scaled: sums to the step's
   double sparsity_loss = 0;  // likewise
@@ -56,25 +56,52 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
   return out;
 }
 
-GateCounts count_gates(const std::vector<Tensor>& gates, parallel::Communicator& tensor) {
-  GateCounts counts;
-  ELASTRON_CHECK(!gates.empty(), "no layers");
-  const int64_t sequences = gates.front().size(0), heads = gates.front().size(1);
-  std::vector<int64_t> sparse(size_t(2 * sequences), 0);     // all layers, last layer
-  const auto z = Tensor::stack(gates).to_vector<uint8_t>();  // one copy to the host
-  for (size_t l = 0; l < gates.size(); ++l) {
-    for (int64_t s = 0; s < sequences; ++s) {
-      for (int64_t h = 0; h < heads; ++h) {
-        const int64_t is_sparse =
-            z[(l * size_t(sequences) + size_t(s)) * size_t(heads) + size_t(h)] == 0 ? 1 : 0;
-        sparse[size_t(s)] += is_sparse;
-        if (l + 1 == gates.size()) sparse[size_t(sequences + s)] += is_sparse;
+HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch& batch,
+                       ops::AttentionMode mode, int64_t group, parallel::Communicator& tensor) {
+  ELASTRON_CHECK(!routed.gates.empty(), "no layers");
+  const int64_t layers = int64_t(routed.gates.size()), documents = batch.documents();
+  const int64_t heads = routed.gates.front().size(1), sequences = batch.sequences();
+  // One copy to the host each.
+  const auto z = Tensor::stack(routed.gates).to_vector<uint8_t>();
+  const auto tiles = Tensor::stack(routed.visited).to_vector<int64_t>();
+  constexpr size_t kSums = 4;
+  std::vector<int64_t> sums(size_t(documents) * kSums, 0), dense(size_t(documents), 0);
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t own = batch.length(s);
+    dense[size_t(batch.document(s))] += ops::dense_tiles(mode, group, own, batch.offset(s) + own);
+  }
+  HeadCounts counts;
+  for (int64_t l = 0; l < layers; ++l) {
+    const bool last = l + 1 == layers;
+    std::vector<int64_t> visited(size_t(documents * heads), 0);
+    for (int64_t i = 0; i < sequences * heads; ++i) {
+      visited[size_t(batch.document(i / heads) * heads + i % heads)] +=
+          tiles[size_t(l * sequences * heads + i)];
+    }
+    for (int64_t h = 0; h < heads; ++h) {
+      double skipped = 0;
+      for (int64_t d = 0; d < documents; ++d) {
+        const size_t at = size_t(d * heads + h);
+        const int64_t sparse = z[size_t(l * documents * heads) + at] == 0 ? 1 : 0;
+        int64_t* sum = &sums[size_t(d) * kSums];
+        sum[0] += sparse;
+        sum[2] += visited[at];
+        if (last) sum[1] += sparse;
+        if (last) sum[3] += visited[at];
+        if (dense[size_t(d)] > 0) skipped += 1.0 - double(visited[at]) / double(dense[size_t(d)]);
       }
+      counts.skipped.push_back(skipped);
     }
   }
-  tensor.all_reduce_host(std::span<int64_t>(sparse), parallel::ReduceOp::sum);
-  counts.sparse.assign(sparse.begin(), sparse.begin() + sequences);
-  counts.sparse_last.assign(sparse.begin() + sequences, sparse.end());
+  tensor.all_reduce_host(std::span<int64_t>(sums), parallel::ReduceOp::sum);
+  for (int64_t d = 0; d < documents; ++d) {
+    const int64_t* sum = &sums[size_t(d) * kSums];
+    counts.documents.push_back({.sparse = sum[0],
+                                .sparse_last = sum[1],
+                                .visited = sum[2],
+                                .visited_last = sum[3],
+                                .dense = dense[size_t(d)]});
+  }
   return counts;
 }
 
@@ -131,9 +158,9 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   };
 
   model::SavedForward saved;
-  std::vector<Tensor> gates;
+  model::RoutedHeads heads;
   Tensor hidden = decoder_.forward(device_batch, router_batch, routed_,
-                                   trains_decoder_ ? &saved : nullptr, &gates);
+                                   trains_decoder_ ? &saved : nullptr, &heads);
   auto loss = loss_.evaluate(hidden, device_batch, loss_scale, trains_decoder_, on_gradient);
   hidden = {};
   sums.data_loss += loss.sum * loss_scale;
@@ -141,14 +168,15 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   sums.tokens_apart += double(batch.tokens_apart());
   sums.labels += double(loss_.labels(batch));
 
-  const GateCounts counts = count_gates(gates, mesh_.tensor());
+  const HeadCounts counts =
+      count_heads(heads, batch, config_.router.mode, m.q_heads / m.kv_heads, mesh_.tensor());
   std::vector<double> msr, entropy(size_t(batch.documents()), 0.0);
   if (objective_ != nullptr) entropy = gate_entropy(saved.layers, m.kv_heads, mesh_.tensor());
   const auto work = document_work(batch);
   for (size_t i = 0; i < work.size(); ++i) {
     const auto figures =
-        router::sparsity_figures(counts.sparse[i], counts.sparse_last[i], m.num_layers, m.kv_heads,
-                                 work[i].longest, config_.router.streaming_rule());
+        router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, work[i].longest,
+                                 config_.router.mode, config_.router.streaming_rule());
     msr.push_back(figures.msr);
     sums.full_pairs += work[i].pairs;
     sums.selected_pairs += work[i].pairs * (1 - figures.esr_all_layers_area);
@@ -158,7 +186,8 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     t[2] += figures.esr_last_layer_last_query;
     t[3] += figures.esr_all_layers_last_query;
     t[4] += figures.esr_all_layers_area;
-    t[5] += entropy[i];
+    t[5] += figures.esr_tiles;
+    t[6] += entropy[i];
   }
   if (!trains_decoder_) return;
 
@@ -167,13 +196,14 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   if (objective_ != nullptr) {
     const auto value = objective_->evaluate(batch.task_ids, msr, objective_scale);
     sums.sparsity_loss += value.value * objective_scale;
-    const int64_t heads = gates.front().size(1);
-    std::vector<double> d(size_t(batch.documents() * heads));
+    const int64_t kv_heads = heads.gates.front().size(1);
+    std::vector<double> d(size_t(batch.documents() * kv_heads));
     for (size_t i = 0; i < d.size(); ++i) {
-      d[i] = -objective_scale * value.d_msr[i / size_t(heads)] / double(m.num_layers * m.kv_heads);
+      d[i] =
+          -objective_scale * value.d_msr[i / size_t(kv_heads)] / double(m.num_layers * m.kv_heads);
     }
     const DType dtype = saved.layers.front().route.probability.dtype();
-    const Shape shape{batch.documents(), heads};
+    const Shape shape{batch.documents(), kv_heads};
     const Tensor tensor =
         dtype == DType::f64 ? Tensor::from(d, shape, device_)
                             : Tensor::from(std::vector<float>(d.begin(), d.end()), shape, device_);
@@ -243,12 +273,13 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
     f.esr_last_layer_last_query += t[2];
     f.esr_all_layers_last_query += t[3];
     f.esr_all_layers_area += t[4];
-    f.entropy += t[5];
+    f.esr_tiles += t[5];
+    f.entropy += t[6];
   };
   const auto finish = [](TaskFigures& f) {
     if (f.documents == 0) return;
     for (double* v : {&f.msr, &f.esr_last_layer_last_query, &f.esr_all_layers_last_query,
-                      &f.esr_all_layers_area, &f.entropy}) {
+                      &f.esr_all_layers_area, &f.esr_tiles, &f.entropy}) {
       *v /= double(f.documents);
     }
   };

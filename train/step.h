@@ -30,6 +30,7 @@ struct TaskFigures {
   double esr_last_layer_last_query = 0;
   double esr_all_layers_last_query = 0;
   double esr_all_layers_area = 0;
+  double esr_tiles = 0;
   double entropy = 0;  // binary entropy of the gates' noisy probability, nats
 };
 
@@ -56,13 +57,15 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
                                       const router::RouterConfig& config, int64_t step, double tau,
                                       bool sample);
 
-// Sparse heads per document, over all ranks of the tensor group.
-struct GateCounts {
-  std::vector<int64_t> sparse;       // of all layers
-  std::vector<int64_t> sparse_last;  // of the last layer
+// What the heads did per document, over all ranks of the tensor group.
+struct HeadCounts {
+  std::vector<router::DocumentHeads> documents;
+  // [layers, local kv heads]: share of tiles that the head skipped, summed over the documents.
+  std::vector<double> skipped;
 };
-// gates[layer] [S, K] uint8, local heads. Collective over `tensor`.
-GateCounts count_gates(const std::vector<Tensor>& gates, parallel::Communicator& tensor);
+// Collective over `tensor`.
+HeadCounts count_heads(const model::RoutedHeads& heads, const data::PackedBatch& batch,
+                       ops::AttentionMode mode, int64_t group, parallel::Communicator& tensor);
 
 class StepRunner {
  public:

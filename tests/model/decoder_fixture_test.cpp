@@ -226,15 +226,15 @@ TEST_F(DecoderFixture, RouterTraining) {
     const auto rb =
         train::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
     model::SavedForward saved;
-    std::vector<Tensor> gates;
-    const Tensor hidden = d->forward(on_device, rb, layers, &saved, &gates);
+    RoutedHeads heads;
+    const Tensor hidden = d->forward(on_device, rb, layers, &saved, &heads);
     EXPECT_LT(error(logits(*d, hidden), "router.logits"), 1e-12);
     std::vector<uint8_t> z, want_z = expected("router.z").to_vector<uint8_t>();
     double p_error = 0;
     const auto want_p = expected("router.p").to_vector<double>();
     size_t at = 0;
     for (size_t l = 0; l < 2; ++l) {
-      for (const uint8_t g : gates[l].to_vector<uint8_t>()) z.push_back(g);
+      for (const uint8_t g : heads.gates[l].to_vector<uint8_t>()) z.push_back(g);
       for (const double p : saved.layers[l].route.probability.to_vector<double>()) {
         p_error = std::max(p_error, std::abs(p - want_p[at++]));
       }
@@ -247,9 +247,9 @@ TEST_F(DecoderFixture, RouterTraining) {
     const auto loss =
         d->loss(hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels});
     EXPECT_NEAR(loss.loss_sum / labels, expected("router.lm_loss").to_vector<double>()[0], 1e-12);
-    const auto counts = train::count_gates(gates, self_);
+    const auto counts = train::count_heads(heads, batch_, ops::AttentionMode::fa_ssa, 2, self_);
     std::vector<double> msr;
-    for (const int64_t sparse : counts.sparse) msr.push_back(double(sparse) / 8.0);
+    for (const auto& document : counts.documents) msr.push_back(double(document.sparse) / 8.0);
     const auto value = objective.evaluate(batch_.task_ids, msr, 1.0);
     EXPECT_NEAR(value.value, expected("router.reg").to_vector<double>()[0], 1e-12);
 

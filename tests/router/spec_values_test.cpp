@@ -240,7 +240,17 @@ TEST(Targets, UnknownTaskIsRefused) {
 TEST(Sparsity, SpecValues) {
   // L=2, Hkv=4, z = [[1,0,0,0],[0,1,1,0]]: five of eight sparse, two in the last layer.
   const auto rule = ops::StreamingRule::from_tokens(128, 2048, 64);
-  const auto f = sparsity_figures(5, 2, 2, 4, 4096, rule);
+  // Of 2 x 4 heads 5 are sparse, 2 of them in the last layer; the others visit all 100 tiles.
+  const DocumentHeads heads{.sparse = 5,
+                            .sparse_last = 2,
+                            .visited = 5 * 20 + 3 * 100,
+                            .visited_last = 240,
+                            .dense = 100};
+  const auto f = sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_ssa, rule);
+  EXPECT_DOUBLE_EQ(f.esr_tiles, 0.5);
+  EXPECT_DOUBLE_EQ(sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_xa, rule)
+                       .esr_last_layer_last_query,
+                   0.4);
   EXPECT_DOUBLE_EQ(f.msr, 0.625);
   EXPECT_DOUBLE_EQ(f.esr_last_layer_last_query, 0.234375);
   EXPECT_NEAR(skipped_share_area(rule, 4096), 0.2270, 5e-5);
