@@ -1,5 +1,6 @@
 // elastron score-heads [CONFIG.yaml...] [--model DIR] [--data FILE.jsonl] --out FILE.json
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "core/file/atomic_file.h"
@@ -22,6 +23,7 @@ struct Options {
   ConfigArguments config;
   std::string model, out, needles = "answered";
   std::vector<std::string> data;
+  int64_t after = 0;
 };
 
 train::Config load_config(const Options& options, parallel::Communicator& everyone) {
@@ -65,10 +67,9 @@ class ScoredModel {
     fingerprint_ = train::shared_fingerprint(*folder_, mesh);
   }
 
-  train::HeadScoreResult score(bool answered_only) {
+  train::HeadScoreResult score(const train::HeadScoreOptions& options) {
     return train::score_heads(config_, runtime_.mesh(), runtime_.device(), *decoder_, routed_,
-                              *source_, *tokenizer_, answered_only,
-                              [&] { runtime_.watchdog().beat(); });
+                              *source_, *tokenizer_, options, [&] { runtime_.watchdog().beat(); });
   }
   const std::string& fingerprint() const { return fingerprint_; }
   std::string data_fingerprint() const { return source_->fingerprint(); }
@@ -117,6 +118,7 @@ std::string result_text(const train::Config& config, const Options& options,
                      {"settings",
                       {{"answers", "given, not generated"},
                        {"needles", options.needles},
+                       {"after", options.after},
                        {"kv_scores", "mean over the query heads of a group"},
                        {"dtype", config::enum_name(config.model.dtype)},
                        {"data", data_json(config, model)}}},
@@ -137,8 +139,8 @@ ExitCode run(const Options& options, parallel::World& world) {
   Runtime runtime(world, config);
   runtime.announce(world);
   ScoredModel model(config, runtime);
-  const bool answered_only = options.needles == "answered";
-  const auto result = model.score(answered_only);
+  const auto result =
+      model.score({.answered_only = options.needles == "answered", .after = options.after});
   parallel::on_all_ranks(*everyone, [&] {
     if (result.needles == 0) {
       const bool none_found = result.not_found == result.documents;
@@ -175,6 +177,11 @@ void add_score_heads(CLI::App& app, Command& selected) {
                    "answered: those whose whole answer is the model's own choice, token by token; "
                    "all: the others too")
       ->check(CLI::IsMember({"answered", "all"}))
+      ->capture_default_str();
+  command
+      ->add_option("--after", options->after,
+                   "keys up to so many tokens behind the answer's token count as well")
+      ->check(CLI::Range(0, 64))
       ->capture_default_str();
   command->add_option("--out", options->out, "JSON; router.force=scores:FILE:MSR reads it")
       ->required();

@@ -75,14 +75,14 @@ class Scoring {
  public:
   Scoring(const Config& config, parallel::Mesh& mesh, Device& device, model::Decoder& decoder,
           std::vector<router::RoutedLayer>& routed, const data::Tokenizer& tokenizer,
-          bool answered_only)
+          const HeadScoreOptions& options)
       : config_(config),
         mesh_(mesh),
         device_(device),
         decoder_(decoder),
         routed_(routed),
         tokenizer_(tokenizer),
-        answered_only_(answered_only) {}
+        options_(options) {}
 
   void add(const std::vector<data::Document>& documents) {
     const model::ModelConfig& m = decoder_.config();
@@ -93,7 +93,7 @@ class Scoring {
     for (const data::Document& d : documents) {
       pointers.push_back(&d);
       ++tally_.documents[0];
-      auto places = needle_places(d, tokenizer_);
+      auto places = needle_places(d, tokenizer_, options_.after);
       if (places.empty()) {
         ++tally_.documents[1];
       } else {
@@ -119,7 +119,7 @@ class Scoring {
                          make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false),
                          routed_, nullptr, nullptr, nullptr, &counter);
     for (const Needle& needle : needles) {
-      if (answered_only_ && !answers(decoder_, hidden, batch, needle)) {
+      if (options_.answered_only && !answers(decoder_, hidden, batch, needle)) {
         ++tally_.documents[2];
         continue;
       }
@@ -173,14 +173,14 @@ class Scoring {
   model::Decoder& decoder_;
   std::vector<router::RoutedLayer>& routed_;
   const data::Tokenizer& tokenizer_;
-  bool answered_only_;
+  HeadScoreOptions options_;
   Tally tally_;
 };
 
 }  // namespace
 
 std::vector<std::vector<int32_t>> needle_places(const data::Document& document,
-                                                const data::Tokenizer& tokenizer) {
+                                                const data::Tokenizer& tokenizer, int64_t after) {
   const auto first = document.ids.begin() + document.user_length + document.answer_offset;
   const std::vector<int32_t> answer(first, first + document.answer_length);
   std::vector<std::vector<int32_t>> places(answer.size());
@@ -199,7 +199,11 @@ std::vector<std::vector<int32_t>> needle_places(const data::Document& document,
       const auto begin = int32_t(at - document.ids.begin());
       for (size_t j = 0; j < answer.size(); ++j) {
         for (size_t i = 0; i < answer.size(); ++i) {
-          if (answer[i] == answer[j]) places[j].push_back(begin + int32_t(i));
+          if (answer[i] != answer[j]) continue;
+          const auto place = begin + int32_t(i);
+          for (int32_t p = place; p <= place + after && p < document.user_length; ++p) {
+            places[j].push_back(p);
+          }
         }
       }
       ++at;
@@ -216,8 +220,8 @@ std::vector<std::vector<int32_t>> needle_places(const data::Document& document,
 HeadScoreResult score_heads(const Config& config, parallel::Mesh& mesh, Device& device,
                             model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
                             const data::PackSource& source, const data::Tokenizer& tokenizer,
-                            bool answered_only, const std::function<void()>& beat) {
-  Scoring scoring(config, mesh, device, decoder, routed, tokenizer, answered_only);
+                            const HeadScoreOptions& options, const std::function<void()>& beat) {
+  Scoring scoring(config, mesh, device, decoder, routed, tokenizer, options);
   for (int64_t p = mesh.data().rank(); p < source.packs(); p += mesh.data().size()) {
     beat();
     scoring.add(source.pack(p));

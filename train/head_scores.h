@@ -3,7 +3,8 @@
 //
 // A document's needle is its answer, which stands in the prompt as well. A head copies a token of
 // the answer when, at the position that predicts it, the key it attends to most is that token
-// within the needle. Its score is the share of the answer's tokens that it copies, as a mean over
+// within the needle (or, with `after` N, one of the N tokens behind it, where small models gather
+// what stands before). Its score is the share of the answer's tokens that it copies, as a mean over
 // the needles. The answer is given, not generated (teacher forcing): deterministic, and the same
 // where the model would have generated it anyway.
 #pragma once
@@ -25,7 +26,14 @@ namespace elastron::train {
 // the document; empty where the answer stands nowhere. Every place where it stands in whole counts,
 // with a blank before its first word or without.
 std::vector<std::vector<int32_t>> needle_places(const data::Document& document,
-                                                const data::Tokenizer& tokenizer);
+                                                const data::Tokenizer& tokenizer,
+                                                int64_t after = 0);
+
+struct HeadScoreOptions {
+  // Needles count only where every token of the answer is the model's first choice.
+  bool answered_only = true;
+  int64_t after = 0;
+};
 
 struct HeadScoreResult {
   int64_t documents = 0;
@@ -37,11 +45,11 @@ struct HeadScoreResult {
 };
 
 // Collective over the mesh: data ranks share the documents, and each rank looks at its own heads;
-// the result is the same on all. `routed`: full attention. answered_only: needles count only where
-// every token of the answer is the model's first choice. Without needles the scores are empty.
+// the result is the same on all. `routed`: full attention. Without needles the scores
+// are empty.
 HeadScoreResult score_heads(const Config& config, parallel::Mesh& mesh, Device& device,
                             model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
                             const data::PackSource& source, const data::Tokenizer& tokenizer,
-                            bool answered_only, const std::function<void()>& beat);
+                            const HeadScoreOptions& options, const std::function<void()>& beat);
 
 }  // namespace elastron::train
