@@ -219,7 +219,7 @@ StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& conf
                             const std::string& config_path, int64_t tasks, const std::string& where,
                             Device& device) {
   const Keys keys(config, config_path);
-  const bool masks = !keys.truth("enable_ada_sparsity", false) && has_masks_only(homes);
+  const bool masks = has_masks_only(homes, keys);
   require_full_and_streaming(keys, masks);
   StoredRouter router;
   if (keys.has(kSettings)) {
