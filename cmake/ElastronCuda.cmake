@@ -77,7 +77,7 @@ endif()
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp
   ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
-  ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
+  ops/cuda/attention_argmax.cu ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
   ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu
   ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu

@@ -124,11 +124,12 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
 
 Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                         std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                        RoutedHeads* heads, KvCache* cache) {
+                        RoutedHeads* heads, KvCache* cache, AttentionObserver* observer) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
   ELASTRON_CHECK(cache == nullptr || batch.varlen().sequences() == 1, "a cache is of one sequence");
   LayerInputs in = layer_inputs(batch, router_batch);
   in.cache = cache;
+  in.observer = observer;
   if (saved != nullptr) saved->layers.assign(layers_.size(), {});
   for (router::RoutedLayer& layer : routed) layer.prepare();
   Tensor x = embedding_->forward(batch.token_ids);

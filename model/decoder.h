@@ -63,10 +63,11 @@ class Decoder {
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
   // [T, E]. With `saved`, keeps what backward() needs. With `heads`, says what they did. With
-  // `cache` (one sequence), fills it for decode().
+  // `cache` (one sequence), fills it for decode(). `observer` sees every layer's queries and keys.
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                  std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                 RoutedHeads* heads = nullptr, KvCache* cache = nullptr);
+                 RoutedHeads* heads = nullptr, KvCache* cache = nullptr,
+                 AttentionObserver* observer = nullptr);
 
   // Inference: the token at `position`, after those in the cache. -> hidden state after the last
   // norm [1, E].

@@ -164,6 +164,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   Projections p =
       project(x, in, &routed, &route, /*keep_normed=*/saved != nullptr && trains_projections());
   gate = route.gate;
+  if (in.observer != nullptr) in.observer->see(layer_, p.q, p.k);
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
   // Under full recomputation only the output that goes on is needed now; the other branch is

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/parameter.h"
+#include "model/attention_observer.h"
 #include "model/decoder_config.h"
 #include "model/kv_cache.h"
 #include "model/shared_prompts.h"
@@ -31,6 +32,7 @@ struct LayerInputs {
   int64_t documents = 0;                              // that get a routing decision
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
   KvCache* cache = nullptr;  // inference: filled by forward(), read and extended by decode()
+  AttentionObserver* observer = nullptr;  // of forward()
 };
 
 // q, k, v as attention reads them, and what their backward needs.

@@ -121,17 +121,23 @@ StaticGates gates_of_numbers(const HeadScores& numbers, const std::string& path)
   return gates;
 }
 
-StaticGates gates_of_scores(const HeadScores& scores, double msr) {
-  std::vector<std::pair<size_t, size_t>> order;  // (layer, head)
-  StaticGates gates;
+std::vector<HeadPlace> heads_by_score(const HeadScores& scores) {
+  std::vector<HeadPlace> order;
   for (size_t l = 0; l < scores.size(); ++l) {
-    gates.emplace_back(scores[l].size(), uint8_t(1));
-    for (size_t h = 0; h < scores[l].size(); ++h) order.emplace_back(l, h);
+    for (size_t h = 0; h < scores[l].size(); ++h) order.push_back({l, h});
   }
-  std::ranges::stable_sort(order, {}, [&](const auto& at) { return scores[at.first][at.second]; });
+  std::ranges::stable_sort(order, {},
+                           [&](const HeadPlace& at) { return scores[at.layer][at.kv_head]; });
+  return order;
+}
+
+StaticGates gates_of_scores(const HeadScores& scores, double msr) {
+  StaticGates gates;
+  for (const auto& layer : scores) gates.emplace_back(layer.size(), uint8_t(1));
+  const auto order = heads_by_score(scores);
   const auto sparse = std::llround(msr * double(order.size()));
   ELASTRON_CHECK(sparse >= 0 && sparse <= int64_t(order.size()), "msr is a share");
-  for (size_t i = 0; i < size_t(sparse); ++i) gates[order[i].first][order[i].second] = 0;
+  for (size_t i = 0; i < size_t(sparse); ++i) gates[order[i].layer][order[i].kv_head] = 0;
   return gates;
 }
 

@@ -23,8 +23,13 @@ HeadScores read_head_scores(const std::string& path, int64_t layers, int64_t kv_
 // asked for. Throws InputError, naming `path`, for others.
 StaticGates gates_of_numbers(const HeadScores& numbers, const std::string& path);
 
-// The round(msr * heads) lowest scores are sparse; of equal ones, those of lower layers and heads
-// first. msr in [0, 1].
+struct HeadPlace {
+  size_t layer, kv_head;
+};
+// From the lowest score to the highest; of equal ones those of lower layers and heads first.
+std::vector<HeadPlace> heads_by_score(const HeadScores& scores);
+
+// The round(msr * heads) lowest scores are sparse, in the order of heads_by_score. msr in [0, 1].
 StaticGates gates_of_scores(const HeadScores& scores, double msr);
 
 }  // namespace elastron::router

@@ -49,16 +49,6 @@ const RouterNaming& reference_mask_naming() {
   return naming;
 }
 
-// Whether there are masks, and no routers beside them that would make them a thing of the past.
-bool has_masks_only(const TensorHomes& homes) {
-  bool masks = false;
-  for (const auto& [name, file] : homes) {
-    if (reference_naming().place(name)) return false;
-    masks = masks || reference_mask_naming().place(name).has_value();
-  }
-  return masks;
-}
-
 Tensor constant(const Shape& shape, float value, Device& device) {
   return Tensor::from(std::vector<float>(size_t(shape.numel()), value), shape, device);
 }
@@ -103,6 +93,18 @@ class Keys {
   const nlohmann::json& object_;
   const std::string& where_;
 };
+
+// Whether there are masks, and no routers beside them that would make them a thing of the past. A
+// model that says it has routers has legacy gates too: without its routers it is incomplete.
+bool has_masks_only(const TensorHomes& homes, const Keys& keys) {
+  if (keys.truth("enable_ada_sparsity", false)) return false;
+  bool masks = false;
+  for (const auto& [name, file] : homes) {
+    if (reference_naming().place(name)) return false;
+    masks = masks || reference_mask_naming().place(name).has_value();
+  }
+  return masks;
+}
 
 PoolSegmentKind segment_named(const std::string& name, const Keys& keys) {
   for (const auto& [value, word] : config::EnumNames<PoolSegmentKind>::names) {
@@ -217,7 +219,7 @@ StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& conf
                             const std::string& config_path, int64_t tasks, const std::string& where,
                             Device& device) {
   const Keys keys(config, config_path);
-  const bool masks = has_masks_only(homes);
+  const bool masks = has_masks_only(homes, keys);
   require_full_and_streaming(keys, masks);
   StoredRouter router;
   if (keys.has(kSettings)) {

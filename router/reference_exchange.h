@@ -22,11 +22,12 @@ nlohmann::ordered_json reference_config(const StoredRouter& router, const std::s
 std::vector<std::string> reference_differences(const RouterConfig& config);
 
 // From its names, in float32, bfloat16 or float16, and its config.json (at `config_path`). Gates
-// without any router beside them are static masks. Backbone
-// tensors, legacy gates, unused multipliers, and log_temp unless it was learned, are passed over.
-// The number of classes and the width follow from the shapes, a missing key is its class's default,
-// and elastron_router, where present, says the rest. `tasks`: rows of our task embedding; its has
-// one less, and the last row becomes zero. Throws InputError as from_logical does, in its names.
+// without any router beside them, of a model that is not said to have some, are static masks.
+// Backbone tensors, legacy gates, unused multipliers, and log_temp unless it was learned, are
+// passed over. The number of classes and the width follow from the shapes, a missing key is its
+// class's default, and elastron_router, where present, says the rest. `tasks`: rows of our task
+// embedding; its has one less, and the last row becomes zero. Throws InputError as from_logical
+// does, in its names.
 StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& config,
                             const std::string& config_path, int64_t tasks, const std::string& where,
                             Device& device);

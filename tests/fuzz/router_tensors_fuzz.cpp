@@ -11,8 +11,13 @@ constexpr int64_t kTasks = 5;
 
 void require_whole(const router::StoredRouter& router) {
   require(router.layers() > 0);
-  const int64_t head_dim = router.tensors.at("router.layers.0.task.0.weight").size(1);
-  const auto tensors = router::router_tensors(head_dim, kTasks, router.config);
+  std::vector<router::RouterTensor> tensors;
+  if (router.config.kind == router::Kind::static_l0) {
+    tensors = {{"log_alpha", router.tensors.at("router.layers.0.log_alpha").shape()}};
+  } else {
+    const int64_t head_dim = router.tensors.at("router.layers.0.task.0.weight").size(1);
+    tensors = router::router_tensors(head_dim, kTasks, router.config);
+  }
   for (int64_t i = 0; i < router.layers(); ++i) {
     for (const auto& [leaf, shape] : tensors) {
       const auto it = router.tensors.find("router.layers." + std::to_string(i) + "." + leaf);
@@ -49,6 +54,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
                                             {"enable_ada_sparsity", true}};
       fuzz::require_whole(
           router::from_reference(homes, config, "config", fuzz::kTasks, "tensors", cpu));
+    });
+    fuzz::expect_read_or_refused([&] {
+      fuzz::require_whole(router::from_reference(homes, nlohmann::json::object(), "config",
+                                                 fuzz::kTasks, "tensors", cpu));
     });
   });
   return 0;

@@ -295,7 +295,7 @@ TEST_F(GateFile, IsRead) {
 
 TEST_F(GateFile, OfAnotherModelOrBroken) {
   for (const char* bad :
-       {"[[1, 0, 0]]", "[[1, 0], [0, 1]]", "[[1, 0, 2], [0, 1, 1]]", "[[1, 0, 0.5], [0, 1, 1]]",
+       {"[[1, 0, 0]]", "[[1, 0], [0, 1]]", "[[1, 0, 2], [0, 1, 1]]", "[[1, 0, -0.5], [0, 1, 1]]",
         "[[true, false, true], [0, 1, 1]]", "{\"gates\": []}", "[[1, 0, 0], [0, 1, 1]", ""}) {
     EXPECT_THROW(parse_force(write(bad), 2, 3), InputError) << bad;
   }
