@@ -1,0 +1,94 @@
+// The modes of attention and the forms of SSA through the real program: one curve on any layout,
+// whatever is recomputed, and after a stop; evaluation says what was visited.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/launch/program.h"
+
+namespace elastron::test {
+namespace {
+
+// Documents of three blocks, of which the rows of the third choose.
+std::string arguments(const std::string& folder, const std::string& mode,
+                      const std::string& more = "") {
+  return "train " + std::string(ELASTRON_SOURCE_DIR) +
+         "/tests/launch/router.yaml --set model.path=" + tiny_backbone() +
+         " --set output.dir=" + folder +
+         " --set train.steps=10 --set train.global_batch=4 --set data.synthetic.lengths=[180] "
+         "--set data.max_tokens=256 --set router.xa.block=64 --set router.xa.stride=8 "
+         "--set router.xa.threshold=0.6 " +
+         mode + " " + more;
+}
+
+const std::string kModes[] = {"--set router.mode=fa-xa", "--set router.mode=xa-ssa",
+                              "--set router.ssa.form=triangle --set router.ssa.last=20",
+                              "--set router.ssa.form=local"};
+
+TEST(Modes, OneCurveOnAnyLayoutAndWhateverIsRecomputed) {
+  for (const std::string& mode : kModes) {
+    SCOPED_TRACE(mode);
+    const Scratch one;
+    const auto first = elastron(0, arguments(one.path(), mode));
+    ASSERT_EQ(first.code, 0) << first.err;
+    const auto golden = metrics(one.path());
+    ASSERT_EQ(golden.size(), 10u);
+    // Heads do skip something.
+    EXPECT_GT(golden.at(10)["esr_tiles"].get<double>(), 0.0);
+    struct Other {
+      int ranks;
+      std::string more;
+    };
+    for (const Other& o :
+         {Other{2, ""}, Other{2, "--set parallel.tensor=2"}, Other{4, "--set parallel.tensor=2"},
+          Other{0, "--set train.recompute=none"}, Other{0, "--set train.recompute=layer"}}) {
+      const Scratch other;
+      const auto run = elastron(o.ranks, arguments(other.path(), mode, o.more));
+      ASSERT_EQ(run.code, 0) << run.err;
+      expect_same_curve(golden, metrics(other.path()), 1e-5,
+                        std::to_string(o.ranks) + " ranks " + o.more);
+    }
+  }
+}
+
+TEST(Modes, ResumeIsExact) {
+  const std::string mode = kModes[1];
+  const Scratch whole, parts;
+  ASSERT_EQ(elastron(0, arguments(whole.path(), mode)).code, 0);
+  const std::string every = "--set checkpoint.every=5 --set checkpoint.keep=9";
+  ASSERT_EQ(elastron(0, arguments(parts.path(), mode, every)).code, 0);
+  ASSERT_TRUE(std::filesystem::remove(parts.path() + "/checkpoints/step-00000010.h5"));
+  const auto second = elastron(0, arguments(parts.path(), mode, every));
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_NE(second.err.find("resumed from"), std::string::npos) << second.err;
+  expect_same_curve(metrics(whole.path()), metrics(parts.path()), 0.0, "resumed");
+}
+
+TEST(Modes, OtherModesAreOtherCurves) {
+  std::vector<double> losses;
+  for (const std::string& mode : kModes) {
+    const Scratch folder;
+    ASSERT_EQ(elastron(0, arguments(folder.path(), mode, "--set train.steps=1")).code, 0);
+    losses.push_back(metrics(folder.path()).at(1)["lm_loss"].get<double>());
+  }
+  for (size_t i = 0; i < losses.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) EXPECT_NE(losses[i], losses[j]) << i << " " << j;
+  }
+}
+
+TEST(Modes, BadSettings) {
+  const Scratch folder;
+  for (const auto& [setting, key] :
+       {std::pair{"--set router.mode=fa-fa", "router.mode"},
+        std::pair{"--set router.xa.block=100", "router.xa.block"},
+        std::pair{"--set router.xa.stride=24", "router.xa.block"},
+        std::pair{"--set router.xa.threshold=1.5", "router.xa.threshold"},
+        std::pair{"--set router.ssa.form=topk", "router.ssa.form"}}) {
+    const auto run = elastron(0, arguments(folder.path(), setting));
+    EXPECT_EQ(run.code, 2) << setting;
+    EXPECT_NE(run.err.find(key), std::string::npos) << run.err;
+  }
+}
+
+}  // namespace
+}  // namespace elastron::test
