@@ -91,6 +91,7 @@ INSTANTIATE_TEST_SUITE_P(
     Cases, RoundTrip,
     ::testing::Values(Case{"softmax", ""},
                       Case{"sigmoid", "--set router.kind=sigmoid --set router.hidden_mult=2"},
+                      Case{"static_masks", "--set router.kind=static-l0 --set router.l0.init=0.5"},
                       Case{"without_multipliers", "--set router.reg.enabled=false"},
                       Case{"options",
                            "--set router.task_embedding=true --set router.tau_schedule=learned "
