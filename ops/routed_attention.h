@@ -67,8 +67,9 @@ struct RoutedAttentionOutput {
   // The blocks that XAttention chose, for the backward pass; undefined in mode fa-ssa. Of both
   // branches' heads, or of the selected ones that use them.
   BlockChoice choice;
-  // [sequences, kv_heads] int64: tiles of 64 x 64 (row, key) pairs that the selected branch visits,
-  // a row being a token of a query head. dense_tiles() is what full attention visits.
+  // [sequences, kv_heads] int64: different tiles of 64 x 64 (row, key) pairs that the selected
+  // branch visits, a row being a token of a query head. dense_tiles() is what full attention
+  // visits.
   Tensor visited;
 };
 

@@ -44,7 +44,8 @@ struct BlockChoice {
 
 // q [tokens, q_heads, head_dim], k [tokens, kv_heads, head_dim], both after RoPE; dims 1 and 2
 // contiguous. gate [sequences, kv_heads] uint8. Sequences have no keys of others (no cu_keys).
-// Working memory is linear in the number of tokens. Throws UsageError on a GPU, where it is not yet.
+// Working memory is linear in the number of tokens. Throws UsageError on a GPU, where it is not
+// yet.
 BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen,
                           double softmax_scale, const XAttentionRule& rule, const Tensor& gate,
                           ChoiceFor whose);

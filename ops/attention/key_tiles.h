@@ -194,6 +194,15 @@ ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t beg
           .retrieval = rest && span.all > span.sink ? tiles(span.all) - span.sink / kKeys : 0};
 }
 
+// Different tiles that a branch visits, by its gate: full attention beside SSA goes twice through
+// those that a window cuts.
+template <int kKeys>
+ELASTRON_HD int64_t count_branch_tiles(const KeyPattern& pattern, int64_t begin, int64_t end,
+                                       bool open) {
+  if (key_set(pattern.mode, open) == KeySet::all) return (end + kKeys - 1) / kKeys;
+  return count_key_tiles<kKeys>(pattern, begin, end, open, !open).all();
+}
+
 // --- Backward: key tiles own dk and dv and visit query tiles -------------------------------------
 
 // One selected branch, seen from a tile of keys.

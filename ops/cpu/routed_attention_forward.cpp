@@ -80,7 +80,7 @@ class ForwardTile {
       emit(sparse);
     }
     if (args_.visited != nullptr) {
-      const int64_t tiles = count_key_tiles<kTileKeys>(pattern, begin_, end_, open, !open).all();
+      const int64_t tiles = count_branch_tiles<kTileKeys>(pattern, begin_, end_, open);
       int64_t& sum = args_.visited[work.sequence * shape_.kv_heads + kv_head_];
 #pragma omp atomic
       sum += tiles;

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads) visited_tiles_kernel(Geometry g, int
   for (int32_t i = int32_t(threadIdx.x); i < tiles; i += kThreads) {
     const int32_t head = kv_head * g.group + i % columns * g.tile_heads;
     const QueryTile t = query_tile_at(g, place, head, i / columns);
-    count += count_key_tiles<kTileKeys>(pattern_of(g, t), t.begin, t.end, open, !open).all();
+    count += count_branch_tiles<kTileKeys>(pattern_of(g, t), t.begin, t.end, open);
   }
   count = block_sum<kThreads>(count, scratch);
   if (threadIdx.x == 0) visited[int64_t(sequence) * g.kv_heads + kv_head] += count;

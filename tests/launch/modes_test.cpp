@@ -23,7 +23,7 @@ std::string arguments(const std::string& folder, const std::string& mode,
 
 const std::string kModes[] = {"--set router.mode=fa-xa", "--set router.mode=xa-ssa",
                               "--set router.ssa.form=triangle --set router.ssa.last=20",
-                              "--set router.ssa.form=local"};
+                              "--set router.ssa.form=local --set router.ssa.local=40"};
 
 TEST(Modes, OneCurveOnAnyLayoutAndWhateverIsRecomputed) {
   for (const std::string& mode : kModes) {
