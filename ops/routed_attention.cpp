@@ -6,8 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "core/dispatch.h"
-#include "ops/attention/args.h"
+#include "ops/attention/front.h"
 #include "ops/attention/sequence_tiles.h"
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
@@ -22,16 +21,6 @@ namespace {
 
 constexpr const char* kOp = "routed_attention";
 
-// Dims 1 and 2 are contiguous; any stride between tokens.
-HeadsView heads_view(const Tensor& t, int64_t tokens, int64_t heads, int64_t head_dim,
-                     DType dtype) {
-  check_shape(t, Shape{tokens, heads, head_dim}, kOp);
-  ELASTRON_CHECK(t.dtype() == dtype, "routed_attention: q, k, v and d_out must have one dtype");
-  ELASTRON_CHECK((head_dim == 1 || t.stride(2) == 1) && (heads == 1 || t.stride(1) == head_dim),
-                 "routed_attention: the heads of a token must be contiguous");
-  return {t.raw(), t.stride(0)};
-}
-
 AttentionShape checked_shape(const RoutedAttentionInput& in) {
   ELASTRON_CHECK(in.q.defined() && in.k.defined() && in.v.defined() && in.gate.defined(),
                  "routed_attention: missing input");
@@ -44,8 +33,9 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
   ELASTRON_CHECK(shape.group() <= kTileRows,
                  "routed_attention: at most 64 query heads per kv head");
   const StreamingRule& rule = in.rule;
-  ELASTRON_CHECK(rule.block >= 1 && rule.sink_blocks >= 0 && rule.local_blocks >= 1,
-                 "routed_attention: the rule needs block >= 1, sink >= 0, local >= 1");
+  ELASTRON_CHECK(
+      rule.block >= 1 && rule.sink_blocks >= 0 && rule.local_blocks >= 1 && rule.dense_tail >= 0,
+      "routed_attention: the rule needs block >= 1, sink >= 0, local >= 1");
   // Positions, and bounds computed from them, are held in 32 bits by the kernels.
   constexpr int64_t kLimit = std::numeric_limits<int32_t>::max();
   ELASTRON_CHECK(rule.block <= kLimit && rule.sink_blocks <= kLimit && rule.local_blocks <= kLimit,
@@ -57,6 +47,8 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
       !cu.empty() && cu.front() == 0 && std::ranges::is_sorted(cu) && cu.back() <= in.q.size(0),
       "routed_attention: cu_seqlens must start at 0, not decrease, and stay within the "
       "batch");
+  ELASTRON_CHECK(!has_blocks(in.mode) || in.varlen.cu_keys.empty(),
+                 "routed_attention: XAttention takes sequences with their own keys only");
   const auto keys = in.varlen.key_bounds();
   ELASTRON_CHECK(keys.size() == cu.size() && keys.front() == 0 && std::ranges::is_sorted(keys) &&
                      keys.back() <= in.k.size(0),
@@ -76,11 +68,6 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
 
 void zero_padding(const Tensor& t, int64_t from) {
   if (from < t.size(0)) t.slice(0, from, t.size(0)).zero();
-}
-
-// Scratch comes from the device's cache: a steady step makes no call to the system.
-Tensor workspace_for(int threads, size_t bytes_each, Device& device) {
-  return Tensor::empty(Shape{threads, int64_t(bytes_each)}, DType::u8, device);
 }
 
 // cuda::SequenceTiles, and the memory behind them.
@@ -110,14 +97,6 @@ class DeviceTiles {
   Tensor memory_;
   cuda::SequenceTiles view_;
 };
-
-// The GPU's kernels take the types that models are stored in.
-template <class F>
-void with_device_dtype(DType dtype, F&& f) {
-  if (dtype == DType::f32) return f.template operator()<float>();
-  ELASTRON_CHECK(dtype == DType::bf16, "attention on the GPU takes float32 or bfloat16");
-  f.template operator()<bf16>();
-}
 
 [[maybe_unused]] bool library_wanted(FullAttentionBy full_by, DType dtype,
                                      const AttentionShape& shape, int64_t longest) {
@@ -165,34 +144,75 @@ AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_he
   return bytes;
 }
 
+int64_t dense_tiles(AttentionMode mode, int64_t group, int64_t tokens, int64_t keys) {
+  const int64_t heads = has_blocks(mode) ? 1 : group, each = tile_tokens(heads);
+  int64_t tiles = 0;
+  for (int64_t begin = keys - tokens; begin < keys; begin += each) {
+    tiles += tile_count(std::min(keys, begin + each), kTileKeys);
+  }
+  return tiles * (group / heads);
+}
+
+namespace {
+
+// What forward and backward give the kernels alike.
+template <class Args>
+Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
+                 const AttentionShape& shape) {
+  const DType dtype = in.q.dtype();
+  const int64_t keys = in.k.size(0);
+  Args args;
+  args.q = heads_view(in.q, in.q.size(0), shape.q_heads, shape.head_dim, dtype, kOp);
+  args.k = heads_view(in.k, keys, shape.kv_heads, shape.head_dim, dtype, kOp);
+  args.v = heads_view(in.v, keys, shape.kv_heads, shape.head_dim, dtype, kOp);
+  args.gate = in.gate.data<uint8_t>();
+  args.varlen = in.varlen;
+  args.mode = in.mode;
+  args.rule = in.rule;
+  args.choice = choice.view();
+  args.shape = shape;
+  args.scale = in.softmax_scale;
+  return args;
+}
+
+// Whose blocks are needed: of all heads for both branches, or of those that read blocks.
+ChoiceFor choice_for(AttentionMode mode, Branches branches) {
+  if (branches == Branches::both) return ChoiceFor::all;
+  return mode == AttentionMode::xa_ssa ? ChoiceFor::open : ChoiceFor::closed;
+}
+
+}  // namespace
+
 RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, Branches branches) {
   const AttentionShape shape = checked_shape(in);
   const DType dtype = in.q.dtype(), accumulator = accumulator_dtype(dtype);
   const int64_t tokens = in.q.size(0);
   Device& device = in.q.device();
 
-  AttentionForwardArgs args;
-  args.q = heads_view(in.q, tokens, shape.q_heads, shape.head_dim, dtype);
-  args.k = heads_view(in.k, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
-  args.v = heads_view(in.v, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
-  args.gate = in.gate.data<uint8_t>();
-  args.varlen = in.varlen;
-  args.rule = in.rule;
-  args.shape = shape;
-  args.scale = in.softmax_scale;
-
   RoutedAttentionOutput out;
-  out.selected = Tensor::empty(in.q.shape(), dtype, device);
-  out.lse = Tensor::empty(Shape{tokens, shape.q_heads}, accumulator, device);
-  zero_padding(out.selected, in.varlen.tokens());
-  zero_padding(out.lse, in.varlen.tokens());
+  if (has_blocks(in.mode)) {
+    out.choice = choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+                               choice_for(in.mode, branches));
+  }
+  auto args = kernel_args<AttentionForwardArgs>(in, out.choice, shape);
+  const auto output = [&](const Shape& of, DType type) {
+    Tensor t = Tensor::empty(of, type, device);
+    zero_padding(t, in.varlen.tokens());
+    return t;
+  };
+  const Shape rows{tokens, shape.q_heads};
+  out.selected = output(in.q.shape(), dtype);
+  out.lse = output(rows, accumulator);
   args.selected = out.selected.raw();
   args.lse = out.lse.raw();
   if (branches == Branches::both) {
-    out.other = Tensor::empty(in.q.shape(), dtype, device);
-    zero_padding(out.other, in.varlen.tokens());
+    out.other = output(in.q.shape(), dtype);
+    out.lse_other = output(rows, accumulator);
     args.other = out.other.raw();
+    args.lse_other = out.lse_other.raw();
   }
+  out.visited = Tensor::zeros(in.gate.shape(), DType::i64, device);
+  args.visited = out.visited.data<int64_t>();
 
   run_on(
       device,
@@ -227,17 +247,11 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
   const int64_t tokens = in.q.size(0);
   Device& device = in.q.device();
 
-  AttentionBackwardArgs args;
-  args.q = heads_view(in.q, tokens, shape.q_heads, shape.head_dim, dtype);
-  args.k = heads_view(in.k, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
-  args.v = heads_view(in.v, in.k.size(0), shape.kv_heads, shape.head_dim, dtype);
   ELASTRON_CHECK(d_out.defined(), "routed_attention: missing d_out");
-  args.d_out = heads_view(d_out, tokens, shape.q_heads, shape.head_dim, dtype);
-  args.gate = in.gate.data<uint8_t>();
-  args.varlen = in.varlen;
-  args.rule = in.rule;
-  args.shape = shape;
-  args.scale = in.softmax_scale;
+  ELASTRON_CHECK(!has_blocks(in.mode) || out.choice.defined(),
+                 "routed_attention: backward needs the blocks that forward chose");
+  auto args = kernel_args<AttentionBackwardArgs>(in, out.choice, shape);
+  args.d_out = heads_view(d_out, tokens, shape.q_heads, shape.head_dim, dtype, kOp);
   ELASTRON_CHECK(out.selected.defined() && out.lse.defined(),
                  "routed_attention: backward needs the forward's outputs");
   check_same(out.selected, in.q, kOp);

@@ -1,16 +1,20 @@
-// Routed attention: per sequence and kv head a gate z chooses full (FA, z = 1) or streaming sparse
-// attention (SSA, z = 0): O = z O_FA + (1 - z) O_SA (spec 3.1). Causal within each sequence.
+// Routed attention: per sequence and kv head a gate z chooses the retrieval branch (z = 1) or the
+// sparse one (z = 0): O = z O_R + (1 - z) O_S (spec 3.1). Causal within each sequence. The mode
+// says what the branches are: full, XAttention or streaming sparse attention (spec 6).
 //
-// The keys of SSA are a subset of the keys of FA: tiles of SSA are visited first, O_SA is written,
-// and the same running maximum, sum and accumulator go on over the remaining tiles to O_FA. Two
-// outputs for the price of one (spec 3.3). Backward runs only through the selected branch; of the
-// other branch only the row dot with dO is needed (spec 3.2, 3.4).
+// Where the keys of the sparse branch are a subset of the others, as those of any are of full
+// attention, they are visited first, O_S is written, and the same running maximum, sum and
+// accumulator go on over the remaining keys to O_R: two outputs for the price of one. Where they
+// are not (xa-ssa), both go on from the keys they share (spec 3.3). Backward runs only through the
+// selected branch; of the other branch only the row dot with dO is needed (spec 3.2, 3.4).
 #pragma once
 #include <string>
 
 #include "core/tensor.h"
+#include "ops/attention/attention_mode.h"
 #include "ops/attention/streaming_rule.h"
 #include "ops/varlen.h"
+#include "ops/xattention.h"
 
 namespace elastron::ops {
 
@@ -35,10 +39,12 @@ struct RoutedAttentionInput {
   // [tokens, kv_heads, head_dim], or [keys, ...] with varlen.cu_keys; query head h reads kv head h
   // / (q_heads / kv_heads)
   Tensor k, v;
-  Tensor gate;  // [sequences, kv_heads] uint8: 1 = full attention
+  Tensor gate;  // [sequences, kv_heads] uint8: 1 = the retrieval branch
   Varlen varlen;
-  StreamingRule rule;
-  double softmax_scale = 0;  // head_dim^-0.5
+  AttentionMode mode = AttentionMode::fa_ssa;
+  StreamingRule rule;         // of SSA
+  XAttentionRule xattention;  // of XA; sequences have no keys of others then
+  double softmax_scale = 0;   // head_dim^-0.5
   // automatic: a library's for bfloat16 and sequences of 1024 tokens or more.
   FullAttentionBy full_by = FullAttentionBy::automatic;
 };
@@ -49,10 +55,21 @@ enum class Branches : uint8_t {
 };
 
 struct RoutedAttentionOutput {
-  Tensor selected;  // [tokens, q_heads, head_dim], contiguous
-  Tensor other;     // the same for the branch that was not selected; undefined for `selected`
-  Tensor lse;       // [tokens, q_heads] master dtype, of the selected branch, natural log
+  Tensor selected;   // [tokens, q_heads, head_dim], contiguous
+  Tensor other;      // the same for the branch that was not selected; undefined for `selected`
+  Tensor lse;        // [tokens, q_heads] master dtype, of the selected branch, natural log
+  Tensor lse_other;  // the same of the other branch; undefined for `selected`
+  // The blocks that XAttention chose, for the backward pass; undefined in mode fa-ssa. Of both
+  // branches' heads, or of the selected ones that use them.
+  BlockChoice choice;
+  // [sequences, kv_heads] int64: tiles of 64 x 64 (row, key) pairs that the selected branch visits,
+  // a row being a token of a query head. dense_tiles() is what full attention visits.
+  Tensor visited;
 };
+
+// Tiles of one sequence and kv head under full attention, as RoutedAttentionOutput::visited counts.
+// `keys` >= `tokens`: the tokens are the last of so many positions.
+int64_t dense_tiles(AttentionMode mode, int64_t group, int64_t tokens, int64_t keys);
 
 RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, Branches branches);
 

@@ -2,9 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "ops/attention/attention_mode.h"
-#include "ops/attention/block_choice.h"
-#include "ops/attention/streaming_rule.h"
+#include "ops/attention/key_tiles.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
@@ -31,6 +29,29 @@ struct AttentionArgs {
   AttentionShape shape;
   double scale = 0;
 
+  // The rule and the key tiles of the queries of sequence `s` that begin at position `begin`, for
+  // the query head `head` (the first of its tile).
+  StreamingRule rule_of(int64_t s) const { return rule.within(varlen.key_length(s)); }
+  KeyPattern key_pattern(int64_t s, int64_t head, int64_t begin) const {
+    KeyPattern pattern{.mode = mode, .rule = rule_of(s)};
+    if (has_blocks(mode)) {
+      pattern.chosen = choice.row(head, s, varlen.key_length(s), begin / choice.block);
+      pattern.block = choice.block;
+    }
+    return pattern;
+  }
+  // The other way round, for the selected branch of a head and the keys that begin at `key`.
+  KeySetPattern key_set_pattern(int64_t s, int64_t head, int64_t key) const {
+    KeySetPattern pattern{.set = key_set(mode, open(s, head / shape.group())), .rule = rule_of(s)};
+    if (pattern.set == KeySet::blocks) {
+      pattern.column = choice.column(head, s, varlen.key_length(s), key / choice.block);
+      pattern.block = choice.block;
+    }
+    return pattern;
+  }
+  // Whether full attention, or the retrieval branch at least: where the host can read the gate.
+  bool open(int64_t s, int64_t kv_head) const { return gate[s * shape.kv_heads + kv_head] != 0; }
+
   // Query heads of a tile, side by side: those of a kv head share its keys and, unless their masks
   // differ, a tile.
   int64_t tile_heads() const { return has_blocks(mode) ? 1 : shape.group(); }
@@ -41,8 +62,8 @@ struct AttentionForwardArgs : AttentionArgs {
   void* other = nullptr;      // the same, or null: selected branch only
   void* lse = nullptr;        // [tokens, q_heads], accumulator type
   void* lse_other = nullptr;  // the same, or null
-  // [sequences, kv_heads], zeros: tiles of 64 rows and 64 keys that the selected branch visits are
-  // added, as if it ran alone. Or null.
+  // [sequences, kv_heads], zeros: tiles of 64 rows and 64 keys that the selected branch visits when
+  // it runs alone are added. Or null.
   int64_t* visited = nullptr;
 };
 

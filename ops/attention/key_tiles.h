@@ -74,7 +74,9 @@ struct QuerySpan {
 template <int kKeys>
 class KeyTiles {
  public:
-  // The parts of each branch that are visited; the common one always is.
+  // The branches that are wanted. Where each has keys of its own (xa-ssa) and one is wanted alone,
+  // all its keys are `common`. A branch alone that reads no blocks needs none chosen: their bits
+  // may be zeros.
   ELASTRON_HD KeyTiles(const KeyPattern& pattern, int64_t begin, int64_t end, bool retrieval,
                        bool sparse)
       : mode_(pattern.mode),
@@ -82,7 +84,11 @@ class KeyTiles {
         block_(pattern.block),
         span_(pattern.rule, begin, end),
         retrieval_(retrieval),
-        sparse_(sparse && pattern.mode == AttentionMode::xa_ssa) {}
+        sparse_(sparse && pattern.mode == AttentionMode::xa_ssa) {
+    if (mode_ != AttentionMode::xa_ssa || retrieval_ == sparse_) return;
+    mode_ = retrieval_ ? AttentionMode::fa_xa : AttentionMode::fa_ssa;
+    retrieval_ = sparse_ = false;
+  }
 
   ELASTRON_HD KeyTile next() {
     while (part_ != Part::end) {
@@ -155,35 +161,37 @@ class KeyTiles {
 struct KeyTileCounts {
   int64_t common = 0, retrieval = 0, sparse = 0;
 
-  // Tiles that a branch visits: gate 1 is the retrieval branch.
-  ELASTRON_HD constexpr int64_t of(bool gate) const { return common + (gate ? retrieval : sparse); }
   ELASTRON_HD constexpr int64_t all() const { return common + retrieval + sparse; }
 };
 
-// How many tiles of each part KeyTiles gives. Takes a walk in mode xa-ssa only.
+// How many tiles of each part KeyTiles gives. Takes a walk for both branches of mode xa-ssa only.
 template <int kKeys>
-ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t begin, int64_t end) {
+ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t begin, int64_t end,
+                                          bool retrieval, bool sparse) {
   const auto tiles = [](int64_t keys) { return (keys + kKeys - 1) / kKeys; };
-  if (pattern.mode == AttentionMode::fa_ssa) {
-    const QuerySpan span(pattern.rule, begin, end);
-    const int64_t sink = tiles(span.sink), local = span.some / kKeys;
-    return {.common = sink + tiles(end) - (local > sink ? local : sink),
-            .retrieval = span.all > span.sink ? tiles(span.all) - span.sink / kKeys : 0};
+  if (pattern.mode == AttentionMode::xa_ssa && retrieval == sparse) {
+    KeyTileCounts counts;
+    KeyTiles<kKeys> walk(pattern, begin, end, retrieval, sparse);
+    for (KeyTile tile = walk.next(); tile.part != Part::end; tile = walk.next()) {
+      (tile.part == Part::common      ? counts.common
+       : tile.part == Part::retrieval ? counts.retrieval
+                                      : counts.sparse) += 1;
+    }
+    return counts;
   }
-  if (pattern.mode == AttentionMode::fa_xa) {
+  const bool blocks =
+      pattern.mode == AttentionMode::fa_xa || (pattern.mode == AttentionMode::xa_ssa && retrieval);
+  const bool rest = retrieval && pattern.mode != AttentionMode::xa_ssa;
+  if (blocks) {
     const int64_t diagonal = begin / pattern.block, each = pattern.block / kKeys;
     const int64_t before = pattern.chosen.count_before(diagonal);
     return {.common = before * each + tiles(end) - diagonal * each,
-            .retrieval = (diagonal - before) * each};
+            .retrieval = rest ? (diagonal - before) * each : 0};
   }
-  KeyTileCounts counts;
-  KeyTiles<kKeys> walk(pattern, begin, end, true, true);
-  for (KeyTile tile = walk.next(); tile.part != Part::end; tile = walk.next()) {
-    (tile.part == Part::common      ? counts.common
-     : tile.part == Part::retrieval ? counts.retrieval
-                                    : counts.sparse) += 1;
-  }
-  return counts;
+  const QuerySpan span(pattern.rule, begin, end);
+  const int64_t sink = tiles(span.sink), local = span.some / kKeys;
+  return {.common = sink + tiles(end) - (local > sink ? local : sink),
+          .retrieval = rest && span.all > span.sink ? tiles(span.all) - span.sink / kKeys : 0};
 }
 
 // --- Backward: key tiles own dk and dv and visit query tiles -------------------------------------
@@ -253,6 +261,21 @@ class QueryTiles {
   KeySetPattern pattern_;
   int64_t key_begin_, key_end_, offset_, length_, tokens_, count_, at_;
 };
+
+// How many tiles QueryTiles gives. Takes a walk where they are not all that follow.
+ELASTRON_HD inline int64_t count_query_tiles(const KeySetPattern& pattern, int64_t key_begin,
+                                             int64_t key_end, int64_t offset, int64_t length,
+                                             int64_t tokens) {
+  if (pattern.set == KeySet::all ||
+      (pattern.set == KeySet::streaming && key_begin < pattern.rule.sink_tokens())) {
+    const int64_t first = key_begin > offset ? (key_begin - offset) / tokens : 0;
+    return (length - offset + tokens - 1) / tokens - first;
+  }
+  QueryTiles walk(pattern, key_begin, key_end, offset, length, tokens);
+  int64_t count = 0;
+  while (walk.next() >= 0) ++count;
+  return count;
+}
 
 // Whether every pair of a key tile and the queries [begin, end) that visit it is visible.
 ELASTRON_HD constexpr bool tile_fully_visible(const StreamingRule& rule, KeySet set,

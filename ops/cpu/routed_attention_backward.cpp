@@ -55,21 +55,22 @@ struct BackwardWorkspace {
   }
 };
 
-// One counter per query tile of every (sequence, kv head): how many key tiles have added to its dq.
+// One counter per query tile of every sequence and its heads: how many key tiles have added to its
+// dq.
 class Turns {
  public:
-  Turns(const Varlen& varlen, int64_t kv_heads, int64_t tokens) {
+  explicit Turns(const AttentionArgs& args) : heads_(args.tile_heads()) {
     int64_t count = 0;
-    for (int64_t s = 0; s < varlen.sequences(); ++s) {
+    for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
       first_.push_back(count);
-      tiles_.push_back(tile_count(varlen.length(s), tokens));
-      count += kv_heads * tiles_.back();
+      tiles_.push_back(tile_count(args.varlen.length(s), tile_tokens(heads_)));
+      count += args.shape.q_heads / heads_ * tiles_.back();
     }
     counters_ = std::make_unique<std::atomic<int32_t>[]>(size_t(count));
   }
-  std::atomic<int32_t>& of(int64_t sequence, int64_t kv_head, int64_t tile) {
+  std::atomic<int32_t>& of(int64_t sequence, int64_t head, int64_t tile) {
     const auto s = size_t(sequence);
-    return counters_[size_t(first_[s] + kv_head * tiles_[s] + tile)];
+    return counters_[size_t(first_[s] + head / heads_ * tiles_[s] + tile)];
   }
   static void wait(const std::atomic<int32_t>& counter, int64_t rank) {
     for (int spins = 0; counter.load(std::memory_order_acquire) < rank; ++spins) {
@@ -78,6 +79,7 @@ class Turns {
   }
 
  private:
+  int64_t heads_;
   std::vector<int64_t> first_, tiles_;
   std::unique_ptr<std::atomic<int32_t>[]> counters_;
 };
@@ -94,22 +96,23 @@ class BackwardTile {
 
   void run(const AttentionTile& work) {
     sequence_ = work.sequence;
-    kv_head_ = work.kv_head;
+    kv_head_ = work.head;
     key_tile_ = work.tile;
     const int64_t offset = args_.varlen.offset(sequence_);
     first_token_ = args_.varlen.begin(sequence_) - offset;
     first_key_ = args_.varlen.key_begin(sequence_);
     length_ = args_.varlen.key_length(sequence_);
-    full_ = args_.gate[sequence_ * shape_.kv_heads + kv_head_] != 0;
     key_begin_ = key_tile_ * kKeys;
     keys_ = std::min(kKeys, length_ - key_begin_);
     load_keys();
-    const int64_t tokens = tile_tokens(shape_.group());
-    for (int64_t tile = first_query_tile(key_begin_, offset, tokens);
-         offset + tile * tokens < length_; ++tile) {
-      const int64_t begin = offset + tile * tokens, end = std::min(length_, begin + tokens);
-      if (!tile_visited(args_.rule, full_, key_begin_, key_begin_ + kKeys, begin, end)) break;
-      query_tile(tile, begin, end);
+    const int64_t tokens = tile_tokens(heads_), group = shape_.group();
+    for (head_ = kv_head_ * group; head_ < (kv_head_ + 1) * group; head_ += heads_) {
+      pattern_ = args_.key_set_pattern(sequence_, head_, key_begin_);
+      QueryTiles walk(pattern_, key_begin_, key_begin_ + kKeys, offset, length_, tokens);
+      for (int64_t tile = walk.next(); tile >= 0; tile = walk.next()) {
+        const int64_t begin = offset + tile * tokens;
+        query_tile(tile, begin, std::min(length_, begin + tokens));
+      }
     }
     store_gradient(args_.dk, space_.dk_t, std::numbers::ln2_v<T>);
     store_gradient(args_.dv, space_.dv_t, T(1));
@@ -142,15 +145,14 @@ class BackwardTile {
 
   // Rows of queries and dO side by side, and what belongs to each row.
   void load_queries(int64_t begin, int64_t end) {
-    const int64_t dim = shape_.head_dim, group = shape_.group();
+    const int64_t dim = shape_.head_dim;
     const auto factor = T(args_.scale * std::numbers::log2e);
     const auto* lse = static_cast<const T*>(args_.lse);
     const auto* dots = static_cast<const T*>(args_.row_dots);
     int64_t r = 0;
     for (int64_t t = begin; t < end; ++t) {
       const int64_t token = first_token_ + t;
-      for (int64_t g = 0; g < group; ++g, ++r) {
-        const int64_t head = kv_head_ * group + g;
+      for (int64_t head = head_; head < head_ + heads_; ++head, ++r) {
         const auto* q =
             static_cast<const Storage*>(args_.q.data) + token * args_.q.token_stride + head * dim;
         const auto* d_out = static_cast<const Storage*>(args_.d_out.data) +
@@ -169,7 +171,7 @@ class BackwardTile {
 
   void query_tile(int64_t tile, int64_t begin, int64_t end) {
     const int64_t dim = shape_.head_dim;
-    const int64_t rows = (end - begin) * shape_.group();
+    const int64_t rows = (end - begin) * heads_;
     const int64_t keys = std::min(keys_, end - key_begin_);  // the last query sees no more
     const int registers = int((keys + n - 1) / n);
     load_queries(begin, end);
@@ -188,7 +190,8 @@ class BackwardTile {
                 into(space_.p));
     multiply<T>({space_.d_out, dim, 1}, space_.values_t, kKeys, rows, registers, dim, zero,
                 into(space_.ds));
-    if (tile_fully_visible(args_.rule, full_, key_begin_, key_begin_ + kKeys, begin, end)) {
+    if (tile_fully_visible(pattern_.rule, pattern_.set, key_begin_, key_begin_ + kKeys, begin,
+                           end)) {
       softmax_backward<false>(begin, rows, registers);
     } else {
       softmax_backward<true>(begin, rows, registers);
@@ -198,8 +201,11 @@ class BackwardTile {
     multiply<T>({space_.queries, 1, dim}, space_.ds, kKeys, dim, registers, rows, from(space_.dk_t),
                 into(space_.dk_t));
 
-    const int64_t rank = tile_rank(args_.rule, full_, key_tile_, begin);
-    auto& turn = turns_.of(sequence_, kv_head_, tile);
+    const BlockBits row = pattern_.set == KeySet::blocks
+                              ? args_.key_pattern(sequence_, head_, begin).chosen
+                              : BlockBits{};
+    const int64_t rank = key_tile_rank(pattern_, row, key_tile_, begin, end);
+    auto& turn = turns_.of(sequence_, head_, tile);
     Turns::wait(turn, rank);
     multiply<T>(
         {space_.ds, kKeys, 1}, space_.keys, padded_dim(dim), rows, int(padded_dim(dim)) / n, keys,
@@ -226,12 +232,14 @@ class BackwardTile {
     T* const ds = space_.ds;
     for (int64_t r = 0; r < rows; ++r) {
       const vec<T> lse = broadcast<T>(lse_[r]), dot = broadcast<T>(dots_[r]);
-      const int64_t query = begin + r / shape_.group();
+      const int64_t query = begin + r / heads_;
       const auto last = Integer(query - key_begin_);
+      const StreamingRule& rule = pattern_.rule;
+      const bool streaming = pattern_.set == KeySet::streaming;
       const auto sink = Integer(
-          full_ ? kKeys : std::clamp<int64_t>(args_.rule.sink_tokens() - key_begin_, 0, kKeys));
+          streaming ? std::clamp<int64_t>(rule.sink_tokens() - key_begin_, 0, kKeys) : kKeys);
       const auto window =
-          Integer(std::clamp<int64_t>(args_.rule.local_begin(query) - key_begin_, 0, kKeys));
+          Integer(std::clamp<int64_t>(rule.local_begin(query) - key_begin_, 0, kKeys));
       for (int c = 0; c < registers; ++c) {
         const int64_t at = r * kKeys + c * n;
         vec<T> score = load<T>(p + at) - lse;
@@ -262,9 +270,10 @@ class BackwardTile {
   const AttentionShape shape_;
   Turns& turns_;
   BackwardWorkspace<T> space_;
-  int64_t sequence_ = 0, kv_head_ = 0, key_tile_ = 0, key_begin_ = 0, keys_ = 0;
+  const int64_t heads_ = args_.tile_heads();
+  KeySetPattern pattern_;
+  int64_t sequence_ = 0, kv_head_ = 0, head_ = 0, key_tile_ = 0, key_begin_ = 0, keys_ = 0;
   int64_t first_token_ = 0, first_key_ = 0, length_ = 0;  // rows of position 0; keys
-  bool full_ = false;
   T lse_[kTileRows], dots_[kTileRows];
   T* dq_rows_[kTileRows];
 };
@@ -344,10 +353,8 @@ void routed_attention_backward(const AttentionBackwardArgs& args, int threads,
 
   const AttentionShape shape = args.shape;
   const size_t slice = attention_backward_workspace(shape.head_dim, sizeof(T));
-  const auto work = backward_schedule(
-      args.varlen, shape.kv_heads, shape.group(), args.rule,
-      [&](int64_t s, int64_t h) { return args.gate[s * shape.kv_heads + h] != 0; });
-  Turns turns(args.varlen, shape.kv_heads, tile_tokens(shape.group()));
+  const auto work = backward_schedule(args);
+  Turns turns(args);
   std::atomic<size_t> next{0};  // handed out strictly in order, which the turns rely on
 #pragma omp parallel num_threads(std::clamp(int(work.size()), 1, threads))
   {

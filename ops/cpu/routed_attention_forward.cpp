@@ -16,21 +16,21 @@ namespace elastron::ops::cpu {
 namespace {
 
 constexpr int64_t kRows = kTileRows;
-enum class Mask { none, streaming, rest };
 
 // Slices of one thread's workspace, in elements of the accumulator type.
 template <class T>
 struct ForwardWorkspace {
-  T *queries, *scores, *sums, *keys, *values;
+  T *queries, *scores, *sums, *stash, *keys, *values;
   ForwardWorkspace(std::byte* memory, int64_t head_dim) {
     queries = reinterpret_cast<T*>(memory);  // [head_dim, rows]
     sums = queries + head_dim * kRows;       // [head_dim, rows], not yet divided
-    scores = sums + head_dim * kRows;        // [keys, rows]
+    stash = sums + head_dim * kRows;         // [head_dim, rows]: sums of the common keys
+    scores = stash + head_dim * kRows;       // [keys, rows]
     keys = scores + kTileKeys * kRows;       // [keys, head_dim]: widened bf16
     values = keys + kTileKeys * head_dim;
   }
   static int64_t elements(int64_t head_dim) {
-    return 2 * head_dim * kRows + kTileKeys * kRows + 2 * kTileKeys * head_dim;
+    return 3 * head_dim * kRows + kTileKeys * kRows + 2 * kTileKeys * head_dim;
   }
 };
 
@@ -46,30 +46,58 @@ class ForwardTile {
       : args_(args), shape_(args.shape), space_(memory, args.shape.head_dim) {}
 
   void run(const AttentionTile& work) {
-    const int64_t tokens = tile_tokens(shape_.group());
+    const int64_t tokens = tile_tokens(heads_);
     const int64_t offset = args_.varlen.offset(work.sequence);
     first_token_ = args_.varlen.begin(work.sequence) - offset;
     first_key_ = args_.varlen.key_begin(work.sequence);
     begin_ = offset + work.tile * tokens;
     end_ = std::min(args_.varlen.key_length(work.sequence), begin_ + tokens);
-    kv_head_ = work.kv_head;
+    head_ = work.head;
+    kv_head_ = work.head / shape_.group();
+    rule_ = args_.rule_of(work.sequence);
     start();
-    const QueryTilePlan plan = plan_query_tile(args_.rule, begin_, end_);
-    const bool full = args_.gate[work.sequence * shape_.kv_heads + kv_head_] != 0;
-    visit(plan.streaming, Mask::streaming);
-    if (!full) emit(args_.selected, true);
-    if (full && args_.other != nullptr) emit(args_.other, false);
-    if (!full && args_.other == nullptr) return;
-    visit(plan.rest, Mask::rest);
-    emit(full ? args_.selected : args_.other, full);
+    const bool open = args_.open(work.sequence, kv_head_), both = args_.other != nullptr;
+    const Output retrieval = open ? Output{args_.selected, args_.lse} : other();
+    const Output sparse = open ? other() : Output{args_.selected, args_.lse};
+    const KeyPattern pattern = args_.key_pattern(work.sequence, head_, begin_);
+    KeyTiles<kTileKeys> walk(pattern, begin_, end_, both || open, both || !open);
+    KeyTile at = walk.next();
+    const auto visit = [&](Part part) {
+      for (; at.part == part; at = walk.next()) tile(at);
+    };
+    visit(Part::common);
+    // Both branches of mode xa-ssa have keys of their own.
+    const bool apart = args_.mode == AttentionMode::xa_ssa && both;
+    if (apart) keep();
+    if (!apart && sparse.rows != nullptr) emit(sparse);
+    if (retrieval.rows != nullptr) {
+      visit(Part::retrieval);
+      emit(retrieval);
+    }
+    if (apart) {
+      take_back();
+      visit(Part::sparse);
+      emit(sparse);
+    }
+    if (args_.visited != nullptr) {
+      const int64_t tiles = count_key_tiles<kTileKeys>(pattern, begin_, end_, open, !open).all();
+      int64_t& sum = args_.visited[work.sequence * shape_.kv_heads + kv_head_];
+#pragma omp atomic
+      sum += tiles;
+    }
   }
 
  private:
-  int64_t token_of(int64_t row) const { return begin_ + row / shape_.group(); }
-  int64_t head_of(int64_t row) const { return kv_head_ * shape_.group() + row % shape_.group(); }
+  struct Output {
+    void *rows, *lse;
+  };
+  Output other() const { return {args_.other, args_.lse_other}; }
+
+  int64_t token_of(int64_t row) const { return begin_ + row / heads_; }
+  int64_t head_of(int64_t row) const { return head_ + row % heads_; }
 
   void start() {
-    rows_ = (end_ - begin_) * shape_.group();
+    rows_ = (end_ - begin_) * heads_;
     registers_ = int((rows_ + n - 1) / n);
     const auto* q = static_cast<const Storage*>(args_.q.data);
     const auto row = [&](int64_t r) {
@@ -81,7 +109,7 @@ class ForwardTile {
       // Lanes behind the last row compute something finite that nobody reads.
       const int64_t token = token_of(std::min(r, rows_ - 1));
       position_[r] = Integer(token);
-      window_[r] = Integer(args_.rule.local_begin(token));
+      window_[r] = Integer(rule_.local_begin(token));
       // Any number below every score that is not minus infinity, so that a tile without a visible
       // key gives 2^-inf = 0 and not a NaN.
       maximum_[r] = std::numeric_limits<T>::lowest() / 4;
@@ -90,19 +118,25 @@ class ForwardTile {
     std::fill_n(space_.sums, shape_.head_dim * kRows, T(0));
   }
 
-  void visit(const KeySegments& segments, Mask mask) {
-    for (int i = 0; i < segments.count; ++i) {
-      const KeySegment& segment = segments.items[i];
-      for (int64_t key = segment.begin; key < segment.end; key += kTileKeys) {
-        const int64_t count = std::min(kTileKeys, segment.end - key);
-        if (!segment.masked) {
-          tile<Mask::none>(key, count);
-        } else if (mask == Mask::streaming) {
-          tile<Mask::streaming>(key, count);
-        } else {
-          tile<Mask::rest>(key, count);
-        }
-      }
+  // The state after the keys of both branches, for the second of them.
+  void keep() {
+    std::copy_n(space_.sums, shape_.head_dim * kRows, space_.stash);
+    std::copy_n(maximum_, kRows, kept_maximum_);
+    std::copy_n(sum_, kRows, kept_sum_);
+  }
+  void take_back() {
+    std::copy_n(space_.stash, shape_.head_dim * kRows, space_.sums);
+    std::copy_n(kept_maximum_, kRows, maximum_);
+    std::copy_n(kept_sum_, kRows, sum_);
+  }
+
+  void tile(const KeyTile& at) {
+    const int64_t key = at.begin, count = at.end - at.begin;
+    switch (at.mask) {
+      case KeyMask::none: return masked_tile<KeyMask::none>(key, count);
+      case KeyMask::causal: return masked_tile<KeyMask::causal>(key, count);
+      case KeyMask::shown: return masked_tile<KeyMask::shown>(key, count);
+      case KeyMask::hidden: return masked_tile<KeyMask::hidden>(key, count);
     }
   }
 
@@ -123,8 +157,8 @@ class ForwardTile {
     }
   }
 
-  template <Mask kMask>
-  void tile(int64_t key, int64_t count) {
+  template <KeyMask kMask>
+  void masked_tile(int64_t key, int64_t count) {
     const auto [keys, key_stride] = rows_of(args_.k, key, count, space_.keys);
     const auto [values, value_stride] = rows_of(args_.v, key, count, space_.values);
     vec<T> highest[kRegisters];
@@ -137,7 +171,7 @@ class ForwardTile {
         [&, key]<int kColumns>(int64_t r, int column, vec<T>(&scores)[kColumns]) {
 #pragma GCC unroll 8
           for (int c = 0; c < kColumns; ++c) {
-            if constexpr (kMask != Mask::none) {
+            if constexpr (kMask != KeyMask::none) {
               scores[c] = visible<kMask>(key + r, column + c)
                               ? scores[c]
                               : broadcast<T>(-std::numeric_limits<T>::infinity());
@@ -177,28 +211,29 @@ class ForwardTile {
         });
   }
 
-  template <Mask kMask>
+  template <KeyMask kMask>
   ivec<T> visible(int64_t key, int c) const {
     ivec<T> position, window;
     std::memcpy(&position, position_ + c * n, sizeof position);
     std::memcpy(&window, window_ + c * n, sizeof window);
     const auto k = Integer(key);
     const ivec<T> causal = position >= k;
-    const bool sink = key < args_.rule.sink_tokens();
-    if constexpr (kMask == Mask::streaming) return sink ? causal : causal & (window <= k);
-    return causal & (window > k);  // segments of the rest begin behind the sink
+    if constexpr (kMask == KeyMask::causal) return causal;
+    const bool sink = key < rule_.sink_tokens();
+    if constexpr (kMask == KeyMask::shown) return sink ? causal : causal & (window <= k);
+    return sink ? ivec<T>{} : causal & (window > k);
   }
 
-  void emit(void* out, bool with_lse) {
-    auto* rows_out = static_cast<Storage*>(out);
-    auto* lse = static_cast<T*>(args_.lse);
+  void emit(const Output& out) {
+    auto* rows_out = static_cast<Storage*>(out.rows);
+    auto* lse = static_cast<T*>(out.lse);
     for (int64_t r = 0; r < registers_ * n; ++r) inverse_[r] = T(1) / sum_[r];
     const auto row = [&](int64_t r) {
       return rows_out +
              ((first_token_ + token_of(r)) * shape_.q_heads + head_of(r)) * shape_.head_dim;
     };
     unpack_transposed<T, Storage>(space_.sums, kRows, inverse_, rows_, shape_.head_dim, row);
-    if (!with_lse) return;
+    if (lse == nullptr) return;
     for (int64_t r = 0; r < rows_; ++r) {
       lse[(first_token_ + token_of(r)) * shape_.q_heads + head_of(r)] =
           (maximum_[r] + std::log2(sum_[r])) * std::numbers::ln2_v<T>;
@@ -208,13 +243,16 @@ class ForwardTile {
   using Integer = typename Simd<T>::Integer;
   const AttentionForwardArgs& args_;
   const AttentionShape shape_;
+  const int64_t heads_ = args_.tile_heads();
   ForwardWorkspace<T> space_;
+  StreamingRule rule_;
   // Rows of position 0 of the sequence: first_token_ + position is a query's, first_key_ + position
   // a key's.
   int64_t first_token_ = 0, first_key_ = 0;
-  int64_t begin_ = 0, end_ = 0, kv_head_ = 0, rows_ = 0;
+  int64_t begin_ = 0, end_ = 0, head_ = 0, kv_head_ = 0, rows_ = 0;
   int registers_ = 0;
   alignas(64) T maximum_[kRows], sum_[kRows], shrink_[kRows], inverse_[kRows];
+  T kept_maximum_[kRows], kept_sum_[kRows];
   alignas(64) Integer position_[kRows], window_[kRows];
 };
 
@@ -228,10 +266,7 @@ template <class Storage>
 void routed_attention_forward(const AttentionForwardArgs& args, int threads, std::byte* workspace) {
   const size_t slice =
       attention_forward_workspace(args.shape.head_dim, sizeof(accumulator_t<Storage>));
-  const auto work = forward_schedule(
-      args.varlen, args.shape.kv_heads, args.shape.group(), args.rule,
-      [&](int64_t s, int64_t h) { return args.gate[s * args.shape.kv_heads + h] != 0; },
-      args.other != nullptr);
+  const auto work = forward_schedule(args, args.other != nullptr);
   const auto count = int64_t(work.size());
 #pragma omp parallel num_threads(int(std::clamp <int64_t>(count, 1, threads)))
   {

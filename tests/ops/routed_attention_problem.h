@@ -13,7 +13,8 @@
 namespace elastron::testing {
 
 struct AttentionRun {
-  std::vector<double> selected, other, lse, dq, dk, dv, d_gate;
+  std::vector<double> selected, other, lse, lse_other, dq, dk, dv, d_gate;
+  std::vector<int64_t> visited;
 };
 
 template <class T>
@@ -55,7 +56,9 @@ class AttentionTensors {
     input.v = kv.slice(1, p.q_heads + p.kv_heads, heads);
     input.gate = Tensor::from(p.gate, Shape{p.sequences(), p.kv_heads}, device);
     input.varlen = {cu_, cu_keys_};
+    input.mode = p.mode;
     input.rule = p.rule;
+    input.xattention = p.xattention;
     input.softmax_scale = p.scale;
     std::vector<Storage> g;
     for (const double x : p.d_out) g.push_back(narrowed(x));
@@ -91,6 +94,8 @@ AttentionRun run_attention_on(Device& device, const AttentionProblem& p, ops::Br
     run.selected = widened<Storage>(out.selected);
     run.other = widened<Storage>(out.other);
     run.lse = widened<T>(out.lse);
+    run.lse_other = widened<T>(out.lse_other);
+    run.visited = out.visited.template to_vector<int64_t>();
     if (backward) {
       const auto gradient = ops::routed_attention_backward(tensors.d_out, tensors.input, out, true,
                                                            branches == ops::Branches::both);
@@ -120,12 +125,13 @@ AttentionRun selected_by_gate(const AttentionProblem& p, const AttentionAnswer<A
   run.selected = copy(answer.sparse);
   run.other = copy(answer.full);
   run.lse = copy(answer.lse_sparse);
+  run.lse_other = copy(answer.lse_full);
   for (int64_t s = 0; s < p.sequences(); ++s) {
     for (int64_t t = p.cu_seqlens[size_t(s)]; t < p.cu_seqlens[size_t(s) + 1]; ++t) {
       for (int64_t h = 0; h < p.q_heads; ++h) {
         if (p.gate[size_t(s * p.kv_heads + h / p.group())] == 0) continue;
         const size_t row = size_t(t * p.q_heads + h);
-        run.lse[row] = double(answer.lse_full[row]);
+        std::swap(run.lse[row], run.lse_other[row]);
         for (int64_t d = 0; d < p.head_dim; ++d) {
           const size_t i = row * size_t(p.head_dim) + size_t(d);
           std::swap(run.selected[i], run.other[i]);

@@ -1,5 +1,5 @@
-// The streaming rule and the tile plans are integer arithmetic: checked against the spec's numbers
-// and by enumerating every pair.
+// The streaming rule, the walks over tiles and the schedules are integer arithmetic: checked
+// against the spec's numbers and by enumerating every pair.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -8,7 +8,6 @@
 
 #include "ops/attention/schedule.h"
 #include "ops/attention/streaming_rule.h"
-#include "ops/attention/tile_plan.h"
 #include "tests/support/attention_reference.h"
 
 namespace elastron::ops {
@@ -38,8 +37,10 @@ std::vector<RandomRule> random_rules(int count) {
   const int64_t blocks[] = {1, 2, 3, 8, 16, 24, 64, 128}, groups[] = {1, 2, 3, 5, 8, 64};
   std::vector<RandomRule> rules;
   for (int i = 0; i < count; ++i) {
-    const StreamingRule rule{blocks[draw(0, 7)], draw(0, 4), draw(1, 6)};
-    rules.push_back({rule, draw(1, 330), groups[draw(0, 5)]});
+    StreamingRule rule{blocks[draw(0, 7)], draw(0, 4), draw(1, 6)};
+    const int64_t length = draw(1, 330);
+    if (i % 3 == 0) rule.dense_tail = draw(1, 200);
+    rules.push_back({rule.within(length), length, groups[draw(0, 5)]});
   }
   return rules;
 }
@@ -99,7 +100,7 @@ TEST(StreamingRule, AgreesWithEnumeration) {
     for (int64_t i = 0; i < length; ++i) {
       int64_t keys = 0;
       for (int64_t j = 0; j < length; ++j) {
-        const bool seen = spec_visible(rule, i, j);
+        const bool seen = spec_visible(rule, i, j, length);
         keys += seen ? 1 : 0;
         ASSERT_EQ(rule.visible(i, j), seen) << rule.block << " " << i << " " << j;
       }
@@ -110,72 +111,223 @@ TEST(StreamingRule, AgreesWithEnumeration) {
   }
 }
 
-TEST(TilePlan, CoversEveryPairOnce) {
-  for (const auto& [rule, length, group] : random_rules(60)) {
-    const int64_t tokens = tile_tokens(group);
-    for (int64_t begin = 0; begin < length; begin += tokens) {
-      const int64_t end = std::min(length, begin + tokens);
-      const QueryTilePlan plan = plan_query_tile(rule, begin, end);
-      std::map<std::pair<int64_t, int64_t>, int> visits;
-      const auto visit = [&](const KeySegments& segments, bool streaming) {
-        for (int s = 0; s < segments.count; ++s) {
-          const KeySegment& segment = segments.items[s];
-          for (int64_t i = begin; i < end; ++i) {
-            for (int64_t j = segment.begin; j < segment.end; ++j) {
-              const bool wanted = j <= i && spec_visible(rule, i, j) == streaming;
-              // Segments without a mask hold nothing else.
-              ASSERT_TRUE(wanted || segment.masked) << i << " " << j;
-              if (wanted) ++visits[{i, j}];
-            }
-          }
-        }
-      };
-      visit(plan.streaming, true);
-      visit(plan.rest, false);
-      int64_t causal = 0;
-      for (int64_t i = begin; i < end; ++i) causal += i + 1;
-      ASSERT_EQ(int64_t(visits.size()), causal) << begin;
-      for (const auto& [pair, count] : visits) ASSERT_EQ(count, 1) << pair.first;
+// A choice of blocks for one head of one sequence, as XAttention makes them: the first block and
+// the own one always, others by chance.
+class RandomChoice {
+ public:
+  RandomChoice(int64_t length, int64_t block, double share, uint64_t seed)
+      : block_(block),
+        blocks_(BlockChoiceView::blocks_of(length, block)),
+        words_(BlockChoiceView::words_of(length, block)),
+        rows_(size_t(blocks_ * words_)),
+        columns_(rows_.size()) {
+    std::mt19937_64 engine(seed);
+    std::bernoulli_distribution chosen(share);
+    for (int64_t i = 0; i < blocks_; ++i) {
+      for (int64_t j = 0; j <= i; ++j) {
+        if (j != 0 && j != i && !chosen(engine)) continue;
+        rows_[size_t(i * words_ + j / 32)] |= 1u << (j % 32);
+        columns_[size_t(j * words_ + i / 32)] |= 1u << (i % 32);
+      }
+    }
+  }
+  BlockBits row(int64_t block) const { return {rows_.data() + block * words_}; }
+  BlockBits column(int64_t block) const { return {columns_.data() + block * words_}; }
+  bool has(int64_t query, int64_t key) const { return row(query / block_).has(key / block_); }
+
+ private:
+  int64_t block_, blocks_, words_;
+  std::vector<uint32_t> rows_, columns_;
+};
+
+TEST(BlockBits, AgreeWithEnumeration) {
+  const RandomChoice choice(64 * 150, 64, 0.1, 5);
+  for (int64_t i = 0; i < 150; ++i) {
+    const BlockBits row = choice.row(i);
+    int64_t before = 0;
+    for (int64_t j = 0; j <= i; ++j) {
+      ASSERT_EQ(row.count_before(j), before);
+      for (const bool set : {true, false}) {
+        int64_t next = j;
+        while (next < i + 1 && row.has(next) != set) ++next;
+        ASSERT_EQ(row.next(j, i + 1, set), next) << i << " " << j;
+      }
+      ASSERT_EQ(row.has(j), choice.column(j).has(i));
+      before += row.has(j) ? 1 : 0;
     }
   }
 }
 
-TEST(TilePlan, AlignedTilesAreMaskedOnTheDiagonalOnly) {
+constexpr AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa,
+                                    AttentionMode::xa_ssa};
+
+bool in_branch(AttentionMode mode, bool open, const StreamingRule& rule, const RandomChoice& choice,
+               int64_t length, int64_t i, int64_t j) {
+  if (j > i) return false;
+  switch (key_set(mode, open)) {
+    case KeySet::all: return true;
+    case KeySet::streaming: return spec_visible(rule, i, j, length);
+    case KeySet::blocks: return choice.has(i, j);
+  }
+  return false;
+}
+
+template <int kKeys>
+void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t length, int64_t tokens,
+                     int64_t block) {
+  const RandomChoice choice(length, block, 0.3, uint64_t(length));
+  for (int64_t begin = 0; begin < length; begin += tokens) {
+    const int64_t end = std::min(length, begin + tokens);
+    KeyPattern pattern{.mode = mode, .rule = rule};
+    if (has_blocks(mode)) {
+      pattern.chosen = choice.row(begin / block);
+      pattern.block = int32_t(block);
+    }
+    std::map<std::pair<int64_t, int64_t>, Part> visits;
+    KeyTileCounts counts;
+    KeyTiles<kKeys> walk(pattern, begin, end, true, true);
+    Part last = Part::common;
+    for (KeyTile t = walk.next(); t.part != Part::end; t = walk.next()) {
+      ASSERT_LE(int(last), int(t.part));
+      last = t.part;
+      ASSERT_EQ(t.begin % kKeys, 0);
+      ASSERT_LE(t.end, end);
+      (t.part == Part::common      ? counts.common
+       : t.part == Part::retrieval ? counts.retrieval
+                                   : counts.sparse) += 1;
+      int64_t seen = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t j = t.begin; j < t.end; ++j) {
+          const bool shown = spec_visible(rule, i, j, length);
+          const bool kept = t.mask == KeyMask::none || (t.mask == KeyMask::causal && j <= i) ||
+                            (t.mask == KeyMask::shown && shown) ||
+                            (t.mask == KeyMask::hidden && j <= i && !shown);
+          if (!kept) continue;
+          ++seen;
+          ASSERT_TRUE(visits.insert({{i, j}, t.part}).second) << i << " " << j;
+        }
+      }
+      ASSERT_GT(seen, 0) << "a tile for nothing at " << t.begin;
+    }
+    const auto expected = count_key_tiles<kKeys>(pattern, begin, end, true, true);
+    ASSERT_EQ(counts.common, expected.common) << begin;
+    ASSERT_EQ(counts.retrieval, expected.retrieval) << begin;
+    ASSERT_EQ(counts.sparse, expected.sparse) << begin;
+    int64_t wanted = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t j = 0; j <= i; ++j) {
+        const bool retrieval = in_branch(mode, true, rule, choice, length, i, j);
+        const bool sparse = in_branch(mode, false, rule, choice, length, i, j);
+        if (!retrieval && !sparse) continue;
+        ++wanted;
+        const auto at = visits.find({i, j});
+        ASSERT_NE(at, visits.end()) << i << " " << j;
+        ASSERT_EQ(at->second, retrieval && sparse ? Part::common
+                              : retrieval         ? Part::retrieval
+                                                  : Part::sparse);
+      }
+    }
+    ASSERT_EQ(int64_t(visits.size()), wanted);
+    // A branch alone visits the tiles with its pairs, and those once.
+    for (const bool open : {false, true}) {
+      KeyTiles<kKeys> one(pattern, begin, end, open, !open);
+      int64_t tiles = 0, pairs = 0;
+      for (KeyTile t = one.next(); t.part != Part::end; t = one.next(), ++tiles) {
+        for (int64_t i = begin; i < end; ++i) {
+          for (int64_t j = t.begin; j < t.end; ++j) {
+            const bool shown = spec_visible(rule, i, j, length);
+            const bool kept = t.mask == KeyMask::none || (t.mask == KeyMask::causal && j <= i) ||
+                              (t.mask == KeyMask::shown && shown) ||
+                              (t.mask == KeyMask::hidden && j <= i && !shown);
+            if (!kept) continue;
+            ++pairs;
+            ASSERT_TRUE(in_branch(mode, open, rule, choice, length, i, j)) << i << " " << j;
+          }
+        }
+      }
+      int64_t expected_pairs = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t j = 0; j <= i; ++j) {
+          expected_pairs += in_branch(mode, open, rule, choice, length, i, j) ? 1 : 0;
+        }
+      }
+      ASSERT_EQ(pairs, expected_pairs);
+      ASSERT_EQ(tiles, count_key_tiles<kKeys>(pattern, begin, end, open, !open).all());
+    }
+  }
+}
+
+TEST(KeyTiles, CoverEveryPairOnce) {
+  for (const AttentionMode mode : kModes) {
+    int round = 0;
+    for (const auto& [rule, length, group] : random_rules(45)) {
+      SCOPED_TRACE(std::to_string(int(mode)) + " round " + std::to_string(round));
+      const bool wide = ++round % 3 == 0;
+      const int64_t block = wide || round % 2 == 0 ? 128 : 64;
+      const int64_t tokens = has_blocks(mode) ? (wide ? 128 : 64) : tile_tokens(group);
+      if (wide) {
+        every_pair_once<128>(mode, rule, length, tokens, block);
+      } else {
+        every_pair_once<64>(mode, rule, length, tokens, block);
+      }
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(KeyTiles, AlignedTilesAreMaskedOnTheDiagonalOnly) {
   const StreamingRule rule{64, 2, 8};
   for (int64_t begin = 1024; begin < 2048; begin += 32) {
-    const QueryTilePlan plan = plan_query_tile(rule, begin, begin + 32);
-    ASSERT_EQ(plan.rest.count, 1);
-    EXPECT_FALSE(plan.rest.items[0].masked);
-    for (int i = 0; i < plan.streaming.count; ++i) {
-      EXPECT_EQ(plan.streaming.items[i].masked, plan.streaming.items[i].begin == begin);
+    KeyTiles<64> walk({.rule = rule}, begin, begin + 32, true, true);
+    for (KeyTile t = walk.next(); t.part != Part::end; t = walk.next()) {
+      EXPECT_EQ(t.mask != KeyMask::none, t.end > begin) << t.begin;
     }
   }
 }
 
-TEST(BackwardTiles, AgreeWithEnumeration) {
-  for (const auto& [rule, length, group] : random_rules(60)) {
-    const int64_t tokens = tile_tokens(group);
-    for (const bool full : {false, true}) {
-      for (int64_t begin = 0; begin < length; begin += tokens) {
-        const int64_t end = std::min(length, begin + tokens);
-        int64_t earlier = 0;
-        for (int64_t tile = 0; tile < tile_count(length, kTileKeys); ++tile) {
-          const int64_t key_begin = tile * kTileKeys, key_end = key_begin + kTileKeys;
+TEST(QueryTiles, AgreeWithEnumeration) {
+  for (const KeySet set : {KeySet::all, KeySet::streaming, KeySet::blocks}) {
+    for (const auto& [rule, length, group] : random_rules(45)) {
+      const bool blocks = set == KeySet::blocks;
+      const int64_t block = group % 2 == 0 ? 128 : 64, tokens = blocks ? 64 : tile_tokens(group);
+      const int64_t offset = blocks ? 0 : std::min<int64_t>(length - 1, (group * 37) % 90);
+      const RandomChoice choice(length, block, 0.3, uint64_t(length));
+      const auto sees = [&](int64_t i, int64_t j) {
+        if (j > i) return false;
+        return set == KeySet::all || (blocks ? choice.has(i, j) : spec_visible(rule, i, j, length));
+      };
+      std::map<int64_t, int64_t> ranks;  // of a query tile: key tiles so far
+      for (int64_t key = 0; key < length; key += kTileKeys) {
+        KeySetPattern pattern{.set = set, .rule = rule};
+        if (blocks) {
+          pattern.column = choice.column(key / block);
+          pattern.block = int32_t(block);
+        }
+        QueryTiles walk(pattern, key, key + kTileKeys, offset, length, tokens);
+        int64_t next = walk.next(), visited = 0;
+        for (int64_t tile = 0; offset + tile * tokens < length; ++tile) {
+          const int64_t begin = offset + tile * tokens, end = std::min(length, begin + tokens);
           int64_t seen = 0;
           for (int64_t i = begin; i < end; ++i) {
-            for (int64_t j = key_begin; j < key_end; ++j) {
-              seen += j <= i && (full || spec_visible(rule, i, j)) ? 1 : 0;
+            for (int64_t j = key; j < std::min(length, key + kTileKeys); ++j) {
+              seen += sees(i, j) ? 1 : 0;
+              ASSERT_EQ(pair_visible(rule, set, i, j) && (!blocks || choice.has(i, j)), sees(i, j));
             }
           }
-          const bool visited = tile_visited(rule, full, key_begin, key_end, begin, end);
-          ASSERT_EQ(visited, seen > 0) << begin << " " << tile;
-          ASSERT_EQ(tile_fully_visible(rule, full, key_begin, key_end, begin, end) && visited,
+          ASSERT_EQ(seen > 0, next == tile) << begin << " " << key;
+          if (seen == 0) continue;
+          ASSERT_EQ(tile_fully_visible(rule, set, key, key + kTileKeys, begin, end),
                     seen == (end - begin) * kTileKeys)
-              << begin << " " << tile;
-          if (!visited) continue;
-          ASSERT_EQ(tile_rank(rule, full, tile, begin), earlier) << begin << " " << tile;
-          ++earlier;
+              << begin << " " << key;
+          const BlockBits row = blocks ? choice.row(begin / block) : BlockBits{};
+          ASSERT_EQ(key_tile_rank(pattern, row, key / kTileKeys, begin, end), ranks[tile]++)
+              << begin << " " << key;
+          ++visited;
+          next = walk.next();
         }
+        ASSERT_EQ(next, -1);
+        ASSERT_EQ(count_query_tiles(pattern, key, key + kTileKeys, offset, length, tokens),
+                  visited);
       }
     }
   }
@@ -183,33 +335,39 @@ TEST(BackwardTiles, AgreeWithEnumeration) {
 
 TEST(Schedule, LongestFirstEveryTileOnce) {
   const std::vector<int32_t> cu = {0, 1, 1, 200, 1224, 1300};
-  const Varlen varlen{cu};
-  const StreamingRule rule{16, 1, 4};
-  const auto gate = [](int64_t s, int64_t h) { return (s + h) % 2 == 0; };
+  std::vector<uint8_t> gate;
+  for (int64_t s = 0; s < 5; ++s) {
+    for (int64_t h = 0; h < 3; ++h) gate.push_back((s + h) % 2 == 0);
+  }
   for (const int64_t group : {1, 4}) {
-    const auto forward = forward_schedule(varlen, 3, group, rule, gate, false);
-    const auto backward = backward_schedule(varlen, 3, group, rule, gate);
+    AttentionArgs args;
+    args.varlen = {cu};
+    args.rule = {16, 1, 4};
+    args.shape = {3 * group, 3, 64};
+    args.gate = gate.data();
+    const auto forward = forward_schedule(args, false);
+    const auto backward = backward_schedule(args);
     for (const auto* work : {&forward, &backward}) {
       std::set<std::tuple<int, int, int>> tiles;
       for (size_t i = 0; i < work->size(); ++i) {
         const AttentionTile& tile = (*work)[i];
-        EXPECT_TRUE(tiles.insert({tile.sequence, tile.kv_head, tile.tile}).second);
+        EXPECT_TRUE(tiles.insert({tile.sequence, tile.head, tile.tile}).second);
         EXPECT_GE((*work)[i > 0 ? i - 1 : 0].cost, tile.cost);
       }
       int64_t expected = 0;
-      for (int64_t s = 0; s < varlen.sequences(); ++s) {
-        expected +=
-            3 * tile_count(varlen.length(s), work == &forward ? tile_tokens(group) : kTileKeys);
+      for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
+        expected += 3 * tile_count(args.varlen.length(s),
+                                   work == &forward ? tile_tokens(group) : kTileKeys);
       }
       EXPECT_EQ(int64_t(tiles.size()), expected);
     }
     // Whoever is waited for stands earlier: key tiles of one head keep their order.
     std::map<std::pair<int, int>, int> next;
     for (const AttentionTile& tile : backward) {
-      EXPECT_EQ(tile.tile, (next[{tile.sequence, tile.kv_head}])++);
+      EXPECT_EQ(tile.tile, (next[{tile.sequence, tile.head}])++);
     }
     // A sparse head's last tile is cheap, a full head's is not.
-    EXPECT_TRUE(gate(forward.front().sequence, forward.front().kv_head));
+    EXPECT_TRUE(args.open(forward.front().sequence, forward.front().head / group));
   }
 }
 

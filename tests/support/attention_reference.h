@@ -1,15 +1,18 @@
-// Routed attention written as the formulas say it (spec 3 and 4.1), one pair at a time: the oracle
-// of every fast version. Arithmetic in A; outputs that are stored pass through Storage, so that
-// reference<float, bf16> is what a plain bf16 implementation commits.
+// Routed attention written as the formulas say it (spec 3, 4.1 and 6), one pair at a time: the
+// oracle of every fast version. Arithmetic in A; outputs that are stored pass through Storage, so
+// that reference<float, bf16> is what a plain bf16 implementation commits.
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <random>
 #include <vector>
 
 #include "core/dtype.h"
+#include "ops/attention/attention_mode.h"
 #include "ops/attention/streaming_rule.h"
+#include "ops/xattention.h"
 
 namespace elastron::testing {
 
@@ -18,7 +21,12 @@ struct AttentionProblem {
   std::vector<int32_t> cu_seqlens = {0};
   std::vector<int32_t> cu_keys;  // empty: as cu_seqlens; otherwise k and v hold that many, unpadded
   int64_t padding = 0;           // tokens behind the last sequence
+  ops::AttentionMode mode = ops::AttentionMode::fa_ssa;
   ops::StreamingRule rule;
+  ops::XAttentionRule xattention;
+  // Whether XAttention chose key block J for query block I of a query head; set by whoever wants a
+  // mode with blocks (tests/support/xattention_reference.h).
+  std::function<bool(int64_t sequence, int64_t head, int64_t I, int64_t J)> chosen;
   double scale = 1;
   std::vector<uint8_t> gate;           // [sequences, kv_heads]
   std::vector<double> q, k, v, d_out;  // [tokens, heads, head_dim]
@@ -46,15 +54,18 @@ void fill_problem(AttentionProblem& p, uint64_t seed, double spread = 1.0) {
 
 template <class A>
 struct AttentionAnswer {
-  std::vector<A> full, sparse;          // [tokens, q_heads, head_dim]
+  std::vector<A> full, sparse;          // [tokens, q_heads, head_dim]: retrieval, sparse branch
   std::vector<A> lse_full, lse_sparse;  // [tokens, q_heads]
   std::vector<A> dq, dk, dv;            // through the selected branch
   std::vector<A> d_gate;                // [sequences, kv_heads]
 };
 
-// The rule as spec 4.1 words it, on purpose not through StreamingRule's own arithmetic.
-inline bool spec_visible(const ops::StreamingRule& rule, int64_t query, int64_t key) {
+// The rule as spec 4.1 and 6 (`triangle`) word it, on purpose not through StreamingRule's own
+// arithmetic. `length`: keys of the sequence.
+inline bool spec_visible(const ops::StreamingRule& rule, int64_t query, int64_t key,
+                         int64_t length) {
   if (key > query) return false;
+  if (query >= length - rule.dense_tail) return true;
   return key / rule.block < rule.sink_blocks ||
          query / rule.block - key / rule.block < rule.local_blocks;
 }
@@ -79,6 +90,13 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
     const int64_t length = key_bounds[size_t(s) + 1] - first_key;
     const int64_t offset = length - (p.cu_seqlens[size_t(s) + 1] - p.cu_seqlens[size_t(s)]);
     const int64_t first = p.cu_seqlens[size_t(s)] - offset;
+    const auto visible = [&](bool open, int64_t sequence, int64_t head, int64_t i, int64_t j) {
+      const ops::KeySet set = ops::key_set(p.mode, open);
+      if (set == ops::KeySet::all) return true;
+      if (set == ops::KeySet::streaming) return spec_visible(p.rule, i, j, length);
+      const int64_t block = p.xattention.block;
+      return p.chosen(sequence, head, i / block, j / block);
+    };
     for (int64_t h = 0; h < p.q_heads; ++h) {
       const int64_t kv = h / group;
       const size_t gate = size_t(s * p.kv_heads + kv);
@@ -95,7 +113,7 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
           score[size_t(j)] = dot * A(p.scale);
         }
         const auto branch = [&](bool full, std::vector<A>& o, std::vector<A>& lse) {
-          const auto seen = [&](int64_t j) { return full || spec_visible(p.rule, i, j); };
+          const auto seen = [&](int64_t j) { return visible(full, s, h, i, j); };
           A top = -std::numeric_limits<A>::infinity(), sum = 0;
           for (int64_t j = 0; j <= i; ++j) {
             if (seen(j)) top = std::max(top, score[size_t(j)]);
@@ -123,7 +141,7 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
           out.d_gate[gate] += g * (out.full[q_at(d)] - out.sparse[q_at(d)]);
         }
         for (int64_t j = 0; j <= i; ++j) {
-          if (!full && !spec_visible(p.rule, i, j)) continue;
+          if (!visible(full, s, h, i, j)) continue;
           const A probability = std::exp(score[size_t(j)] - lse);
           A dp = 0;
           for (int64_t d = 0; d < dim; ++d) dp += A(p.d_out[q_at(d)]) * A(p.v[k_at(j, d)]);

@@ -1,0 +1,40 @@
+// CPU back end of ops/xattention.h. Checks nothing.
+#pragma once
+#include <cstddef>
+#include <span>
+
+#include "ops/attention/args.h"
+#include "ops/xattention.h"
+
+namespace elastron::ops::cpu {
+
+struct BlockChoiceArgs {
+  HeadsView q, k;
+  const uint8_t* gate = nullptr;  // [sequences, kv_heads]
+  Varlen varlen;
+  AttentionShape shape;
+  double scale = 0;
+  XAttentionRule rule;
+  ChoiceFor whose = ChoiceFor::all;
+  uint32_t* rows = nullptr;  // [q_heads, starts.back()], zeros
+  uint32_t* columns = nullptr;
+  std::span<const int32_t> starts;  // block_choice_starts
+};
+
+// Bytes of scratch one thread needs, a multiple of 64, for sequences of at most `longest` tokens.
+size_t choose_blocks_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,
+                               size_t accumulator_bytes);
+
+// Storage: double, float or bf16. One slice of `workspace` per thread.
+template <class Storage>
+void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspace);
+
+// The blocks that a query block reads, by the masses (mass_units) of the blocks before it and its
+// own, which is the last: set(J) is called for each, in no order. `lagging`: the published code's
+// rule for the first chunk (spec 5.3).
+template <class Set>
+void select_blocks(std::span<const int64_t> masses, int64_t need, bool lagging, const Set& set);
+
+}  // namespace elastron::ops::cpu
+
+#include "ops/cpu/xattention_select.h"

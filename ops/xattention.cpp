@@ -1,0 +1,89 @@
+#include "ops/xattention.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "ops/attention/front.h"
+#include "ops/attention/tile_plan.h"
+#include "ops/backend.h"
+#include "ops/cpu/xattention.h"
+
+namespace elastron::ops {
+
+namespace {
+constexpr const char* kOp = "choose_blocks";
+constexpr int64_t kMostHeadDim = 256;
+}  // namespace
+
+BlockChoiceView BlockChoice::view() const {
+  if (!defined()) return {};
+  return {.rows = static_cast<const uint32_t*>(rows.raw()),
+          .columns = static_cast<const uint32_t*>(columns.raw()),
+          .starts = static_cast<const int32_t*>(starts.raw()),
+          .head_words = rows.size(1),
+          .block = int32_t(block)};
+}
+
+BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen,
+                          double softmax_scale, const XAttentionRule& rule, const Tensor& gate,
+                          ChoiceFor whose) {
+  ELASTRON_CHECK(q.defined() && k.defined() && gate.defined() && q.rank() == 3 && k.rank() == 3,
+                 "choose_blocks: q and k are [tokens, heads, head_dim]");
+  ELASTRON_CHECK(rule.stride >= 1 && rule.block >= 1 && rule.block % rule.stride == 0 &&
+                     rule.block % kTileKeys == 0,
+                 "choose_blocks: a block is a multiple of the stride and of 64");
+  ELASTRON_CHECK(rule.threshold >= 0 && rule.threshold <= 1,
+                 "choose_blocks: the threshold is a share");
+  ELASTRON_CHECK(varlen.cu_keys.empty(), "choose_blocks: sequences have their own keys only");
+  const AttentionShape shape{q.size(1), k.size(1), q.size(2)};
+  ELASTRON_CHECK(shape.kv_heads > 0 && shape.q_heads % shape.kv_heads == 0,
+                 "choose_blocks: kv heads must divide query heads");
+  ELASTRON_CHECK(shape.head_dim > 0 && shape.head_dim <= kMostHeadDim,
+                 "choose_blocks: head_dim is at most 256");
+  check_shape(gate, Shape{varlen.sequences(), shape.kv_heads}, kOp);
+  Device& device = q.device();
+  const DType dtype = q.dtype();
+
+  const auto starts = block_choice_starts(varlen.cu_seqlens, rule.block);
+  BlockChoice choice;
+  choice.block = rule.block;
+  const Shape words{shape.q_heads, starts.back()};
+  choice.rows = Tensor::zeros(words, DType::i32, device);
+  choice.columns = Tensor::zeros(words, DType::i32, device);
+  choice.starts = Tensor::from(starts, {int64_t(starts.size())}, device);
+
+  cpu::BlockChoiceArgs args;
+  args.q = heads_view(q, q.size(0), shape.q_heads, shape.head_dim, dtype, kOp);
+  args.k = heads_view(k, q.size(0), shape.kv_heads, shape.head_dim, dtype, kOp);
+  args.gate = gate.data<uint8_t>();
+  args.varlen = varlen;
+  args.shape = shape;
+  args.scale = softmax_scale;
+  args.rule = rule;
+  args.whose = whose;
+  args.rows = static_cast<uint32_t*>(choice.rows.raw());
+  args.columns = static_cast<uint32_t*>(choice.columns.raw());
+  args.starts = starts;
+  run_on(
+      device,
+      [&] {
+        int64_t longest = 0;
+        for (int64_t s = 0; s < varlen.sequences(); ++s) {
+          longest = std::max(longest, varlen.length(s));
+        }
+        const int threads = omp_get_max_threads();
+        const Tensor workspace =
+            workspace_for(threads,
+                          cpu::choose_blocks_workspace(rule, shape.head_dim, longest,
+                                                       dtype_size(accumulator_dtype(dtype))),
+                          device);
+        with_float_dtype(dtype, [&]<class T>() {
+          cpu::choose_blocks<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
+        });
+      },
+      [&](auto) { throw LogicError("choose_blocks: not on this device"); });
+  return choice;
+}
+
+}  // namespace elastron::ops

@@ -1,0 +1,322 @@
+// Routed attention in the modes with XAttention, and the further forms of sparse attention: against
+// the formulas written plainly, by finite differences, and the invariants.
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "ops/attention/key_tiles.h"
+#include "tests/ops/routed_attention_problem.h"
+#include "tests/support/xattention_reference.h"
+
+namespace elastron::testing {
+namespace {
+
+using ops::AttentionMode;
+using ops::Branches;
+
+enum class Gates { full, sparse, mixed };
+
+AttentionProblem problem_of(AttentionMode mode, int64_t q_heads, int64_t kv_heads, int64_t head_dim,
+                            const std::vector<int32_t>& lengths, Gates gates) {
+  AttentionProblem p;
+  p.mode = mode;
+  p.q_heads = q_heads;
+  p.kv_heads = kv_heads;
+  p.head_dim = head_dim;
+  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
+  p.rule = {64, 1, 2};
+  p.xattention = {16, 64, 0.6, false};
+  p.scale = 1 / std::sqrt(double(head_dim));
+  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) {
+    p.gate.push_back(gates == Gates::full || (gates == Gates::mixed && (i * 7 / 3) % 2 == 0));
+  }
+  return p;
+}
+
+struct Case {
+  std::string name;
+  AttentionProblem problem;
+};
+
+// Lengths around tiles and blocks, empty sequences, padding; windows that cut tiles; all gates.
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  int i = 0;
+  const std::vector<int32_t> lengths = {1, 63, 64, 0, 65, 127, 129, 500};
+  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+    for (const Gates gates : {Gates::mixed, Gates::full, Gates::sparse}) {
+      for (const int64_t block : {64, 128}) {
+        AttentionProblem p = problem_of(mode, 4, 2, i % 2 == 0 ? 20 : 32, lengths, gates);
+        p.xattention.block = block;
+        p.xattention.threshold = 0.5 + 0.1 * (i % 4);
+        p.rule = {int64_t(i % 3 == 0 ? 64 : 24), i % 2, 1 + i % 3};
+        p.padding = i % 2 == 0 ? 5 : 0;
+        all.push_back({"mode " + std::to_string(int(mode)) + " gates " +
+                           std::to_string(int(gates)) + " block " + std::to_string(block),
+                       std::move(p)});
+        ++i;
+      }
+    }
+  }
+  // `local`, a window of tokens; `triangle`, the last queries see all.
+  for (const Gates gates : {Gates::mixed, Gates::sparse}) {
+    AttentionProblem local = problem_of(AttentionMode::fa_ssa, 4, 2, 20, lengths, gates);
+    local.rule = {1, 0, 37};
+    all.push_back({"local", local});
+    local.mode = AttentionMode::xa_ssa;
+    all.push_back({"local beside XA", local});
+    AttentionProblem triangle = problem_of(AttentionMode::fa_ssa, 6, 2, 20, lengths, gates);
+    triangle.rule = {16, 1, 3};
+    triangle.rule.dense_tail = 70;
+    all.push_back({"triangle", triangle});
+    triangle.mode = AttentionMode::xa_ssa;
+    all.push_back({"triangle beside XA", triangle});
+  }
+  return all;
+}
+
+template <class F>
+void over_cases(const F& f) {
+  uint64_t seed = 40;
+  for (Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    f(c.problem, ++seed);
+  }
+}
+
+void expect_close(const AttentionRun& run, const AttentionRun& truth, double tolerance) {
+  EXPECT_LE(largest_error(run.selected, truth.selected), tolerance);
+  EXPECT_LE(largest_error(run.other, truth.other), tolerance);
+  EXPECT_LE(largest_error(run.lse, truth.lse), tolerance);
+  EXPECT_LE(largest_error(run.lse_other, truth.lse_other), tolerance);
+  EXPECT_LE(largest_error(run.dq, truth.dq), 10 * tolerance);
+  EXPECT_LE(largest_error(run.dk, truth.dk), 10 * tolerance);
+  EXPECT_LE(largest_error(run.dv, truth.dv), 10 * tolerance);
+  EXPECT_LE(largest_error(run.d_gate, truth.d_gate), 1000 * tolerance);
+}
+
+TEST(AttentionModes, DoubleMatchesReference) {
+  over_cases([](AttentionProblem& p, uint64_t seed) {
+    fill_problem<double>(p, seed, 2.0);
+    choose_by_reference(p);
+    expect_close(run_attention<double>(p),
+                 selected_by_gate(p, attention_reference<double, double>(p)), 1e-13);
+  });
+}
+
+TEST(AttentionModes, FloatMatchesReference) {
+  over_cases([](AttentionProblem& p, uint64_t seed) {
+    fill_problem<float>(p, seed, 2.0);
+    choose_by_reference(p);
+    expect_close(run_attention<float>(p),
+                 selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
+  });
+}
+
+TEST(AttentionModes, Bfloat16IsAsAccurateAsPlainCode) {
+  over_cases([](AttentionProblem& p, uint64_t seed) {
+    fill_problem<bf16>(p, seed, 2.0);
+    choose_by_reference(p);
+    const AttentionRun run = run_attention<bf16>(p);
+    const auto plain = selected_by_gate(p, attention_reference<float, bf16>(p));
+    const auto truth = selected_by_gate(p, attention_reference<double, double>(p));
+    for (const auto member : {&AttentionRun::selected, &AttentionRun::other, &AttentionRun::dq,
+                              &AttentionRun::dk, &AttentionRun::dv}) {
+      EXPECT_LE(largest_error(run.*member, truth.*member),
+                4 * largest_error(plain.*member, truth.*member) + 1e-6);
+    }
+    EXPECT_LE(largest_error(run.lse, truth.lse), 1e-5);
+  });
+}
+
+// Attention does not move the choice, and a step this small does not either.
+TEST(AttentionModes, GradientsByFiniteDifferences) {
+  for (Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    AttentionProblem& p = c.problem;
+    fill_problem<double>(p, 77);
+    const AttentionRun run = run_attention<double>(p);
+    const auto loss = [&] {
+      const AttentionRun at = run_attention<double>(p, Branches::selected, false);
+      double sum = 0;
+      for (size_t i = 0; i < at.selected.size(); ++i) sum += at.selected[i] * p.d_out[i];
+      return sum;
+    };
+    const std::pair<std::vector<double>*, const std::vector<double>*> inputs[] = {
+        {&p.q, &run.dq}, {&p.k, &run.dk}, {&p.v, &run.dv}};
+    std::mt19937_64 engine(78);
+    std::normal_distribution<double> normal;
+    for (const auto& [values, gradient] : inputs) {
+      const std::vector<double> origin = *values;
+      std::vector<double> direction(origin.size());
+      double expected = 0;
+      for (size_t i = 0; i < origin.size(); ++i) {
+        direction[i] = normal(engine);
+        expected += direction[i] * (*gradient)[i];
+      }
+      constexpr double kStep = 1e-6;
+      const auto at = [&](double step) {
+        for (size_t i = 0; i < origin.size(); ++i) (*values)[i] = origin[i] + step * direction[i];
+        return loss();
+      };
+      const double above = at(kStep), below = at(-kStep);
+      *values = origin;
+      EXPECT_NEAR(expected, (above - below) / (2 * kStep), 1e-6 * (1 + std::abs(expected)));
+    }
+    // The gate's gradient is the difference of the branches.
+    for (size_t g = 0; g < p.gate.size(); g += 5) {
+      const uint8_t before = p.gate[g];
+      p.gate[g] = 1;
+      const double open = loss();
+      p.gate[g] = 0;
+      const double closed = loss();
+      p.gate[g] = before;
+      EXPECT_NEAR(run.d_gate[g], open - closed, 1e-9) << g;
+    }
+  }
+}
+
+// Where blocks were not chosen for a head that does not need them, or a branch of mode xa-ssa is
+// alone, keys are visited in another order.
+TEST(AttentionModes, SelectedAloneIsTheSame) {
+  over_cases([](AttentionProblem& p, uint64_t seed) {
+    fill_problem<float>(p, seed);
+    const AttentionRun both = run_attention<float>(p);
+    const AttentionRun selected = run_attention<float>(p, Branches::selected);
+    EXPECT_EQ(both.visited, selected.visited);
+    EXPECT_TRUE(selected.other.empty());
+    EXPECT_TRUE(selected.lse_other.empty());
+    if (ops::has_blocks(p.mode)) {
+      EXPECT_LE(largest_error(both.selected, selected.selected), 2e-6);
+      EXPECT_LE(largest_error(both.dk, selected.dk), 2e-5);
+      return;
+    }
+    EXPECT_EQ(both.selected, selected.selected);
+    EXPECT_EQ(both.lse, selected.lse);
+    EXPECT_EQ(both.dq, selected.dq);
+    EXPECT_EQ(both.dk, selected.dk);
+    EXPECT_EQ(both.dv, selected.dv);
+  });
+}
+
+TEST(AttentionModes, ThreadsAndPackingDoNotChangeBits) {
+  const int before = omp_get_max_threads();
+  over_cases([&](AttentionProblem& p, uint64_t seed) {
+    fill_problem<float>(p, seed);
+    omp_set_num_threads(1);
+    const AttentionRun one = run_attention<float>(p);
+    omp_set_num_threads(5);
+    const AttentionRun five = run_attention<float>(p);
+    EXPECT_EQ(one.selected, five.selected);
+    EXPECT_EQ(one.other, five.other);
+    EXPECT_EQ(one.dq, five.dq);
+    EXPECT_EQ(one.dk, five.dk);
+    EXPECT_EQ(one.dv, five.dv);
+    EXPECT_EQ(one.d_gate, five.d_gate);
+    EXPECT_EQ(one.visited, five.visited);
+    // The last sequence alone.
+    const size_t last = p.cu_seqlens.size() - 2;
+    const int64_t first = p.cu_seqlens[last], length = p.cu_seqlens[last + 1] - first;
+    AttentionProblem alone = p;
+    alone.cu_seqlens = {0, int32_t(length)};
+    alone.padding = 0;
+    alone.gate = {p.gate.end() - p.kv_heads, p.gate.end()};
+    const auto cut = [&](const std::vector<double>& values, int64_t heads, int64_t dim) {
+      const auto begin = values.begin() + first * heads * dim;
+      return std::vector<double>(begin, begin + length * heads * dim);
+    };
+    alone.q = cut(p.q, p.q_heads, p.head_dim);
+    alone.k = cut(p.k, p.kv_heads, p.head_dim);
+    alone.v = cut(p.v, p.kv_heads, p.head_dim);
+    alone.d_out = cut(p.d_out, p.q_heads, p.head_dim);
+    const AttentionRun part = run_attention<float>(alone);
+    EXPECT_EQ(part.selected, cut(one.selected, p.q_heads, p.head_dim));
+    EXPECT_EQ(part.other, cut(one.other, p.q_heads, p.head_dim));
+    EXPECT_EQ(part.dq, cut(one.dq, p.q_heads, p.head_dim));
+    EXPECT_EQ(part.dk, cut(one.dk, p.kv_heads, p.head_dim));
+  });
+  omp_set_num_threads(before);
+}
+
+// Tiles counted one by one: those with a visible pair.
+TEST(AttentionModes, VisitedTilesAreThoseWithVisiblePairs) {
+  over_cases([](AttentionProblem& p, uint64_t seed) {
+    fill_problem<float>(p, seed);
+    const bool blocks = ops::has_blocks(p.mode);
+    if (blocks) choose_by_reference(p);
+    const AttentionRun run = run_attention<float>(p, Branches::both, false);
+    const int64_t heads = blocks ? 1 : p.group(), tokens = 64 / heads;
+    std::vector<int64_t> expected(p.gate.size()), dense(p.gate.size());
+    for (int64_t s = 0; s < p.sequences(); ++s) {
+      const int64_t length = p.cu_seqlens[size_t(s) + 1] - p.cu_seqlens[size_t(s)];
+      for (int64_t h = 0; h < p.q_heads; h += heads) {
+        const size_t gate = size_t(s * p.kv_heads + h / p.group());
+        const ops::KeySet set = ops::key_set(p.mode, p.gate[gate] != 0);
+        for (int64_t begin = 0; begin < length; begin += tokens) {
+          for (int64_t key = 0; key < std::min(length, begin + tokens); key += 64) {
+            bool seen = set == ops::KeySet::all;
+            for (int64_t i = begin; i < std::min(length, begin + tokens); ++i) {
+              for (int64_t j = key; j <= std::min(i, key + 63); ++j) {
+                seen =
+                    seen || (set == ops::KeySet::streaming && spec_visible(p.rule, i, j, length));
+                seen = seen || (set == ops::KeySet::blocks &&
+                                p.chosen(s, h, i / p.xattention.block, j / p.xattention.block));
+              }
+            }
+            expected[gate] += seen ? 1 : 0;
+            dense[gate] += 1;
+          }
+        }
+      }
+      for (int64_t kv = 0; kv < p.kv_heads; ++kv) {
+        EXPECT_EQ(ops::dense_tiles(p.mode, p.group(), length, length),
+                  dense[size_t(s * p.kv_heads + kv)]);
+      }
+    }
+    // Full attention beside SSA goes through the tiles that a window cuts twice.
+    for (size_t g = 0; g < expected.size(); ++g) {
+      if (p.mode == AttentionMode::fa_ssa && p.gate[g] != 0) {
+        EXPECT_GE(run.visited[g], expected[g]);
+        EXPECT_LE(run.visited[g], 2 * expected[g]);
+      } else {
+        EXPECT_EQ(run.visited[g], expected[g]) << g;
+      }
+    }
+  });
+}
+
+TEST(AttentionModes, AThresholdOfOneIsFullAttention) {
+  AttentionProblem p = problem_of(AttentionMode::fa_xa, 4, 2, 32, {300, 70}, Gates::mixed);
+  p.xattention.threshold = 1.0;
+  fill_problem<float>(p, 91);
+  const AttentionRun run = run_attention<float>(p);
+  EXPECT_LE(largest_error(run.selected, run.other), 1e-6);
+  AttentionProblem dense = p;
+  dense.mode = AttentionMode::fa_ssa;
+  dense.gate.assign(dense.gate.size(), 1);
+  const AttentionRun truth = run_attention<float>(dense);
+  EXPECT_LE(largest_error(run.selected, truth.selected), 1e-6);
+}
+
+TEST(AttentionModes, ExtremeLogitsStayFinite) {
+  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+    AttentionProblem p = problem_of(mode, 2, 1, 16, {300}, Gates::sparse);
+    fill_problem<float>(p, 92);
+    p.scale = 1;
+    for (double& x : p.q) x = 25;
+    for (size_t i = 0; i < p.k.size(); ++i) p.k[i] = (i / (16 * 40)) % 2 == 0 ? -25 : 25;
+    const AttentionRun run = run_attention<float>(p);
+    for (const auto* values : {&run.selected, &run.other, &run.lse, &run.dq, &run.dk, &run.dv}) {
+      for (const double x : *values) ASSERT_TRUE(std::isfinite(x));
+    }
+  }
+}
+
+TEST(AttentionModes, RefusesBlocksBehindPrompts) {
+  AttentionProblem p = problem_of(AttentionMode::fa_xa, 2, 1, 16, {30, 40}, Gates::mixed);
+  p.cu_keys = {0, 50, 90};
+  fill_problem<float>(p, 93);
+  EXPECT_THROW(run_attention<float>(p), LogicError);
+}
+
+}  // namespace
+}  // namespace elastron::testing
