@@ -82,7 +82,7 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
           cpu::choose_blocks<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
         });
       },
-      [&](auto) { throw LogicError("choose_blocks: not on this device"); });
+      [&](auto) { throw LogicError("choose_blocks: XAttention is not on the GPU yet"); });
   return choice;
 }
 

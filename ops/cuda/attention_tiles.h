@@ -1,7 +1,8 @@
 // Tiles of the plain attention kernels: device code, and the arithmetic of their launches.
 //
-// 64 query rows (tokens x query heads of one kv head) and 32 keys, half a key tile. 256 threads: ty = thread / 16 owns rows 4 ty to 4 ty + 3, tx = thread % 16 owns keys 2 tx and 2 tx +
-// 1 of a score tile and columns tx + 16 j of a row. The 16 threads of a row are half a warp.
+// 64 query rows (tokens x query heads of one kv head) and 32 keys, half a key tile. 256 threads: ty
+// = thread / 16 owns rows 4 ty to 4 ty + 3, tx = thread % 16 owns keys 2 tx and 2 tx + 1 of a score
+// tile and columns tx + 16 j of a row. The 16 threads of a row are half a warp.
 #pragma once
 #include "core/error.h"
 #include "ops/attention/tile_plan.h"

@@ -160,9 +160,9 @@ __device__ __forceinline__ void keep_row(const float (&sums)[2 * kC][4], int hal
   }
 }
 
-// A block has a key tile, or a part of its queries: dv = sum of p dO, dk = scale times the sum of ds
-// q, over the query tiles that see it, in order. Scores stand transposed, keys by rows: as they come
-// out of one product they go into the next.
+// A block has a key tile, or a part of its queries: dv = sum of p dO, dk = scale times the sum of
+// ds q, over the query tiles that see it, in order. Scores stand transposed, keys by rows: as they
+// come out of one product they go into the next.
 template <int kC>
 __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item, const Inputs& in,
                                          KeyBlockMemory<kC>& memory, bf16* dk, bf16* dv,
@@ -204,8 +204,7 @@ __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item,
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int row = first + b * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
-          const bool seen =
-              all || sights[i / 2].seen(t.begin + row / g.tile_heads, dense_from);
+          const bool seen = all || sights[i / 2].seen(t.begin + row / g.tile_heads, dense_from);
           const float x = fast_exp2(p[b][i] * g.scale_log2 - stage.lse[row] * kLog2E);
           p[b][i] = seen ? x : 0.0f;
           ds[b][i] = seen ? x * (ds[b][i] - stage.dots[row]) : 0.0f;
@@ -226,8 +225,8 @@ __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item,
       keep_row<kC>(dk_sums, half, pieces[item.piece].dk[row]);
       keep_row<kC>(dv_sums, half, pieces[item.piece].dv[row]);
     } else if (item.begin + row < item.end) {
-      const int64_t at = (int64_t(place.first_key + item.begin + row) * g.kv_heads + item.kv_head) *
-                         g.head_dim;
+      const int64_t at =
+          (int64_t(place.first_key + item.begin + row) * g.kv_heads + item.kv_head) * g.head_dim;
       write_row(dk_sums, half, g.scale_log2 * kLn2, g.head_dim, dk + at);
       write_row(dv_sums, half, 1.0f, g.head_dim, dv + at);
     }
@@ -298,20 +297,19 @@ void mma_attention_gradients(const AttentionBackwardArgs& args, const SequenceTi
     const auto over = [&](const char* name, auto kernel, size_t bytes, const TileQueue& queue) {
       return persistent(name, kernel, kMmaThreads, bytes, queue.count);
     };
-    launch("attention_dq_mma", dq_mma_kernel<kC>,
-           over("attention_dq_mma", dq_mma_kernel<kC>, sizeof(QueryBlockMemory<kC>),
-                queries.queue()),
-           stream, g, queries.queue(), in, dq);
+    launch(
+        "attention_dq_mma", dq_mma_kernel<kC>,
+        over("attention_dq_mma", dq_mma_kernel<kC>, sizeof(QueryBlockMemory<kC>), queries.queue()),
+        stream, g, queries.queue(), in, dq);
     const int64_t count = keys.queue().all_pieces;
-    const Tensor memory =
-        Tensor::empty({count * int64_t(sizeof(KeyPiece<kC>))}, DType::u8, device);
+    const Tensor memory = Tensor::empty({count * int64_t(sizeof(KeyPiece<kC>))}, DType::u8, device);
     auto* pieces = static_cast<KeyPiece<kC>*>(memory.raw());
     launch("attention_dkv_mma", dkv_mma_kernel<kC>,
            over("attention_dkv_mma", dkv_mma_kernel<kC>, sizeof(KeyBlockMemory<kC>),
                 keys.queue().queue),
            stream, g, keys.queue(), in, dk, dv, pieces);
-    launch("attention_add_parts", add_parts_kernel<kC>,
-           {dim3(unsigned(count)), dim3(kMmaThreads)}, stream, g, keys.queue(), pieces, dk, dv);
+    launch("attention_add_parts", add_parts_kernel<kC>, {dim3(unsigned(count)), dim3(kMmaThreads)},
+           stream, g, keys.queue(), pieces, dk, dv);
   });
 }
 

@@ -190,8 +190,8 @@ void mma_attention_forward(const AttentionForwardArgs& args, const SequenceTiles
     const char* name = "routed_attention_forward_mma";
     const size_t bytes = both && args.mode == AttentionMode::xa_ssa ? sizeof(ForwardMemory<kC>)
                                                                     : sizeof(QueryBlockMemory<kC>);
-    const LaunchShape shape = persistent(name, forward_mma_kernel<kC>, kMmaThreads, bytes,
-                                         schedule.queue().count);
+    const LaunchShape shape =
+        persistent(name, forward_mma_kernel<kC>, kMmaThreads, bytes, schedule.queue().count);
     launch(name, forward_mma_kernel<kC>, shape, stream, g, schedule.queue(), data(args.q),
            args.q.token_stride, from, gate_outputs<bf16>(args));
   });
