@@ -19,6 +19,8 @@ class CudaAttention : public test::BothDevices {
       EXPECT_LE(largest_error(a.selected, b.selected), tolerance) << what;
       EXPECT_LE(largest_error(a.other, b.other), tolerance) << what;
       EXPECT_LE(largest_error(a.lse, b.lse), tolerance) << what;
+      EXPECT_LE(largest_error(a.lse_other, b.lse_other), tolerance) << what;
+      EXPECT_EQ(a.visited, b.visited) << what;
       const auto scaled = [](const std::vector<double>& x) {
         double most = 1;
         for (const double v : x) most = std::max(most, std::abs(v));
