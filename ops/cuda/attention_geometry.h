@@ -122,8 +122,7 @@ __device__ __forceinline__ bool is_masked(const KeyTile& tile, int32_t keys) {
   return tile.mask != KeyMask::none || tile.end - tile.begin < keys;
 }
 
-// --- The two branches of a forward pass
-// ------------------------------------------------------------
+// --- The two branches of a forward pass ----------------------------------------------------------
 
 // What is wanted of a tile; null where it is not.
 template <class T>
