@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "ops/attention/front.h"
-#include "ops/attention/sequence_tiles.h"
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
 #include "ops/cpu/routed_attention.h"
@@ -73,23 +72,13 @@ void zero_padding(const Tensor& t, int64_t from) {
 // cuda::SequenceTiles, and the memory behind them.
 class DeviceTiles {
  public:
-  DeviceTiles(const Varlen& varlen, int64_t group, Device& device) {
+  DeviceTiles(const Varlen& varlen, Device& device) {
     const auto cu = varlen.cu_seqlens, cu_keys = varlen.key_bounds();
     std::vector<int32_t> numbers(cu.begin(), cu.end());
-    const auto queries = sequence_tile_starts(cu, tile_tokens(group));
-    const auto keys = sequence_tile_starts(cu_keys, kTileKeys);
-    for (const std::span<const int32_t> more :
-         {cu_keys, std::span<const int32_t>(queries), std::span<const int32_t>(keys)}) {
-      numbers.insert(numbers.end(), more.begin(), more.end());
-    }
+    numbers.insert(numbers.end(), cu_keys.begin(), cu_keys.end());
     memory_ = on_device(std::span<const int32_t>(numbers), device);
     const auto* begin = static_cast<const int32_t*>(memory_.raw());
-    view_ = {.cu_seqlens = begin,
-             .cu_keys = begin + cu.size(),
-             .query_tiles = begin + 2 * cu.size(),
-             .key_tiles = begin + 3 * cu.size(),
-             .all_query_tiles = queries.back(),
-             .all_key_tiles = keys.back()};
+    view_ = {.cu_seqlens = begin, .cu_keys = begin + cu.size()};
   }
   const cuda::SequenceTiles& view() const { return view_; }
 
@@ -107,6 +96,7 @@ class DeviceTiles {
 
 [[maybe_unused]] bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
                                  std::initializer_list<HeadsView> views) {
+  if (in.mode == AttentionMode::xa_ssa) return false;  // no branch of full attention
   if (!in.varlen.cu_keys.empty()) return false;  // its graphs have tokens and keys in one place
   int64_t longest = 0;
   for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
@@ -234,7 +224,7 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
         });
       },
       [&](auto stream) {
-        const DeviceTiles tiles(in.varlen, shape.group(), device);
+        const DeviceTiles tiles(in.varlen, device);
         cuda::count_visited_tiles(args, tiles.view(), stream);
         with_device_dtype(dtype, [&]<class T>() {
           if (by_library(in, shape, {args.q, args.k, args.v}) &&
@@ -314,7 +304,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
         });
       },
       [&](auto stream) {
-        const DeviceTiles tiles(in.varlen, shape.group(), device);
+        const DeviceTiles tiles(in.varlen, device);
         const Tensor gaps =
             need_gate ? Tensor::empty({tokens, shape.q_heads}, DType::f32, device) : Tensor();
         with_device_dtype(dtype, [&]<class T>() {
@@ -325,7 +315,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
               cuda::library_attention_gradients(args, tiles.view(), device, stream)) {
             return;
           }
-          cuda::routed_attention_gradients<T>(args, tiles.view(), cuda::Pairs::all, stream);
+          cuda::routed_attention_gradients<T>(args, tiles.view(), cuda::Pairs::all, device, stream);
         });
       });
   return gradient;

@@ -92,6 +92,78 @@ __device__ __forceinline__ QueryTile query_tile_at(const Geometry& g, const Plac
   return {place, begin, end, head, head / g.group};
 }
 
+// Where a row stands in [tokens, q_heads].
+__device__ __forceinline__ int64_t item_of(const Geometry& g, const QueryTile& t, int row) {
+  const int64_t token = t.place.first_token + t.begin + row / g.tile_heads;
+  return token * g.q_heads + t.head + row % g.tile_heads;
+}
+__device__ __forceinline__ int rows_of(const Geometry& g, const QueryTile& t) {
+  return (t.end - t.begin) * g.tile_heads;
+}
+
+// What one query sees of the key tiles that its tile visits, with the division done once.
+struct Sight {
+  int32_t query, sink, local_begin;
+
+  __device__ Sight(const Geometry& g, const QueryTile& t, int row)
+      : query(t.begin + row / g.tile_heads) {
+    const StreamingRule rule = g.rule.within(t.place.length);
+    sink = int32_t(QuerySpan::least(rule.sink_tokens(), t.place.length));
+    local_begin = int32_t(rule.local_begin(query));
+  }
+  __device__ __forceinline__ bool sees(KeyMask mask, int32_t key) const {
+    if (key > query) return false;
+    if (mask == KeyMask::none || mask == KeyMask::causal) return true;
+    return (key < sink || key >= local_begin) == (mask == KeyMask::shown);
+  }
+};
+// The last tile of keys may be cut off: what is past its end is no query's.
+__device__ __forceinline__ bool is_masked(const KeyTile& tile, int32_t keys) {
+  return tile.mask != KeyMask::none || tile.end - tile.begin < keys;
+}
+
+// --- The two branches of a forward pass ----------------------------------------------------------
+
+// What is wanted of a tile; null where it is not.
+template <class T>
+struct BranchOutputs {
+  T *retrieval, *sparse;
+  float *lse_retrieval, *lse_sparse;
+};
+template <class T>
+struct GateOutputs {
+  T *selected, *other;
+  float *lse, *lse_other;
+
+  __device__ __forceinline__ BranchOutputs<T> of(bool open) const {
+    return open ? BranchOutputs<T>{selected, other, lse, lse_other}
+                : BranchOutputs<T>{other, selected, lse_other, lse};
+  }
+};
+template <class T>
+GateOutputs<T> gate_outputs(const AttentionForwardArgs& args) {
+  return {static_cast<T*>(args.selected), static_cast<T*>(args.other),
+          static_cast<float*>(args.lse), static_cast<float*>(args.lse_other)};
+}
+
+// What is due between two tiles of keys, in this order: the running softmax is put aside, O of the
+// retrieval branch written, what was put aside taken up again, O of the sparse branch written.
+struct PartChange {
+  bool save, retrieval, restore, sparse;
+
+  template <class T>
+  __device__ __forceinline__ PartChange(AttentionMode mode, const BranchOutputs<T>& out, Part from,
+                                        Part to) {
+    const bool nested = mode != AttentionMode::xa_ssa;  // sparse keys are the common ones
+    const bool apart = !nested && out.retrieval != nullptr && out.sparse != nullptr;
+    save = apart && from == Part::common && to == Part::retrieval;
+    retrieval = out.retrieval != nullptr && from <= Part::retrieval && to > Part::retrieval;
+    restore = apart && from == Part::retrieval && to != Part::retrieval;
+    sparse = out.sparse != nullptr &&
+             (nested ? from == Part::common && to != Part::common : to == Part::end);
+  }
+};
+
 // What decides of the keys of a query tile.
 __device__ __forceinline__ KeyPattern pattern_of(const Geometry& g, const QueryTile& t) {
   KeyPattern pattern{.mode = g.mode, .rule = g.rule.within(t.place.length)};
@@ -115,9 +187,27 @@ __device__ __forceinline__ KeySetPattern key_set_of(const Geometry& g, const Pla
   }
   return pattern;
 }
+template <int kKeys>
+__device__ __forceinline__ int32_t key_tiles_of(const Place& place) {
+  return (place.length + kKeys - 1) / kKeys;
+}
 __device__ __forceinline__ int32_t query_tiles_of(const Geometry& g, const Place& place) {
   return (place.length - place.offset + g.tokens_per_tile - 1) / g.tokens_per_tile;
 }
+
+// Whether a query sees a key of a tile that its tile visits: from itself to `until`, and from
+// `dense_from` on.
+struct KeySight {
+  int32_t key, until;
+
+  __device__ KeySight(const Geometry& g, const Place& place, KeySet set, int32_t of) : key(of) {
+    const bool window = set == KeySet::streaming && key >= g.rule.sink_tokens();
+    until = window ? int32_t(QuerySpan::least(g.rule.local_end(key), place.length)) : place.length;
+  }
+  __device__ __forceinline__ bool seen(int32_t query, int32_t dense_from) const {
+    return query >= key && (query < until || query >= dense_from);
+  }
+};
 
 // An item of a list of key tiles: keys [begin, end), seen from the query tiles [from, to).
 struct KeyItem {
@@ -133,7 +223,7 @@ __device__ __forceinline__ KeyItem key_item_at(const Geometry& g, const KeyTileQ
                                                const ScheduledTile& at) {
   const Place place = place_of(g, at.sequence);
   const int32_t kv_head = at.head / g.group, query_tiles = query_tiles_of(g, place);
-  const KeySplit split = queue.split.of((place.length + kKeys - 1) / kKeys, query_tiles);
+  const KeySplit split = queue.split.of(key_tiles_of<kKeys>(place), query_tiles);
   const KeyPart part = split.at(at.tile);
   const int32_t begin = part.tile * kKeys;
   KeyItem item{.place = place,
@@ -156,6 +246,38 @@ __device__ __forceinline__ KeyItem key_item_at(const Geometry& g, const KeyTileQ
       queue.pieces[at.sequence] * g.kv_heads + kv_head * split.tiles * split.parts + at.tile;
   return item;
 }
+
+// The query tiles that see a key item, those of one query head after those of another.
+struct SeenFrom {
+  int32_t head, tile;  // tile -1: there is none
+};
+class QueryWalk {
+ public:
+  __device__ QueryWalk(const Geometry& g, const KeyItem& item)
+      : item_(item), head_(item.head), walk_(of_head(g)) {}
+
+  __device__ SeenFrom next(const Geometry& g) {
+    while (true) {
+      const auto tile = int32_t(walk_.next());
+      if (tile >= 0 && tile < item_.to) return {head_, tile};
+      if (head_ + g.tile_heads >= item_.head + g.group) return {head_, -1};
+      head_ += g.tile_heads;
+      walk_ = of_head(g);
+    }
+  }
+
+ private:
+  __device__ QueryTiles of_head(const Geometry& g) const {
+    QueryTiles walk(key_set_of(g, item_.place, head_, item_.begin), item_.begin, item_.end,
+                    item_.place.offset, item_.place.length, g.tokens_per_tile);
+    walk.skip_to(item_.from);
+    return walk;
+  }
+
+  KeyItem item_;
+  int32_t head_;
+  QueryTiles walk_;
+};
 
 // The queue's next tile, the same for the whole block; false when there is none. `ticket` is the
 // block's, in shared memory.

@@ -20,78 +20,6 @@ inline constexpr int kPaddedRow = kC * 16 + 8;
 template <int kC>
 inline constexpr int kTileElements = kRows* kPaddedRow<kC>;
 
-// --- Key tiles of a query tile
-// ---------------------------------------------------------------------
-
-enum class Part { streaming, rest, end };
-
-struct KeyTile {
-  int32_t begin, end;
-  Part part;
-  bool masked;
-};
-
-// The tiles of a plan, which must outlive this, in order. A tile goes on into the next segment
-// where that one adjoins: most segments are shorter than a tile or not a multiple of it.
-class KeyTiles {
- public:
-  __device__ KeyTiles(const QueryTilePlan& plan, bool both) : plan_(plan), both_(both) {
-    enter(Part::streaming);
-  }
-
-  __device__ KeyTile next() {
-    if (part_ == Part::end) return {0, 0, Part::end, false};
-    const KeySegments& s = part_ == Part::streaming ? plan_.streaming : plan_.rest;
-    KeyTile tile{at_, at_, part_, false};
-    while (true) {
-      const int32_t segment_end = int32_t(s.items[segment_].end);
-      tile.masked = tile.masked || s.items[segment_].masked;
-      tile.end = segment_end - tile.begin < kMmaKeys ? segment_end : tile.begin + kMmaKeys;
-      at_ = tile.end;
-      if (tile.end < segment_end) return tile;
-      if (++segment_ == s.count) break;
-      at_ = int32_t(s.items[segment_].begin);
-      if (tile.end - tile.begin == kMmaKeys || at_ != tile.end) break;
-    }
-    tile.masked = tile.masked || tile.end - tile.begin < kMmaKeys;
-    if (segment_ == s.count) enter(part_ == Part::streaming ? Part::rest : Part::end);
-    return tile;
-  }
-
- private:
-  __device__ void enter(Part part) {
-    part_ = part;
-    segment_ = 0;
-    if (part_ == Part::streaming && plan_.streaming.count == 0) part_ = Part::rest;
-    if (part_ == Part::rest && (!both_ || plan_.rest.count == 0)) part_ = Part::end;
-    if (part_ == Part::end) return;
-    at_ = int32_t((part_ == Part::streaming ? plan_.streaming : plan_.rest).items[0].begin);
-  }
-
-  const QueryTilePlan& plan_;
-  bool both_;
-  Part part_;
-  int32_t segment_, at_;
-};
-
-// What one query sees, with the division done once.
-struct Sight {
-  int32_t query, local_begin;
-
-  __device__ Sight(const Geometry& g, const QueryTile& t, int row)
-      : query(t.begin + row / g.group), local_begin(int32_t(g.rule.local_begin(query))) {}
-
-  __device__ __forceinline__ bool sees(const KeyTile& tile, int32_t sink, int32_t key) const {
-    const bool shown = key < sink || key >= local_begin;
-    return key < tile.end && key <= query && shown == (tile.part == Part::streaming);
-  }
-};
-// The rule's sink, in the sequence.
-__device__ __forceinline__ int32_t sink_of(const Geometry& g, const Place& place) {
-  const int64_t sink = g.rule.sink_tokens();
-  return sink < place.length ? int32_t(sink) : place.length;
-}
-
 // --- Tiles into shared memory, in the background
 // ---------------------------------------------------
 
@@ -99,15 +27,15 @@ __device__ __forceinline__ int32_t sink_of(const Geometry& g, const Place& place
 template <int kC>
 __device__ __forceinline__ void async_rows(const Geometry& g, const QueryTile& t, const bf16* x,
                                            int64_t token_stride, bf16* tile) {
-  const int rows = (t.end - t.begin) * g.group;
+  const int rows = rows_of(g, t);
 #pragma unroll 2
   for (int i = int(threadIdx.x); i < kRows * 2 * kC; i += kMmaThreads) {
     const int row = i / (2 * kC), column = i % (2 * kC) * 8;
     const bool inside = row < rows && column < g.head_dim;
     const bf16* from = x;
     if (inside) {
-      from += (t.place.first_token + t.begin + row / g.group) * token_stride +
-              (t.kv_head * g.group + row % g.group) * g.head_dim + column;
+      from += (t.place.first_token + t.begin + row / g.tile_heads) * token_stride +
+              (t.head + row % g.tile_heads) * g.head_dim + column;
     }
     cp_async_16(tile + row * kPaddedRow<kC> + column, from, inside);
   }
@@ -146,12 +74,31 @@ __device__ __forceinline__ void load_stage(const Geometry& g, const Place& place
   async_keys<kC>(g, place, from.v, from.v_stride, begin, end, kv_head, stage.values);
 }
 
-// Shared memory of a block that owns a query tile. The plan is the same for all threads, and too
-// large for their registers.
+// Shared memory of a block that owns a query tile. The walk over its key tiles is too large for
+// registers: one thread goes ahead, and what it finds stands here a barrier later.
 template <int kC>
 struct QueryBlockMemory {
   KeyStage<kC> stages[2];
-  QueryTilePlan plan;
+  KeyTiles<kMmaKeys> walk;
+  KeyTile found[2];
+  int32_t ticket;
+
+  // The first tile; the caller has a barrier before.
+  __device__ __forceinline__ KeyTile begin(const Geometry& g, const QueryTile& t, bool retrieval,
+                                           bool sparse) {
+    if (threadIdx.x == 0) {
+      walk = KeyTiles<kMmaKeys>(pattern_of(g, t), t.begin, t.end, retrieval, sparse);
+      for (KeyTile& tile : found) tile = walk.next();
+    }
+    __syncthreads();
+    return found[0];
+  }
+  // The tile after the one in stage `turn`, behind the barrier that opens this one's turn.
+  __device__ __forceinline__ KeyTile after(int turn) {
+    const KeyTile next = found[turn ^ 1];
+    if (threadIdx.x == 0) found[turn] = walk.next();
+    return next;
+  }
 };
 
 // --- Products ----------------------------------------------------------------------------------

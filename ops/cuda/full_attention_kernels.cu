@@ -1,4 +1,4 @@
-#include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/attention_geometry.h"
 #include "ops/cuda/full_attention_kernels.h"
 
 namespace elastron::ops::cuda {
@@ -21,7 +21,7 @@ __global__ void pair_lengths_kernel(const uint8_t* gate, const int32_t* of, cons
 __global__ void swap_closed_pairs_kernel(const uint8_t* gate, const int32_t* cu_seqlens,
                                          int32_t sequences, int64_t tokens, int64_t q_heads,
                                          int64_t kv_heads, int64_t parts, Pack<bf16, 8>* a,
-                                         Pack<bf16, 8>* b, float* lse_a, const float* lse_b) {
+                                         Pack<bf16, 8>* b, float* lse_a, float* lse_b) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= tokens * q_heads * parts) return;
   const int64_t row = i / parts, token = row / q_heads;
@@ -30,7 +30,10 @@ __global__ void swap_closed_pairs_kernel(const uint8_t* gate, const int32_t* cu_
   const Pack<bf16, 8> kept = a[i];
   a[i] = b[i];
   b[i] = kept;
-  if (i % parts == 0) lse_a[row] = lse_b[row];
+  if (i % parts != 0) return;
+  const float kept_lse = lse_a[row];
+  lse_a[row] = lse_b[row];
+  lse_b[row] = kept_lse;
 }
 
 }  // namespace
@@ -43,7 +46,7 @@ void pair_lengths(const uint8_t* gate, const int32_t* of, const int32_t* all, in
 
 void swap_closed_pairs(const uint8_t* gate, const int32_t* cu_seqlens, int64_t sequences,
                        int64_t tokens, int64_t q_heads, int64_t kv_heads, int64_t head_dim, bf16* a,
-                       bf16* b, float* lse_a, const float* lse_b, Stream stream) {
+                       bf16* b, float* lse_a, float* lse_b, Stream stream) {
   const int64_t parts = head_dim / 8;
   launch("swap_closed_pairs", swap_closed_pairs_kernel,
          over_items(tokens * q_heads * parts, kThreads), stream, gate, cu_seqlens,

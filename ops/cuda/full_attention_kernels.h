@@ -15,10 +15,10 @@ void pair_lengths(const uint8_t* gate, const int32_t* of, const int32_t* all, in
                   int64_t kv_heads, int32_t* lengths, Stream stream);
 
 // a, b [tokens, q_heads, head_dim] and the log-sum-exps [tokens, q_heads] of both: where the pair's
-// gate is closed, a and b change places, and lse_a takes lse_b's value. cu_seqlens [sequences + 1].
+// gate is closed, a and b change places, and so do their log-sum-exps. cu_seqlens [sequences + 1].
 // head_dim a multiple of 8.
 void swap_closed_pairs(const uint8_t* gate, const int32_t* cu_seqlens, int64_t sequences,
                        int64_t tokens, int64_t q_heads, int64_t kv_heads, int64_t head_dim, bf16* a,
-                       bf16* b, float* lse_a, const float* lse_b, Stream stream);
+                       bf16* b, float* lse_a, float* lse_b, Stream stream);
 
 }  // namespace elastron::ops::cuda

@@ -123,18 +123,17 @@ bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                .lse = sequences.packed(args.lse, shape.lse_stride)},
               workspace.raw(), stream);
   }
-  const int64_t tokens = args.varlen.tokens();
-  const Tensor lse = Tensor::empty({tokens, args.shape.q_heads}, DType::f32, device);
-  AttentionForwardArgs streaming = args;
-  streaming.gate = nullptr;
-  streaming.selected = args.other;
-  streaming.other = nullptr;
-  streaming.lse = lse.raw();
-  routed_attention_forward<bf16>(streaming, tiles, Pairs::all, device, stream);
-  swap_closed_pairs(args.gate, tiles.cu_seqlens, args.varlen.sequences(), tokens,
+  AttentionForwardArgs sparse = args;
+  sparse.gate = nullptr;
+  sparse.selected = args.other;
+  sparse.other = nullptr;
+  sparse.lse = args.lse_other;
+  sparse.lse_other = nullptr;
+  routed_attention_forward<bf16>(sparse, tiles, Pairs::all, device, stream);
+  swap_closed_pairs(args.gate, tiles.cu_seqlens, args.varlen.sequences(), args.varlen.tokens(),
                     args.shape.q_heads, args.shape.kv_heads, args.shape.head_dim,
                     static_cast<bf16*>(args.selected), static_cast<bf16*>(args.other),
-                    static_cast<float*>(args.lse), lse.data<float>(), stream);
+                    static_cast<float*>(args.lse), static_cast<float*>(args.lse_other), stream);
   return true;
 }
 
@@ -213,12 +212,12 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
       put_back(device, dv, args.dv, h, kv_heads);
     }
   }
-  routed_attention_gradients<bf16>(args, tiles, Pairs::closed, stream);
+  routed_attention_gradients<bf16>(args, tiles, Pairs::closed, device, stream);
   return true;
 }
 
 int64_t library_attention_forward_bytes(const AttentionShape& shape, int64_t tokens, bool both) {
-  return tokens * (both ? shape.q_heads : shape.group()) * int64_t(sizeof(float));
+  return both ? 0 : tokens * shape.group() * int64_t(sizeof(float));
 }
 
 int64_t library_attention_backward_bytes(const AttentionShape& shape, int64_t tokens) {

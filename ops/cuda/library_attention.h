@@ -1,10 +1,11 @@
 // Routed attention whose full attention is cuDNN's: bfloat16, head_dim a multiple of 8 up to 128.
-// Streaming attention, the gate's gradient and the choice between the branches stay ours.
+// The sparse branch, the gate's gradient and the choice between the branches stay ours.
 //
-// Forward with both outputs: cuDNN does all heads, a streaming pass all heads again, and rows of
-// closed pairs change places (the tiles of streaming are computed twice). Elsewhere a call per kv
-// head, with the sequences whose gate is open; the length of the others is 1, and our kernels write
-// over what comes of that. No head is gathered, and the host does not learn the gates.
+// Forward with both outputs: cuDNN does all heads, a pass of the sparse branch all heads again, and
+// rows of closed pairs change places (the tiles of the sparse branch are computed twice). Elsewhere
+// a call per kv head, with the sequences whose gate is open; the length of the others is 1, and our
+// kernels write over what comes of that. No head is gathered, and the host does not learn the
+// gates.
 //
 // On Hopper cuDNN's backward pass adds up dq in no fixed order: repeats differ in their last bits.
 #pragma once
@@ -22,7 +23,8 @@ inline bool library_attention_takes(DType dtype, const AttentionShape& shape) {
   return dtype == DType::bf16 && shape.head_dim % 8 == 0 && shape.head_dim <= kMostHeadDim;
 }
 
-// False, with nothing done, where cuDNN has no kernel.
+// Modes whose retrieval branch is full attention. False, with nothing done, where cuDNN has no
+// kernel. With both outputs both log-sum-exps are written.
 bool library_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                                Device& device, Stream stream);
 // dq, dk and dv from lse; the row dots are there already.

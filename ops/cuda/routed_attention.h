@@ -17,13 +17,10 @@ using elastron::cuda::Stream;
 
 inline constexpr int64_t kMostHeadDim = 128;
 
-// Where the query tiles and key tiles of each sequence begin in the grid, on the device.
+// Where each sequence begins, on the device.
 struct SequenceTiles {
-  const int32_t* cu_seqlens = nullptr;   // [sequences + 1] tokens
-  const int32_t* cu_keys = nullptr;      // [sequences + 1] keys; the last of each are its tokens
-  const int32_t* query_tiles = nullptr;  // [sequences + 1] tiles of tile_tokens(group) tokens
-  const int32_t* key_tiles = nullptr;    // [sequences + 1] tiles of kTileKeys keys
-  int32_t all_query_tiles = 0, all_key_tiles = 0;
+  const int32_t* cu_seqlens = nullptr;  // [sequences + 1] tokens
+  const int32_t* cu_keys = nullptr;     // [sequences + 1] keys; the last of each are its tokens
 };
 
 // Of which (sequence, kv head): of all, or of those whose gate is closed, with nothing written for
@@ -47,6 +44,6 @@ void routed_attention_row_dots(const AttentionBackwardArgs& args, const Sequence
 // dq, dk and dv from lse and the row dots.
 template <class T>
 void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
-                                Pairs pairs, Stream stream);
+                                Pairs pairs, Device& device, Stream stream);
 
 }  // namespace elastron::ops::cuda

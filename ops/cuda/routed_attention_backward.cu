@@ -14,11 +14,10 @@ using namespace elastron::cuda;
 namespace {
 
 // One warp per (token, query head): <dO, selected>, and the gap between the branches, signed so
-// that it is <dO, O_FA - O_SA>.
+// that it is <dO, O_retrieval - O_sparse>.
 template <class T>
-__global__ void row_dots_kernel(Geometry g, const uint8_t* gate, const T* d_out, int64_t d_stride,
-                                const T* selected, const T* other, int64_t tokens, float* row_dots,
-                                float* gaps) {
+__global__ void row_dots_kernel(Geometry g, const T* d_out, int64_t d_stride, const T* selected,
+                                const T* other, int64_t tokens, float* row_dots, float* gaps) {
   const int64_t item = (int64_t(blockIdx.x) * kAttentionThreads + threadIdx.x) / kWarp;
   const int lane = int(threadIdx.x) % kWarp;
   if (item >= tokens * g.q_heads) return;
@@ -37,8 +36,7 @@ __global__ void row_dots_kernel(Geometry g, const uint8_t* gate, const T* d_out,
   if (row_dots != nullptr) row_dots[item] = dot;
   if (gaps == nullptr) return;
   const int32_t s = sequence_of(g.tiles.cu_seqlens, g.sequences, token);
-  const bool full = is_full(g, gate, s, int32_t(head / g.group));
-  gaps[item] = full ? gap : -gap;
+  gaps[item] = is_open(g, s, int32_t(head / g.group)) ? gap : -gap;
 }
 
 // One block per (sequence, kv head), in a fixed order.
@@ -56,6 +54,7 @@ __global__ void gate_gradient_kernel(Geometry g, const float* gaps, float* d_gat
 
 // Probabilities and score gradients of one pair of tiles, into shared memory:
 //   p = exp2(s - lse), ds = p (<dO, v> - row dot).
+// seen(a, b): of the thread's rows and keys.
 template <class Seen>
 __device__ __forceinline__ void score_gradients(const Geometry& g, const QueryTile& t,
                                                 const float* queries, const float* d_rows,
@@ -69,13 +68,12 @@ __device__ __forceinline__ void score_gradients(const Geometry& g, const QueryTi
 #pragma unroll
   for (int a = 0; a < kRowsEach; ++a) {
     const int row = ty * kRowsEach + a;
-    const bool inside = row < (t.end - t.begin) * g.group;
-    const int64_t query = t.begin + row / g.group;
+    const bool inside = row < rows_of(g, t);
 #pragma unroll
     for (int b = 0; b < kKeysEach; ++b) {
       const int key = tx * kKeysEach + b;
       float p = 0;
-      if (inside && seen(query, key)) p = exp2f(s[a][b] * g.scale_log2 - lse[row]);
+      if (inside && seen(a, b)) p = exp2f(s[a][b] * g.scale_log2 - lse[row]);
       if (p_tile != nullptr) p_tile[row * kScorePitch + key] = p;
       ds_tile[row * kScorePitch + key] = p == 0 ? 0.0f : p * (dp[a][b] - row_dots[row]);
     }
@@ -87,72 +85,87 @@ __device__ __forceinline__ void load_statistics(const Geometry& g, const QueryTi
                                                 const float* lse, const float* row_dots,
                                                 float* tile_lse, float* tile_dots) {
   for (int row = int(threadIdx.x); row < kRows; row += kAttentionThreads) {
-    if (row >= (t.end - t.begin) * g.group) continue;
+    if (row >= rows_of(g, t)) continue;
     const int64_t at = item_of(g, t, row);
     tile_lse[row] = lse[at] * kLog2E;
     tile_dots[row] = row_dots[at];
   }
 }
 
-// A block owns a query tile: dq = scale times the sum over its keys of ds k.
+template <class T>
+struct Inputs {
+  const T *q, *k, *v, *d_out;
+  int64_t q_stride, k_stride, v_stride, d_stride;
+  const float *lse, *row_dots;
+};
+
+// Shared memory of a block, with kScoreTiles tiles of scores.
+template <int kC, int kScoreTiles>
+struct Tiles {
+  static constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
+  float *queries, *d_rows, *keys, *values, *p, *ds, *lse, *dots;
+
+  __device__ explicit Tiles(float* memory)
+      : queries(memory),                                  // [rows][pitch]
+        d_rows(queries + kRows * kPitch),                 // [rows][pitch]
+        keys(d_rows + kRows * kPitch),                    // [keys][pitch]
+        values(keys + kKeys * kPitch),                    // [keys][pitch]
+        p(values + kKeys * kPitch),                       // [rows][score pitch], or ds's own
+        ds(p + (kScoreTiles - 1) * kRows * kScorePitch),  // [rows][score pitch]
+        lse(ds + kRows * kScorePitch),                    // [rows]
+        dots(lse + kRows) {}                              // [rows]
+
+  template <class T>
+  __device__ void load_queries(const Geometry& g, const QueryTile& t, const Inputs<T>& in) const {
+    load_rows(g, t, in.q, in.q_stride, kWidth, kPitch, queries);
+    load_rows(g, t, in.d_out, in.d_stride, kWidth, kPitch, d_rows);
+    load_statistics(g, t, in.lse, in.row_dots, lse, dots);
+  }
+  template <class T>
+  __device__ void load_keys_of(const Geometry& g, const Place& place, const Inputs<T>& in,
+                               int32_t begin, int32_t end, int32_t kv_head) const {
+    load_keys(g, in.k, in.k_stride, place.first_key, begin, end, kv_head, kWidth, kPitch, keys);
+    load_keys(g, in.v, in.v_stride, place.first_key, begin, end, kv_head, kWidth, kPitch, values);
+  }
+};
+
+// dq of a query tile = scale times the sum over its keys of ds k.
 template <int kC, class T>
-__global__ void __launch_bounds__(kAttentionThreads)
-    dq_kernel(Geometry g, const uint8_t* gate, const T* q, const T* k, const T* v, const T* d_out,
-              int64_t q_stride, int64_t k_stride, int64_t v_stride, int64_t d_stride,
-              const float* lse, const float* row_dots, T* dq) {
+__device__ void dq_tile(const Geometry& g, const QueryTile& t, bool open, const Inputs<T>& in,
+                        const Tiles<kC, 1>& space, T* dq) {
   constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
-  float* queries = dynamic_shared_memory<float>();
-  float* d_rows = queries + kRows * kPitch;
-  float* keys = d_rows + kRows * kPitch;
-  float* values = keys + kKeys * kPitch;
-  float* ds = values + kKeys * kPitch;  // [rows][score pitch]
-  float* tile_lse = ds + kRows * kScorePitch;
-  float* tile_dots = tile_lse + kRows;
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
-  const QueryTile t =
-      query_tile(g, gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x), int32_t(blockIdx.y));
-  if (g.streaming_only && t.full) return;
-  load_rows(g, t, q, q_stride, kWidth, kPitch, queries);
-  load_rows(g, t, d_out, d_stride, kWidth, kPitch, d_rows);
-  load_statistics(g, t, lse, row_dots, tile_lse, tile_dots);
+  space.load_queries(g, t, in);
+  const int first = ty * kRowsEach;
+  const Sight sights[kRowsEach] = {
+      {g, t, first}, {g, t, first + 1}, {g, t, first + 2}, {g, t, first + 3}};
   float sums[kRowsEach][kC];
 #pragma unroll
   for (int a = 0; a < kRowsEach; ++a) {
 #pragma unroll
     for (int j = 0; j < kC; ++j) sums[a][j] = 0;
   }
-  const QueryTilePlan plan = plan_query_tile(g.rule, t.begin, t.end);
-  for (int part = 0; part < (t.full ? 2 : 1); ++part) {
-    const KeySegments& segments = part == 0 ? plan.streaming : plan.rest;
-    for (int n = 0; n < segments.count; ++n) {
-      const KeySegment segment = segments.items[n];
-      for (int64_t begin = segment.begin; begin < segment.end; begin += kKeys) {
-        const int64_t end = begin + kKeys < segment.end ? begin + kKeys : segment.end;
-        __syncthreads();
-        load_keys(g, k, k_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, keys);
-        load_keys(g, v, v_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, values);
-        __syncthreads();
-        score_gradients(
-            g, t, queries, d_rows, keys, values, kPitch, kWidth, tile_lse, tile_dots,
-            [&](int64_t query, int key_in_tile) {
-              const int64_t key = begin + key_in_tile;
-              if (key >= end || key > query) return false;
-              if (!segment.masked) return true;
-              const bool shown = g.rule.visible(query, key);
-              return part == 0 ? shown : !shown;
-            },
-            static_cast<float*>(nullptr), ds);
-        __syncwarp();
-        for (int key = 0; key < kKeys; ++key) {
-          float d[kRowsEach];
+  KeyTiles<int(kTileKeys)> walk(pattern_of(g, t), t.begin, t.end, open, !open);
+  for (KeyTile tile = walk.next(); tile.part != Part::end; tile = walk.next()) {
+    for (int32_t begin = tile.begin; begin < tile.end; begin += kKeys) {
+      __syncthreads();
+      space.load_keys_of(g, t.place, in, begin, tile.end, t.kv_head);
+      __syncthreads();
+      score_gradients(
+          g, t, space.queries, space.d_rows, space.keys, space.values, kPitch, kWidth, space.lse,
+          space.dots,
+          [&](int a, int b) { return sights[a].sees(tile.mask, begin + tx * kKeysEach + b); },
+          static_cast<float*>(nullptr), space.ds);
+      __syncwarp();
+      for (int key = 0; key < kKeys; ++key) {
+        float d[kRowsEach];
 #pragma unroll
-          for (int a = 0; a < kRowsEach; ++a) d[a] = ds[(ty * kRowsEach + a) * kScorePitch + key];
+        for (int a = 0; a < kRowsEach; ++a) d[a] = space.ds[(first + a) * kScorePitch + key];
 #pragma unroll
-          for (int j = 0; j < kC; ++j) {
-            const float x = keys[key * kPitch + tx + j * kSide];
+        for (int j = 0; j < kC; ++j) {
+          const float x = space.keys[key * kPitch + tx + j * kSide];
 #pragma unroll
-            for (int a = 0; a < kRowsEach; ++a) sums[a][j] += d[a] * x;
-          }
+          for (int a = 0; a < kRowsEach; ++a) sums[a][j] += d[a] * x;
         }
       }
     }
@@ -160,8 +173,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const float scale = g.scale_log2 * kLn2;
 #pragma unroll
   for (int a = 0; a < kRowsEach; ++a) {
-    const int row = ty * kRowsEach + a;
-    if (row >= (t.end - t.begin) * g.group) continue;
+    const int row = first + a;
+    if (row >= rows_of(g, t)) continue;
     const int64_t at = item_of(g, t, row);
 #pragma unroll
     for (int j = 0; j < kC; ++j) {
@@ -171,74 +184,64 @@ __global__ void __launch_bounds__(kAttentionThreads)
   }
 }
 
-constexpr int kBlocksPerTile = int(kTileKeys) / kKeys;
-
-// A block owns kKeys keys of a key tile: dv = sum of p dO, dk = scale times the sum of ds q, over
-// the query tiles that see it, in order.
 template <int kC, class T>
 __global__ void __launch_bounds__(kAttentionThreads)
-    dkv_kernel(Geometry g, const uint8_t* gate, const T* q, const T* k, const T* v, const T* d_out,
-               int64_t q_stride, int64_t k_stride, int64_t v_stride, int64_t d_stride,
-               const float* lse, const float* row_dots, T* dk, T* dv) {
+    dq_kernel(Geometry g, TileQueue queue, Inputs<T> in, T* dq) {
+  __shared__ int32_t ticket;
+  const Tiles<kC, 1> space(dynamic_shared_memory<float>());
+  ScheduledTile at;
+  while (take_tile(queue, &ticket, at)) {
+    const QueryTile t = query_tile_at(g, place_of(g, at.sequence), at.head, at.tile);
+    dq_tile<kC, T>(g, t, is_open(g, at.sequence, t.kv_head), in, space, dq);
+  }
+}
+
+// dk and dv of the kKeys keys from key_begin on, of a key tile: dv = sum of p dO, dk = scale times
+// the sum of ds q, over the query tiles that see the tile, in order.
+template <int kC, class T>
+__device__ void dkv_tile(const Geometry& g, const KeyItem& item, int32_t key_begin,
+                         const Inputs<T>& in, const Tiles<kC, 2>& space, T* dk, T* dv) {
   constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
-  float* queries = dynamic_shared_memory<float>();
-  float* d_rows = queries + kRows * kPitch;
-  float* keys = d_rows + kRows * kPitch;
-  float* values = keys + kKeys * kPitch;
-  float* p_tile = values + kKeys * kPitch;
-  float* ds = p_tile + kRows * kScorePitch;
-  float* tile_lse = ds + kRows * kScorePitch;
-  float* tile_dots = tile_lse + kRows;
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
-  // The first keys of a sequence are seen by most queries: they start first.
-  const Place place = place_of(g, g.tiles.key_tiles, int32_t(blockIdx.x) / kBlocksPerTile);
-  const int32_t kv_head = int32_t(blockIdx.y);
-  const bool full = is_full(g, gate, place.sequence, kv_head);
-  if (g.streaming_only && full) return;
-  const int64_t key_begin =
-      int64_t(place.tile) * kTileKeys + int32_t(blockIdx.x) % kBlocksPerTile * kKeys;
-  if (key_begin >= place.length) return;
-  const int64_t key_end = key_begin + kKeys < place.length ? key_begin + kKeys : place.length;
-  load_keys(g, k, k_stride, place.first_key, key_begin, key_end, kv_head, kWidth, kPitch, keys);
-  load_keys(g, v, v_stride, place.first_key, key_begin, key_end, kv_head, kWidth, kPitch, values);
+  const Place& place = item.place;
+  const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
+  const StreamingRule rule = g.rule.within(place.length);
+  const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
+  const int32_t key = key_begin + tx * kKeysEach;
+  const KeySight sights[kKeysEach] = {{g, place, set, key}, {g, place, set, key + 1}};
+  __syncthreads();  // the last keys have been read
+  space.load_keys_of(g, place, in, key_begin, item.end, item.kv_head);
   float dk_sums[kKeysEach][kC], dv_sums[kKeysEach][kC];
 #pragma unroll
   for (int b = 0; b < kKeysEach; ++b) {
 #pragma unroll
     for (int j = 0; j < kC; ++j) dk_sums[b][j] = dv_sums[b][j] = 0;
   }
-  const int32_t first = g.tiles.query_tiles[place.sequence];
-  const int32_t count = g.tiles.query_tiles[place.sequence + 1] - first;
-  for (auto n = int32_t(first_query_tile(key_begin, place.offset, g.tokens_per_tile)); n < count;
-       ++n) {
-    const QueryTile t = query_tile(g, gate, first + n, kv_head);
-    if (!tile_visited(g.rule, full, key_begin, key_end, t.begin, t.end)) continue;
-    const bool all = tile_fully_visible(g.rule, full, key_begin, key_end, t.begin, t.end);
+  QueryWalk walk(g, item);
+  for (SeenFrom from = walk.next(g); from.tile >= 0; from = walk.next(g)) {
+    const QueryTile t = query_tile_at(g, place, from.head, from.tile);
     __syncthreads();
-    load_rows(g, t, q, q_stride, kWidth, kPitch, queries);
-    load_rows(g, t, d_out, d_stride, kWidth, kPitch, d_rows);
-    load_statistics(g, t, lse, row_dots, tile_lse, tile_dots);
+    space.load_queries(g, t, in);
     __syncthreads();
     score_gradients(
-        g, t, queries, d_rows, keys, values, kPitch, kWidth, tile_lse, tile_dots,
-        [&](int64_t query, int key_in_tile) {
-          const int64_t key = key_begin + key_in_tile;
-          if (key >= key_end) return false;
-          return all || (full ? key <= query : g.rule.visible(query, key));
+        g, t, space.queries, space.d_rows, space.keys, space.values, kPitch, kWidth, space.lse,
+        space.dots,
+        [&](int a, int b) {
+          return sights[b].seen(t.begin + (ty * kRowsEach + a) / g.tile_heads, dense_from);
         },
-        p_tile, ds);
+        space.p, space.ds);
     __syncthreads();  // all rows' scores are there: a thread now reads those of other warps
     for (int row = 0; row < kRows; ++row) {
       float p[kKeysEach], d[kKeysEach];
 #pragma unroll
       for (int b = 0; b < kKeysEach; ++b) {
-        p[b] = p_tile[row * kScorePitch + ty * kKeysEach + b];
-        d[b] = ds[row * kScorePitch + ty * kKeysEach + b];
+        p[b] = space.p[row * kScorePitch + ty * kKeysEach + b];
+        d[b] = space.ds[row * kScorePitch + ty * kKeysEach + b];
       }
 #pragma unroll
       for (int j = 0; j < kC; ++j) {
-        const float x = queries[row * kPitch + tx + j * kSide];
-        const float y = d_rows[row * kPitch + tx + j * kSide];
+        const float x = space.queries[row * kPitch + tx + j * kSide];
+        const float y = space.d_rows[row * kPitch + tx + j * kSide];
 #pragma unroll
         for (int b = 0; b < kKeysEach; ++b) {
           dk_sums[b][j] += d[b] * x;
@@ -250,15 +253,29 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const float scale = g.scale_log2 * kLn2;
 #pragma unroll
   for (int b = 0; b < kKeysEach; ++b) {
-    const int64_t key = key_begin + ty * kKeysEach + b;
-    if (key >= key_end) continue;
-    const int64_t at = (place.first_key + key) * g.kv_heads + kv_head;
+    const int32_t own = key_begin + ty * kKeysEach + b;
+    if (own >= item.end) continue;
+    const int64_t at = int64_t(place.first_key + own) * g.kv_heads + item.kv_head;
 #pragma unroll
     for (int j = 0; j < kC; ++j) {
       const int column = tx + j * kSide;
       if (column >= g.head_dim) continue;
       detail::put(dk[at * g.head_dim + column], dk_sums[b][j] * scale);
       detail::put(dv[at * g.head_dim + column], dv_sums[b][j]);
+    }
+  }
+}
+
+template <int kC, class T>
+__global__ void __launch_bounds__(kAttentionThreads)
+    dkv_kernel(Geometry g, KeyTileQueue queue, Inputs<T> in, T* dk, T* dv) {
+  __shared__ int32_t ticket;
+  const Tiles<kC, 2> space(dynamic_shared_memory<float>());
+  ScheduledTile at;
+  while (take_tile(queue.queue, &ticket, at)) {
+    const KeyItem item = key_item_at<int(kTileKeys)>(g, queue, at);
+    for (int32_t begin = item.begin; begin < item.end; begin += kKeys) {
+      dkv_tile<kC, T>(g, item, begin, in, space, dk, dv);
     }
   }
 }
@@ -271,7 +288,7 @@ void routed_attention_row_dots(const AttentionBackwardArgs& args, const Sequence
   const Geometry g = geometry_of(args, tiles, Pairs::all);
   const int64_t tokens = args.varlen.tokens();
   launch("attention_row_dots", row_dots_kernel<T>,
-         over_items(tokens * g.q_heads * kWarp, kAttentionThreads), stream, g, args.gate,
+         over_items(tokens * g.q_heads * kWarp, kAttentionThreads), stream, g,
          static_cast<const T*>(args.d_out.data), args.d_out.token_stride,
          static_cast<const T*>(args.selected), static_cast<const T*>(args.other), tokens,
          static_cast<float*>(args.row_dots), gaps);
@@ -283,28 +300,35 @@ void routed_attention_row_dots(const AttentionBackwardArgs& args, const Sequence
 
 template <class T>
 void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
-                                Pairs pairs, Stream stream) {
+                                Pairs pairs, Device& device, Stream stream) {
   if (args.kernels >= AttentionKernels::mma &&
       tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
-    return mma_attention_gradients(args, tiles, pairs, stream);
+    return mma_attention_gradients(args, tiles, pairs, device, stream);
   }
   const Geometry g = geometry_of(args, tiles, pairs);
-  const T *q = static_cast<const T*>(args.q.data), *k = static_cast<const T*>(args.k.data),
-          *v = static_cast<const T*>(args.v.data), *d_out = static_cast<const T*>(args.d_out.data);
-  const auto* row_dots = static_cast<const float*>(args.row_dots);
-  const auto* lse = static_cast<const float*>(args.lse);
+  const auto data = [](const HeadsView& x) { return static_cast<const T*>(x.data); };
+  const Inputs<T> in{.q = data(args.q),
+                     .k = data(args.k),
+                     .v = data(args.v),
+                     .d_out = data(args.d_out),
+                     .q_stride = args.q.token_stride,
+                     .k_stride = args.k.token_stride,
+                     .v_stride = args.v.token_stride,
+                     .d_stride = args.d_out.token_stride,
+                     .lse = static_cast<const float*>(args.lse),
+                     .row_dots = static_cast<const float*>(args.row_dots)};
+  constexpr TileSize kSize{kRows, int(kTileKeys)};
+  const auto queries = schedule_query_tiles(args, tiles, kSize, false, pairs, device, stream);
+  const auto keys = schedule_key_tiles(args, tiles, kSize, false, pairs, device, stream);
   with_columns(args.shape.head_dim, [&]<int kC>() {
-    const LaunchShape queries{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
-                              dim3(kAttentionThreads), shared_bytes(kC, 2, 1)};
-    launch("attention_dq", dq_kernel<kC, T>, queries, stream, g, args.gate, q, k, v, d_out,
-           args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
-           lse, row_dots, static_cast<T*>(args.dq));
-    const LaunchShape keys{
-        dim3(unsigned(tiles.all_key_tiles) * kBlocksPerTile, unsigned(g.kv_heads)),
-        dim3(kAttentionThreads), shared_bytes(kC, 2, 2)};
-    launch("attention_dkv", dkv_kernel<kC, T>, keys, stream, g, args.gate, q, k, v, d_out,
-           args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
-           lse, row_dots, static_cast<T*>(args.dk), static_cast<T*>(args.dv));
+    launch("attention_dq", dq_kernel<kC, T>,
+           persistent("attention_dq", dq_kernel<kC, T>, kAttentionThreads, shared_bytes(kC, 2, 1),
+                      queries.queue().count),
+           stream, g, queries.queue(), in, static_cast<T*>(args.dq));
+    launch("attention_dkv", dkv_kernel<kC, T>,
+           persistent("attention_dkv", dkv_kernel<kC, T>, kAttentionThreads, shared_bytes(kC, 2, 2),
+                      keys.queue().queue.count),
+           stream, g, keys.queue(), in, static_cast<T*>(args.dk), static_cast<T*>(args.dv));
   });
 }
 
@@ -312,7 +336,7 @@ void routed_attention_gradients(const AttentionBackwardArgs& args, const Sequenc
   template void routed_attention_row_dots<T>(const AttentionBackwardArgs&, const SequenceTiles&,  \
                                              float*, Stream);                                     \
   template void routed_attention_gradients<T>(const AttentionBackwardArgs&, const SequenceTiles&, \
-                                              Pairs, Stream);
+                                              Pairs, Device&, Stream);
 ELASTRON_FOR(float)
 ELASTRON_FOR(bf16)
 #undef ELASTRON_FOR

@@ -16,27 +16,20 @@ namespace {
 constexpr int kColumns = 32, kBlocks = kColumns / 8, kSteps = kColumns / 16;
 
 struct Inputs {
-  const uint8_t* gate;
   const bf16 *q, *d_out;
   int64_t q_stride, d_stride;
   KeysAndValues keys;
   const float *lse, *row_dots;
 };
 
-// A block owns a query tile: dq = scale times the sum over its keys of ds k.
+// A block has a query tile: dq = scale times the sum over its keys of ds k.
 template <int kC>
-__global__ void __launch_bounds__(kMmaThreads) dq_mma_kernel(Geometry g, Inputs in, bf16* dq) {
-  auto& memory = *dynamic_shared_memory<QueryBlockMemory<kC>>();
-  const QueryTile t = query_tile(g, in.gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x),
-                                 int32_t(blockIdx.y));
-  if (g.streaming_only && t.full) return;
+__device__ __forceinline__ void dq_tile(const Geometry& g, const QueryTile& t, bool open,
+                                        const Inputs& in, QueryBlockMemory<kC>& memory, bf16* dq) {
   // The rows pass through the second stage, which is free until the first tile is worked on.
   async_rows<kC>(g, t, in.q, in.q_stride, memory.stages[1].keys);
   async_rows<kC>(g, t, in.d_out, in.d_stride, memory.stages[1].values);
-  if (threadIdx.x == 0) memory.plan = plan_query_tile(g.rule, t.begin, t.end);
-  __syncthreads();
-  KeyTiles tiles(memory.plan, t.full);
-  KeyTile tile = tiles.next();
+  KeyTile tile = memory.begin(g, t, open, !open);
   load_stage(g, t.place, in.keys, tile.begin, tile.end, t.kv_head, memory.stages[0]);
   cp_async_commit();
   cp_async_wait<0>();
@@ -46,13 +39,12 @@ __global__ void __launch_bounds__(kMmaThreads) dq_mma_kernel(Geometry g, Inputs 
   queries.load(memory.stages[1].keys, warp_row);
   d_rows.load(memory.stages[1].values, warp_row);
 
-  const int32_t sink = sink_of(g, t.place);
   const Sight sights[2] = {{g, t, first_row()}, {g, t, first_row() + 8}};
   float lse[2] = {0, 0}, dots[2] = {0, 0};
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row() + 8 * half;
-    if (row >= (t.end - t.begin) * g.group) continue;
+    if (row >= rows_of(g, t)) continue;
     lse[half] = in.lse[item_of(g, t, row)] * kLog2E;
     dots[half] = in.row_dots[item_of(g, t, row)];
   }
@@ -62,12 +54,13 @@ __global__ void __launch_bounds__(kMmaThreads) dq_mma_kernel(Geometry g, Inputs 
     const KeyStage<kC>& stage = memory.stages[turn];
     cp_async_wait<0>();
     __syncthreads();  // all of this tile is there, and the last one has been read
-    const KeyTile next = tiles.next();
+    const KeyTile next = memory.after(turn);
     if (next.part != Part::end) {
       load_stage(g, t.place, in.keys, next.begin, next.end, t.kv_head, memory.stages[turn ^ 1]);
     }
     cp_async_commit();
 
+    const bool masked = is_masked(tile, kMmaKeys);
 #pragma unroll 1
     for (int first = 0; first < tile.end - tile.begin; first += kColumns) {
       float s[kBlocks][4], ds[kBlocks][4];
@@ -78,7 +71,7 @@ __global__ void __launch_bounds__(kMmaThreads) dq_mma_kernel(Geometry g, Inputs 
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int32_t key = tile.begin + first + n * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
-          const bool seen = !tile.masked || sights[i / 2].sees(tile, sink, key);
+          const bool seen = !masked || sights[i / 2].sees(tile.mask, key);
           const float p = fast_exp2(s[n][i] * g.scale_log2 - lse[i / 2]);
           ds[n][i] = seen ? p * (ds[n][i] - dots[i / 2]) : 0.0f;
         }
@@ -93,8 +86,19 @@ __global__ void __launch_bounds__(kMmaThreads) dq_mma_kernel(Geometry g, Inputs 
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row() + 8 * half;
-    if (row >= (t.end - t.begin) * g.group) continue;
+    if (row >= rows_of(g, t)) continue;
     write_row(sums, half, g.scale_log2 * kLn2, g.head_dim, dq + item_of(g, t, row) * g.head_dim);
+  }
+}
+
+template <int kC>
+__global__ void __launch_bounds__(kMmaThreads)
+    dq_mma_kernel(Geometry g, TileQueue queue, Inputs in, bf16* dq) {
+  auto& memory = *dynamic_shared_memory<QueryBlockMemory<kC>>();
+  ScheduledTile at;
+  while (take_tile(queue, &memory.ticket, at)) {
+    const QueryTile t = query_tile_at(g, place_of(g, at.sequence), at.head, at.tile);
+    dq_tile<kC>(g, t, is_open(g, at.sequence, t.kv_head), in, memory, dq);
   }
 }
 
@@ -109,6 +113,23 @@ template <int kC>
 struct KeyBlockMemory {
   KeyStage<kC> owned;
   RowStage<kC> stages[2];
+  QueryWalk walk;
+  SeenFrom found[2];  // as QueryBlockMemory's
+  int32_t ticket;
+
+  __device__ __forceinline__ SeenFrom begin(const Geometry& g, const KeyItem& item) {
+    if (threadIdx.x == 0) {
+      walk = QueryWalk(g, item);
+      for (SeenFrom& tile : found) tile = walk.next(g);
+    }
+    __syncthreads();
+    return found[0];
+  }
+  __device__ __forceinline__ SeenFrom after(const Geometry& g, int turn) {
+    const SeenFrom next = found[turn ^ 1];
+    if (threadIdx.x == 0) found[turn] = walk.next(g);
+    return next;
+  }
 };
 
 template <int kC>
@@ -117,67 +138,64 @@ __device__ __forceinline__ void load_rows(const Geometry& g, const QueryTile& t,
   async_rows<kC>(g, t, in.q, in.q_stride, stage.queries);
   async_rows<kC>(g, t, in.d_out, in.d_stride, stage.d_rows);
   for (int row = int(threadIdx.x); row < kRows; row += kMmaThreads) {
-    const bool inside = row < (t.end - t.begin) * g.group;
+    const bool inside = row < rows_of(g, t);
     const int64_t at = inside ? item_of(g, t, row) : 0;
     cp_async_4(&stage.lse[row], in.lse + at, inside);
     cp_async_4(&stage.dots[row], in.row_dots + at, inside);
   }
 }
 
-// A block owns a key tile: dv = sum of p dO, dk = scale times the sum of ds q, over the query tiles
-// that see it, in order. Scores stand transposed, keys by rows: as they come out of one product
-// they go into the next.
+// A part of a key tile, before it is added to the others: dk without its scale, dv.
 template <int kC>
-__global__ void __launch_bounds__(kMmaThreads)
-    dkv_mma_kernel(Geometry g, Inputs in, bf16* dk, bf16* dv) {
-  auto& memory = *dynamic_shared_memory<KeyBlockMemory<kC>>();
-  // The first keys of a sequence are seen by most queries: they start first.
-  const Place place = place_of(g, g.tiles.key_tiles, int32_t(blockIdx.x));
-  const int32_t kv_head = int32_t(blockIdx.y);
-  const bool full = is_full(g, in.gate, place.sequence, kv_head);
-  if (g.streaming_only && full) return;
-  const int32_t key_begin = place.tile * kMmaKeys;
-  const int32_t key_end = key_begin + kMmaKeys < place.length ? key_begin + kMmaKeys : place.length;
-  // A key is seen from itself to here, by all that follow if it is in the sink.
-  const int32_t sink = full ? place.length : sink_of(g, place);
-  const auto seen_until = [&](int32_t key) {
-    const int64_t end = key < sink ? place.length : g.rule.local_end(key);
-    return end < place.length ? int32_t(end) : place.length;
-  };
-  const int32_t most_tokens = key_begin < sink ? place.length : seen_until(key_end - 1);
+struct KeyPiece {
+  float dk[kMmaKeys][kC * 16], dv[kMmaKeys][kC * 16];
+};
+template <int kC>
+__device__ __forceinline__ void keep_row(const float (&sums)[2 * kC][4], int half, float* row) {
+  const int column = int(threadIdx.x) % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < 2 * kC; ++n) {
+    *reinterpret_cast<float2*>(row + n * 8 + column) =
+        make_float2(sums[n][2 * half], sums[n][2 * half + 1]);
+  }
+}
 
-  const auto tile_at = [&](int32_t n) {
-    Place at = place;
-    at.tile = n;
-    return query_tile_at(g, at, kv_head, full);
-  };
-  auto n = int32_t(first_query_tile(key_begin, place.offset, g.tokens_per_tile));
-  // None where no query of the sequence comes within the window of a prompt's key.
-  const int32_t count = most_tokens > place.offset
-                            ? int32_t(tile_count(most_tokens - place.offset, g.tokens_per_tile))
-                            : 0;
-  load_stage(g, place, in.keys, key_begin, key_end, kv_head, memory.owned);
-  if (n < count) load_rows(g, tile_at(n), in, memory.stages[0]);
+// A block has a key tile, or a part of its queries: dv = sum of p dO, dk = scale times the sum of
+// ds q, over the query tiles that see it, in order. Scores stand transposed, keys by rows: as they
+// come out of one product they go into the next.
+template <int kC>
+__device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item, const Inputs& in,
+                                         KeyBlockMemory<kC>& memory, bf16* dk, bf16* dv,
+                                         KeyPiece<kC>* pieces) {
+  const Place& place = item.place;
+  const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
+  const StreamingRule rule = g.rule.within(place.length);
+  const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
+  const auto tile_at = [&](SeenFrom from) { return query_tile_at(g, place, from.head, from.tile); };
+  SeenFrom from = memory.begin(g, item);
+  load_stage(g, place, in.keys, item.begin, item.end, item.kv_head, memory.owned);
+  if (from.tile >= 0) load_rows(g, tile_at(from), in, memory.stages[0]);
   cp_async_commit();
 
   const int key_row = first_row(), warp_row = int(threadIdx.x) / kWarp * kWarpRows;
   const RowsInTile<kC> keys{memory.owned.keys, warp_row}, values{memory.owned.values, warp_row};
-  const int32_t until[2] = {seen_until(key_begin + key_row), seen_until(key_begin + key_row + 8)};
+  const KeySight sights[2] = {{g, place, set, item.begin + key_row},
+                              {g, place, set, item.begin + key_row + 8}};
   float dk_sums[2 * kC][4], dv_sums[2 * kC][4];
   set_zero(dk_sums);
   set_zero(dv_sums);
-  for (int turn = 0; n < count; ++n, turn ^= 1) {
-    const QueryTile t = tile_at(n);
+  for (int turn = 0; from.tile >= 0; turn ^= 1) {
+    const QueryTile t = tile_at(from);
     const bool all =
-        tile_fully_visible(g.rule, full, key_begin, key_begin + kMmaKeys, t.begin, t.end);
-    const int rows = (t.end - t.begin) * g.group;
+        tile_fully_visible(rule, set, item.begin, item.begin + kMmaKeys, t.begin, t.end);
     const RowStage<kC>& stage = memory.stages[turn];
     cp_async_wait<0>();
     __syncthreads();  // all of this tile is there, and the last one has been read
-    if (n + 1 < count) load_rows(g, tile_at(n + 1), in, memory.stages[turn ^ 1]);
+    from = memory.after(g, turn);
+    if (from.tile >= 0) load_rows(g, tile_at(from), in, memory.stages[turn ^ 1]);
     cp_async_commit();
 #pragma unroll 1
-    for (int first = 0; first < rows; first += kColumns) {
+    for (int first = 0; first < rows_of(g, t); first += kColumns) {
       float p[kBlocks][4], ds[kBlocks][4];
       multiply_by_rows<kC>(keys, stage.queries, first, p);
       multiply_by_rows<kC>(values, stage.d_rows, first, ds);
@@ -186,14 +204,10 @@ __global__ void __launch_bounds__(kMmaThreads)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int row = first + b * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
-          bool seen = true;
-          if (!all) {
-            const int32_t query = t.begin + row / g.group;
-            seen = query >= key_begin + key_row + 8 * (i / 2) && query < until[i / 2];
-          }
+          const bool seen = all || sights[i / 2].seen(t.begin + row / g.tile_heads, dense_from);
           const float x = fast_exp2(p[b][i] * g.scale_log2 - stage.lse[row] * kLog2E);
           p[b][i] = seen ? x : 0.0f;
-          ds[b][i] = p[b][i] * (ds[b][i] - stage.dots[row]);
+          ds[b][i] = seen ? x * (ds[b][i] - stage.dots[row]) : 0.0f;
         }
       }
       uint32_t fragments[kSteps][4];
@@ -203,40 +217,99 @@ __global__ void __launch_bounds__(kMmaThreads)
       add_product<kC>(fragments, stage.queries, first, dk_sums);
     }
   }
-  cp_async_wait<0>();  // nothing is under way when the block ends, tiles or none
+  cp_async_wait<0>();  // nothing is under way when the tile is left, with queries or without
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int32_t key = key_begin + key_row + 8 * half;
-    if (key >= key_end) continue;
-    const int64_t at = (int64_t(place.first_key + key) * g.kv_heads + kv_head) * g.head_dim;
-    write_row(dk_sums, half, g.scale_log2 * kLn2, g.head_dim, dk + at);
-    write_row(dv_sums, half, 1.0f, g.head_dim, dv + at);
+    const int row = key_row + 8 * half;
+    if (item.piece >= 0) {
+      keep_row<kC>(dk_sums, half, pieces[item.piece].dk[row]);
+      keep_row<kC>(dv_sums, half, pieces[item.piece].dv[row]);
+    } else if (item.begin + row < item.end) {
+      const int64_t at =
+          (int64_t(place.first_key + item.begin + row) * g.kv_heads + item.kv_head) * g.head_dim;
+      write_row(dk_sums, half, g.scale_log2 * kLn2, g.head_dim, dk + at);
+      write_row(dv_sums, half, 1.0f, g.head_dim, dv + at);
+    }
+  }
+}
+
+template <int kC>
+__global__ void __launch_bounds__(kMmaThreads)
+    dkv_mma_kernel(Geometry g, KeyTileQueue queue, Inputs in, bf16* dk, bf16* dv,
+                   KeyPiece<kC>* pieces) {
+  auto& memory = *dynamic_shared_memory<KeyBlockMemory<kC>>();
+  ScheduledTile at;
+  while (take_tile(queue.queue, &memory.ticket, at)) {
+    dkv_tile<kC>(g, key_item_at<kMmaKeys>(g, queue, at), in, memory, dk, dv, pieces);
+  }
+}
+
+// The parts of a key tile, in order. A block per piece, of which those of a first part do it.
+template <int kC>
+__global__ void __launch_bounds__(kMmaThreads)
+    add_parts_kernel(Geometry g, KeyTileQueue queue, const KeyPiece<kC>* pieces, bf16* dk,
+                     bf16* dv) {
+  const auto piece = int32_t(blockIdx.x);
+  ScheduledTile at{};
+  at.sequence = sequence_of(queue.pieces, g.sequences, piece / g.kv_heads);
+  const Place place = place_of(g, at.sequence);
+  const KeySplit split = queue.split.of(key_tiles_of<kMmaKeys>(place), query_tiles_of(g, place));
+  const int32_t within = piece - queue.pieces[at.sequence] * g.kv_heads;
+  at.head = within / (split.tiles * split.parts) * g.group;
+  at.tile = within % (split.tiles * split.parts);
+  const KeyItem item = key_item_at<kMmaKeys>(g, queue, at);
+  if (item.part != 0 || item.piece < 0) return;
+  if (g.closed_only && is_open(g, at.sequence, item.kv_head)) return;
+  for (int i = int(threadIdx.x); i < (item.end - item.begin) * g.head_dim; i += kMmaThreads) {
+    const int row = i / g.head_dim, column = i % g.head_dim;
+    float dk_sum = 0, dv_sum = 0;
+    for (int part = 0; part < split.parts; ++part) {
+      dk_sum += pieces[piece + part].dk[row][column];
+      dv_sum += pieces[piece + part].dv[row][column];
+    }
+    const int64_t to =
+        (int64_t(place.first_key + item.begin + row) * g.kv_heads + item.kv_head) * g.head_dim +
+        column;
+    dk[to] = bf16(dk_sum * (g.scale_log2 * kLn2));
+    dv[to] = bf16(dv_sum);
   }
 }
 
 }  // namespace
 
 void mma_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
-                             Pairs pairs, Stream stream) {
+                             Pairs pairs, Device& device, Stream stream) {
   const Geometry g = geometry_of(args, tiles, pairs);
   const auto data = [](const HeadsView& x) { return static_cast<const bf16*>(x.data); };
-  const Inputs in{.gate = args.gate,
-                  .q = data(args.q),
+  const Inputs in{.q = data(args.q),
                   .d_out = data(args.d_out),
                   .q_stride = args.q.token_stride,
                   .d_stride = args.d_out.token_stride,
                   .keys = {data(args.k), data(args.v), args.k.token_stride, args.v.token_stride},
                   .lse = static_cast<const float*>(args.lse),
                   .row_dots = static_cast<const float*>(args.row_dots)};
+  auto *dq = static_cast<bf16*>(args.dq), *dk = static_cast<bf16*>(args.dk),
+       *dv = static_cast<bf16*>(args.dv);
+  constexpr TileSize kSize{kRows, kMmaKeys};
+  const auto queries = schedule_query_tiles(args, tiles, kSize, false, pairs, device, stream);
+  const auto keys = schedule_key_tiles(args, tiles, kSize, true, pairs, device, stream);
   with_columns(args.shape.head_dim, [&]<int kC>() {
-    const LaunchShape queries{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
-                              dim3(kMmaThreads), sizeof(QueryBlockMemory<kC>)};
-    launch("attention_dq_mma", dq_mma_kernel<kC>, queries, stream, g, in,
-           static_cast<bf16*>(args.dq));
-    const LaunchShape keys{dim3(unsigned(tiles.all_key_tiles), unsigned(g.kv_heads)),
-                           dim3(kMmaThreads), sizeof(KeyBlockMemory<kC>)};
-    launch("attention_dkv_mma", dkv_mma_kernel<kC>, keys, stream, g, in,
-           static_cast<bf16*>(args.dk), static_cast<bf16*>(args.dv));
+    const auto over = [&](const char* name, auto kernel, size_t bytes, const TileQueue& queue) {
+      return persistent(name, kernel, kMmaThreads, bytes, queue.count);
+    };
+    launch(
+        "attention_dq_mma", dq_mma_kernel<kC>,
+        over("attention_dq_mma", dq_mma_kernel<kC>, sizeof(QueryBlockMemory<kC>), queries.queue()),
+        stream, g, queries.queue(), in, dq);
+    const int64_t count = keys.queue().all_pieces;
+    const Tensor memory = Tensor::empty({count * int64_t(sizeof(KeyPiece<kC>))}, DType::u8, device);
+    auto* pieces = static_cast<KeyPiece<kC>*>(memory.raw());
+    launch("attention_dkv_mma", dkv_mma_kernel<kC>,
+           over("attention_dkv_mma", dkv_mma_kernel<kC>, sizeof(KeyBlockMemory<kC>),
+                keys.queue().queue),
+           stream, g, keys.queue(), in, dk, dv, pieces);
+    launch("attention_add_parts", add_parts_kernel<kC>, {dim3(unsigned(count)), dim3(kMmaThreads)},
+           stream, g, keys.queue(), pieces, dk, dv);
   });
 }
 

@@ -20,68 +20,78 @@ struct Running {
   float most[kRowsEach], total[kRowsEach];
 };
 
+// What a block reads, and its shared memory.
+template <class T>
+struct Inputs {
+  const T *q, *k, *v;
+  int64_t q_stride, k_stride, v_stride;
+};
+template <int kC>
+struct Tiles {
+  static constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
+  float *queries, *keys, *values, *scores;
+
+  __device__ explicit Tiles(float* memory)
+      : queries(memory),                    // [rows][pitch]
+        keys(queries + kRows * kPitch),     // [keys][pitch]
+        values(keys + kKeys * kPitch),      // [keys][pitch]
+        scores(values + kKeys * kPitch) {}  // [rows][score pitch]
+};
+
+// The softmax goes on over one tile of keys.
 template <int kC, class T>
-__device__ void visit_keys(const Geometry& g, const QueryTile& t, const KeySegments& segments,
-                           bool streaming, const T* k, const T* v, int64_t k_stride,
-                           int64_t v_stride, const float* queries, float* keys, float* values,
-                           float* scores, Running<kC>& run) {
-  constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
+__device__ void go_on(const Geometry& g, const QueryTile& t, const KeyTile& tile,
+                      const Sight (&sights)[kRowsEach], const Inputs<T>& in, const Tiles<kC>& space,
+                      Running<kC>& run) {
+  constexpr int kWidth = Tiles<kC>::kWidth, kPitch = Tiles<kC>::kPitch;
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
-  for (int n = 0; n < segments.count; ++n) {
-    const KeySegment segment = segments.items[n];
-    for (int64_t begin = segment.begin; begin < segment.end; begin += kKeys) {
-      const int64_t end = begin + kKeys < segment.end ? begin + kKeys : segment.end;
-      __syncthreads();  // the last tile has been read
-      load_keys(g, k, k_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, keys);
-      load_keys(g, v, v_stride, t.place.first_key, begin, end, t.kv_head, kWidth, kPitch, values);
-      __syncthreads();
-      float s[kRowsEach][kKeysEach];
-      dot_tile(queries, kPitch, keys, kPitch, kWidth, s);
+  for (int32_t begin = tile.begin; begin < tile.end; begin += kKeys) {
+    __syncthreads();  // the last keys have been read
+    load_keys(g, in.k, in.k_stride, t.place.first_key, begin, tile.end, t.kv_head, kWidth, kPitch,
+              space.keys);
+    load_keys(g, in.v, in.v_stride, t.place.first_key, begin, tile.end, t.kv_head, kWidth, kPitch,
+              space.values);
+    __syncthreads();
+    float s[kRowsEach][kKeysEach];
+    dot_tile(space.queries, kPitch, space.keys, kPitch, kWidth, s);
+#pragma unroll
+    for (int a = 0; a < kRowsEach; ++a) {
+      const int row = ty * kRowsEach + a;
+      float most = run.most[a];
+#pragma unroll
+      for (int b = 0; b < kKeysEach; ++b) {
+        const bool seen = sights[a].sees(tile.mask, begin + tx * kKeysEach + b);
+        s[a][b] = seen ? s[a][b] * g.scale_log2 : -std::numeric_limits<float>::infinity();
+        most = s[a][b] > most ? s[a][b] : most;
+      }
+      most = row_max(most);
+      // Before a row has seen a key its maximum is -inf, and so may all of the tile be.
+      const float keep = most == run.most[a] ? 1.0f : exp2f(run.most[a] - most);
+      float total = 0;
+#pragma unroll
+      for (int b = 0; b < kKeysEach; ++b) {
+        const float p =
+            s[a][b] == -std::numeric_limits<float>::infinity() ? 0.0f : exp2f(s[a][b] - most);
+        total += p;
+        space.scores[row * kScorePitch + tx * kKeysEach + b] = p;
+      }
+      run.total[a] = run.total[a] * keep + row_sum(total);
+      run.most[a] = most;
+#pragma unroll
+      for (int j = 0; j < kC; ++j) run.sums[a][j] *= keep;
+    }
+    __syncwarp();  // a row's probabilities come from its own half warp
+    for (int key = 0; key < kKeys; ++key) {
+      float p[kRowsEach];
 #pragma unroll
       for (int a = 0; a < kRowsEach; ++a) {
-        const int row = ty * kRowsEach + a;
-        const int64_t query = t.begin + row / g.group;
-        float most = run.most[a];
-#pragma unroll
-        for (int b = 0; b < kKeysEach; ++b) {
-          const int64_t key = begin + tx * kKeysEach + b;
-          bool seen = key < end;
-          if (segment.masked) {
-            const bool shown = g.rule.visible(query, key);
-            seen = seen && (streaming ? shown : key <= query && !shown);
-          }
-          s[a][b] = seen ? s[a][b] * g.scale_log2 : -std::numeric_limits<float>::infinity();
-          most = s[a][b] > most ? s[a][b] : most;
-        }
-        most = row_max(most);
-        // Before a row has seen a key its maximum is -inf, and so may all of the tile be.
-        const float keep = most == run.most[a] ? 1.0f : exp2f(run.most[a] - most);
-        float total = 0;
-#pragma unroll
-        for (int b = 0; b < kKeysEach; ++b) {
-          const float p =
-              s[a][b] == -std::numeric_limits<float>::infinity() ? 0.0f : exp2f(s[a][b] - most);
-          total += p;
-          scores[row * kScorePitch + tx * kKeysEach + b] = p;
-        }
-        run.total[a] = run.total[a] * keep + row_sum(total);
-        run.most[a] = most;
-#pragma unroll
-        for (int j = 0; j < kC; ++j) run.sums[a][j] *= keep;
+        p[a] = space.scores[(ty * kRowsEach + a) * kScorePitch + key];
       }
-      __syncwarp();  // a row's probabilities come from its own half warp
-      for (int key = 0; key < kKeys; ++key) {
-        float p[kRowsEach];
 #pragma unroll
-        for (int a = 0; a < kRowsEach; ++a) {
-          p[a] = scores[(ty * kRowsEach + a) * kScorePitch + key];
-        }
+      for (int j = 0; j < kC; ++j) {
+        const float value = space.values[key * kPitch + tx + j * kSide];
 #pragma unroll
-        for (int j = 0; j < kC; ++j) {
-          const float value = values[key * kPitch + tx + j * kSide];
-#pragma unroll
-          for (int a = 0; a < kRowsEach; ++a) run.sums[a][j] += p[a] * value;
-        }
+        for (int a = 0; a < kRowsEach; ++a) run.sums[a][j] += p[a] * value;
       }
     }
   }
@@ -94,7 +104,7 @@ __device__ void write_rows(const Geometry& g, const QueryTile& t, const Running<
 #pragma unroll
   for (int a = 0; a < kRowsEach; ++a) {
     const int row = ty * kRowsEach + a;
-    if (row >= (t.end - t.begin) * g.group) continue;
+    if (row >= rows_of(g, t)) continue;
     const int64_t at = item_of(g, t, row);
     const float inverse = 1.0f / run.total[a];
 #pragma unroll
@@ -109,21 +119,12 @@ __device__ void write_rows(const Geometry& g, const QueryTile& t, const Running<
 }
 
 template <int kC, class T>
-__global__ void __launch_bounds__(kAttentionThreads)
-    forward_kernel(Geometry g, const uint8_t* gate, const T* q, const T* k, const T* v,
-                   int64_t q_stride, int64_t k_stride, int64_t v_stride, T* selected, T* other,
-                   float* lse) {
-  constexpr int kWidth = kC * kSide, kPitch = kWidth + 1;
-  float* queries = dynamic_shared_memory<float>();  // [rows][pitch]
-  float* keys = queries + kRows * kPitch;           // [keys][pitch]
-  float* values = keys + kKeys * kPitch;            // [keys][pitch]
-  float* scores = values + kKeys * kPitch;          // [rows][score pitch]
-  // The last tiles of a sequence cost most: they start first.
-  const QueryTile t =
-      query_tile(g, gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x), int32_t(blockIdx.y));
-  if (g.streaming_only && t.full) return;
-  load_rows(g, t, q, q_stride, kWidth, kPitch, queries);
-  Running<kC> run;
+__device__ void forward_tile(const Geometry& g, const QueryTile& t, const Inputs<T>& in,
+                             const BranchOutputs<T>& out, const Tiles<kC>& space) {
+  load_rows(g, t, in.q, in.q_stride, Tiles<kC>::kWidth, Tiles<kC>::kPitch, space.queries);
+  const int row = int(threadIdx.x) / kSide * kRowsEach;
+  const Sight sights[kRowsEach] = {{g, t, row}, {g, t, row + 1}, {g, t, row + 2}, {g, t, row + 3}};
+  Running<kC> run, saved;
 #pragma unroll
   for (int a = 0; a < kRowsEach; ++a) {
     run.most[a] = -std::numeric_limits<float>::infinity();
@@ -131,16 +132,32 @@ __global__ void __launch_bounds__(kAttentionThreads)
 #pragma unroll
     for (int j = 0; j < kC; ++j) run.sums[a][j] = 0;
   }
-  const QueryTilePlan plan = plan_query_tile(g.rule, t.begin, t.end);
-  visit_keys<kC>(g, t, plan.streaming, true, k, v, k_stride, v_stride, queries, keys, values,
-                 scores, run);
-  T* streaming_out = t.full ? other : selected;
-  if (streaming_out != nullptr) write_rows(g, t, run, streaming_out, t.full ? nullptr : lse);
-  T* full_out = t.full ? selected : other;
-  if (full_out == nullptr) return;
-  visit_keys<kC>(g, t, plan.rest, false, k, v, k_stride, v_stride, queries, keys, values, scores,
-                 run);
-  write_rows(g, t, run, full_out, t.full ? lse : nullptr);
+  KeyTiles<int(kTileKeys)> walk(pattern_of(g, t), t.begin, t.end, out.retrieval != nullptr,
+                                out.sparse != nullptr);
+  for (KeyTile tile = walk.next(); tile.part != Part::end;) {
+    go_on<kC>(g, t, tile, sights, in, space, run);
+    const KeyTile next = walk.next();
+    if (next.part != tile.part) {
+      const PartChange due(g.mode, out, tile.part, next.part);
+      if (due.save) saved = run;
+      if (due.retrieval) write_rows(g, t, run, out.retrieval, out.lse_retrieval);
+      if (due.restore) run = saved;
+      if (due.sparse) write_rows(g, t, run, out.sparse, out.lse_sparse);
+    }
+    tile = next;
+  }
+}
+
+template <int kC, class T>
+__global__ void __launch_bounds__(kAttentionThreads)
+    forward_kernel(Geometry g, TileQueue queue, Inputs<T> in, GateOutputs<T> outputs) {
+  __shared__ int32_t ticket;
+  const Tiles<kC> space(dynamic_shared_memory<float>());
+  ScheduledTile at;
+  while (take_tile(queue, &ticket, at)) {
+    const QueryTile t = query_tile_at(g, place_of(g, at.sequence), at.head, at.tile);
+    forward_tile<kC, T>(g, t, in, outputs.of(is_open(g, at.sequence, t.kv_head)), space);
+  }
 }
 
 }  // namespace
@@ -154,17 +171,20 @@ void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTi
   }
   if (args.kernels >= AttentionKernels::mma &&
       tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v})) {
-    return mma_attention_forward(args, tiles, pairs, stream);
+    return mma_attention_forward(args, tiles, pairs, device, stream);
   }
   const Geometry g = geometry_of(args, tiles, pairs);
+  const auto data = [](const HeadsView& x) { return static_cast<const T*>(x.data); };
+  const Inputs<T> in{data(args.q),        data(args.k),        data(args.v),
+                     args.q.token_stride, args.k.token_stride, args.v.token_stride};
+  const TileSchedule schedule = schedule_query_tiles(args, tiles, {kRows, int(kTileKeys)},
+                                                     args.other != nullptr, pairs, device, stream);
   with_columns(args.shape.head_dim, [&]<int kC>() {
-    const LaunchShape shape{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
-                            dim3(kAttentionThreads), shared_bytes(kC, 1, 1)};
-    launch("routed_attention_forward", forward_kernel<kC, T>, shape, stream, g, args.gate,
-           static_cast<const T*>(args.q.data), static_cast<const T*>(args.k.data),
-           static_cast<const T*>(args.v.data), args.q.token_stride, args.k.token_stride,
-           args.v.token_stride, static_cast<T*>(args.selected), static_cast<T*>(args.other),
-           static_cast<float*>(args.lse));
+    const char* name = "routed_attention_forward";
+    const LaunchShape shape = persistent(name, forward_kernel<kC, T>, kAttentionThreads,
+                                         shared_bytes(kC, 1, 1), schedule.queue().count);
+    launch(name, forward_kernel<kC, T>, shape, stream, g, schedule.queue(), in,
+           gate_outputs<T>(args));
   });
 }
 

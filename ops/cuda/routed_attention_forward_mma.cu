@@ -60,7 +60,7 @@ __device__ __forceinline__ void write_rows(const Geometry& g, const QueryTile& t
   for (int half = 0; half < 2; ++half) {
     const float total = warp_sum<4>(run.total[half]);
     const int row = first_row() + 8 * half;
-    if (row >= (t.end - t.begin) * g.group) continue;
+    if (row >= rows_of(g, t)) continue;
     const int64_t at = item_of(g, t, row);
     write_row(run.sums, half, 1.0f / total, g.head_dim, out + at * g.head_dim);
     if (lse != nullptr && threadIdx.x % 4 == 0) {
@@ -69,23 +69,49 @@ __device__ __forceinline__ void write_rows(const Geometry& g, const QueryTile& t
   }
 }
 
+// Where both branches go on from the same sums: these, by thread, behind the rest of the block's
+// memory.
 template <int kC>
-__global__ void __launch_bounds__(kMmaThreads)
-    forward_mma_kernel(Geometry g, const uint8_t* gate, const bf16* q, int64_t q_stride,
-                       KeysAndValues from, bf16* selected, bf16* other, float* lse) {
-  auto& memory = *dynamic_shared_memory<QueryBlockMemory<kC>>();
-  // The last tiles of a sequence cost most: they start first.
-  const QueryTile t =
-      query_tile(g, gate, g.tiles.all_query_tiles - 1 - int32_t(blockIdx.x), int32_t(blockIdx.y));
-  if (g.streaming_only && t.full) return;
-  bf16* full_out = t.full ? selected : other;
-  bf16* streaming_out = t.full ? other : selected;
+struct SavedRows {
+  float numbers[8 * kC + 4][kMmaThreads];
+
+  // f(number of the run, the same here)
+  template <class F>
+  __device__ __forceinline__ void each(RunningRows<kC>& run, F&& f) {
+    const int thread = int(threadIdx.x);
+#pragma unroll
+    for (int n = 0; n < 2 * kC; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) f(run.sums[n][i], numbers[n * 4 + i][thread]);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      f(run.most[half], numbers[8 * kC + half][thread]);
+      f(run.total[half], numbers[8 * kC + 2 + half][thread]);
+    }
+  }
+  __device__ __forceinline__ void save(RunningRows<kC>& run) {
+    each(run, [](float& own, float& kept) { kept = own; });
+  }
+  __device__ __forceinline__ void restore(RunningRows<kC>& run) {
+    each(run, [](float& own, float& kept) { own = kept; });
+  }
+};
+template <int kC>
+struct ForwardMemory {
+  QueryBlockMemory<kC> tiles;
+  SavedRows<kC> saved;  // where it is needed
+};
+
+template <int kC>
+__device__ __forceinline__ void forward_tile(const Geometry& g, const QueryTile& t, const bf16* q,
+                                             int64_t q_stride, const KeysAndValues& from,
+                                             const BranchOutputs<bf16>& out,
+                                             ForwardMemory<kC>& block) {
+  QueryBlockMemory<kC>& memory = block.tiles;
   // Queries pass through the second stage, which is free until the first tile is worked on.
   async_rows<kC>(g, t, q, q_stride, memory.stages[1].keys);
-  if (threadIdx.x == 0) memory.plan = plan_query_tile(g.rule, t.begin, t.end);
-  __syncthreads();
-  KeyTiles tiles(memory.plan, full_out != nullptr);
-  KeyTile tile = tiles.next();
+  KeyTile tile = memory.begin(g, t, out.retrieval != nullptr, out.sparse != nullptr);
   load_stage(g, t.place, from, tile.begin, tile.end, t.kv_head, memory.stages[0]);
   cp_async_commit();
   cp_async_wait<0>();
@@ -93,7 +119,6 @@ __global__ void __launch_bounds__(kMmaThreads)
   RowFragments<kC> queries;
   queries.load(memory.stages[1].keys, int(threadIdx.x) / kWarp * kWarpRows);
 
-  const int32_t sink = sink_of(g, t.place);
   const Sight sights[2] = {{g, t, first_row()}, {g, t, first_row() + 8}};
   RunningRows<kC> run;
   set_zero(run.sums);
@@ -103,7 +128,7 @@ __global__ void __launch_bounds__(kMmaThreads)
     const KeyStage<kC>& stage = memory.stages[turn];
     cp_async_wait<0>();
     __syncthreads();  // all of this tile is there, and the last one has been read
-    const KeyTile next = tiles.next();
+    const KeyTile next = memory.after(turn);
     if (next.part != Part::end) {
       load_stage(g, t.place, from, next.begin, next.end, t.kv_head, memory.stages[turn ^ 1]);
     }
@@ -111,13 +136,13 @@ __global__ void __launch_bounds__(kMmaThreads)
 
     float s[kMmaKeys / 8][4];
     multiply_by_rows<kC>(queries, stage.keys, 0, s);
-    if (tile.masked) {
+    if (is_masked(tile, kMmaKeys)) {
 #pragma unroll
       for (int n = 0; n < kMmaKeys / 8; ++n) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int32_t key = tile.begin + n * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
-          if (!sights[i / 2].sees(tile, sink, key)) s[n][i] = kNever;
+          if (!sights[i / 2].sees(tile.mask, key)) s[n][i] = kNever;
         }
       }
     }
@@ -126,28 +151,49 @@ __global__ void __launch_bounds__(kMmaThreads)
     to_fragments(s, p);
     add_product<kC>(p, stage.values, 0, run.sums);
 
-    if (tile.part == Part::streaming && next.part != Part::streaming && streaming_out != nullptr) {
-      write_rows<kC>(g, t, run, streaming_out, t.full ? nullptr : lse);
+    if (next.part != tile.part) {
+      const PartChange due(g.mode, out, tile.part, next.part);
+      if (due.save) block.saved.save(run);
+      if (due.retrieval) write_rows(g, t, run, out.retrieval, out.lse_retrieval);
+      if (due.restore) block.saved.restore(run);
+      if (due.sparse) write_rows(g, t, run, out.sparse, out.lse_sparse);
+      if (next.part == Part::end) break;
     }
-    if (next.part == Part::end) break;
     tile = next;
   }
-  if (full_out != nullptr) write_rows<kC>(g, t, run, full_out, t.full ? lse : nullptr);
+}
+
+template <int kC>
+__global__ void __launch_bounds__(kMmaThreads)
+    forward_mma_kernel(Geometry g, TileQueue queue, const bf16* q, int64_t q_stride,
+                       KeysAndValues from, GateOutputs<bf16> outputs) {
+  auto& memory = *dynamic_shared_memory<ForwardMemory<kC>>();
+  ScheduledTile at;
+  while (take_tile(queue, &memory.tiles.ticket, at)) {
+    const QueryTile t = query_tile_at(g, place_of(g, at.sequence), at.head, at.tile);
+    forward_tile<kC>(g, t, q, q_stride, from, outputs.of(is_open(g, at.sequence, t.kv_head)),
+                     memory);
+  }
 }
 
 }  // namespace
 
 void mma_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                           Pairs pairs, Stream stream) {
+                           Pairs pairs, Device& device, Stream stream) {
   const Geometry g = geometry_of(args, tiles, pairs);
+  const bool both = args.other != nullptr;
+  const TileSchedule schedule =
+      schedule_query_tiles(args, tiles, {kRows, kMmaKeys}, both, pairs, device, stream);
   const auto data = [](const HeadsView& x) { return static_cast<const bf16*>(x.data); };
   const KeysAndValues from{data(args.k), data(args.v), args.k.token_stride, args.v.token_stride};
   with_columns(args.shape.head_dim, [&]<int kC>() {
-    const LaunchShape shape{dim3(unsigned(tiles.all_query_tiles), unsigned(g.kv_heads)),
-                            dim3(kMmaThreads), sizeof(QueryBlockMemory<kC>)};
-    launch("routed_attention_forward_mma", forward_mma_kernel<kC>, shape, stream, g, args.gate,
-           data(args.q), args.q.token_stride, from, static_cast<bf16*>(args.selected),
-           static_cast<bf16*>(args.other), static_cast<float*>(args.lse));
+    const char* name = "routed_attention_forward_mma";
+    const size_t bytes = both && args.mode == AttentionMode::xa_ssa ? sizeof(ForwardMemory<kC>)
+                                                                    : sizeof(QueryBlockMemory<kC>);
+    const LaunchShape shape =
+        persistent(name, forward_mma_kernel<kC>, kMmaThreads, bytes, schedule.queue().count);
+    launch(name, forward_mma_kernel<kC>, shape, stream, g, schedule.queue(), data(args.q),
+           args.q.token_stride, from, gate_outputs<bf16>(args));
   });
 }
 

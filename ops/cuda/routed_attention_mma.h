@@ -27,9 +27,9 @@ inline bool tensor_cores_take(DType dtype, const AttentionShape& shape,
 }
 
 void mma_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                           Pairs pairs, Stream stream);
+                           Pairs pairs, Device& device, Stream stream);
 // dq, dk and dv from lse and the row dots, which are there already.
 void mma_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
-                             Pairs pairs, Stream stream);
+                             Pairs pairs, Device& device, Stream stream);
 
 }  // namespace elastron::ops::cuda

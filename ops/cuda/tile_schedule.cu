@@ -59,8 +59,8 @@ struct QueryCost {
     const QueryTile t = query_tile_at(g, place_of(g, at.sequence), at.head, at.tile);
     const bool open = is_open(g, at.sequence, t.kv_head);
     if (g.closed_only && open) return 0;
-    const auto counts = count_key_tiles<kKeys>(pattern_of(g, t), t.begin, t.end,
-                                               list.both || open, list.both || !open);
+    const auto counts = count_key_tiles<kKeys>(pattern_of(g, t), t.begin, t.end, list.both || open,
+                                               list.both || !open);
     return int32_t(counts.all());
   }
 };

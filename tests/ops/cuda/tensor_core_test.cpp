@@ -171,35 +171,31 @@ TEST(TensorCore, ProductsOfTiles) {
   }
 }
 
-// Every query sees its keys once, first those that the rule shows it.
-TEST(TensorCore, KeyTilesOfAPlan) {
+// Every query sees its keys once, first those that the rule shows it, and none behind the tile.
+TEST(TensorCore, WhatRowsSeeOfTheirTiles) {
   std::mt19937 random(4);
   for (int round = 0; round < 300; ++round) {
     Geometry g{};
     g.rule = {1 + int64_t(random() % 80), int64_t(random() % 3), 1 + int64_t(random() % 4)};
-    g.group = 1 + int32_t(random() % 8);
+    g.rule.dense_tail = round % 3 == 0 ? int64_t(random() % 100) : 0;
+    g.group = g.tile_heads = 1 + int32_t(random() % 8);
     const int32_t tokens = int32_t(tile_tokens(g.group));
     QueryTile t{};
     t.place.length = 1 + int32_t(random() % 400);
     t.begin = int32_t(random() % uint32_t(t.place.length)) / tokens * tokens;
     t.end = std::min(t.begin + tokens, t.place.length);
-    const QueryTilePlan plan = plan_query_tile(g.rule, t.begin, t.end);
+    const StreamingRule rule = g.rule.within(t.place.length);
     const bool both = round % 2 == 0;
-    const int rows = (t.end - t.begin) * g.group;
+    const int rows = rows_of(g, t);
     std::vector<int> seen(size_t(rows * t.place.length));
-    KeyTiles tiles(plan, both);
-    Part last = Part::streaming;
+    KeyTiles<kMmaKeys> tiles(pattern_of(g, t), t.begin, t.end, both, true);
     for (KeyTile tile = tiles.next(); tile.part != Part::end; tile = tiles.next()) {
-      ASSERT_LT(tile.begin, tile.end);
-      ASSERT_LE(tile.end - tile.begin, kMmaKeys);
-      ASSERT_LE(int(last), int(tile.part));
-      last = tile.part;
       for (int row = 0; row < rows; ++row) {
         const Sight sight(g, t, row);
         for (int32_t key = tile.begin; key < tile.begin + kMmaKeys; ++key) {
-          if (tile.masked && !sight.sees(tile, sink_of(g, t.place), key)) continue;
+          if (is_masked(tile, kMmaKeys) && !sight.sees(tile.mask, key)) continue;
           ASSERT_LT(key, tile.end);
-          ASSERT_EQ(g.rule.visible(sight.query, key), tile.part == Part::streaming);
+          ASSERT_EQ(rule.visible(sight.query, key), tile.part == Part::common);
           ++seen[size_t(row * t.place.length + key)];
         }
       }
@@ -207,8 +203,31 @@ TEST(TensorCore, KeyTilesOfAPlan) {
     for (int row = 0; row < rows; ++row) {
       const int32_t query = t.begin + row / g.group;
       for (int32_t key = 0; key < t.place.length; ++key) {
-        const bool visible = both ? key <= query : g.rule.visible(query, key);
+        const bool visible = both ? key <= query : rule.visible(query, key);
         ASSERT_EQ(seen[size_t(row * t.place.length + key)], int(visible)) << round;
+      }
+    }
+  }
+}
+
+// From a key's side: the same pairs.
+TEST(TensorCore, WhichRowsSeeAKey) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 300; ++round) {
+    Geometry g{};
+    g.rule = {1 + int64_t(random() % 80), int64_t(random() % 3), 1 + int64_t(random() % 4)};
+    g.rule.dense_tail = round % 3 == 0 ? int64_t(random() % 100) : 0;
+    Place place{};
+    place.length = 1 + int32_t(random() % 400);
+    const StreamingRule rule = g.rule.within(place.length);
+    const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
+    for (const KeySet set : {KeySet::all, KeySet::streaming, KeySet::blocks}) {
+      for (int32_t key = 0; key < place.length; ++key) {
+        const KeySight sight(g, place, set, key);
+        for (int32_t query = 0; query < place.length; ++query) {
+          ASSERT_EQ(sight.seen(query, dense_from), pair_visible(rule, set, query, key))
+              << round << ": " << query << ", " << key;
+        }
       }
     }
   }

@@ -1,0 +1,292 @@
+// Every mode of routed attention on the GPU against the CPU op. Blocks are those that the CPU
+// chose: the kernels are called below the front, which would choose them itself.
+#include <limits>
+#include <random>
+
+#include "ops/cuda/routed_attention.h"
+#include "ops/cuda/tile_schedule.h"
+#include "tests/ops/cuda/both_devices.h"
+#include "tests/ops/routed_attention_problem.h"
+
+namespace elastron::testing {
+namespace {
+
+using ops::AttentionMode;
+using ops::Branches;
+using ops::cuda::Pairs;
+
+enum class Gates { mixed, full, sparse };
+
+AttentionProblem problem_of(AttentionMode mode, int64_t kv_heads, int64_t group, int64_t head_dim,
+                            const std::vector<int32_t>& lengths, Gates gates) {
+  AttentionProblem p;
+  p.mode = mode;
+  p.q_heads = kv_heads * group;
+  p.kv_heads = kv_heads;
+  p.head_dim = head_dim;
+  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
+  p.rule = {64, 1, 2};
+  p.xattention = {16, 64, 0.6, false};
+  p.scale = 1 / std::sqrt(double(head_dim));
+  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) {
+    p.gate.push_back(gates == Gates::full || (gates == Gates::mixed && (i * 7 / 3) % 2 == 0));
+  }
+  return p;
+}
+
+class CudaAttentionModes : public test::BothDevices {
+ protected:
+  // Numbers that a kernel must write over.
+  template <class T>
+  Tensor unwritten(const Shape& shape) {
+    const T nan = T(std::numeric_limits<float>::quiet_NaN());
+    return Tensor::from(std::vector<T>(size_t(shape.numel()), nan), shape, *gpu_);
+  }
+
+  ops::BlockChoice there(const ops::BlockChoice& choice) {
+    if (!choice.defined()) return choice;
+    return {on_gpu(choice.rows), on_gpu(choice.columns), on_gpu(choice.starts), choice.block};
+  }
+
+  template <class Args, class Storage>
+  Args arguments(const AttentionTensors<Storage>& tensors, const AttentionProblem& p,
+                 const ops::BlockChoice& choice) {
+    const auto& in = tensors.input;
+    const auto view = [](const Tensor& t) { return ops::HeadsView{t.raw(), t.stride(0)}; };
+    Args args;
+    args.q = view(in.q);
+    args.k = view(in.k);
+    args.v = view(in.v);
+    args.gate = in.gate.template data<uint8_t>();
+    args.varlen = in.varlen;
+    args.mode = in.mode;
+    args.rule = in.rule;
+    args.choice = choice.view();
+    args.shape = {p.q_heads, p.kv_heads, p.head_dim};
+    args.scale = p.scale;
+    return args;
+  }
+
+  // The problem on both devices: forward, backward of all pairs or the closed ones.
+  template <class Storage>
+  std::pair<AttentionRun, AttentionRun> run(const AttentionProblem& p, Branches branches,
+                                            Pairs pairs = Pairs::all) {
+    const bool both = branches == Branches::both;
+    AttentionRun cpu, gpu;
+    const AttentionTensors<Storage> here(p, cpu_);
+    const auto expected = ops::routed_attention_forward(here.input, branches);
+    const auto gradient =
+        ops::routed_attention_backward(here.d_out, here.input, expected, true, both);
+    cpu.selected = widened<Storage>(expected.selected);
+    cpu.other = widened<Storage>(expected.other);
+    cpu.lse = widened<float>(expected.lse);
+    cpu.lse_other = widened<float>(expected.lse_other);
+    cpu.visited = expected.visited.template to_vector<int64_t>();
+    cpu.dq = widened<Storage>(gradient.q);
+    cpu.dk = widened<Storage>(gradient.k);
+    cpu.dv = widened<Storage>(gradient.v);
+    cpu.d_gate = widened<float>(gradient.gate);
+
+    const AttentionTensors<Storage> tensors(p, *gpu_);
+    const ops::BlockChoice choice = there(expected.choice);
+    const Tensor cu = Tensor::from(p.cu_seqlens, {int64_t(p.cu_seqlens.size())}, *gpu_);
+    const ops::cuda::SequenceTiles tiles{cu.data<int32_t>(), cu.data<int32_t>()};
+    const auto stream = gpu_->stream();
+    const Shape heads = tensors.input.q.shape(), keys = tensors.input.k.shape();
+    const Shape rows{p.tokens(), p.q_heads};
+
+    auto args = arguments<ops::AttentionForwardArgs>(tensors, p, choice);
+    const Tensor selected = unwritten<Storage>(heads), lse = unwritten<float>(rows);
+    const Tensor other = both ? unwritten<Storage>(heads) : Tensor();
+    const Tensor lse_other = both ? unwritten<float>(rows) : Tensor();
+    Tensor visited = Tensor::zeros({p.sequences(), p.kv_heads}, DType::i64, *gpu_);
+    args.selected = selected.raw();
+    args.lse = lse.raw();
+    args.other = both ? other.raw() : nullptr;
+    args.lse_other = both ? lse_other.raw() : nullptr;
+    args.visited = visited.data<int64_t>();
+    ops::cuda::count_visited_tiles(args, tiles, stream);
+    ops::cuda::routed_attention_forward<Storage>(args, tiles, pairs, *gpu_, stream);
+    gpu.selected = widened<Storage>(selected);
+    gpu.other = widened<Storage>(other);
+    gpu.lse = widened<float>(lse);
+    gpu.lse_other = widened<float>(lse_other);
+    gpu.visited = visited.template to_vector<int64_t>();
+
+    // From the CPU's outputs, so that errors do not add up and open pairs have theirs.
+    const Tensor known = on_gpu(expected.selected), known_other = on_gpu(expected.other);
+    const Tensor known_lse = on_gpu(expected.lse);
+    auto back = arguments<ops::AttentionBackwardArgs>(tensors, p, choice);
+    const Tensor row_dots = unwritten<float>(rows), gaps = unwritten<float>(rows);
+    const Tensor d_gate = unwritten<float>({p.sequences(), p.kv_heads});
+    const Tensor dq = unwritten<Storage>(heads), dk = unwritten<Storage>(keys),
+                 dv = unwritten<Storage>(keys);
+    back.d_out = {tensors.d_out.raw(), tensors.d_out.stride(0)};
+    back.selected = known.raw();
+    back.lse = known_lse.raw();
+    back.row_dots = row_dots.raw();
+    back.dq = dq.raw();
+    back.dk = dk.raw();
+    back.dv = dv.raw();
+    if (both) {
+      back.other = known_other.raw();
+      back.d_gate = d_gate.raw();
+    }
+    ops::cuda::routed_attention_row_dots<Storage>(
+        back, tiles, both ? static_cast<float*>(gaps.raw()) : nullptr, stream);
+    ops::cuda::routed_attention_gradients<Storage>(back, tiles, pairs, *gpu_, stream);
+    gpu.dq = widened<Storage>(dq);
+    gpu.dk = widened<Storage>(dk);
+    gpu.dv = widened<Storage>(dv);
+    if (both) gpu.d_gate = widened<float>(d_gate);
+    return {cpu, gpu};
+  }
+
+  static double most(const std::vector<double>& x) {
+    double found = 1;
+    for (const double v : x) found = std::max(found, std::abs(v));
+    return found;
+  }
+
+  template <class Storage>
+  void compare(const AttentionProblem& p, double tolerance) {
+    for (const Branches branches : {Branches::both, Branches::selected}) {
+      SCOPED_TRACE(branches == Branches::both ? "both" : "selected");
+      const auto [cpu, gpu] = run<Storage>(p, branches);
+      for (const auto member : {&AttentionRun::selected, &AttentionRun::other, &AttentionRun::lse,
+                                &AttentionRun::lse_other}) {
+        EXPECT_LE(largest_error(cpu.*member, gpu.*member), tolerance);
+      }
+      for (const auto member :
+           {&AttentionRun::dq, &AttentionRun::dk, &AttentionRun::dv, &AttentionRun::d_gate}) {
+        EXPECT_LE(largest_error(cpu.*member, gpu.*member), tolerance * most(cpu.*member));
+      }
+      EXPECT_EQ(cpu.visited, gpu.visited);
+    }
+  }
+};
+
+const std::vector<int32_t> kLengths = {1, 63, 64, 0, 65, 127, 129, 500, 0};
+
+TEST_F(CudaAttentionModes, AsOnTheCpu) {
+  int i = 0;
+  for (const AttentionMode mode :
+       {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+    for (const Gates gates : {Gates::mixed, Gates::full, Gates::sparse}) {
+      const int64_t block = i % 2 == 0 ? 64 : 128;
+      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " gates " + std::to_string(int(gates)) +
+                   " block " + std::to_string(block));
+      AttentionProblem p = problem_of(mode, 2, 1 + i % 3, 32, kLengths, gates);
+      p.xattention.block = block;
+      p.xattention.threshold = 0.5 + 0.1 * (i % 4);
+      p.rule = {int64_t(i % 3 == 0 ? 64 : 24), i % 2, 1 + i % 3};
+      fill_problem<float>(p, uint64_t(++i), 2.0);
+      compare<float>(p, 5e-5);
+      fill_problem<bf16>(p, uint64_t(i));
+      compare<bf16>(p, 2e-2);
+    }
+  }
+}
+
+// Head dimensions of models on tensor cores, and one that the plain kernels have in bfloat16.
+TEST_F(CudaAttentionModes, HeadDimensions) {
+  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+    for (const int64_t dim : {64, 72, 80, 96, 128}) {
+      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " dim " + std::to_string(dim));
+      AttentionProblem p = problem_of(mode, 1, 2, dim, {130, 257}, Gates::mixed);
+      fill_problem<bf16>(p, uint64_t(dim));
+      compare<bf16>(p, 2e-2);
+    }
+  }
+}
+
+// `local`, a window of tokens; `triangle`, the last queries see all.
+TEST_F(CudaAttentionModes, FurtherFormsOfSparseAttention) {
+  for (const AttentionMode mode : {AttentionMode::fa_ssa, AttentionMode::xa_ssa}) {
+    for (const bool triangle : {false, true}) {
+      for (const Gates gates : {Gates::mixed, Gates::sparse}) {
+        SCOPED_TRACE("mode " + std::to_string(int(mode)) + (triangle ? " triangle" : " local"));
+        AttentionProblem p = problem_of(mode, 2, 3, 16, {65, 0, 1, 200}, gates);
+        p.rule = triangle ? ops::StreamingRule{16, 1, 3} : ops::StreamingRule{1, 0, 37};
+        if (triangle) p.rule.dense_tail = 70;
+        fill_problem<float>(p, 5, 2.0);
+        compare<float>(p, 5e-5);
+        fill_problem<bf16>(p, 6);
+        compare<bf16>(p, 2e-2);
+      }
+    }
+  }
+}
+
+// Key tiles that all queries see are cut into parts when there are many.
+TEST_F(CudaAttentionModes, PartsOfAKeyTile) {
+  const int64_t group = 8;
+  AttentionProblem p = problem_of(AttentionMode::fa_ssa, 2, group, 16, {40, 2100}, Gates::mixed);
+  p.gate = {0, 1, 0, 1};
+  p.rule = {64, 2, 1};
+  using Split = ops::cuda::KeySplitRule;
+  ASSERT_GT(Split{2}.of(2100 / 64, 2100 / int32_t(64 / group)).parts, 1);
+  fill_problem<bf16>(p, 3);
+  const auto [cpu, gpu] = run<bf16>(p, Branches::selected);
+  for (const auto member : {&AttentionRun::dq, &AttentionRun::dk, &AttentionRun::dv}) {
+    EXPECT_LE(largest_error(cpu.*member, gpu.*member), 2e-2 * most(cpu.*member));
+  }
+  EXPECT_EQ(cpu.visited, gpu.visited);
+}
+
+// Only closed pairs are written, wherever the others are to come from.
+template <class Storage>
+void expect_closed_pairs_only(const AttentionProblem& p, const AttentionRun& cpu,
+                              const AttentionRun& gpu, double tolerance) {
+  const auto check = [&](const std::vector<double>& a, const std::vector<double>& b, int64_t heads,
+                         int64_t each) {
+    ASSERT_EQ(a.size(), b.size());
+    const double scale = std::max(1.0, *std::ranges::max_element(a));
+    for (int64_t s = 0; s < p.sequences(); ++s) {
+      for (int64_t t = p.cu_seqlens[size_t(s)]; t < p.cu_seqlens[size_t(s) + 1]; ++t) {
+        for (int64_t i = 0; i < heads * each; ++i) {
+          const int64_t kv_head = i / each / (heads / p.kv_heads);
+          const size_t at = size_t(t * heads * each + i);
+          if (p.gate[size_t(s * p.kv_heads + kv_head)] != 0) {
+            ASSERT_TRUE(std::isnan(b[at]));
+          } else {
+            ASSERT_NEAR(a[at], b[at], tolerance * scale);
+          }
+        }
+      }
+    }
+  };
+  check(cpu.selected, gpu.selected, p.q_heads, p.head_dim);
+  check(cpu.lse, gpu.lse, p.q_heads, 1);
+  check(cpu.dq, gpu.dq, p.q_heads, p.head_dim);
+  check(cpu.dk, gpu.dk, p.kv_heads, p.head_dim);
+  check(cpu.dv, gpu.dv, p.kv_heads, p.head_dim);
+}
+TEST_F(CudaAttentionModes, ClosedPairsAlone) {
+  for (const AttentionMode mode : {AttentionMode::fa_ssa, AttentionMode::fa_xa}) {
+    SCOPED_TRACE("mode " + std::to_string(int(mode)));
+    AttentionProblem p = problem_of(mode, 3, 2, 32, {65, 0, 300, 1}, Gates::mixed);
+    fill_problem<float>(p, 1);
+    auto runs = run<float>(p, Branches::selected, Pairs::closed);
+    expect_closed_pairs_only<float>(p, runs.first, runs.second, 5e-5);
+    fill_problem<bf16>(p, 2);
+    runs = run<bf16>(p, Branches::selected, Pairs::closed);
+    expect_closed_pairs_only<bf16>(p, runs.first, runs.second, 2e-2);
+    EXPECT_EQ(runs.first.visited, runs.second.visited);  // of all pairs
+  }
+}
+
+// Parts of a key tile are summed in order, and nothing depends on who takes which tile.
+TEST_F(CudaAttentionModes, RepeatsGiveTheSameBits) {
+  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+    AttentionProblem p = problem_of(mode, 2, 2, 64, {100, 260}, Gates::mixed);
+    fill_problem<bf16>(p, 5);
+    const auto a = run<bf16>(p, Branches::both).second, b = run<bf16>(p, Branches::both).second;
+    EXPECT_TRUE(a.selected == b.selected && a.other == b.other && a.lse == b.lse &&
+                a.lse_other == b.lse_other);
+    EXPECT_TRUE(a.dq == b.dq && a.dk == b.dk && a.dv == b.dv && a.d_gate == b.d_gate);
+  }
+}
+
+}  // namespace
+}  // namespace elastron::testing
