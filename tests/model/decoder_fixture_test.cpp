@@ -226,7 +226,7 @@ TEST_F(DecoderFixture, RouterTraining) {
     const auto rb =
         train::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
     model::SavedForward saved;
-    RoutedHeads heads;
+    model::RoutedHeads heads;
     const Tensor hidden = d->forward(on_device, rb, layers, &saved, &heads);
     EXPECT_LT(error(logits(*d, hidden), "router.logits"), 1e-12);
     std::vector<uint8_t> z, want_z = expected("router.z").to_vector<uint8_t>();
