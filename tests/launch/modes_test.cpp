@@ -22,7 +22,10 @@ std::string arguments(const std::string& folder, const std::string& mode,
 }
 
 const std::string kModes[] = {"--set router.mode=fa-xa", "--set router.mode=xa-ssa",
-                              "--set router.ssa.form=triangle --set router.ssa.last=20",
+                              // The last rows see everything, so that only the row tile before
+                              // theirs can skip one.
+                              "--set router.ssa.form=triangle --set router.ssa.last=20 "
+                              "--set router.ssa.sink=0 --set data.synthetic.lengths=[250]",
                               "--set router.ssa.form=local --set router.ssa.local=40"};
 
 TEST(Modes, OneCurveOnAnyLayoutAndWhateverIsRecomputed) {
