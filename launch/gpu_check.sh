@@ -112,7 +112,11 @@ fi
 # What is left of the time goes to the benchmarks: a case that has begun may take half a minute.
 left=$((budget - SECONDS))
 if [ "$left" -gt 60 ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-  check benchmarks "$left" python3 bench/gpu/compare.py --bench "$work/bin/elastron_bench_gpu" \
+  export ELASTRON_BENCH_GPU="$work/bin/elastron_bench_gpu"
+  check attention "$((left / 2))" bench/attention/run --device cuda --seconds $((left / 2 - 25)) \
+    --json "$result-attention.json"
+  left=$((budget - SECONDS))
+  check benchmarks "$left" python3 bench/gpu/compare.py --bench "$ELASTRON_BENCH_GPU" \
     --seconds $((left - 40)) --json "$result-benchmarks.json"
 fi
 
@@ -122,9 +126,10 @@ result, gpu, commit = sys.argv[1:]
 steps = [line.rstrip("\n").split("\t") for line in open(result + ".steps")]
 report = {"gpu": gpu, "commit": commit,
           "checks": {n: {"result": r, "milliseconds": int(ms)} for n, r, ms in steps}}
-if os.path.exists(result + "-benchmarks.json"):
-    report["benchmarks"] = json.load(open(result + "-benchmarks.json"))
-    os.remove(result + "-benchmarks.json")
+for name in ("attention", "benchmarks"):
+    if os.path.exists(f"{result}-{name}.json"):
+        report[name] = json.load(open(f"{result}-{name}.json"))
+        os.remove(f"{result}-{name}.json")
 json.dump(report, open(result + ".json", "w"), indent=1)
 PYTHON
 failed=$(grep -c failed "$result.steps")

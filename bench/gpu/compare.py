@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Elastron against PyTorch on one GPU, in turns: linear layers, attention, head + loss, a router's
-decision, a router-training step. Needs PyTorch (cuDNN SDPA, FlexAttention) and elastron_bench_gpu.
+"""Elastron against PyTorch on one GPU, in turns: linear layers, dense attention, head + loss, a router's
+decision, a router-training step. Routed attention: bench/attention. Needs PyTorch (cuDNN SDPA,
+FlexAttention) and elastron_bench_gpu.
 
   python3 bench/gpu/compare.py --bench build/bench/gpu/elastron_bench_gpu --json out.json
 
@@ -9,75 +10,13 @@ compared. --device cpu with --small tries the script where there is no GPU: its 
 import argparse
 import json
 import math
-import statistics
-import subprocess
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
-SINK, LOCAL, BLOCK = 128, 2048, 64
-
-
-class Elastron:
-    def __init__(self, program, device):
-        self.process = subprocess.Popen([program, "--device", device], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        about = json.loads(self.process.stdout.readline())
-        self.device, self.full_attention = about["device"], about["full_attention"]
-
-    def ask(self, case, **settings):
-        line = " ".join([case] + [f"{k}={v}" for k, v in settings.items()])
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"error: elastron_bench_gpu ended ({line}): see its message above")
-        return json.loads(answer)
-
-
-class Peer:
-    def __init__(self, device):
-        self.device = device
-
-    def wait(self):
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
-    def time(self, call, times):
-        self.wait()
-        begin = time.perf_counter()
-        for _ in range(times):
-            call()
-        self.wait()
-        return 1e3 * (time.perf_counter() - begin) / times
-
-    def peak(self):
-        return torch.cuda.max_memory_allocated() if self.device == "cuda" else 0
-
-    def random(self, *shape, scale=1.0, **more):
-        return (torch.randn(*shape, device=self.device) * scale).to(torch.bfloat16).requires_grad_(
-            more.get("grad", False))
-
-
-def dense_backend(device):
-    return sdpa_kernel([SDPBackend.CUDNN_ATTENTION] if device == "cuda" else [SDPBackend.MATH])
-
-
-def streaming_attention(length, device):
-    def rule(b, h, i, j):
-        return (j <= i) & ((j < SINK) | (i // BLOCK - j // BLOCK < LOCAL // BLOCK))
-    if device == "cuda":
-        mask = create_block_mask(rule, None, None, length, length, device=device)
-        flex = torch.compile(flex_attention)
-        return lambda q, k, v: flex(q, k, v, block_mask=mask, enable_gqa=True)
-    i = torch.arange(length)  # FlexAttention has no backward pass there
-    mask = rule(0, 0, i[:, None], i[None])
-    return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+from peer import LOCAL, SINK, Elastron, Peer, dense_backend, flex, in_turns
 
 
 class PublishedStep(torch.nn.Module):
@@ -112,7 +51,7 @@ class PublishedStep(torch.nn.Module):
         angle = torch.arange(t, device=peer.device)[:, None] * 1e6 ** (
             -torch.arange(0, dim, 2, device=peer.device) / dim)
         self.cos, self.sin = (x.to(torch.bfloat16) for x in (angle.cos(), angle.sin()))
-        self.sparse = streaming_attention(t, peer.device)
+        self.sparse = flex(t, peer.device)
         self.ids = torch.arange(t, device=peer.device) * 7919 % s["vocab"]
 
     def rope(self, x):
@@ -200,15 +139,10 @@ def cases(peer, small):
 
         def backward(out=out, q=q, k=k, v=v, d=d):
             torch.autograd.grad(out, (q, k, v), d, retain_graph=True)
-        for own, by in ((0, "cuDNN and ours"), (1, "ours")):
-            for what, more in (("dense", dict(full=1)), ("both outputs", dict(full=0.25, both=1)),
-                               ("msr 0.75", dict(full=0.25))):
-                yield (f"attention forward {length} {what} by {by}, over dense",
-                       ("attention", dict(**shape, **more, own=own, times=2)), forward, 2)
-            for what, more in (("dense", dict(full=1)),
-                               ("msr 0.75 and d gate", dict(full=0.25, both=1))):
-                yield (f"attention backward {length} {what} by {by}, over dense",
-                       ("attention", dict(**shape, **more, own=own, backward=1, times=2)), backward, 2)
+        for own, by in ((0, "cuDNN"), (1, "ours")):
+            for way, call, more in (("forward", forward, {}), ("backward", backward, dict(backward=1))):
+                yield (f"attention {way} {length} dense by {by}",
+                       ("attention", dict(**shape, **more, full=1, own=own, times=2)), call, 2)
     x, w = peer.random(t, e, grad=True), peer.random(vocab, e, scale=0.02)
     targets = torch.arange(t, device=peer.device) * 7919 % vocab
 
@@ -218,7 +152,7 @@ def cases(peer, small):
             F.cross_entropy((rows @ w.T).float(), targets[b:b + 2048], reduction="sum").backward()
         x.grad = None
     yield "head and loss", ("head", dict(rows=t, vocab=vocab, hidden=e, times=2)), head, 2
-    for length in ((512, 2048) if small else (1024, 65536)):
+    for length in ((512, 2048) if small else (512, 65536, 1048576)):
         yield (f"router {length}", ("router", dict(tokens=length, kv_heads=kv, times=200)), None, 0)
 
 
@@ -287,22 +221,13 @@ def main():
         if time.monotonic() - begin > a.seconds:
             results["left_out"].append(name)
             continue
-        mine, theirs, notes = [], [], {}
         if a.device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        mine, theirs, notes = in_turns(ours, (case, settings), call, peer, times, a.turns)
+        row = {"elastron_ms": mine, **notes}
         if call:
-            call()
-        for _ in range(a.turns):
-            answer = ours.ask(case, **settings)
-            mine.append(answer.pop("milliseconds"))
-            notes = answer
-            if call:
-                theirs.append(peer.time(call, times))
-        ours.ask("drop")
-        row = {"elastron_ms": statistics.median(mine), **notes}
-        if call:
-            row["torch_ms"] = statistics.median(theirs)
+            row["torch_ms"] = theirs
             row["ratio"] = row["torch_ms"] / row["elastron_ms"]
             row["torch_peak_bytes"] = peer.peak()
         results["cases"][name] = row

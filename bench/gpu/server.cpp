@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -41,6 +42,10 @@ class Request {
     const auto it = values_.find(key);
     return it == values_.end() ? otherwise : std::stod(it->second);
   }
+  std::string text(const std::string& key) const {
+    const auto it = values_.find(key);
+    return it == values_.end() ? "" : it->second;
+  }
   int64_t integer(const std::string& key, int64_t otherwise) const {
     return int64_t(number(key, double(otherwise)));
   }
@@ -72,36 +77,99 @@ Case linear(const Request& r, Device& device) {
   }};
 }
 
-// Shapes of Qwen3-8B unless said; `full`: share of heads with full attention; `own`: all by our own
-// kernels.
-Case attention(const Request& r, Device& device) {
+// The shapes of Qwen3-8B unless said; `full`: share of kv heads whose gate is open, the first ones;
+// `own`: all by our own kernels; `mode`, `block`, `threshold` and the like as in the configuration.
+struct Attention {
+  std::vector<int32_t> cu;
+  ops::RoutedAttentionInput in;
+  Tensor d_out;
+};
+std::shared_ptr<Attention> attention_case(const Request& r, Device& device) {
   const int64_t tokens = r.integer("tokens", 65536), q_heads = r.integer("q_heads", 32);
   const int64_t kv_heads = r.integer("kv_heads", 8), dim = r.integer("head_dim", 128);
-  const auto cu = std::make_shared<std::vector<int32_t>>(std::vector<int32_t>{0, int32_t(tokens)});
+  const auto it = std::make_shared<Attention>();
+  it->cu = {0, int32_t(tokens)};
   std::vector<uint8_t> gate;
   for (int64_t h = 0; h < kv_heads; ++h) {
     gate.push_back(uint8_t(double(h) < std::round(r.number("full", 1) * double(kv_heads))));
   }
-  const ops::RoutedAttentionInput in{
-      .q = random_tensor({tokens, q_heads, dim}, DType::bf16, 1, device),
-      .k = random_tensor({tokens, kv_heads, dim}, DType::bf16, 1, device),
-      .v = random_tensor({tokens, kv_heads, dim}, DType::bf16, 1, device),
-      .gate = Tensor::from(gate, {1, kv_heads}, device),
-      .varlen = {*cu},
-      .rule = ops::StreamingRule::from_tokens(r.integer("sink", 128), r.integer("local", 2048), 64),
-      .softmax_scale = 1 / std::sqrt(double(dim)),
-      .full_by =
-          r.integer("own", 0) != 0 ? ops::FullAttentionBy::own : ops::FullAttentionBy::automatic,
-      .kernels =
-          ops::AttentionKernels(r.integer("kernels", int64_t(ops::AttentionKernels::hopper)))};
-  const bool both = r.integer("both", 0) != 0;
+  // Of a file that the peer wrote, one after the other: q, k, v, and the gradient of the output.
+  std::ifstream file(r.text("inputs"), std::ios::binary);
+  const auto tensor = [&](int64_t heads) {
+    const Shape shape{tokens, heads, dim};
+    if (r.text("inputs").empty()) return random_tensor(shape, DType::bf16, 1, device);
+    std::vector<bf16> values(size_t(shape.numel()));
+    file.read(reinterpret_cast<char*>(values.data()),
+              std::streamsize(values.size() * sizeof(bf16)));
+    if (!file) throw InputError("too short", r.text("inputs"), "write q, k, v and dO");
+    return Tensor::from(values, shape, device);
+  };
+  it->in = {.q = tensor(q_heads),
+            .k = tensor(kv_heads),
+            .v = tensor(kv_heads),
+            .gate = Tensor::from(gate, {1, kv_heads}, device),
+            .varlen = {it->cu},
+            .mode = ops::AttentionMode(r.integer("mode", int64_t(ops::AttentionMode::fa_ssa))),
+            .rule = ops::StreamingRule::from_tokens(
+                r.integer("sink", 128), r.integer("local", 2048), r.integer("block", 64)),
+            .xattention = {.stride = r.integer("xa_stride", 16),
+                           .block = r.integer("xa_block", 128),
+                           .threshold = r.number("xa_threshold", 0.9)},
+            .softmax_scale = 1 / std::sqrt(double(dim)),
+            .full_by = r.integer("own", 0) != 0 ? ops::FullAttentionBy::own
+                                                : ops::FullAttentionBy::automatic,
+            .kernels = ops::AttentionKernels(
+                r.integer("kernels", int64_t(ops::AttentionKernels::hopper)))};
+  it->d_out = tensor(q_heads);
+  return it;
+}
+
+void write(std::ofstream& file, const Tensor& tensor) {
+  const auto values = tensor.to_vector<bf16>();
+  file.write(reinterpret_cast<const char*>(values.data()),
+             std::streamsize(values.size() * sizeof(bf16)));
+}
+
+// Notes: the share of the dense tiles that was not visited. `outputs`: a file for what was selected
+// and, after a backward pass, the gradients of q, k and v.
+Case attention(const Request& r, Device& device) {
+  const auto it = attention_case(r, device);
+  const bool both = r.integer("both", 0) != 0, backward = r.integer("backward", 0) != 0;
   const auto branches = both ? ops::Branches::both : ops::Branches::selected;
-  if (r.integer("backward", 0) == 0) {
-    return {.call = [=, keep = cu] { ops::routed_attention_forward(in, branches); }};
+  const auto out =
+      std::make_shared<ops::RoutedAttentionOutput>(ops::routed_attention_forward(it->in, branches));
+  const auto notes = [=, path = r.text("outputs")] {
+    const auto& q = it->in.q.shape();
+    const int64_t kv_heads = it->in.k.size(1);
+    const int64_t dense = kv_heads * ops::dense_tiles(it->in.mode, q[1] / kv_heads, q[0], q[0]);
+    int64_t visited = 0;
+    for (const int64_t tiles : out->visited.to_vector<int64_t>()) visited += tiles;
+    if (!path.empty()) {
+      std::ofstream file(path, std::ios::binary);
+      write(file, out->selected);
+      if (backward) {
+        const auto d = ops::routed_attention_backward(it->d_out, it->in, *out, true, both);
+        for (const Tensor& t : {d.q, d.k, d.v}) write(file, t);
+      }
+      if (!file.flush()) throw InputError("cannot write", path, "give a path that can be written");
+    }
+    return Json{{"esr", 1 - double(visited) / double(dense)}};
+  };
+  if (backward) {
+    return {.call = [=] { ops::routed_attention_backward(it->d_out, it->in, *out, true, both); },
+            .notes = notes};
   }
-  const auto out = ops::routed_attention_forward(in, branches);
-  const Tensor d_out = random_tensor(in.q.shape(), DType::bf16, 1, device);
-  return {.call = [=, keep = cu] { ops::routed_attention_backward(d_out, in, out, true, both); }};
+  return {.call = [=] { ops::routed_attention_forward(it->in, branches); }, .notes = notes};
+}
+
+// XAttention's choice of blocks, for all heads.
+Case choice(const Request& r, Device& device) {
+  const auto it = attention_case(r, device);
+  return {.call = [it] {
+    const auto& in = it->in;
+    ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+                       ops::ChoiceFor::all);
+  }};
 }
 
 Case head(const Request& r, Device& device) {
@@ -154,11 +222,9 @@ Case step(const Request& r, Device& device) {
 }
 
 int serve(Device& device) {
-  const std::map<std::string, Case (*)(const Request&, Device&)> cases = {{"linear", linear},
-                                                                          {"attention", attention},
-                                                                          {"head", head},
-                                                                          {"router", router},
-                                                                          {"step", step}};
+  const std::map<std::string, Case (*)(const Request&, Device&)> cases = {
+      {"linear", linear}, {"attention", attention}, {"choice", choice},
+      {"head", head},     {"router", router},       {"step", step}};
   std::map<std::string, Case> built;
   std::string none;
   std::cout << Json{{"device", device.description()},
