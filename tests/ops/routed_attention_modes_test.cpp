@@ -13,22 +13,12 @@ namespace {
 using ops::AttentionMode;
 using ops::Branches;
 
-enum class Gates { full, sparse, mixed };
-
 AttentionProblem problem_of(AttentionMode mode, int64_t q_heads, int64_t kv_heads, int64_t head_dim,
                             const std::vector<int32_t>& lengths, Gates gates) {
-  AttentionProblem p;
+  AttentionProblem p = attention_problem(q_heads, kv_heads, head_dim, lengths, gates);
   p.mode = mode;
-  p.q_heads = q_heads;
-  p.kv_heads = kv_heads;
-  p.head_dim = head_dim;
-  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
   p.rule = {64, 1, 2};
   p.xattention = {16, 64, 0.6, false};
-  p.scale = 1 / std::sqrt(double(head_dim));
-  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) {
-    p.gate.push_back(gates == Gates::full || (gates == Gates::mixed && (i * 7 / 3) % 2 == 0));
-  }
   return p;
 }
 
@@ -110,6 +100,40 @@ TEST(AttentionModes, FloatMatchesReference) {
     expect_close(run_attention<float>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
   });
+}
+
+const AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa};
+
+TEST(AttentionModes, LongSequences) {
+  for (const AttentionMode mode : kModes) {
+    SCOPED_TRACE(int(mode));
+    AttentionProblem p = problem_of(mode, 2, 2, 16, {1000, 4097}, Gates::mixed);
+    p.xattention.block = 128;
+    fill_problem<float>(p, 90 + uint64_t(mode), 2.0);
+    choose_by_reference(p);
+    expect_close(run_attention<float>(p),
+                 selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
+  }
+}
+
+TEST(AttentionModes, ExtremeScoresStayFinite) {
+  for (const AttentionMode mode : kModes) {
+    for (const Gates gates : {Gates::full, Gates::sparse}) {
+      SCOPED_TRACE(std::to_string(int(mode)) + " gates " + std::to_string(int(gates)));
+      AttentionProblem p = problem_of(mode, 4, 2, 16, {1, 200, 300}, gates);
+      fill_problem<float>(p, 24);
+      fill_extreme(p);
+      choose_by_reference(p);
+      const AttentionRun run = run_attention<float>(p);
+      const AttentionRun truth = selected_by_gate(p, attention_reference<double, double>(p));
+      EXPECT_LE(largest_error(run.selected, truth.selected), 1e-5);
+      EXPECT_LE(largest_error(run.other, truth.other), 1e-5);
+      EXPECT_LE(largest_error(run.lse, truth.lse), 1e-2);  // of 10^4
+      for (const auto gradient : {&run.dq, &run.dk, &run.dv, &run.d_gate}) {
+        for (const double x : *gradient) ASSERT_TRUE(std::isfinite(x));
+      }
+    }
+  }
 }
 
 TEST(AttentionModes, Bfloat16IsAsAccurateAsPlainCode) {

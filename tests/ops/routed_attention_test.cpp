@@ -12,21 +12,11 @@ namespace {
 
 using ops::Branches;
 
-enum class Gates { full, sparse, mixed };
-
 AttentionProblem problem_of(int64_t q_heads, int64_t kv_heads, int64_t head_dim,
                             const std::vector<int32_t>& lengths, ops::StreamingRule rule,
                             Gates gates) {
-  AttentionProblem p;
-  p.q_heads = q_heads;
-  p.kv_heads = kv_heads;
-  p.head_dim = head_dim;
-  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
+  AttentionProblem p = attention_problem(q_heads, kv_heads, head_dim, lengths, gates);
   p.rule = rule;
-  p.scale = 1 / std::sqrt(double(head_dim));
-  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) {
-    p.gate.push_back(gates == Gates::full || (gates == Gates::mixed && (i * 7 / 3) % 2 == 0));
-  }
   return p;
 }
 
@@ -410,14 +400,7 @@ TEST(RoutedAttention, ExtremeLogitsStayFinite) {
   for (const Gates gates : {Gates::full, Gates::sparse}) {
     AttentionProblem p = problem_of(2, 1, 16, {200}, {16, 1, 2}, gates);
     fill_problem<float>(p, 24);
-    p.scale = 1;
-    // Every score is +10^4 or -10^4: rows that see only the lowest, and rows with ties at the top.
-    for (int64_t t = 0; t < 200; ++t) {
-      for (int64_t d = 0; d < 16; ++d) {
-        p.k[size_t(t * 16 + d)] = (t / 40) % 2 == 0 ? -25 : 25;
-        for (int64_t h = 0; h < 2; ++h) p.q[size_t((t * 2 + h) * 16 + d)] = 25;
-      }
-    }
+    fill_extreme(p);
     const AttentionRun run = run_attention<float>(p);
     const AttentionRun truth = selected_by_gate(p, attention_reference<double, double>(p));
     EXPECT_LE(largest_error(run.selected, truth.selected), 1e-5);

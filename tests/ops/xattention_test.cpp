@@ -82,14 +82,8 @@ TEST(XAttention, MassesOfTheSpec) {  // spec 13.10
 
 AttentionProblem problem_of(int64_t q_heads, int64_t kv_heads, int64_t head_dim,
                             const std::vector<int32_t>& lengths) {
-  AttentionProblem p;
+  AttentionProblem p = attention_problem(q_heads, kv_heads, head_dim, lengths, Gates::mixed);
   p.mode = ops::AttentionMode::fa_xa;
-  p.q_heads = q_heads;
-  p.kv_heads = kv_heads;
-  p.head_dim = head_dim;
-  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
-  p.scale = 1 / std::sqrt(double(head_dim));
-  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) p.gate.push_back(i % 2 == 0);
   return p;
 }
 

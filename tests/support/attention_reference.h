@@ -37,6 +37,32 @@ struct AttentionProblem {
   int64_t group() const { return q_heads / kv_heads; }
 };
 
+enum class Gates { full, sparse, mixed };
+
+// Sequences of these lengths, the usual scale, no numbers yet.
+inline AttentionProblem attention_problem(int64_t q_heads, int64_t kv_heads, int64_t head_dim,
+                                          const std::vector<int32_t>& lengths, Gates gates) {
+  AttentionProblem p;
+  p.q_heads = q_heads;
+  p.kv_heads = kv_heads;
+  p.head_dim = head_dim;
+  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
+  p.scale = 1 / std::sqrt(double(head_dim));
+  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) {
+    p.gate.push_back(gates == Gates::full || (gates == Gates::mixed && (i * 7 / 3) % 2 == 0));
+  }
+  return p;
+}
+
+// Every score is +10^4 or -10^4: rows that see only the lowest, and rows with ties at the top.
+inline void fill_extreme(AttentionProblem& p) {
+  p.scale = 1;
+  const double each = std::sqrt(1e4 / double(p.head_dim));
+  for (double& x : p.q) x = each;
+  const int64_t row = p.kv_heads * p.head_dim;
+  for (size_t i = 0; i < p.k.size(); ++i) p.k[i] = int64_t(i) / row / 40 % 2 == 0 ? -each : each;
+}
+
 // Normal values that Storage holds exactly; `spread` widens the scores.
 template <class Storage>
 void fill_problem(AttentionProblem& p, uint64_t seed, double spread = 1.0) {

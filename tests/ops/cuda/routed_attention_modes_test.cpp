@@ -15,22 +15,12 @@ using ops::AttentionMode;
 using ops::Branches;
 using ops::cuda::Pairs;
 
-enum class Gates { mixed, full, sparse };
-
 AttentionProblem problem_of(AttentionMode mode, int64_t kv_heads, int64_t group, int64_t head_dim,
                             const std::vector<int32_t>& lengths, Gates gates) {
-  AttentionProblem p;
+  AttentionProblem p = attention_problem(kv_heads * group, kv_heads, head_dim, lengths, gates);
   p.mode = mode;
-  p.q_heads = kv_heads * group;
-  p.kv_heads = kv_heads;
-  p.head_dim = head_dim;
-  for (const int32_t n : lengths) p.cu_seqlens.push_back(p.cu_seqlens.back() + n);
   p.rule = {64, 1, 2};
   p.xattention = {16, 64, 0.6, false};
-  p.scale = 1 / std::sqrt(double(head_dim));
-  for (size_t i = 0; i < lengths.size() * size_t(kv_heads); ++i) {
-    p.gate.push_back(gates == Gates::full || (gates == Gates::mixed && (i * 7 / 3) % 2 == 0));
-  }
   return p;
 }
 
@@ -149,8 +139,9 @@ class CudaAttentionModes : public test::BothDevices {
   }
 
   template <class Storage>
-  void compare(const AttentionProblem& p, double tolerance) {
-    for (const Branches branches : {Branches::both, Branches::selected}) {
+  void compare(const AttentionProblem& p, double tolerance,
+               const std::vector<Branches>& which = {Branches::both, Branches::selected}) {
+    for (const Branches branches : which) {
       SCOPED_TRACE(branches == Branches::both ? "both" : "selected");
       const auto [cpu, gpu] = run<Storage>(p, branches);
       for (const auto member : {&AttentionRun::selected, &AttentionRun::other, &AttentionRun::lse,
@@ -184,6 +175,40 @@ TEST_F(CudaAttentionModes, AsOnTheCpu) {
       compare<float>(p, 5e-5);
       fill_problem<bf16>(p, uint64_t(i));
       compare<bf16>(p, 2e-2);
+    }
+  }
+}
+
+const AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa};
+
+TEST_F(CudaAttentionModes, LongSequences) {
+  for (const AttentionMode mode : kModes) {
+    SCOPED_TRACE("mode " + std::to_string(int(mode)));
+    AttentionProblem p = problem_of(mode, 1, 1, 16, {1000, 4097}, Gates::mixed);
+    p.gate = {0, 1};
+    fill_problem<bf16>(p, 7);
+    compare<bf16>(p, 2e-2, {Branches::both});
+  }
+}
+
+TEST_F(CudaAttentionModes, ExtremeScores) {
+  for (const AttentionMode mode : kModes) {
+    for (const Gates gates : {Gates::full, Gates::sparse}) {
+      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " gates " + std::to_string(int(gates)));
+      AttentionProblem p = problem_of(mode, 2, 2, 16, {1, 200, 300}, gates);
+      fill_problem<bf16>(p, 24);
+      fill_extreme(p);
+      const auto finite = [](const std::vector<double>& values) {
+        return std::ranges::all_of(values, [](double x) { return std::isfinite(x); });
+      };
+      const auto check = [&](const std::pair<AttentionRun, AttentionRun>& runs, double tolerance) {
+        const auto& [cpu, gpu] = runs;
+        EXPECT_LE(largest_error(cpu.selected, gpu.selected), tolerance);
+        EXPECT_LE(largest_error(cpu.other, gpu.other), tolerance);
+        EXPECT_TRUE(finite(gpu.dq) && finite(gpu.dk) && finite(gpu.dv) && finite(gpu.d_gate));
+      };
+      check(run<float>(p, Branches::both), 1e-4);
+      check(run<bf16>(p, Branches::both), 2e-2);
     }
   }
 }
