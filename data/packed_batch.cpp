@@ -11,10 +11,6 @@ namespace elastron::data {
 const std::array<std::string, kTaskCount> kTaskNames = {"Single QA", "MultiHop QA", "Summarization",
                                                         "Code", "In-Context Learning"};
 
-namespace {
-constexpr int32_t kNoLabel = -100;
-}
-
 int64_t PackedBatch::labels() const {
   return std::ranges::count_if(targets, [](int32_t t) { return t != kNoLabel; });
 }

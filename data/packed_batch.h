@@ -7,6 +7,8 @@
 
 namespace elastron::data {
 
+inline constexpr int32_t kNoLabel = -100;
+
 // Inclusive (first, last) pairs of first_token, ctx, q, a: spec 1.3 and 9. Document-relative.
 using RangeIds = std::array<int64_t, 8>;
 
@@ -37,6 +39,9 @@ struct PackedBatch {
   // Empty where each document is one sequence. document_of [S]. prefix_of [S]: the sequence whose
   // tokens stand before this one's, a prompt that is computed once; -1 for a whole sequence.
   std::vector<int32_t> document_of, prefix_of;
+  // Of a part of a batch (data/context_shard.h), [S]: tokens that stand before each sequence's own.
+  // Empty otherwise.
+  std::vector<int32_t> offsets;
   std::vector<PackedPair> pairs;  // of reward data: one per document
 
   int64_t tokens() const { return int64_t(token_ids.size()); }
@@ -49,8 +54,9 @@ struct PackedBatch {
   int64_t length(int64_t sequence) const {
     return cu_seqlens[size_t(sequence) + 1] - cu_seqlens[size_t(sequence)];
   }
-  // Tokens that stand before a sequence's own: of its shared prompt.
+  // Tokens that stand before a sequence's own: of its shared prompt, or on other ranks.
   int64_t offset(int64_t sequence) const {
+    if (!offsets.empty()) return offsets[size_t(sequence)];
     const int32_t prefix = prefix_of.empty() ? -1 : prefix_of[size_t(sequence)];
     return prefix < 0 ? 0 : length(prefix);
   }

@@ -196,7 +196,7 @@ class RowScoring {
     }
     source_.emplace(std::move(rows), *reader_, options.limit, policy,
                     reward::PairBatchOptions{.share = config_.reward.share_prompts &&
-                                                      config_.router.takes_shared_prompts(),
+                                                      config_.router.sees_by_position_only(),
                                              .labels = !config_.has_reward_head(),
                                              .task_id = data::task_id(config_.reward.task)});
     config_.model.max_position.value = config_.data.max_tokens = longest;

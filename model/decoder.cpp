@@ -12,12 +12,17 @@
 namespace elastron::model {
 
 DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
-  const Shape tokens{batch.tokens()};
-  return {.host = &batch,
-          .token_ids = Tensor::from(batch.token_ids, tokens, device),
-          .targets = Tensor::from(batch.targets, tokens, device),
-          .positions = Tensor::from(batch.positions, tokens, device),
-          .shared = std::make_shared<const SharedPrompts>(batch)};
+  return make(batch, device, local_attention(batch));
+}
+
+DeviceBatch DeviceBatch::make(const data::PackedBatch& own, Device& device,
+                              std::unique_ptr<AttentionExchange> exchange) {
+  const Shape tokens{own.tokens()};
+  return {.host = &own,
+          .token_ids = Tensor::from(own.token_ids, tokens, device),
+          .targets = Tensor::from(own.targets, tokens, device),
+          .positions = Tensor::from(own.positions, tokens, device),
+          .exchange = std::move(exchange)};
 }
 
 namespace {
@@ -116,8 +121,7 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
                                   const router::RouterBatch& router_batch) const {
   return {.positions = batch.positions,
           .rope_table = rope_table_,
-          .varlen = batch.varlen(),
-          .shared = batch.shared.get(),
+          .exchange = batch.exchange.get(),
           .documents = batch.host->documents(),
           .router_batch = &router_batch};
 }
@@ -126,7 +130,8 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
                         std::vector<router::RoutedLayer>& routed, SavedForward* saved,
                         RoutedHeads* heads, KvCache* cache, AttentionObserver* observer) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
-  ELASTRON_CHECK(cache == nullptr || batch.varlen().sequences() == 1, "a cache is of one sequence");
+  ELASTRON_CHECK(cache == nullptr || batch.exchange->varlen().sequences() == 1,
+                 "a cache is of one sequence");
   LayerInputs in = layer_inputs(batch, router_batch);
   in.cache = cache;
   in.observer = observer;

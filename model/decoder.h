@@ -9,22 +9,24 @@
 #include "core/philox.h"
 #include "data/packed_batch.h"
 #include "model/decoder_layer.h"
-#include "model/shared_prompts.h"
 #include "parallel/cross_entropy.h"
 #include "parallel/embedding.h"
 
 namespace elastron::model {
 
-// A packed batch on the device, as the decoder reads it. Keeps a reference to the host batch.
+// A packed batch on the device, as the decoder reads it: all of it, or a context-parallel rank's
+// own rows. Keeps a reference to the host batch.
 struct DeviceBatch {
   const data::PackedBatch* host = nullptr;
   Tensor token_ids;  // [T] int32
   Tensor targets;    // [T] int32, -100 = no label
   Tensor positions;  // [T] int32
-  std::shared_ptr<const SharedPrompts> shared;
+  std::shared_ptr<const AttentionExchange> exchange;
 
   static DeviceBatch make(const data::PackedBatch& batch, Device& device);
-  ops::Varlen varlen() const { return {host->cu_seqlens, shared->cu_keys()}; }
+  // `own`: rows of this rank, of which `exchange` knows what belongs to them elsewhere.
+  static DeviceBatch make(const data::PackedBatch& own, Device& device,
+                          std::unique_ptr<AttentionExchange> exchange);
 };
 
 // What the backward pass needs of a forward pass.

@@ -86,27 +86,19 @@ void DecoderLayer::append_adapters(ParameterList& list) {
 
 Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
                                   router::RoutedLayer* routed, router::SavedRoute* route,
-                                  bool keep_normed) {
+                                  Begun* begun, bool keep_normed) {
   const int64_t tokens = x.size(0);
   Projections p;
   auto [normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
   p.input_norm_inv_rms = inv_rms;
-  p.q = q_.forward(normed).view({tokens, q_heads_, head_dim_});
   p.k = k_.forward(normed).view({tokens, kv_heads_, head_dim_});
   p.v = v_.forward(normed).view({tokens, kv_heads_, head_dim_});
   if (keep_normed) p.normed = normed;
-
-  if (q_norm_) {
-    p.q_raw = p.q;
+  if (k_norm_) {
     p.k_raw = p.k;
-    auto q = ops::rms_norm_rope_forward(p.q_raw, q_norm_->value, eps_, in.positions, in.rope_table);
     auto k = ops::rms_norm_forward(p.k_raw, k_norm_->value, eps_);
-    p.q = q.y;
-    p.q_inv_rms = q.inv_rms;
     p.k = k.y;
     p.k_inv_rms = k.inv_rms;
-  } else {
-    ops::rope_apply(p.q, in.positions, in.rope_table, false);
   }
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
   if (routed != nullptr) {
@@ -114,19 +106,36 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
     routed->decide(p.k, in.documents, *in.router_batch, *route);
   }
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
+  if (begun != nullptr) {
+    begun->k = in.exchange->begin(p.k);
+    begun->v = in.exchange->begin(p.v);
+  }
+  p.q = q_.forward(normed).view({tokens, q_heads_, head_dim_});
+  if (q_norm_) {
+    p.q_raw = p.q;
+    auto q = ops::rms_norm_rope_forward(p.q_raw, q_norm_->value, eps_, in.positions, in.rope_table);
+    p.q = q.y;
+    p.q_inv_rms = q.inv_rms;
+  } else {
+    ops::rope_apply(p.q, in.positions, in.rope_table, false);
+  }
+  if (begun != nullptr) begun->q = in.exchange->begin_queries(p.q);
   return p;
 }
 
-ops::RoutedAttentionInput DecoderLayer::attention_input(const Projections& p, const LayerInputs& in,
+DecoderLayer::Begun DecoderLayer::begin(const Projections& p, const LayerInputs& in) {
+  Begun begun{.q = {}, .k = in.exchange->begin(p.k), .v = in.exchange->begin(p.v)};
+  begun.q = in.exchange->begin_queries(p.q);
+  return begun;
+}
+
+ops::RoutedAttentionInput DecoderLayer::attention_input(Begun begun, const LayerInputs& in,
                                                         const router::RoutedLayer& routed,
                                                         const router::SavedRoute& route) const {
-  ops::RoutedAttentionInput input{.q = p.q,
-                                  .k = in.shared->keys(p.k),
-                                  .v = in.shared->keys(p.v),
-                                  .gate = in.shared->gates(route.gate),
-                                  .varlen = in.varlen,
-                                  .softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
+  ops::RoutedAttentionInput input{.softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
                                   .full_by = options_.full_attention};
+  in.exchange->attention(std::move(begun.q), std::move(begun.k), std::move(begun.v), route.gate,
+                         input);
   routed.describe(input);
   return input;
 }
@@ -161,8 +170,9 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   const TraceRange range("layer", layer_);
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
-  Projections p =
-      project(x, in, &routed, &route, /*keep_normed=*/saved != nullptr && trains_projections());
+  Begun begun;
+  Projections p = project(x, in, &routed, &route, &begun,
+                          /*keep_normed=*/saved != nullptr && trains_projections());
   gate = route.gate;
   if (in.observer != nullptr) in.observer->see(layer_, p.q, p.k);
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
@@ -171,10 +181,11 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   // computed in the recompute, next to its use (spec 3.4).
   const bool both =
       saved != nullptr && routed.needs_gate_gradient() && options_.recompute != Recompute::layer;
-  auto attention = ops::routed_attention_forward(
-      attention_input(p, in, routed, route), both ? ops::Branches::both : ops::Branches::selected);
+  auto attention =
+      ops::routed_attention_forward(attention_input(std::move(begun), in, routed, route),
+                                    both ? ops::Branches::both : ops::Branches::selected);
   visited = attention.visited;
-  Tensor middle = attention_residual(x, attention.selected);
+  Tensor middle = attention_residual(x, in.exchange->own_rows(attention.selected));
   // What is not kept goes before the MLP needs its memory.
   if (saved != nullptr && options_.recompute == Recompute::none) {
     saved->projections = std::move(p);
@@ -196,7 +207,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
 }
 
 Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs& in) {
-  const Projections p = project(x, in, nullptr, nullptr, /*keep_normed=*/false);
+  const Projections p = project(x, in, nullptr, nullptr, nullptr, /*keep_normed=*/false);
   in.cache->append(layer_, position, p.k, p.v);
   const Tensor attention = ops::decode_attention(
       p.q.view({q_heads_, head_dim_}), in.cache->heads(layer_), 1.0 / std::sqrt(double(head_dim_)));
@@ -238,41 +249,45 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
 
   const TraceRange range("layer backward", layer_);
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
-  if (!saved.projections) {
-    saved.projections = project(saved.input, in, nullptr, nullptr, trains_projections());
+  Begun begun;
+  if (saved.projections) {
+    begun = begin(*saved.projections, in);
+  } else {
+    saved.projections = project(saved.input, in, nullptr, nullptr, &begun, trains_projections());
   }
   Projections& p = *saved.projections;
-  auto attention_in = attention_input(p, in, routed, saved.route);
+  auto attention_in = attention_input(std::move(begun), in, routed, saved.route);
   if (!saved.attention) {
     saved.attention = ops::routed_attention_forward(
         attention_in, routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
-    saved.middle = attention_residual(saved.input, saved.attention->selected);
+    saved.middle =
+        attention_residual(saved.input, in.exchange->own_rows(saved.attention->selected));
   }
   Tensor d_middle = mlp_backward(d_out, saved, on_gradient);
 
   // Attention.
   Tensor d_attention = o_.backward_input(d_middle).view({tokens, q_heads_, head_dim_});
   if (o_.trains()) {
-    o_.backward_weight(d_middle, saved.attention->selected.view({tokens, q_heads_ * head_dim_}),
-                       on_gradient);
+    const Tensor attended = in.exchange->own_rows(saved.attention->selected);
+    o_.backward_weight(d_middle, attended.view({tokens, q_heads_ * head_dim_}), on_gradient);
   }
   const bool need_qkv = need_input || trains_projections();
   if (!need_qkv && !routed.needs_gate_gradient()) return {};
+  d_attention = in.exchange->attention_rows(d_attention);
   auto d = ops::routed_attention_backward(d_attention, attention_in, *saved.attention, need_qkv,
                                           routed.needs_gate_gradient());
   // Long sequences: what is not needed any more goes before the next products.
   d_attention = {};
   attention_in.q = attention_in.k = attention_in.v = p.q = p.k = p.v = {};
   saved.attention.reset();
+  in.exchange->backward(d, kv_heads_);
   if (need_qkv) {
-    d.k = in.shared->sum_keys(d.k);
-    d.v = in.shared->sum_keys(d.v);
     if (!q_norm_) ops::rope_apply(d.q, in.positions, in.rope_table, true);
     ops::rope_apply(d.k, in.positions, in.rope_table, true);
   }
   if (routed.needs_gate_gradient()) {
     // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
-    routed.backward(in.shared->sum_gates(d.gate), d_gate_objective, *in.router_batch, saved.route,
+    routed.backward(d.gate, d_gate_objective, *in.router_batch, saved.route,
                     need_qkv ? &d.k : nullptr, on_gradient);
   }
   if (!need_qkv) return {};

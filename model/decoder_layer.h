@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "core/parameter.h"
+#include "model/attention_exchange.h"
 #include "model/attention_observer.h"
 #include "model/decoder_config.h"
 #include "model/kv_cache.h"
-#include "model/shared_prompts.h"
 #include "model/weights/model_config.h"
 #include "ops/routed_attention.h"
 #include "parallel/communicator.h"
@@ -25,10 +25,9 @@ namespace elastron::model {
 
 // What every layer of one forward pass shares.
 struct LayerInputs {
-  Tensor positions;   // [T] int32
-  Tensor rope_table;  // ops/rope.h
-  ops::Varlen varlen;
-  const SharedPrompts* shared = nullptr;              // not read by decode()
+  Tensor positions;                                   // [T] int32
+  Tensor rope_table;                                  // ops/rope.h
+  const AttentionExchange* exchange = nullptr;        // not read by decode()
   int64_t documents = 0;                              // that get a routing decision
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
   KvCache* cache = nullptr;  // inference: filled by forward(), read and extended by decode()
@@ -89,10 +88,16 @@ class DecoderLayer {
                   const std::function<void(Parameter&)>& on_gradient);
 
  private:
-  // With `routed` the gate is decided, into `route`.
+  // What attention reads, under way.
+  struct Begun {
+    AttentionExchange::Rows q, k, v;
+  };
+  static Begun begin(const Projections& p, const LayerInputs& in);
+  // With `routed` the gate is decided, into `route`. With `begun` keys and values are on their way
+  // to other ranks while the queries are computed.
   Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer* routed,
-                      router::SavedRoute* route, bool keep_normed);
-  ops::RoutedAttentionInput attention_input(const Projections& p, const LayerInputs& in,
+                      router::SavedRoute* route, Begun* begun, bool keep_normed);
+  ops::RoutedAttentionInput attention_input(Begun begun, const LayerInputs& in,
                                             const router::RoutedLayer& routed,
                                             const router::SavedRoute& route) const;
   Tensor attention_residual(const Tensor& x, const Tensor& attention_output);

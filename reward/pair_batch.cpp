@@ -20,7 +20,7 @@ data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
       batch.token_ids.push_back(ids[size_t(i)]);
       batch.positions.push_back(int32_t(i));
       const bool predicted = options.labels && i + 1 < end && i + 1 >= from;
-      batch.targets.push_back(predicted ? ids[size_t(i + 1)] : -100);
+      batch.targets.push_back(predicted ? ids[size_t(i + 1)] : data::kNoLabel);
     }
     batch.cu_seqlens.push_back(int32_t(batch.token_ids.size()));
     batch.document_of.push_back(int32_t(batch.range_ids.size()));

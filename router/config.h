@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/config/schema.h"
+#include "ops/boundary_pool.h"
 #include "ops/hard_concrete.h"
 #include "ops/routed_attention.h"
 
@@ -105,10 +106,11 @@ struct RouterConfig {
 
   // Of an AttentionRouter.
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
+  ops::PoolRule pool_rule() const { return {pool == Pool::boundary, pool_budget, pool_dedup}; }
   ops::StreamingRule streaming_rule() const { return ssa.rule(); }
-  // Whether a sequence may be computed behind a prompt that stands elsewhere: what a query sees
-  // must not depend on more than its position.
-  bool takes_shared_prompts() const {
+  // What a query sees depends on its position alone, so that a part of a sequence may be computed
+  // with the keys before it: behind a shared prompt, or on a context-parallel rank.
+  bool sees_by_position_only() const {
     return !ops::has_blocks(mode) && ssa.form != SsaForm::triangle;
   }
 };

@@ -8,7 +8,7 @@ class RouterGates final : public GateSource {
  public:
   RouterGates(const GatePlace& place, const RouterConfig& config, AttentionRouter& router)
       : place_(place),
-        pool_{config.pool == Pool::boundary, config.pool_budget, config.pool_dedup},
+        pool_(config.pool_rule()),
         noise_(config.noise == Noise::gumbel ? ops::GateNoise::gumbel : ops::GateNoise::logistic),
         detach_input_(config.detach_input),
         router_(router) {}
@@ -19,7 +19,8 @@ class RouterGates final : public GateSource {
 
   void decide(const Tensor& keys, int64_t, const RouterBatch& batch,
               SavedRoute& route) const override {
-    const Tensor pooled = ops::boundary_pool_forward(keys, batch.segments, pool_);
+    const Tensor rows = batch.pooled ? batch.pooled->collect(keys) : keys;
+    const Tensor pooled = ops::boundary_pool_forward(rows, batch.segments, pool_);
     const Tensor logits = batch.sample ? router_.forward(pooled, &route.router, batch.task_ids)
                                        : router_.forward(pooled, nullptr);
     ops::GateOutput out;
@@ -42,7 +43,14 @@ class RouterGates final : public GateSource {
     router_.temperature_backward(d_gate, route.probability);
     const bool need_input = d_keys != nullptr && !detach_input_;
     const Tensor d_pooled = router_.backward(d_logits, route.router, need_input);
-    if (need_input) ops::boundary_pool_backward(d_pooled, batch.segments, pool_, *d_keys);
+    if (!need_input) return;
+    if (!batch.pooled) {
+      ops::boundary_pool_backward(d_pooled, batch.segments, pool_, *d_keys);
+      return;
+    }
+    Tensor d_rows = batch.pooled->zeros_like(*d_keys);
+    ops::boundary_pool_backward(d_pooled, batch.segments, pool_, d_rows);
+    batch.pooled->add(d_rows, *d_keys);
   }
 
   void append_parameters(ParameterList& list) override { router_.append_parameters(list); }

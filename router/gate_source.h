@@ -11,16 +11,19 @@
 #include "ops/gate.h"
 #include "router/attention_router.h"
 #include "router/forced_gate.h"
+#include "router/pooled_rows.h"
 #include "router/static_mask.h"
 
 namespace elastron::router {
 
 // One packed batch as the routers see it. Plain data; shared by all layers.
 struct RouterBatch {
-  std::vector<ops::PoolSegment> segments;  // [S] half-open, in tokens of the packed batch
-  std::span<const uint32_t> sample_keys;   // [S]
-  std::span<const int32_t> task_ids;       // [S]; read with router.task_embedding in training
-  uint32_t step = 0;                       // optimiser step
+  std::vector<ops::PoolSegment> segments;  // [S] half-open, in the rows that are pooled
+  // Where these are not the rows that this rank has.
+  std::shared_ptr<const PooledRows> pooled;
+  std::span<const uint32_t> sample_keys;  // [S]
+  std::span<const int32_t> task_ids;      // [S]; read with router.task_embedding in training
+  uint32_t step = 0;                      // optimiser step
   double tau = 1.0;     // scheduled temperature; a layer that learns its own ignores it
   bool sample = false;  // draw noise (training); otherwise decide without (spec 2.5)
 };

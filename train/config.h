@@ -21,6 +21,7 @@ enum class Part : uint8_t { backbone, router, reward_head, lora };
 enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
 enum class CommunicatorChoice : uint8_t { automatic, nccl, mpi };
+enum class ContextKind : uint8_t { gather, ulysses };
 enum class DeviceChoice : uint8_t { automatic, cpu, cuda };
 enum class LossNorm : uint8_t { global, per_rank, token_scaled };
 enum class Accumulation : uint8_t { mean, sum };
@@ -42,6 +43,7 @@ struct ModelSection {
 struct ParallelSection {
   int64_t tensor = 1;
   int64_t context = 1;
+  ContextKind context_kind = ContextKind::gather;
   config::Auto<int64_t> data;
   CommunicatorChoice communicator = CommunicatorChoice::automatic;
   int64_t bucket_bytes = 25 << 20;
@@ -188,6 +190,11 @@ struct EnumNames<train::CommunicatorChoice> {
   static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::nccl, "nccl"}, {T::mpi, "mpi"}};
 };
 template <>
+struct EnumNames<train::ContextKind> {
+  using T = train::ContextKind;
+  static constexpr NameOf<T> names[] = {{T::gather, "gather"}, {T::ulysses, "ulysses"}};
+};
+template <>
 struct EnumNames<train::LossNorm> {
   static constexpr NameOf<train::LossNorm> names[] = {
       {train::LossNorm::global, "global"},
@@ -228,7 +235,9 @@ struct Schema<train::ParallelSection> {
   using C = train::ParallelSection;
   static constexpr auto fields = std::tuple{
       field("tensor", &C::tensor, at_least(1), "ranks that split each layer's weights"),
-      field("context", &C::context, between(1, 1), "ranks that split each sequence"),
+      field("context", &C::context, at_least(1), "ranks that split each sequence"),
+      field("context_kind", &C::context_kind,
+            "gather: keys and values to every rank, all heads on each; ulysses: heads for rows"),
       field("data", &C::data, at_least(1), "ranks that see different packs; auto: what is left"),
       field("communicator", &C::communicator,
             "of GPU tensors; auto: nccl where each rank has a GPU of its own"),
@@ -375,6 +384,7 @@ struct Schema<train::Config> {
                    "make it a multiple of train.micro_batch");
     }
     check_trainable(c, problems);
+    check_context(c, problems);
     if (c.train.objective != train::Objective::pretrain &&
         c.model.weights == train::WeightSource::random && !c.trains(train::Part::backbone)) {
       problems.add("model.weights", "what does not train needs trained weights", "set it to load");
@@ -388,6 +398,19 @@ struct Schema<train::Config> {
   }
 
  private:
+  static void check_context(const C& c, Problems& problems) {
+    if (c.parallel.context == 1) return;
+    if (c.train.objective == train::Objective::reward) {
+      problems.add("parallel.context", "pairs are not split over ranks",
+                   "set it to 1 and use parallel.tensor and parallel.data for reward models");
+    }
+    if (c.parallel.context_kind == train::ContextKind::gather &&
+        !c.router.sees_by_position_only()) {
+      problems.add("parallel.context_kind",
+                   "a part of a sequence does not tell what XAttention and ssa.form triangle see",
+                   "set it to ulysses");
+    }
+  }
   static void check_trainable(const C& c, Problems& problems) {
     using train::Objective, train::Part;
     const std::string key = "train.trainable";

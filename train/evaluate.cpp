@@ -1,8 +1,10 @@
 #include "train/evaluate.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "parallel/agree.h"
+#include "train/local_batch.h"
 #include "train/step.h"
 
 namespace elastron::train {
@@ -31,6 +33,42 @@ struct Sums {
   }
 };
 
+// Of a document, over all its rows.
+struct Answer {
+  double labels = 0, loss = 0;
+  double wrong = 0;  // tokens of the answer that are not the most likely ones
+};
+
+// Collective over the context group, whose ranks have rows of a document each.
+std::vector<Answer> judge_answers(const data::PackedBatch& batch, const LocalBatch& local,
+                                  const parallel::CrossEntropyResult& loss,
+                                  parallel::Communicator& context) {
+  constexpr size_t kSums = 3;
+  std::vector<double> sums(size_t(batch.sequences()) * kSums, 0.0);
+  for (size_t row = 0; row < loss.rows.size(); ++row) {
+    const int64_t position = local.whole_row(loss.rows[row]);
+    const auto after = std::ranges::upper_bound(batch.cu_seqlens, int32_t(position));
+    const auto i = size_t(after - batch.cu_seqlens.begin()) - 1;
+    // The answer's tokens are predicted from the positions before them.
+    const int64_t answer_begin =
+        batch.cu_seqlens[i] + batch.range_ids[i][6] + batch.answer_offsets[i] - 1;
+    const int64_t answer_end = answer_begin + batch.answer_lengths[i];
+    double* sum = &sums[i * kSums];
+    sum[0] += 1;
+    sum[1] += loss.row_loss[row];
+    if (position >= answer_begin && position < answer_end &&
+        loss.argmax[row] != batch.targets[size_t(position)]) {
+      sum[2] += 1;
+    }
+  }
+  context.all_reduce_host(std::span<double>(sums), parallel::ReduceOp::sum);
+  std::vector<Answer> answers;
+  for (size_t i = 0; i < sums.size(); i += kSums) {
+    answers.push_back({sums[i], sums[i + 1], sums[i + 2]});
+  }
+  return answers;
+}
+
 }  // namespace
 
 EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
@@ -51,42 +89,29 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     std::vector<const data::Document*> pointers;
     for (const auto& d : documents) pointers.push_back(&d);
     const data::PackedBatch batch = data::make_packed_batch(pointers, 0);
-    const auto device_batch = model::DeviceBatch::make(batch, device);
-    const auto router_batch = make_router_batch(batch, config.router, 0, 1.0, false);
+    const LocalBatch local(batch, config, mesh, device, 0, 1.0, /*sample=*/false);
     model::RoutedHeads heads;
-    const Tensor hidden = decoder.forward(device_batch, router_batch, routed, nullptr, &heads);
-    const auto loss = decoder.loss(hidden, device_batch,
+    const Tensor hidden = decoder.forward(local.device(), local.router(), routed, nullptr, &heads);
+    const auto loss = decoder.loss(hidden, local.device(),
                                    {.per_row = true, .chunk_rows = config.train.loss.chunk_rows});
-    const HeadCounts counts =
-        count_heads(heads, batch, config.router.mode, m.q_heads / m.kv_heads, mesh.tensor());
+    const HeadCounts counts = count_heads(heads, batch, local.exchange(), config.router.mode,
+                                          m.q_heads / m.kv_heads, mesh);
     for (size_t i = 0; i < counts.skipped.size(); ++i) {
       const size_t layer = i / size_t(local_heads), head = i % size_t(local_heads);
       skipped[layer * size_t(m.kv_heads) + size_t(first_head) + head] += counts.skipped[i];
     }
 
-    size_t row = 0;
+    const auto answers = judge_answers(batch, local, loss, mesh.context());
     for (int64_t s = 0; s < batch.sequences(); ++s) {
       const auto i = size_t(s);
-      const int64_t begin = batch.cu_seqlens[i], end = batch.cu_seqlens[i + 1];
-      // The answer's tokens are predicted from the positions before them.
-      const int64_t answer_begin = begin + batch.range_ids[i][6] + batch.answer_offsets[i] - 1;
-      const int64_t answer_end = answer_begin + batch.answer_lengths[i];
       const auto figures =
-          router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, end - begin,
+          router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, batch.length(s),
                                    config.router.mode, config.router.streaming_rule());
       Sums one;
-      bool correct = batch.answer_lengths[i] > 0;
-      for (; row < loss.rows.size() && loss.rows[row] < end; ++row) {
-        one.v[1] += 1;
-        one.v[2] += loss.row_loss[row];
-        const int64_t position = loss.rows[row];
-        if (position >= answer_begin && position < answer_end &&
-            loss.argmax[row] != batch.targets[size_t(position)]) {
-          correct = false;
-        }
-      }
+      one.v[1] = answers[i].labels;
+      one.v[2] = answers[i].loss;
       one.v[0] = 1;
-      one.v[3] = correct ? 1 : 0;
+      one.v[3] = batch.answer_lengths[i] > 0 && answers[i].wrong == 0 ? 1 : 0;
       one.v[4] = figures.msr;
       one.v[5] = figures.esr_last_layer_last_query;
       one.v[6] = figures.esr_all_layers_last_query;

@@ -78,8 +78,8 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   model::RoutedHeads heads;
   const Tensor hidden = decoder_.forward(on_device, router_batch, routed_, nullptr, &heads);
   const auto& m = decoder_.config();
-  const HeadCounts counts =
-      count_heads(heads, batch, config_.router.mode, m.q_heads / m.kv_heads, mesh_.tensor());
+  const HeadCounts counts = count_heads(heads, batch, *on_device.exchange, config_.router.mode,
+                                        m.q_heads / m.kv_heads, mesh_);
   reward::RewardHead::Saved unused;
   const auto scores = head_ != nullptr ? reward::head_scores(*head_, hidden, batch, unused)
                                        : reward::likelihood_scores(decoder_, hidden, on_device,

@@ -6,6 +6,7 @@
 #include "core/trace.h"
 #include "ops/elementwise.h"
 #include "router/tau.h"
+#include "train/local_batch.h"
 
 namespace elastron::train {
 
@@ -57,32 +58,43 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
 }
 
 HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch& batch,
-                       ops::AttentionMode mode, int64_t group, parallel::Communicator& tensor) {
+                       const model::AttentionExchange& exchange, ops::AttentionMode mode,
+                       int64_t group, parallel::Mesh& mesh) {
   ELASTRON_CHECK(!routed.gates.empty(), "no layers");
   const int64_t layers = int64_t(routed.gates.size()), documents = batch.documents();
-  const int64_t heads = routed.gates.front().size(1), sequences = batch.sequences();
+  const int64_t heads = routed.gates.front().size(1);
   // One copy to the host each.
   const auto z = Tensor::stack(routed.gates).to_vector<uint8_t>();
   const auto tiles = Tensor::stack(routed.visited).to_vector<int64_t>();
+  // By document, of all rows and heads.
+  std::vector<int64_t> visited(size_t(layers * documents * heads), 0);
+  const auto& document_of = exchange.documents();
+  const int64_t first = exchange.first_kv_head(heads), own = routed.visited.front().size(1);
+  size_t next = 0;
+  for (int64_t l = 0; l < layers; ++l) {
+    for (const int32_t document : document_of) {
+      for (int64_t h = 0; h < own; ++h) {
+        visited[size_t((l * documents + document) * heads + first + h)] += tiles[next++];
+      }
+    }
+  }
+  mesh.context().all_reduce_host(std::span<int64_t>(visited), parallel::ReduceOp::sum);
+
   constexpr size_t kSums = 4;
   std::vector<int64_t> sums(size_t(documents) * kSums, 0), dense(size_t(documents), 0);
-  for (int64_t s = 0; s < sequences; ++s) {
-    const int64_t own = batch.length(s);
-    dense[size_t(batch.document(s))] += ops::dense_tiles(mode, group, own, batch.offset(s) + own);
+  for (int64_t s = 0; s < batch.sequences(); ++s) {
+    const int64_t length = batch.length(s);
+    dense[size_t(batch.document(s))] +=
+        ops::dense_tiles(mode, group, length, batch.offset(s) + length);
   }
   HeadCounts counts;
   for (int64_t l = 0; l < layers; ++l) {
     const bool last = l + 1 == layers;
-    std::vector<int64_t> visited(size_t(documents * heads), 0);
-    for (int64_t i = 0; i < sequences * heads; ++i) {
-      visited[size_t(batch.document(i / heads) * heads + i % heads)] +=
-          tiles[size_t(l * sequences * heads + i)];
-    }
     for (int64_t h = 0; h < heads; ++h) {
       double skipped = 0;
       for (int64_t d = 0; d < documents; ++d) {
-        const size_t at = size_t(d * heads + h);
-        const int64_t sparse = z[size_t(l * documents * heads) + at] == 0 ? 1 : 0;
+        const size_t at = size_t((l * documents + d) * heads + h);
+        const int64_t sparse = z[at] == 0 ? 1 : 0;
         int64_t* sum = &sums[size_t(d) * kSums];
         sum[0] += sparse;
         sum[2] += visited[at];
@@ -93,7 +105,7 @@ HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch
       counts.skipped.push_back(skipped);
     }
   }
-  tensor.all_reduce_host(std::span<int64_t>(sums), parallel::ReduceOp::sum);
+  mesh.tensor().all_reduce_host(std::span<int64_t>(sums), parallel::ReduceOp::sum);
   for (int64_t d = 0; d < documents; ++d) {
     const int64_t* sum = &sums[size_t(d) * kSums];
     counts.documents.push_back({.sparse = sum[0],
@@ -149,27 +161,30 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
                              double objective_scale, bool last, Sums& sums) {
   const TraceRange range("micro batch");
   const model::ModelConfig& m = decoder_.config();
-  const auto device_batch = model::DeviceBatch::make(batch, device_);
-  const auto router_batch = make_router_batch(
-      batch, config_.router, step,
-      router::gate_temperature(config_.router, step, config_.train.steps), objective_ != nullptr);
+  const LocalBatch local(batch, config_, mesh_, device_, step,
+                         router::gate_temperature(config_.router, step, config_.train.steps),
+                         objective_ != nullptr);
+  // What is the whole batch's is counted by one rank of the context group.
+  const bool counts_batch = mesh_.context().rank() == 0;
   const auto on_gradient = [&](Parameter& p) {
     if (last) reducer_.ready(p);
   };
 
   model::SavedForward saved;
   model::RoutedHeads heads;
-  Tensor hidden = decoder_.forward(device_batch, router_batch, routed_,
+  Tensor hidden = decoder_.forward(local.device(), local.router(), routed_,
                                    trains_decoder_ ? &saved : nullptr, &heads);
-  auto loss = loss_.evaluate(hidden, device_batch, loss_scale, trains_decoder_, on_gradient);
+  auto loss = loss_.evaluate(hidden, local.device(), loss_scale, trains_decoder_, on_gradient);
   hidden = {};
   sums.data_loss += loss.sum * loss_scale;
-  sums.tokens += double(batch.tokens());
-  sums.tokens_apart += double(batch.tokens_apart());
-  sums.labels += double(loss_.labels(batch));
+  if (counts_batch) {
+    sums.tokens += double(batch.tokens());
+    sums.tokens_apart += double(batch.tokens_apart());
+    sums.labels += double(loss_.labels(batch));
+  }
 
-  const HeadCounts counts =
-      count_heads(heads, batch, config_.router.mode, m.q_heads / m.kv_heads, mesh_.tensor());
+  const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
+                                        m.q_heads / m.kv_heads, mesh_);
   std::vector<double> msr, entropy(size_t(batch.documents()), 0.0);
   if (objective_ != nullptr) entropy = gate_entropy(saved.layers, m.kv_heads, mesh_.tensor());
   const auto work = document_work(batch);
@@ -178,6 +193,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
         router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, work[i].longest,
                                  config_.router.mode, config_.router.streaming_rule());
     msr.push_back(figures.msr);
+    if (!counts_batch) continue;
     sums.full_pairs += work[i].pairs;
     sums.selected_pairs += work[i].pairs * (1 - figures.esr_all_layers_area);
     double* t = &sums.task[size_t(batch.task_ids[i]) * Sums::kPerTask];
@@ -191,9 +207,10 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   }
   if (!trains_decoder_) return;
 
-  // The objective's gradient to a gate is the same for every layer and head of a document.
+  // The objective's gradient to a gate is the same for every layer and head of a document. The
+  // attention's is the sum of what the context group's ranks have; so is this one, all on one rank.
   std::vector<Tensor> d_gate;
-  if (objective_ != nullptr) {
+  if (objective_ != nullptr && counts_batch) {
     const auto value = objective_->evaluate(batch.task_ids, msr, objective_scale);
     sums.sparsity_loss += value.value * objective_scale;
     const int64_t kv_heads = heads.gates.front().size(1);
@@ -210,8 +227,8 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     d_gate.assign(saved.layers.size(), tensor);
   }
 
-  decoder_.backward(std::move(loss.d_hidden), device_batch, router_batch, routed_, saved, d_gate,
-                    on_gradient);
+  decoder_.backward(std::move(loss.d_hidden), local.device(), local.router(), routed_, saved,
+                    d_gate, on_gradient);
 }
 
 double StepRunner::loss_divisor(int64_t own_terms, int64_t step_terms,
@@ -232,7 +249,7 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   // micro batches and ranks.
   int64_t terms[] = {0};
   for (const auto& batch : micro_batches) terms[0] += loss_.terms(batch);
-  mesh_.grad().all_reduce_host(terms, parallel::ReduceOp::sum);
+  mesh_.data().all_reduce_host(terms, parallel::ReduceOp::sum);
   counters_.labels += terms[0];
   counters_.micro_batches += global_micro_batches;
   const double accumulation =

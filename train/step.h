@@ -57,15 +57,17 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
                                       const router::RouterConfig& config, int64_t step, double tau,
                                       bool sample);
 
-// What the heads did per document, over all ranks of the tensor group.
+// What the heads did per document, over all ranks of the tensor and context groups.
 struct HeadCounts {
   std::vector<router::DocumentHeads> documents;
   // [layers, local kv heads]: share of tiles that the head skipped, summed over the documents.
   std::vector<double> skipped;
 };
-// Collective over `tensor`.
+// Collective over both groups. `batch`: the whole one; `exchange`: the one that the forward pass
+// had.
 HeadCounts count_heads(const model::RoutedHeads& heads, const data::PackedBatch& batch,
-                       ops::AttentionMode mode, int64_t group, parallel::Communicator& tensor);
+                       const model::AttentionExchange& exchange, ops::AttentionMode mode,
+                       int64_t group, parallel::Mesh& mesh);
 
 class StepRunner {
  public:

@@ -1,0 +1,41 @@
+// Context parallelism: which rows of a packed batch each rank of the context group has.
+//
+// A sequence of n blocks is cut into 2C chunks of whole blocks, as even as that goes; chunk j goes
+// with chunk 2C - 1 - j, so that under a causal mask every rank has the same number of pairs of a
+// query and a key (zigzag). Who gets which two chunks is decided by what the ranks have so far:
+// sequences too short to be cut evenly fill up where the least is.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "data/packed_batch.h"
+
+namespace elastron::data {
+
+// Tokens [begin, end) of a sequence, relative to it; not empty.
+struct ContextPiece {
+  int32_t sequence = 0;
+  int32_t begin = 0, end = 0;
+};
+
+struct ContextPlan {
+  // Per rank, by sequence and position.
+  std::vector<std::vector<ContextPiece>> pieces;
+  // Of every rank, with padding behind its last piece: the most that one has.
+  int64_t rows = 0;
+
+  int ranks() const { return int(pieces.size()); }
+};
+
+// Tokens: pieces of tiles that attention would have in the whole sequence too.
+inline constexpr int64_t kContextBlock = 64;
+
+// block: tokens; pieces begin at multiples of it within their sequence.
+ContextPlan plan_context(std::span<const int32_t> cu_seqlens, int ranks, int64_t block);
+
+// What one rank has: its pieces are the sequences, `offsets` what stands before them in theirs.
+// What is said of documents is the whole batch's; pairs are left out.
+PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank);
+
+}  // namespace elastron::data

@@ -1,0 +1,40 @@
+#include "train/local_batch.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "train/step.h"
+
+namespace elastron::train {
+
+LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, parallel::Mesh& mesh,
+                       Device& device, int64_t step, double tau, bool sample)
+    : whole_(whole), router_(make_router_batch(whole, config.router, step, tau, sample)) {
+  parallel::Communicator& context = mesh.context();
+  if (context.size() == 1) {
+    device_ = model::DeviceBatch::make(whole, device);
+    return;
+  }
+  plan_ = data::plan_context(whole.cu_seqlens, context.size(), data::kContextBlock);
+  own_ = data::shard(whole, plan_, context.rank());
+  whole_rows_.reserve(size_t(plan_.rows));
+  std::vector<int32_t> own_rows(size_t(whole.tokens()), -1);
+  for (const data::ContextPiece& piece : plan_.pieces[size_t(context.rank())]) {
+    const int32_t first = whole.cu_seqlens[size_t(piece.sequence)];
+    for (int32_t row = first + piece.begin; row < first + piece.end; ++row) {
+      own_rows[size_t(row)] = int32_t(whole_rows_.size());
+      whole_rows_.push_back(row);
+    }
+  }
+  whole_rows_.resize(size_t(plan_.rows), -1);
+  device_ = model::DeviceBatch::make(*own_, device,
+                                     config.parallel.context_kind == ContextKind::ulysses
+                                         ? model::exchanged_heads(whole, plan_, context)
+                                         : model::gathered_attention(whole, plan_, context));
+  router_.pooled = std::make_shared<const router::PooledRows>(
+      router_.segments, config.router.pool_rule(),
+      [&](int64_t row) { return int64_t(own_rows[size_t(row)]); }, context);
+  router_.segments = router_.pooled->segments();
+}
+
+}  // namespace elastron::train

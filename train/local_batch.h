@@ -1,0 +1,41 @@
+// A micro batch as this rank computes it: all of it, or its own rows where context-parallel ranks
+// share the sequences (parallel.context).
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "data/context_shard.h"
+#include "model/decoder.h"
+#include "parallel/mesh.h"
+#include "train/config.h"
+
+namespace elastron::train {
+
+class LocalBatch {
+ public:
+  // `whole` and the mesh must outlive it. step, tau and sample: as in router::RouterBatch.
+  LocalBatch(const data::PackedBatch& whole, const Config& config, parallel::Mesh& mesh,
+             Device& device, int64_t step, double tau, bool sample);
+  LocalBatch(const LocalBatch&) = delete;
+  LocalBatch& operator=(const LocalBatch&) = delete;
+
+  const data::PackedBatch& whole() const { return whole_; }
+  // What this rank has of it.
+  const data::PackedBatch& own() const { return own_ ? *own_ : whole_; }
+  const model::DeviceBatch& device() const { return device_; }
+  const router::RouterBatch& router() const { return router_; }
+  const model::AttentionExchange& exchange() const { return *device_.exchange; }
+  // The row of the whole batch that an own row is; of a padding row -1.
+  int64_t whole_row(int64_t own) const { return own_ ? whole_rows_[size_t(own)] : own; }
+
+ private:
+  const data::PackedBatch& whole_;
+  data::ContextPlan plan_;
+  std::optional<data::PackedBatch> own_;
+  std::vector<int32_t> whole_rows_;
+  model::DeviceBatch device_;
+  router::RouterBatch router_;
+};
+
+}  // namespace elastron::train
