@@ -30,6 +30,9 @@ train::Config load_config(const Options& options, parallel::Communicator& everyo
   ConfigArguments arguments = options.config;
   if (!options.model.empty()) arguments.overrides.push_back("model.path=" + options.model);
   train::Config config = load_run_config(arguments, everyone);
+  if (config.parallel.context != 1) {
+    throw UsageError("heads are scored on whole sequences", "parallel.context", "set it to 1");
+  }
   if (!options.data.empty()) {
     config.data.format = data::Format::jsonl;
     config.data.eval = options.data;

@@ -7,6 +7,7 @@
 
 #include "core/config/schema.h"
 #include "data/config.h"
+#include "data/context_shard.h"
 #include "model/decoder_config.h"
 #include "reward/config.h"
 #include "router/config.h"
@@ -400,6 +401,15 @@ struct Schema<train::Config> {
  private:
   static void check_context(const C& c, Problems& problems) {
     if (c.parallel.context == 1) return;
+    // A rank without a block of the longest documents never has anything to do.
+    const int64_t blocks = (c.data.max_tokens + data::kContextBlock - 1) / data::kContextBlock;
+    if (blocks < c.parallel.context) {
+      problems.add("parallel.context",
+                   "documents of " + std::to_string(c.data.max_tokens) +
+                       " tokens (data.max_tokens) have fewer blocks of " +
+                       std::to_string(data::kContextBlock) + " tokens than that",
+                   "set it to " + std::to_string(blocks) + " or less");
+    }
     if (c.train.objective == train::Objective::reward) {
       problems.add("parallel.context", "pairs are not split over ranks",
                    "set it to 1 and use parallel.tensor and parallel.data for reward models");

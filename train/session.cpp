@@ -1,5 +1,8 @@
 #include "train/session.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <optional>
 
 #include "model/weights/model_folder.h"
@@ -7,6 +10,22 @@
 #include "train/router_exchange.h"
 
 namespace elastron::train {
+
+namespace {
+
+// `heads`: kv heads of a rank of the tensor group.
+void check_exchanged_heads(const Config& config, int64_t heads) {
+  const int64_t ranks = config.parallel.context;
+  if (ranks == 1 || config.parallel.context_kind != ContextKind::ulysses) return;
+  if (heads >= ranks && heads % ranks == 0) return;
+  int64_t fits = std::min(heads, ranks);
+  while (heads % fits != 0) --fits;
+  throw UsageError(
+      fmt::format("{} ranks cannot share the {} kv heads of a tensor rank", ranks, heads),
+      "parallel.context", fmt::format("set it to {}, or parallel.context_kind to gather", fits));
+}
+
+}  // namespace
 
 Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device)
     : config_(config), mesh_(mesh) {
@@ -27,6 +46,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
                            " ids, the model " + std::to_string(m.vocab_size),
                        config.model.path, "use the tokenizer of this model");
     }
+    check_exchanged_heads(config, m.kv_heads / mesh.tensor().size());
     const model::DecoderOptions options{
         .dtype = dtype,
         .train_backbone = config.trains(Part::backbone) && training,

@@ -247,7 +247,9 @@ TEST_F(DecoderFixture, RouterTraining) {
     const auto loss =
         d->loss(hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels});
     EXPECT_NEAR(loss.loss_sum / labels, expected("router.lm_loss").to_vector<double>()[0], 1e-12);
-    const auto counts = train::count_heads(heads, batch_, ops::AttentionMode::fa_ssa, 2, self_);
+    parallel::Mesh mesh = parallel::Mesh::single();
+    const auto counts =
+        train::count_heads(heads, batch_, *on_device.exchange, ops::AttentionMode::fa_ssa, 2, mesh);
     std::vector<double> msr;
     for (const auto& document : counts.documents) msr.push_back(double(document.sparse) / 8.0);
     const auto value = objective.evaluate(batch_.task_ids, msr, 1.0);

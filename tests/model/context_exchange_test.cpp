@@ -1,0 +1,153 @@
+// Attention over context-parallel ranks against the same on one: outputs and every gradient in
+// float64, gathered and with exchanged heads; and the rows that a router pools.
+#include "model/attention_exchange.h"
+#include "router/pooled_rows.h"
+#include "tests/parallel/support.h"
+
+namespace elastron::parallel {
+namespace {
+
+constexpr int64_t kQHeads = 8, kKvHeads = 4, kDim = 16;
+
+class ContextExchange : public WorldTest {
+ protected:
+  struct Result {
+    Tensor out, dq, dk, dv, gate;
+  };
+
+  const Mesh& mesh() {
+    if (!mesh_) mesh_.emplace(world, MeshLayout{.data = 1, .context = world.size(), .tensor = 1});
+    return *mesh_;
+  }
+  Communicator& context() { return mesh().context(); }
+
+  static data::PackedBatch batch_of(const std::vector<int32_t>& lengths) {
+    data::PackedBatch batch;
+    batch.cu_seqlens = {0};
+    for (const int32_t n : lengths) {
+      batch.cu_seqlens.push_back(batch.cu_seqlens.back() + n);
+      batch.range_ids.push_back({});
+    }
+    batch.token_ids.resize(size_t(batch.cu_seqlens.back()));
+    batch.targets.resize(batch.token_ids.size(), data::kNoLabel);
+    batch.positions.resize(batch.token_ids.size());
+    return batch;
+  }
+
+  // This rank's rows of a tensor over the whole batch, zeros as padding.
+  static Tensor own_rows(const Tensor& whole, const data::PackedBatch& batch,
+                         const data::ContextPlan& plan, int rank) {
+    Shape shape = whole.shape();
+    shape.set(0, plan.rows);
+    Tensor own = Tensor::zeros(shape, whole.dtype(), whole.device());
+    int64_t at = 0;
+    for (const data::ContextPiece& p : plan.pieces[size_t(rank)]) {
+      const int64_t first = batch.cu_seqlens[size_t(p.sequence)], n = p.end - p.begin;
+      own.slice(0, at, at + n).copy_from(whole.slice(0, first + p.begin, first + p.end));
+      at += n;
+    }
+    return own;
+  }
+
+  Result attend(const model::AttentionExchange& exchange, const Tensor& q, const Tensor& k,
+                const Tensor& v, const Tensor& d_out, const Tensor& gate) {
+    ops::RoutedAttentionInput in{.rule = {16, 1, 3}, .softmax_scale = 0.25};
+    exchange.attention(exchange.begin_queries(q), exchange.begin(k), exchange.begin(v), gate, in);
+    const auto out = ops::routed_attention_forward(in, ops::Branches::both);
+    auto d = ops::routed_attention_backward(exchange.attention_rows(d_out), in, out, true, true);
+    exchange.backward(d, kKvHeads);
+    return {exchange.own_rows(out.selected), d.q, d.k, d.v, d.gate};
+  }
+
+  void expect_the_same_as_on_one_rank(const data::PackedBatch& batch) {
+    const int64_t tokens = batch.tokens();
+    const Tensor q = random_tensor({tokens, kQHeads, kDim}, DType::f64, 1, device);
+    const Tensor k = random_tensor({tokens, kKvHeads, kDim}, DType::f64, 2, device);
+    const Tensor v = random_tensor({tokens, kKvHeads, kDim}, DType::f64, 3, device);
+    const Tensor d_out = random_tensor({tokens, kQHeads, kDim}, DType::f64, 4, device);
+    std::vector<uint8_t> open;
+    for (int64_t i = 0; i < batch.documents() * kKvHeads; ++i) open.push_back(i * 5 % 3 == 0);
+    const Tensor gate = Tensor::from(open, {batch.documents(), kKvHeads}, device);
+    const Result whole = attend(*model::local_attention(batch), q, k, v, d_out, gate);
+
+    const auto plan = data::plan_context(batch.cu_seqlens, context().size(), 16);
+    const auto mine = [&](const Tensor& t) { return own_rows(t, batch, plan, context().rank()); };
+    for (const bool ulysses : {false, true}) {
+      SCOPED_TRACE(ulysses ? "ulysses" : "gather");
+      const auto exchange = ulysses ? model::exchanged_heads(batch, plan, context())
+                                    : model::gathered_attention(batch, plan, context());
+      const Result part = attend(*exchange, mine(q), mine(k), mine(v), mine(d_out), gate);
+      expect_close(part.out, mine(whole.out), 1e-13, "out");
+      expect_close(part.dq, mine(whole.dq), 1e-12, "dq");
+      expect_close(part.dk, mine(whole.dk), 1e-12, "dk");
+      expect_close(part.dv, mine(whole.dv), 1e-12, "dv");
+      Tensor d_gate = part.gate;
+      context().all_reduce(d_gate, ReduceOp::sum).wait();
+      expect_close(d_gate, whole.gate, 1e-12, "d_gate");
+    }
+  }
+
+ private:
+  std::optional<Mesh> mesh_;
+};
+
+TEST_F(ContextExchange, OneLongSequence) { expect_the_same_as_on_one_rank(batch_of({500})); }
+
+TEST_F(ContextExchange, PacksOfRaggedSequences) {
+  expect_the_same_as_on_one_rank(batch_of({200, 1, 0, 65, 15, 129, 16}));
+}
+
+// Fewer blocks than ranks: some have nothing.
+TEST_F(ContextExchange, SequencesShorterThanTheGroup) {
+  expect_the_same_as_on_one_rank(batch_of({7}));
+  expect_the_same_as_on_one_rank(batch_of({3, 20, 5}));
+}
+
+TEST_F(ContextExchange, ResponsesBehindASharedPrompt) {
+  data::PackedBatch batch = batch_of({150, 40, 70, 90, 33});
+  batch.document_of = {0, 0, 0, 1, 1};
+  batch.prefix_of = {-1, 0, 0, -1, 3};
+  batch.range_ids.resize(2);
+  expect_the_same_as_on_one_rank(batch);
+}
+
+TEST_F(ContextExchange, PooledRowsAreThoseOfTheWholeBatch) {
+  const data::PackedBatch batch = batch_of({300, 40, 9, 120});
+  const auto plan = data::plan_context(batch.cu_seqlens, context().size(), 16);
+  const Tensor keys = random_tensor({batch.tokens(), kKvHeads, kDim}, DType::f64, 5, device);
+  const std::vector<ops::PoolSegment> segments = {{10, 290}, {300, 340}, {341, 349}, {400, 400}};
+  std::vector<int64_t> own_rows_of(size_t(batch.tokens()), -1);
+  int64_t at = 0;
+  for (const data::ContextPiece& p : plan.pieces[size_t(context().rank())]) {
+    for (int32_t t = p.begin; t < p.end; ++t) {
+      own_rows_of[size_t(batch.cu_seqlens[size_t(p.sequence)] + t)] = at++;
+    }
+  }
+  for (const ops::PoolRule& rule :
+       {ops::PoolRule{}, ops::PoolRule{true, 20, false}, {true, 20, true}, {false, 20, false}}) {
+    const router::PooledRows rows(
+        segments, rule, [&](int64_t row) { return own_rows_of[size_t(row)]; }, context());
+    const Tensor mine = own_rows(keys, batch, plan, context().rank());
+    const Tensor pooled = ops::boundary_pool_forward(rows.collect(mine), rows.segments(), rule);
+    const Tensor whole = ops::boundary_pool_forward(keys, segments, rule);
+    EXPECT_EQ(pooled.to_vector<double>(), whole.to_vector<double>());  // bit for bit
+
+    // Each rank has a part of the gradient, as of a sum.
+    const Tensor d = random_tensor(whole.shape(), DType::f64, 6, device);
+    std::vector<double> part = d.to_vector<double>();
+    for (double& x : part) x *= double(context().rank() + 1);
+    Tensor d_whole = Tensor::zeros(keys.shape(), DType::f64, device);
+    ops::boundary_pool_backward(d, segments, rule, d_whole);
+    Tensor d_rows = rows.zeros_like(mine), d_own = Tensor::zeros(mine.shape(), DType::f64, device);
+    ops::boundary_pool_backward(Tensor::from(part, d.shape(), device), rows.segments(), rule,
+                                d_rows);
+    rows.add(d_rows, d_own);
+    std::vector<double> want = own_rows(d_whole, batch, plan, context().rank()).to_vector<double>();
+    const int ranks = context().size();
+    for (double& x : want) x *= double(ranks * (ranks + 1) / 2);
+    expect_close(d_own, Tensor::from(want, d_own.shape(), device), 1e-13, "d_keys");
+  }
+}
+
+}  // namespace
+}  // namespace elastron::parallel
