@@ -84,9 +84,7 @@ PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank) {
     own.document_of.push_back(int32_t(whole.document(piece.sequence)));
     own.offsets.push_back(int32_t(whole.offset(piece.sequence) + piece.begin));
   }
-  own.token_ids.resize(size_t(plan.rows), 0);
-  own.targets.resize(size_t(plan.rows), kNoLabel);
-  own.positions.resize(size_t(plan.rows), 0);
+  own.pad(plan.rows);
   own.range_ids = whole.range_ids;
   own.task_ids = whole.task_ids;
   own.sample_keys = whole.sample_keys;

@@ -15,6 +15,13 @@ int64_t PackedBatch::labels() const {
   return std::ranges::count_if(targets, [](int32_t t) { return t != kNoLabel; });
 }
 
+void PackedBatch::pad(int64_t rows) {
+  ELASTRON_CHECK(rows >= tokens(), "fewer rows than tokens");
+  token_ids.resize(size_t(rows), 0);
+  targets.resize(size_t(rows), kNoLabel);
+  positions.resize(size_t(rows), 0);
+}
+
 std::vector<int32_t> PackedBatch::first_sequences() const {
   std::vector<int32_t> first(size_t(documents()), -1);
   for (int64_t s = sequences(); s-- > 0;) first[size_t(document(s))] = int32_t(s);

@@ -48,6 +48,7 @@ struct PackedBatch {
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
   int64_t documents() const { return int64_t(range_ids.size()); }
   int64_t labels() const;  // targets that are not -100
+  void pad(int64_t rows);  // with tokens of no sequence behind the last one, to so many rows
   int64_t document(int64_t sequence) const {
     return document_of.empty() ? sequence : document_of[size_t(sequence)];
   }

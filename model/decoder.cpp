@@ -44,7 +44,7 @@ void check_divides(int64_t value, int group, const char* what) {
 
 Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
                  parallel::Communicator& tensor, Device& device)
-    : config_(config), options_(options), tensor_(tensor), device_(device) {
+    : config_(config), options_(options), region_(tensor, options.split_rows), device_(device) {
   if (options.lm_head && config.sequence_classifier) {
     throw InputError("the model is a " + config.architecture + ": it has no LM head", "model",
                      "use a folder of a causal language model");
@@ -62,6 +62,7 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
     layers_.back()->append_adapters(adapters_);
   }
   final_norm_ = replicated_weight("model.norm.weight", {config.hidden_size}, options, device);
+  final_norm_.gradient_partial_over_tensor = region_.split();
   parameters_.push_back(&final_norm_);
   if (options.lm_head && config.tie_word_embeddings) {
     head_ = std::make_unique<parallel::VocabParallelHead>(embedding_->parameter(), tensor);
@@ -137,7 +138,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   in.observer = observer;
   if (saved != nullptr) saved->layers.assign(layers_.size(), {});
   for (router::RoutedLayer& layer : routed) layer.prepare();
-  Tensor x = embedding_->forward(batch.token_ids);
+  Tensor x = region_.leave(embedding_->forward(batch.token_ids));
   for (size_t i = 0; i < layers_.size(); ++i) {
     Tensor gate, visited;
     x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr, gate,
@@ -151,7 +152,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
     saved->last = x;
     saved->final_inv_rms = inv_rms;
   }
-  return normed;
+  return region_.enter(normed);
 }
 
 Tensor Decoder::decode(int32_t token, int64_t position, KvCache& cache) {
@@ -160,7 +161,8 @@ Tensor Decoder::decode(int32_t token, int64_t position, KvCache& cache) {
       .positions = Tensor::from(std::vector<int32_t>{int32_t(position)}, {1}, device_),
       .rope_table = rope_table_,
       .cache = &cache};
-  Tensor x = embedding_->forward(Tensor::from(std::vector<int32_t>{token}, {1}, device_));
+  Tensor x =
+      region_.leave(embedding_->forward(Tensor::from(std::vector<int32_t>{token}, {1}, device_)));
   for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i]->decode(x, position, in);
   return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;
 }
@@ -180,8 +182,8 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
   const bool train = options_.train_backbone;
   const LayerInputs in = layer_inputs(batch, router_batch);
   if (train && head_ && !config_.tie_word_embeddings) on_gradient(head_->parameter());
-  Tensor d = ops::rms_norm_backward(d_hidden, saved.last, final_norm_.value, saved.final_inv_rms,
-                                    {}, train ? &final_norm_.grad : nullptr);
+  Tensor d = ops::rms_norm_backward(region_.own(d_hidden), saved.last, final_norm_.value,
+                                    saved.final_inv_rms, {}, train ? &final_norm_.grad : nullptr);
   if (train) on_gradient(final_norm_);
   d_hidden = saved.last = {};
   for (size_t i = layers_.size(); i-- > 0;) {
@@ -192,7 +194,7 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
     saved.layers[i] = {};
   }
   if (train) {
-    embedding_->backward_weight(d, batch.token_ids);
+    embedding_->backward_weight(region_.enter(d), batch.token_ids);
     on_gradient(embedding_->parameter());
   }
 }

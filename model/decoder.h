@@ -32,8 +32,8 @@ struct DeviceBatch {
 // What the backward pass needs of a forward pass.
 struct SavedForward {
   std::vector<SavedLayer> layers;
-  Tensor last;           // [T, E] input of the final norm
-  Tensor final_inv_rms;  // [T]
+  Tensor last;           // [R, E] input of the final norm: R as in model/decoder_layer.h
+  Tensor final_inv_rms;  // [R]
 };
 
 // What the heads of each layer did, [layers].
@@ -100,7 +100,7 @@ class Decoder {
 
   ModelConfig config_;
   DecoderOptions options_;
-  parallel::Communicator& tensor_;
+  parallel::TensorRegion region_;
   Device& device_;
   std::unique_ptr<parallel::VocabParallelEmbedding> embedding_;
   std::unique_ptr<parallel::VocabParallelHead> head_;

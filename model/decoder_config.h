@@ -21,6 +21,8 @@ struct DecoderOptions {
   bool train_backbone = false;     // otherwise the backbone is frozen
   std::optional<LoraConfig> lora;  // adapters beside it
   bool train_lora = false;
+  // Between the linears of a tensor group each rank has a part of the rows (sequence parallelism).
+  bool split_rows = false;
   bool lm_head = true;  // false: a reward model, which has a head of its own
   Recompute recompute = Recompute::none;
   // Frozen weights: keep a copy per direction in the layout that products like best (CPU). Off

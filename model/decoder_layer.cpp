@@ -10,7 +10,6 @@
 #include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
-#include "parallel/region.h"
 
 namespace elastron::model {
 
@@ -30,7 +29,7 @@ DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config, const Decod
       head_dim_(config.head_dim),
       eps_(config.rms_norm_eps),
       options_(options),
-      tensor_(tensor),
+      region_(tensor, options.split_rows),
       input_norm_(replicated_weight(name_of(layer, "input_layernorm"), {config.hidden_size},
                                     options, device)),
       post_attention_norm_(replicated_weight(name_of(layer, "post_attention_layernorm"),
@@ -49,6 +48,8 @@ DecoderLayer::DecoderLayer(int64_t layer, const ModelConfig& config, const Decod
          options.dtype, options.train_backbone, tensor, device),
       down_(name_of(layer, "mlp.down_proj"), config.hidden_size, config.intermediate_size,
             options.dtype, options.train_backbone, tensor, device) {
+  input_norm_.gradient_partial_over_tensor = region_.split();
+  post_attention_norm_.gradient_partial_over_tensor = region_.split();
   const auto all = linears();
   for (size_t i = 0; i < all.size(); ++i) {
     if (!options.repack) all[i]->use_in_place();
@@ -87,13 +88,14 @@ void DecoderLayer::append_adapters(ParameterList& list) {
 Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
                                   router::RoutedLayer* routed, router::SavedRoute* route,
                                   Begun* begun, bool keep_normed) {
-  const int64_t tokens = x.size(0);
   Projections p;
-  auto [normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
+  auto [own_normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
   p.input_norm_inv_rms = inv_rms;
+  if (keep_normed) p.normed = own_normed;
+  const Tensor normed = region_.enter(own_normed);
+  const int64_t tokens = normed.size(0);
   p.k = k_.forward(normed).view({tokens, kv_heads_, head_dim_});
   p.v = v_.forward(normed).view({tokens, kv_heads_, head_dim_});
-  if (keep_normed) p.normed = normed;
   if (k_norm_) {
     p.k_raw = p.k;
     auto k = ops::rms_norm_forward(p.k_raw, k_norm_->value, eps_);
@@ -141,26 +143,26 @@ ops::RoutedAttentionInput DecoderLayer::attention_input(Begun begun, const Layer
 }
 
 Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {
-  Tensor y = o_.forward(attention_output.view({x.size(0), q_heads_ * head_dim_}));
-  parallel::sum_over_group(y, tensor_);
+  const int64_t tokens = attention_output.size(0);
+  Tensor y = region_.leave(o_.forward(attention_output.view({tokens, q_heads_ * head_dim_})));
   ops::add_into(y, x);
   return y;
 }
 
 GateUp DecoderLayer::gate_up(const Tensor& middle, bool keep_normed) {
   GateUp g;
-  auto [normed, inv_rms] = ops::rms_norm_forward(middle, post_attention_norm_.value, eps_);
+  auto [own_normed, inv_rms] = ops::rms_norm_forward(middle, post_attention_norm_.value, eps_);
   g.inv_rms = inv_rms;
+  const Tensor normed = region_.enter(own_normed);
   g.gate = gate_.forward(normed);
   g.up = up_.forward(normed);
-  if (keep_normed) g.normed = normed;
+  if (keep_normed) g.normed = own_normed;
   return g;
 }
 
 Tensor DecoderLayer::mlp_residual(const Tensor& middle, const GateUp& g) {
   const TraceRange range("MLP");
-  Tensor y = down_.forward(ops::swiglu_forward(g.gate, g.up));
-  parallel::sum_over_group(y, tensor_);
+  Tensor y = region_.leave(down_.forward(ops::swiglu_forward(g.gate, g.up)));
   ops::add_into(y, middle);
   return y;
 }
@@ -207,6 +209,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
 }
 
 Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs& in) {
+  ELASTRON_CHECK(!region_.split(), "one token cannot be split over ranks");
   const Projections p = project(x, in, nullptr, nullptr, nullptr, /*keep_normed=*/false);
   in.cache->append(layer_, position, p.k, p.v);
   const Tensor attention = ops::decode_attention(
@@ -222,17 +225,22 @@ Tensor DecoderLayer::mlp_backward(const Tensor& d_out, SavedLayer& saved,
   if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, trains_gate_up());
   const GateUp g = *std::exchange(saved.gate_up, std::nullopt);
 
-  Tensor d_hidden = down_.backward_input(d_out);
+  Tensor d_all = region_.enter(d_out);
+  Tensor d_hidden = down_.backward_input(d_all);
   if (down_.trains()) {
-    down_.backward_weight(d_out, ops::swiglu_forward(g.gate, g.up), on_gradient);
+    down_.backward_weight(d_all, ops::swiglu_forward(g.gate, g.up), on_gradient);
   }
+  d_all = {};
   const auto [d_gate, d_up] = ops::swiglu_backward(d_hidden, g.gate, g.up, /*in_place=*/true);
   d_hidden = {};
-  if (up_.trains()) up_.backward_weight(d_up, g.normed, on_gradient);
-  if (gate_.trains()) gate_.backward_weight(d_gate, g.normed, on_gradient);
+  if (trains_gate_up()) {
+    const Tensor normed = region_.enter(g.normed);
+    if (up_.trains()) up_.backward_weight(d_up, normed, on_gradient);
+    if (gate_.trains()) gate_.backward_weight(d_gate, normed, on_gradient);
+  }
   Tensor d_normed = gate_.backward_input(d_gate);
   up_.backward_input(d_up, d_normed);
-  parallel::sum_over_group(d_normed, tensor_);
+  d_normed = region_.leave(std::move(d_normed));
   Tensor d_middle = d_out.clone();
   ops::rms_norm_backward(d_normed, saved.middle, post_attention_norm_.value, g.inv_rms, d_middle,
                          train ? &post_attention_norm_.grad : nullptr);
@@ -245,8 +253,6 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
                               const Tensor& d_gate_objective, bool need_input,
                               const std::function<void(Parameter&)>& on_gradient) {
   const bool train = options_.train_backbone;
-  const int64_t tokens = d_out.size(0);
-
   const TraceRange range("layer backward", layer_);
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
   Begun begun;
@@ -266,11 +272,14 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   Tensor d_middle = mlp_backward(d_out, saved, on_gradient);
 
   // Attention.
-  Tensor d_attention = o_.backward_input(d_middle).view({tokens, q_heads_, head_dim_});
+  Tensor d_attended = region_.enter(d_middle);
+  const int64_t tokens = d_attended.size(0);
+  Tensor d_attention = o_.backward_input(d_attended).view({tokens, q_heads_, head_dim_});
   if (o_.trains()) {
     const Tensor attended = in.exchange->own_rows(saved.attention->selected);
-    o_.backward_weight(d_middle, attended.view({tokens, q_heads_ * head_dim_}), on_gradient);
+    o_.backward_weight(d_attended, attended.view({tokens, q_heads_ * head_dim_}), on_gradient);
   }
+  d_attended = {};
   const bool need_qkv = need_input || trains_projections();
   if (!need_qkv && !routed.needs_gate_gradient()) return {};
   d_attention = in.exchange->attention_rows(d_attention);
@@ -305,14 +314,17 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
     on_gradient(*k_norm_);
     on_gradient(*q_norm_);
   }
-  if (v_.trains()) v_.backward_weight(dv, p.normed, on_gradient);
-  if (k_.trains()) k_.backward_weight(dk_raw, p.normed, on_gradient);
-  if (q_.trains()) q_.backward_weight(dq_raw, p.normed, on_gradient);
+  if (trains_projections()) {
+    const Tensor normed = region_.enter(p.normed);
+    if (v_.trains()) v_.backward_weight(dv, normed, on_gradient);
+    if (k_.trains()) k_.backward_weight(dk_raw, normed, on_gradient);
+    if (q_.trains()) q_.backward_weight(dq_raw, normed, on_gradient);
+  }
   if (!need_input) return {};
   Tensor d_input_normed = q_.backward_input(dq_raw);
   k_.backward_input(dk_raw, d_input_normed);
   v_.backward_input(dv, d_input_normed);
-  parallel::sum_over_group(d_input_normed, tensor_);
+  d_input_normed = region_.leave(std::move(d_input_normed));
   ops::rms_norm_backward(d_input_normed, saved.input, input_norm_.value, p.input_norm_inv_rms,
                          d_middle, train ? &input_norm_.grad : nullptr);
   if (train) on_gradient(input_norm_);

@@ -2,8 +2,9 @@
 // with RoPE, for Qwen3 with q/k norm, RMSNorm, SwiGLU. Explicit forward and backward; weights split
 // over the tensor-parallel group (column-parallel q, k, v, gate, up; row-parallel o, down).
 //
-// T tokens (packed), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
-// intermediate_size of this rank, S sequences.
+// T tokens (packed), R of them between the linears of the tensor group (all, or with split_rows
+// this rank's part), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
+// intermediate_size of this rank, S sequences, D documents where gates are meant.
 #pragma once
 #include <array>
 #include <functional>
@@ -19,6 +20,7 @@
 #include "ops/routed_attention.h"
 #include "parallel/communicator.h"
 #include "parallel/linear.h"
+#include "parallel/region.h"
 #include "router/routed_layer.h"
 
 namespace elastron::model {
@@ -36,27 +38,27 @@ struct LayerInputs {
 
 // q, k, v as attention reads them, and what their backward needs.
 struct Projections {
-  Tensor input_norm_inv_rms;  // [T]
-  Tensor normed;              // [T, E]; kept only where weight gradients need it
+  Tensor input_norm_inv_rms;  // [R]
+  Tensor normed;              // [R, E]; kept only where weight gradients need it
   // With q/k norm only: [T, Hq, D], [T, K, D] before it, and [T, Hq], [T, K].
   Tensor q_raw, k_raw, q_inv_rms, k_inv_rms;
   Tensor q, k, v;  // after norm and RoPE
 };
 
 struct GateUp {
-  Tensor inv_rms;   // [T]
-  Tensor normed;    // [T, E]; kept only where weight gradients need it
+  Tensor inv_rms;   // [R]
+  Tensor normed;    // [R, E]; kept only where weight gradients need it
   Tensor gate, up;  // [T, F]
 };
 
 // What a layer keeps between its forward and its backward pass. Fields a recompute mode drops are
 // undefined (see Recompute).
 struct SavedLayer {
-  Tensor input;                            // [T, E], all modes
+  Tensor input;                            // [R, E], all modes
   router::SavedRoute route;                // gate and router activations, all modes; small
   std::optional<Projections> projections;  // none
   std::optional<ops::RoutedAttentionOutput> attention;  // none, selective
-  Tensor middle;                                        // [T, E] after attention: none, selective
+  Tensor middle;                                        // [R, E] after attention: none, selective
   std::optional<GateUp> gate_up;                        // none
 };
 
@@ -70,7 +72,7 @@ class DecoderLayer {
   // Those of the adapters, which are no part of the backbone.
   void append_adapters(ParameterList& list);
 
-  // x [T, E] -> [T, E]. With `saved`, keeps what backward needs under options.recompute. The gate
+  // x [R, E] -> [R, E]. With `saved`, keeps what backward needs under options.recompute. The gate
   // is decided by `routed` (a router, or a fixed rule) and given back in `gate` [S, K]; `visited`:
   // ops::RoutedAttentionOutput::visited.
   Tensor forward(const Tensor& x, const LayerInputs& in, router::RoutedLayer& routed,
@@ -79,7 +81,7 @@ class DecoderLayer {
   // Inference: x [1, E] of the token at `position`, which comes next after those in in.cache.
   Tensor decode(const Tensor& x, int64_t position, const LayerInputs& in);
 
-  // d_out [T, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
+  // d_out [R, E] -> gradient to x, or an undefined tensor when `need_input` is false (nothing
   // trainable below). d_gate_objective [S, K] is the objective's own gradient to the gate,
   // undefined without a router. Weight gradients are accumulated where trainable; `on_gradient` is
   // called with each parameter whose gradient is then complete.
@@ -118,7 +120,7 @@ class DecoderLayer {
   int64_t q_heads_, kv_heads_, head_dim_;
   double eps_;
   DecoderOptions options_;
-  parallel::Communicator& tensor_;
+  parallel::TensorRegion region_;
   Parameter input_norm_, post_attention_norm_;
   std::optional<Parameter> q_norm_, k_norm_;  // where the architecture has them
   parallel::ColumnParallelLinear q_, k_, v_, gate_, up_;

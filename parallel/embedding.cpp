@@ -1,7 +1,6 @@
 #include "parallel/embedding.h"
 
 #include "ops/embedding.h"
-#include "parallel/region.h"
 #include "parallel/shard.h"
 
 namespace elastron::parallel {
@@ -11,13 +10,10 @@ VocabParallelEmbedding::VocabParallelEmbedding(const std::string& name, int64_t 
                                                Communicator& tensor, Device& device)
     : parameter_(std::make_unique<Parameter>(make_sharded_weight(
           name, {vocab, hidden}, ceil_partition(0, vocab, tensor.rank(), tensor.size()), dtype,
-          trainable, device))),
-      tensor_(&tensor) {}
+          trainable, device))) {}
 
 Tensor VocabParallelEmbedding::forward(const Tensor& ids) const {
-  Tensor y = ops::embedding_forward(ids, parameter_->value, parameter_->partition.offset);
-  sum_over_group(y, *tensor_);
-  return y;
+  return ops::embedding_forward(ids, parameter_->value, parameter_->partition.offset);
 }
 
 void VocabParallelEmbedding::backward_weight(const Tensor& dy, const Tensor& ids) {

@@ -15,8 +15,8 @@ class VocabParallelEmbedding {
   VocabParallelEmbedding(const std::string& name, int64_t vocab, int64_t hidden, DType dtype,
                          bool trainable, Communicator& tensor, Device& device);
 
-  // ids [T] int32 in [0, vocab) -> [T, hidden], the same on all ranks of the group (one
-  // all-reduce).
+  // ids [T] int32 in [0, vocab) -> this rank's part of the sum [T, hidden], for
+  // TensorRegion::leave().
   Tensor forward(const Tensor& ids) const;
   // dy [T, hidden], the same on all ranks. Gradient += scatter of dy. Trainable only.
   void backward_weight(const Tensor& dy, const Tensor& ids);
@@ -27,7 +27,6 @@ class VocabParallelEmbedding {
 
  private:
   std::unique_ptr<Parameter> parameter_;
-  Communicator* tensor_;
 };
 
 }  // namespace elastron::parallel

@@ -32,4 +32,30 @@ Tensor gather_parts(const Tensor& x, Communicator& group);
 // ... and the rows' sum over the ranks goes back as slices.
 Tensor reduce_parts(const Tensor& x, Communicator& group);
 
+// The way into the linears that are split over a tensor group, and out of them. Between them every
+// rank has all rows, or with sequence parallelism a part of the rows each.
+class TensorRegion {
+ public:
+  // Rows must divide over the group where they are `split`. The group must outlive it.
+  TensorRegion(Communicator& group, bool split)
+      : group_(&group), split_(split && group.size() > 1) {}
+
+  bool split() const { return split_; }
+  // Rows between linears -> all rows, the same on every rank.
+  Tensor enter(const Tensor& rows) const { return split_ ? gather_parts(rows, *group_) : rows; }
+  // All rows, of which every rank has a part of the sum -> their sum, as rows between linears. The
+  // adjoint of enter().
+  Tensor leave(Tensor parts) const {
+    if (split_) return reduce_parts(parts, *group_);
+    sum_over_group(parts, *group_);
+    return parts;
+  }
+  // All rows, the same on every rank -> rows between linears.
+  Tensor own(const Tensor& rows) const { return split_ ? own_slice(rows, 0, *group_) : rows; }
+
+ private:
+  Communicator* group_;
+  bool split_;
+};
+
 }  // namespace elastron::parallel

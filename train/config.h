@@ -43,6 +43,7 @@ struct ModelSection {
 
 struct ParallelSection {
   int64_t tensor = 1;
+  bool sequence = true;
   int64_t context = 1;
   ContextKind context_kind = ContextKind::gather;
   config::Auto<int64_t> data;
@@ -138,6 +139,7 @@ struct Config {
   bool has_reward_head() const {
     return train.objective == Objective::reward && reward.loss == reward::LossKind::bradley_terry;
   }
+  bool splits_rows() const { return parallel.sequence && parallel.tensor > 1; }
   bool has_lora() const { return trains(Part::lora); }
   // Routers decide the gates: those that train, or that reward.router names.
   bool has_routers() const {
@@ -236,6 +238,9 @@ struct Schema<train::ParallelSection> {
   using C = train::ParallelSection;
   static constexpr auto fields = std::tuple{
       field("tensor", &C::tensor, at_least(1), "ranks that split each layer's weights"),
+      field(
+          "sequence", &C::sequence,
+          "sequence parallelism: tensor ranks have a part of the rows each between these weights"),
       field("context", &C::context, at_least(1), "ranks that split each sequence"),
       field("context_kind", &C::context_kind,
             "gather: keys and values to every rank, all heads on each; ulysses: heads for rows"),

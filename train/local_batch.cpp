@@ -11,13 +11,20 @@ LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, par
                        Device& device, int64_t step, double tau, bool sample)
     : whole_(whole), router_(make_router_batch(whole, config.router, step, tau, sample)) {
   parallel::Communicator& context = mesh.context();
+  // Rows that the tensor group's ranks share must divide over them.
+  const int64_t shares = config.splits_rows() ? mesh.tensor().size() : 1;
+  const auto padded = [&](int64_t rows) { return (rows + shares - 1) / shares * shares; };
   if (context.size() == 1) {
-    device_ = model::DeviceBatch::make(whole, device);
+    if (padded(whole.tokens()) != whole.tokens()) {
+      own_ = whole;
+      own_->pad(padded(whole.tokens()));
+    }
+    device_ = model::DeviceBatch::make(own(), device);
     return;
   }
   plan_ = data::plan_context(whole.cu_seqlens, context.size(), data::kContextBlock);
+  plan_.rows = padded(plan_.rows);
   own_ = data::shard(whole, plan_, context.rank());
-  whole_rows_.reserve(size_t(plan_.rows));
   std::vector<int32_t> own_rows(size_t(whole.tokens()), -1);
   for (const data::ContextPiece& piece : plan_.pieces[size_t(context.rank())]) {
     const int32_t first = whole.cu_seqlens[size_t(piece.sequence)];
@@ -26,7 +33,6 @@ LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, par
       whole_rows_.push_back(row);
     }
   }
-  whole_rows_.resize(size_t(plan_.rows), -1);
   device_ = model::DeviceBatch::make(*own_, device,
                                      config.parallel.context_kind == ContextKind::ulysses
                                          ? model::exchanged_heads(whole, plan_, context)

@@ -1,5 +1,5 @@
 // A micro batch as this rank computes it: all of it, or its own rows where context-parallel ranks
-// share the sequences (parallel.context).
+// share the sequences (parallel.context); padded where a tensor group's ranks share rows.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -26,14 +26,16 @@ class LocalBatch {
   const model::DeviceBatch& device() const { return device_; }
   const router::RouterBatch& router() const { return router_; }
   const model::AttentionExchange& exchange() const { return *device_.exchange; }
-  // The row of the whole batch that an own row is; of a padding row -1.
-  int64_t whole_row(int64_t own) const { return own_ ? whole_rows_[size_t(own)] : own; }
+  // The row of the whole batch that an own row is, which is no padding.
+  int64_t whole_row(int64_t own) const {
+    return whole_rows_.empty() ? own : whole_rows_[size_t(own)];
+  }
 
  private:
   const data::PackedBatch& whole_;
   data::ContextPlan plan_;
-  std::optional<data::PackedBatch> own_;
-  std::vector<int32_t> whole_rows_;
+  std::optional<data::PackedBatch> own_;  // where it is another one
+  std::vector<int32_t> whole_rows_;       // with context parallelism
   model::DeviceBatch device_;
   router::RouterBatch router_;
 };

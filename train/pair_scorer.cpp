@@ -4,6 +4,7 @@
 #include <array>
 #include <numeric>
 
+#include "train/local_batch.h"
 #include "train/step.h"
 
 namespace elastron::train {
@@ -73,16 +74,15 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
     scored.insert(scored.end(), rest.begin(), rest.end());
     return scored;
   }
-  const auto on_device = model::DeviceBatch::make(batch, device_);
-  const auto router_batch = make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false);
+  const LocalBatch local(batch, config_, mesh_, device_, 0, 1.0, /*sample=*/false);
   model::RoutedHeads heads;
-  const Tensor hidden = decoder_.forward(on_device, router_batch, routed_, nullptr, &heads);
+  const Tensor hidden = decoder_.forward(local.device(), local.router(), routed_, nullptr, &heads);
   const auto& m = decoder_.config();
-  const HeadCounts counts = count_heads(heads, batch, *on_device.exchange, config_.router.mode,
+  const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
                                         m.q_heads / m.kv_heads, mesh_);
   reward::RewardHead::Saved unused;
   const auto scores = head_ != nullptr ? reward::head_scores(*head_, hidden, batch, unused)
-                                       : reward::likelihood_scores(decoder_, hidden, on_device,
+                                       : reward::likelihood_scores(decoder_, hidden, local.device(),
                                                                    config_.train.loss.chunk_rows);
   std::vector<reward::PairScore> untrained;
   if (untrained_ != nullptr) untrained = reward::head_scores(*untrained_, hidden, batch, unused);

@@ -52,6 +52,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
         .train_backbone = config.trains(Part::backbone) && training,
         .lora = config.has_lora() ? std::optional(config.train.lora) : std::nullopt,
         .train_lora = training,
+        .split_rows = config.splits_rows(),
         .lm_head = !config.has_reward_head(),
         .recompute = config.train.recompute,
         .max_position = config.model.max_position.value_or(config.data.max_tokens),

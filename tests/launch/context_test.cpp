@@ -31,7 +31,10 @@ void expect_the_same_curve(const std::string& everywhere, const std::vector<Layo
   ASSERT_EQ(first.code, 0) << first.err;
   const auto golden = metrics(one.path());
   ASSERT_EQ(golden.size(), 12u);
-  EXPECT_GT(golden.at(12)["esr_tiles"].get<double>(), 0.0);
+  // Heads do skip something, but for masks, which begin open.
+  if (everywhere.find("static-l0") == std::string::npos) {
+    EXPECT_GT(golden.at(12)["esr_tiles"].get<double>(), 0.0);
+  }
   for (const Layout& l : layouts) {
     const Scratch other;
     const auto run = elastron(l.ranks, arguments(other.path(), everywhere + " " + l.settings));

@@ -42,6 +42,21 @@ TEST(Layout, RouterCurveIsTheSameOnAnyLayout) {
   }
 }
 
+TEST(Layout, WholeRowsBetweenTheLinearsToo) {
+  const std::string steps = "--set train.steps=12 ";
+  const Scratch one;
+  ASSERT_EQ(elastron(0, router_arguments(one.path(), steps)).code, 0);
+  for (const std::string sequence : {"true", "false"}) {
+    const Scratch other;
+    const auto run = elastron(4, router_arguments(other.path(), steps +
+                                                                    "--set parallel.tensor=4 "
+                                                                    "--set parallel.sequence=" +
+                                                                    sequence));
+    ASSERT_EQ(run.code, 0) << run.err;
+    expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5, sequence);
+  }
+}
+
 TEST(Layout, RouterOfALlamaBackboneToo) {
   const auto arguments = [](const std::string& folder, int tensor) {
     return "train " + config("router") +

@@ -77,5 +77,22 @@ TEST_F(Region, WhatDoesNotDivideIsRefused) {
   EXPECT_THROW(own_slice(alike({2, world.size(), 2}, 1), 1, group()), LogicError);
 }
 
+// With rows split and not: F enters the linears, F' leaves them.
+TEST_F(Region, EnteringTheLinearsIsAdjointToLeavingThem) {
+  const int64_t rows = 3 * world.size();
+  const TensorRegion split(group(), true), whole(group(), false);
+  EXPECT_EQ(split.split(), world.size() > 1);
+  const Tensor x = own({3, 4}, 11), y = own({rows, 4}, 12);
+  expect_adjoint(sum_of(dot(split.enter(x), y), group()),
+                 sum_of(dot(x, split.leave(y.clone())), group()));
+  // Held alike, x counts once.
+  const Tensor same = alike({rows, 4}, 13);
+  expect_adjoint(sum_of(dot(whole.enter(same), y), group()), dot(same, whole.leave(y.clone())));
+  // Rows of the sum are the sum's rows; own() and enter() are inverse to each other.
+  const Tensor sum = whole.leave(y.clone());
+  expect_close(split.leave(y.clone()), split.own(sum), 1e-15, "rows of the sum");
+  EXPECT_EQ(split.enter(split.own(same)).to_vector<double>(), same.to_vector<double>());
+}
+
 }  // namespace
 }  // namespace elastron::parallel
