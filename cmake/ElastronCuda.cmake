@@ -83,7 +83,8 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/routed_attention_backward_hopper.cu ops/cuda/routed_attention_backward_hopper_dq.cu
   ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
   ops/cuda/routed_attention_forward_hopper.cu ops/cuda/routed_attention_forward_mma.cu
-  ops/cuda/tile_schedule.cu ops/cuda/token_ops.cu ops/cuda/visited_tiles.cu)
+  ops/cuda/tile_schedule.cu ops/cuda/token_ops.cu ops/cuda/visited_tiles.cu
+  ops/cuda/xattention.cu ops/cuda/xattention_mma.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 

@@ -8,6 +8,7 @@
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
 #include "ops/cpu/xattention.h"
+#include "ops/cuda/xattention.h"
 
 namespace elastron::ops {
 
@@ -53,7 +54,7 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
   choice.columns = Tensor::zeros(words, DType::i32, device);
   choice.starts = Tensor::from(starts, {int64_t(starts.size())}, device);
 
-  cpu::BlockChoiceArgs args;
+  BlockChoiceArgs args;
   args.q = heads_view(q, q.size(0), shape.q_heads, shape.head_dim, dtype, kOp);
   args.k = heads_view(k, q.size(0), shape.kv_heads, shape.head_dim, dtype, kOp);
   args.gate = gate.data<uint8_t>();
@@ -82,9 +83,8 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
           cpu::choose_blocks<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
         });
       },
-      [&](auto) {
-        throw UsageError("XAttention is not on the GPU yet", "router.mode",
-                         "use fa-ssa, or device: cpu");
+      [&](auto stream) {
+        with_device_dtype(dtype, [&]<class T>() { cuda::choose_blocks<T>(args, device, stream); });
       });
   return choice;
 }

@@ -14,6 +14,7 @@
 // mass, the lower one of equals, until the chosen ones hold `threshold` of the row's mass. No
 // gradient goes through the choice (spec 5.4).
 #pragma once
+#include "core/host_device.h"
 #include "core/tensor.h"
 #include "ops/attention/block_choice.h"
 #include "ops/varlen.h"
@@ -32,6 +33,9 @@ struct XAttentionRule {
 // Whose blocks are chosen: of every head, or of those of the (sequence, kv head) pairs whose gate
 // is open or closed. The bits of others are zeros.
 enum class ChoiceFor : uint8_t { all, open, closed };
+ELASTRON_HD constexpr bool is_wanted(ChoiceFor whose, bool open) {
+  return whose == ChoiceFor::all || open == (whose == ChoiceFor::open);
+}
 
 struct BlockChoice {
   Tensor rows, columns;  // [q_heads, words] int32, bits as BlockChoiceView says
@@ -44,8 +48,8 @@ struct BlockChoice {
 
 // q [tokens, q_heads, head_dim], k [tokens, kv_heads, head_dim], both after RoPE; dims 1 and 2
 // contiguous. gate [sequences, kv_heads] uint8. Sequences have no keys of others (no cu_keys).
-// Working memory is linear in the number of tokens. Throws UsageError on a GPU, where it is not
-// yet.
+// Working memory is linear in the number of tokens. On a GPU q and k are float32 or bf16, and
+// nothing waits for the host.
 BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen,
                           double softmax_scale, const XAttentionRule& rule, const Tensor& gate,
                           ChoiceFor whose);

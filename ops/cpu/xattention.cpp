@@ -5,7 +5,6 @@
 #include <omp.h>
 
 #include <limits>
-#include <numbers>
 #include <type_traits>
 
 #include "ops/cpu/routed_attention_gemm.h"
@@ -16,11 +15,9 @@ namespace {
 
 constexpr int64_t kGroups = 64;  // of a tile, of queries and of keys
 
-int64_t groups_of(int64_t tokens, int64_t stride) { return (tokens + stride - 1) / stride; }
-// Query groups that one thread takes at a time: whole blocks.
+// Query groups that one thread takes at a time.
 int64_t rows_at_once(const XAttentionRule& rule) {
-  const int64_t each = rule.block / rule.stride;
-  return std::max(each, kGroups / each * each);
+  return detail::groups_at_once(rule.block / rule.stride, kGroups);
 }
 
 template <class T>
@@ -65,7 +62,8 @@ class BlockChooser {
     head_ = head;
     begin_ = args_.varlen.begin(sequence);
     length_ = args_.varlen.length(sequence);
-    const int64_t past = std::min(groups_of(length_, rule_.stride), first + rows_at_once(rule_));
+    const int64_t past =
+        std::min(detail::groups_of(length_, rule_.stride), first + rows_at_once(rule_));
     const int64_t first_block = first / each_, last_block = (past - 1) / each_;
     blocks_ = last_block + 1;
     std::fill_n(space_.mass, (last_block - first_block + 1) * blocks_, T(0));
@@ -78,9 +76,9 @@ class BlockChooser {
         space_.units[j] = detail::mass_units(double(mass[j]));
       }
       const int64_t groups =
-          std::min(groups_of(length_, rule_.stride), (block + 1) * each_) - block * each_;
+          std::min(detail::groups_of(length_, rule_.stride), (block + 1) * each_) - block * each_;
       const bool lagging =
-          rule_.reference && block * rule_.block < detail::reference_chunk(args_.varlen.length(0));
+          block * rule_.block < detail::lagging_tokens(rule_.reference, args_.varlen.length(0));
       select_blocks({space_.units, size_t(block) + 1},
                     detail::needed_units(rule_.threshold, groups), lagging,
                     [&](int64_t j) { choose(block, j); });
@@ -106,7 +104,7 @@ class BlockChooser {
   }
 
   void load_queries(int64_t first, int64_t past) {
-    const auto factor = T(args_.scale / double(rule_.stride) * std::numbers::log2e);
+    const auto factor = T(detail::score_factor(args_.scale, rule_.stride));
     static constexpr Storage kZeros[256] = {};
     for (int64_t j = 0; j < rule_.stride; ++j) {
       const auto row = [&](int64_t r) {
@@ -253,10 +251,10 @@ void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspac
   int64_t longest = 0;
   for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
     longest = std::max(longest, args.varlen.length(s));
-    const int64_t groups = groups_of(args.varlen.length(s), args.rule.stride);
+    const int64_t groups = detail::groups_of(args.varlen.length(s), args.rule.stride);
     for (int64_t h = 0; h < args.shape.q_heads; ++h) {
       const bool open = args.gate[s * args.shape.kv_heads + h / args.shape.group()] != 0;
-      if (args.whose != ChoiceFor::all && open != (args.whose == ChoiceFor::open)) continue;
+      if (!is_wanted(args.whose, open)) continue;
       for (int64_t a = 0; a < groups; a += rows_at_once(args.rule)) work.push_back({s, h, a});
     }
   }

@@ -3,23 +3,9 @@
 #include <cstddef>
 #include <span>
 
-#include "ops/attention/args.h"
-#include "ops/xattention.h"
+#include "ops/attention/choice_args.h"
 
 namespace elastron::ops::cpu {
-
-struct BlockChoiceArgs {
-  HeadsView q, k;
-  const uint8_t* gate = nullptr;  // [sequences, kv_heads]
-  Varlen varlen;
-  AttentionShape shape;
-  double scale = 0;
-  XAttentionRule rule;
-  ChoiceFor whose = ChoiceFor::all;
-  uint32_t* rows = nullptr;  // [q_heads, starts.back()], zeros
-  uint32_t* columns = nullptr;
-  std::span<const int32_t> starts;  // block_choice_starts
-};
 
 // Bytes of scratch one thread needs, a multiple of 64, for sequences of at most `longest` tokens.
 size_t choose_blocks_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,

@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 
 #include "core/host_device.h"
 
@@ -16,6 +17,19 @@ ELASTRON_HD inline int64_t needed_units(double threshold, int64_t groups) {
   return int64_t(ceil(threshold * double(groups) * kMassUnits));
 }
 
+ELASTRON_HD constexpr int64_t groups_of(int64_t tokens, int64_t stride) {
+  return (tokens + stride - 1) / stride;
+}
+// Query groups that are worked on together where a tile has `tile` of them: whole blocks, of `each`
+// groups.
+ELASTRON_HD constexpr int64_t groups_at_once(int64_t each, int64_t tile) {
+  return each < tile ? tile / each * each : each;
+}
+// What a sum of products over an antidiagonal is multiplied by; scores count in powers of two.
+inline double score_factor(double softmax_scale, int64_t stride) {
+  return softmax_scale / double(stride) * std::numbers::log2e;
+}
+
 // The published code scores a sequence in chunks of so many queries (spec 5.3).
 ELASTRON_HD constexpr int64_t reference_chunk(int64_t tokens) {
   int64_t power = 1;
@@ -24,6 +38,11 @@ ELASTRON_HD constexpr int64_t reference_chunk(int64_t tokens) {
   const int64_t fits = (int64_t{1} << 28) / power;
   const int64_t chunk = whole < fits ? whole : fits;
   return chunk > 2048 ? chunk : 2048;
+}
+// Query blocks that begin before this position are chosen by the published code's rule for the
+// first chunk. `first_length`: tokens of the first sequence of the batch.
+ELASTRON_HD constexpr int64_t lagging_tokens(bool reference, int64_t first_length) {
+  return reference ? reference_chunk(first_length) : 0;
 }
 
 }  // namespace elastron::ops::detail

@@ -52,6 +52,45 @@ TEST_F(Cuda, CurveIsThatOfTheCpuOnAnyLayout) {
   }
 }
 
+// The modes that choose blocks, in documents of three blocks of which the rows of the third choose:
+// the CPU's curve and its sparsity, with both outputs in one pass.
+const std::string kBlocks =
+    " --set data.synthetic.lengths=[180] --set data.max_tokens=256 --set router.xa.block=64 --set "
+    "router.xa.stride=8 --set router.xa.threshold=0.6";
+
+TEST_F(Cuda, ModesWithBlocks) {
+  struct Run {
+    std::string mode, layout;
+    int ranks;
+  };
+  for (const Run& r : {Run{"fa-xa", " --set parallel.tensor=2", 2}, Run{"xa-ssa", "", 0}}) {
+    const std::string more = kBlocks + " --set router.mode=" + r.mode;
+    const Scratch cpu_run, gpu_run;
+    ASSERT_EQ(elastron(0, train(cpu_run.path(), "cpu", more, 2)).code, 0);
+    const Outcome o = gpu(r.ranks, train(gpu_run.path(), "cuda", more + r.layout, 2));
+    ASSERT_EQ(o.code, 0) << o.err;
+    const auto wanted = metrics(cpu_run.path()), found = metrics(gpu_run.path());
+    expect_same_curve(wanted, found, 1e-4, r.mode);
+    EXPECT_GT(wanted.at(2)["esr_tiles"].get<double>(), 0) << r.mode;
+    for (const auto& [step, x] : wanted) {
+      EXPECT_EQ(x["esr_tiles"].get<double>(), found.at(step)["esr_tiles"].get<double>()) << r.mode;
+    }
+  }
+  // In bfloat16, on tensor cores, full attention by our kernels and by a library; gates may flip
+  // where a logit is near zero: the first step.
+  const std::string more = kBlocks + " --set router.mode=fa-xa --set model.dtype=bfloat16";
+  const Scratch cpu_run;
+  ASSERT_EQ(elastron(0, train(cpu_run.path(), "cpu", more, 1)).code, 0);
+  const double wanted = metrics(cpu_run.path())[1]["lm_loss"];
+  for (const std::string full : {"own", "cudnn"}) {
+    const Scratch gpu_run;
+    const Outcome o =
+        gpu(0, train(gpu_run.path(), "cuda", more + " --set model.full_attention=" + full, 1));
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_NEAR(metrics(gpu_run.path())[1]["lm_loss"].get<double>(), wanted, 0.01 * wanted) << full;
+  }
+}
+
 #ifdef ELASTRON_NCCL_STAND_IN
 // What goes before the program to give each rank a GPU of its own, and NCCL's stand-in.
 const std::string kOwnGpus =
@@ -266,6 +305,24 @@ TEST_F(Cuda, EvaluationAndGeneration) {
   o = gpu(0, generate);
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(x.out, o.out);
+}
+
+TEST_F(Cuda, EvaluationInAModeWithBlocks) {
+  const Scratch scratch;
+  const std::string more =
+      kBlocks + " --set router.mode=fa-xa --set data.synthetic.eval_per_kind=1";
+  const std::string arguments = "eval" + train("/none", "auto", more).substr(5) + " --out ";
+  ASSERT_EQ(elastron(0, arguments + (scratch / "cpu.json")).code, 0);
+  const Outcome o = gpu(0, arguments + (scratch / "gpu.json"));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const auto a = nlohmann::json::parse(read_text(scratch / "cpu.json"));
+  const auto b = nlohmann::json::parse(read_text(scratch / "gpu.json"));
+  EXPECT_EQ(a["by_kind"].size(), 6u);
+  for (const auto& [kind, x] : a["by_kind"].items()) {
+    EXPECT_NEAR(x["loss"].get<double>(), b["by_kind"][kind]["loss"].get<double>(), 1e-3) << kind;
+  }
+  EXPECT_FALSE(a["esr_by_head"].is_null());
+  EXPECT_EQ(a["esr_by_head"], b["esr_by_head"]);
 }
 
 }  // namespace

@@ -168,6 +168,12 @@ T atomicAnd(T* p, U value) {
   return old;
 }
 template <class T, class U>
+T atomicOr(T* p, U value) {
+  const T old = *p;
+  *p = old | T(value);
+  return old;
+}
+template <class T, class U>
 T atomicMax(T* p, U value) {
   const T old = *p;
   *p = old > T(value) ? old : T(value);
