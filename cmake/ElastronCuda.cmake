@@ -80,6 +80,7 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention_argmax.cu ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
   ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
   ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu
+  ops/cuda/routed_attention_backward_hopper.cu ops/cuda/routed_attention_backward_hopper_dq.cu
   ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
   ops/cuda/routed_attention_forward_hopper.cu ops/cuda/routed_attention_forward_mma.cu
   ops/cuda/tile_schedule.cu ops/cuda/token_ops.cu ops/cuda/visited_tiles.cu

@@ -8,7 +8,7 @@ namespace elastron::ops {
 enum class AttentionKernels : uint8_t {
   plain,
   mma,     // tensor cores
-  hopper,  // compute capability 9.x: wgmma and bulk tensor copies; forward only
+  hopper,  // compute capability 9.x: wgmma and bulk tensor copies
 };
 
 }  // namespace elastron::ops

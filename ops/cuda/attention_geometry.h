@@ -149,7 +149,7 @@ GateOutputs<T> gate_outputs(const AttentionForwardArgs& args) {
 // What is due between two tiles of keys, in this order: the running softmax is put aside, O of the
 // retrieval branch written, what was put aside taken up again, O of the sparse branch written.
 struct PartChange {
-  bool save, retrieval, restore, sparse;
+  bool save : 1, retrieval : 1, restore : 1, sparse : 1;
 
   template <class T>
   __device__ __forceinline__ PartChange(AttentionMode mode, const BranchOutputs<T>& out, Part from,
@@ -162,6 +162,8 @@ struct PartChange {
     sparse = out.sparse != nullptr &&
              (nested ? from == Part::common && to != Part::common : to == Part::end);
   }
+  PartChange() = default;
+  __device__ __forceinline__ bool any() const { return save || retrieval || restore || sparse; }
 };
 
 // What decides of the keys of a query tile.

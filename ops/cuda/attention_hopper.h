@@ -17,12 +17,15 @@ inline constexpr int kConsumers = 2, kConsumerThreads = kConsumers * kWarpgroup;
 inline constexpr int kHopperThreads = kConsumerThreads + kWarpgroup;
 inline constexpr int kConsumerWarps = kConsumerThreads / kWarp;
 static_assert(kHopperRows == kConsumers * 64 && kHopperKeys == kHopperRows);
-// Of 65536: the producer has little to keep.
+// The producer has little to keep. What is handed over comes from what the block was launched with,
+// as many registers as three warpgroups can have: consumers would wait for more for ever.
+inline constexpr int kLaunchRegisters = 65536 / kHopperThreads / 8 * 8;
 inline constexpr int kProducerRegisters = 72, kConsumerRegisters = 216;
-static_assert(kProducerRegisters + kConsumers * kConsumerRegisters <= 65536 / kWarpgroup);
+static_assert(kProducerRegisters + kConsumers * kConsumerRegisters <=
+              (kConsumers + 1) * kLaunchRegisters);
 
-// 64 columns of a tile of 128 rows.
-inline constexpr uint32_t kColumnBytes = uint32_t(kHopperRows) * kRowBytes;
+// What a block of compute capability 9.x may have.
+inline constexpr size_t kHopperShared = 227 * 1024;
 inline constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // Where a ring of kStages buffers is: their barriers' parity changes each time round.
@@ -41,8 +44,8 @@ struct Turn {
 // consumer warp.
 struct Handover {
   Barrier full, empty;
-  __device__ __forceinline__ void init() {
-    barrier_init(full, 1);
+  __device__ __forceinline__ void init(uint32_t arrivals_to_fill = 1) {
+    barrier_init(full, arrivals_to_fill);
     barrier_init(empty, kConsumerWarps);
   }
   // By one lane, after all lanes are done with the buffer.
@@ -51,15 +54,66 @@ struct Handover {
   }
 };
 
-// What one query sees, with the division done once.
-struct RowSight {
-  int32_t query, local_begin;
-  __device__ __forceinline__ bool sees(KeyMask mask, int32_t sink, int32_t key) const {
-    if (mask == KeyMask::causal) return key <= query;
-    const bool shown = key < sink || key >= local_begin;
-    return key <= query && shown == (mask == KeyMask::shown);
+// A tile of kRows rows of head_dim kDim, as the copy engine leaves it: 64 columns after 64 columns.
+template <int kRows, int kDim>
+struct SwizzledTile {
+  static constexpr uint32_t kColumnBytes = uint32_t(kRows) * kRowBytes;
+  bf16 elements[kRows * kDim];
+
+  // Rows `first` and on, a multiple of 8, as an operand's address.
+  __device__ __forceinline__ uint32_t at(int first = 0) const {
+    return shared_address(elements) + uint32_t(first * kRowBytes);
+  }
+  __device__ __forceinline__ void copy_from(const CUtensorMap& map, Barrier& b, int32_t head,
+                                            int32_t token) {
+#pragma unroll
+    for (int c = 0; c < kDim; c += kTileColumns) {
+      copy_box(elements + c * kRows, map, b, c, head, token);
+    }
   }
 };
+
+// The first of this thread's two rows of a tile of 128; the other is 8 further on.
+__device__ __forceinline__ int own_row() {
+  return int(threadIdx.x) / kWarp * 16 + int(threadIdx.x) % kWarp / 4;
+}
+
+// s [64, kRows of b] = 64 rows of a, from `first` on, times all of b, over head_dim.
+template <int kRowsA, int kRowsB, int kDim>
+__device__ __forceinline__ void multiply_rows(float (&s)[kRowsB / 8][4],
+                                              const SwizzledTile<kRowsA, kDim>& a, int first,
+                                              const SwizzledTile<kRowsB, kDim>& b) {
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+    product<kRowsB, Major::k, Major::k>(s, operand<Major::k>(a.at(first), step, a.kColumnBytes),
+                                        operand<Major::k>(b.at(), step, b.kColumnBytes), step > 0);
+  }
+}
+// sums [64, head_dim] += p [64, kRows] times the tile.
+template <int kRows, int kDim>
+__device__ __forceinline__ void add_product(float (&sums)[kDim / 8][4],
+                                            const uint32_t (&p)[kRows / 16][4],
+                                            const SwizzledTile<kRows, kDim>& tile) {
+#pragma unroll
+  for (int step = 0; step < kRows / 16; ++step) {
+    product<kDim, Major::mn>(sums, p[step], operand<Major::mn>(tile.at(), step, tile.kColumnBytes),
+                             true);
+  }
+}
+
+// Scores of queries by rows and keys from `first_key` on: those that are not seen.
+template <int kBlocks>
+__device__ __forceinline__ void hide(float (&s)[kBlocks][4], int32_t first_key, KeyMask mask,
+                                     const Sight (&sights)[2]) {
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int32_t key = first_key + n * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
+      if (!sights[i / 2].sees(mask, key)) s[n][i] = kNever;
+    }
+  }
+}
 
 template <int kBlocks>
 __device__ __forceinline__ void clear(float (&sums)[kBlocks][4]) {

@@ -41,6 +41,8 @@ std::string attention_kernels(DType dtype);
 template <class T>
 void routed_attention_row_dots(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                float* gaps, Stream stream);
+// Which kernels give dq, dk and dv on the current device: of those that args.kernels allows.
+AttentionKernels gradient_kernels(DType dtype, const AttentionBackwardArgs& args);
 // dq, dk and dv from lse and the row dots.
 template <class T>
 void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,

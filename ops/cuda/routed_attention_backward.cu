@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/routed_attention_hopper.h"
 #include "ops/cuda/routed_attention_mma.h"
 #include "ops/detail/vector_math.h"
 
@@ -298,12 +299,26 @@ void routed_attention_row_dots(const AttentionBackwardArgs& args, const Sequence
          stream, g, static_cast<const float*>(gaps), static_cast<float*>(args.d_gate));
 }
 
+AttentionKernels gradient_kernels(DType dtype, const AttentionBackwardArgs& args) {
+  if (args.kernels >= AttentionKernels::hopper && hopper_takes_gradients(dtype, args) &&
+      hopper_runs()) {
+    return AttentionKernels::hopper;
+  }
+  if (args.kernels >= AttentionKernels::mma &&
+      tensor_cores_take(dtype, args.shape, {args.q, args.k, args.v, args.d_out})) {
+    return AttentionKernels::mma;
+  }
+  return AttentionKernels::plain;
+}
+
 template <class T>
 void routed_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                 Pairs pairs, Device& device, Stream stream) {
-  if (args.kernels >= AttentionKernels::mma &&
-      tensor_cores_take(dtype_of<T>, args.shape, {args.q, args.k, args.v, args.d_out})) {
-    return mma_attention_gradients(args, tiles, pairs, device, stream);
+  switch (gradient_kernels(dtype_of<T>, args)) {
+    case AttentionKernels::hopper:
+      return hopper_attention_gradients(args, tiles, pairs, device, stream);
+    case AttentionKernels::mma: return mma_attention_gradients(args, tiles, pairs, device, stream);
+    case AttentionKernels::plain: break;
   }
   const Geometry g = geometry_of(args, tiles, pairs);
   const auto data = [](const HeadsView& x) { return static_cast<const T*>(x.data); };

@@ -3,6 +3,7 @@
 // gradients are rounded to bfloat16 before they are multiplied, as are probabilities.
 #include <limits>
 
+#include "ops/cuda/attention_key_parts.h"
 #include "ops/cuda/attention_mma.h"
 #include "ops/cuda/routed_attention_mma.h"
 
@@ -145,20 +146,8 @@ __device__ __forceinline__ void load_rows(const Geometry& g, const QueryTile& t,
   }
 }
 
-// A part of a key tile, before it is added to the others: dk without its scale, dv.
 template <int kC>
-struct KeyPiece {
-  float dk[kMmaKeys][kC * 16], dv[kMmaKeys][kC * 16];
-};
-template <int kC>
-__device__ __forceinline__ void keep_row(const float (&sums)[2 * kC][4], int half, float* row) {
-  const int column = int(threadIdx.x) % 4 * 2;
-#pragma unroll
-  for (int n = 0; n < 2 * kC; ++n) {
-    *reinterpret_cast<float2*>(row + n * 8 + column) =
-        make_float2(sums[n][2 * half], sums[n][2 * half + 1]);
-  }
-}
+using Piece = KeyPiece<kMmaKeys, kC * 16>;
 
 // A block has a key tile, or a part of its queries: dv = sum of p dO, dk = scale times the sum of
 // ds q, over the query tiles that see it, in order. Scores stand transposed, keys by rows: as they
@@ -166,7 +155,7 @@ __device__ __forceinline__ void keep_row(const float (&sums)[2 * kC][4], int hal
 template <int kC>
 __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item, const Inputs& in,
                                          KeyBlockMemory<kC>& memory, bf16* dk, bf16* dv,
-                                         KeyPiece<kC>* pieces) {
+                                         Piece<kC>* pieces) {
   const Place& place = item.place;
   const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
   const StreamingRule rule = g.rule.within(place.length);
@@ -222,8 +211,8 @@ __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item,
   for (int half = 0; half < 2; ++half) {
     const int row = key_row + 8 * half;
     if (item.piece >= 0) {
-      keep_row<kC>(dk_sums, half, pieces[item.piece].dk[row]);
-      keep_row<kC>(dv_sums, half, pieces[item.piece].dv[row]);
+      keep_row(dk_sums, half, pieces[item.piece].dk[row]);
+      keep_row(dv_sums, half, pieces[item.piece].dv[row]);
     } else if (item.begin + row < item.end) {
       const int64_t at =
           (int64_t(place.first_key + item.begin + row) * g.kv_heads + item.kv_head) * g.head_dim;
@@ -236,42 +225,11 @@ __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item,
 template <int kC>
 __global__ void __launch_bounds__(kMmaThreads)
     dkv_mma_kernel(Geometry g, KeyTileQueue queue, Inputs in, bf16* dk, bf16* dv,
-                   KeyPiece<kC>* pieces) {
+                   Piece<kC>* pieces) {
   auto& memory = *dynamic_shared_memory<KeyBlockMemory<kC>>();
   ScheduledTile at;
   while (take_tile(queue.queue, &memory.ticket, at)) {
     dkv_tile<kC>(g, key_item_at<kMmaKeys>(g, queue, at), in, memory, dk, dv, pieces);
-  }
-}
-
-// The parts of a key tile, in order. A block per piece, of which those of a first part do it.
-template <int kC>
-__global__ void __launch_bounds__(kMmaThreads)
-    add_parts_kernel(Geometry g, KeyTileQueue queue, const KeyPiece<kC>* pieces, bf16* dk,
-                     bf16* dv) {
-  const auto piece = int32_t(blockIdx.x);
-  ScheduledTile at{};
-  at.sequence = sequence_of(queue.pieces, g.sequences, piece / g.kv_heads);
-  const Place place = place_of(g, at.sequence);
-  const KeySplit split = queue.split.of(key_tiles_of<kMmaKeys>(place), query_tiles_of(g, place));
-  const int32_t within = piece - queue.pieces[at.sequence] * g.kv_heads;
-  at.head = within / (split.tiles * split.parts) * g.group;
-  at.tile = within % (split.tiles * split.parts);
-  const KeyItem item = key_item_at<kMmaKeys>(g, queue, at);
-  if (item.part != 0 || item.piece < 0) return;
-  if (g.closed_only && is_open(g, at.sequence, item.kv_head)) return;
-  for (int i = int(threadIdx.x); i < (item.end - item.begin) * g.head_dim; i += kMmaThreads) {
-    const int row = i / g.head_dim, column = i % g.head_dim;
-    float dk_sum = 0, dv_sum = 0;
-    for (int part = 0; part < split.parts; ++part) {
-      dk_sum += pieces[piece + part].dk[row][column];
-      dv_sum += pieces[piece + part].dv[row][column];
-    }
-    const int64_t to =
-        (int64_t(place.first_key + item.begin + row) * g.kv_heads + item.kv_head) * g.head_dim +
-        column;
-    dk[to] = bf16(dk_sum * (g.scale_log2 * kLn2));
-    dv[to] = bf16(dv_sum);
   }
 }
 
@@ -301,15 +259,13 @@ void mma_attention_gradients(const AttentionBackwardArgs& args, const SequenceTi
         "attention_dq_mma", dq_mma_kernel<kC>,
         over("attention_dq_mma", dq_mma_kernel<kC>, sizeof(QueryBlockMemory<kC>), queries.queue()),
         stream, g, queries.queue(), in, dq);
-    const int64_t count = keys.queue().all_pieces;
-    const Tensor memory = Tensor::empty({count * int64_t(sizeof(KeyPiece<kC>))}, DType::u8, device);
-    auto* pieces = static_cast<KeyPiece<kC>*>(memory.raw());
-    launch("attention_dkv_mma", dkv_mma_kernel<kC>,
-           over("attention_dkv_mma", dkv_mma_kernel<kC>, sizeof(KeyBlockMemory<kC>),
-                keys.queue().queue),
-           stream, g, keys.queue(), in, dk, dv, pieces);
-    launch("attention_add_parts", add_parts_kernel<kC>, {dim3(unsigned(count)), dim3(kMmaThreads)},
-           stream, g, keys.queue(), pieces, dk, dv);
+    with_key_pieces<kMmaKeys, kC * 16>(
+        g, keys.queue(), dk, dv, device, stream, [&](Piece<kC>* pieces) {
+          launch("attention_dkv_mma", dkv_mma_kernel<kC>,
+                 over("attention_dkv_mma", dkv_mma_kernel<kC>, sizeof(KeyBlockMemory<kC>),
+                      keys.queue().queue),
+                 stream, g, keys.queue(), in, dk, dv, pieces);
+        });
   });
 }
 

@@ -196,7 +196,7 @@ template void routed_attention_forward<bf16>(const AttentionForwardArgs&, const 
 std::string attention_kernels(DType dtype) {
   if (dtype != DType::bf16) return "plain kernels";
   if (!hopper_runs()) return "tensor cores (mma)";
-  return "sm_90a kernels (wgmma, TMA) forward, tensor cores (mma) backward";
+  return "sm_90a kernels (wgmma, TMA)";
 }
 
 }  // namespace elastron::ops::cuda

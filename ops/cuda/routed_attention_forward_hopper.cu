@@ -4,6 +4,7 @@
 #include "core/cuda/launch.h"
 #include "core/error.h"
 #include "ops/cuda/attention_hopper.h"
+#include "ops/cuda/attention_hopper_softmax.h"
 #include "ops/cuda/routed_attention_mma.h"
 #include "ops/cuda/tensor_map.h"
 
@@ -13,42 +14,7 @@ using namespace elastron::cuda;
 
 namespace {
 
-struct Outputs {
-  bf16 *selected, *other;
-  float *lse, *lse_other;
-};
-
-// What is to be done with the sums after a tile of keys, in this order.
-enum After : uint32_t {
-  kWriteRetrieval = 1,
-  kStash = 2,    // they are where the other branch begins
-  kRestore = 4,  // it begins
-  kWriteSparse = 8,
-  kLast = 16,
-};
-
-// `tile` is followed by one of part `next`. Where branches have parts of their own both begin from
-// the common part; otherwise the sparse branch is the common part.
-__device__ __forceinline__ uint32_t after(AttentionMode mode, Part part, Part next, bool retrieval,
-                                          bool sparse) {
-  if (part == next) return 0;
-  const bool apart = mode == AttentionMode::xa_ssa, end = next == Part::end;
-  uint32_t flags = 0;
-  if (end) flags |= kLast;
-  switch (part) {
-    case Part::common:
-      if (retrieval && next != Part::retrieval) flags |= kWriteRetrieval;
-      if (sparse && (!apart || end)) flags |= kWriteSparse;
-      if (sparse && apart && next == Part::retrieval) flags |= kStash;
-      break;
-    case Part::retrieval:
-      flags |= kWriteRetrieval;
-      if (sparse && apart) flags |= end ? kRestore | kWriteSparse : kRestore;
-      break;
-    default: flags |= kWriteSparse;
-  }
-  return flags;
-}
+using Outputs = GateOutputs<bf16>;
 
 // Of a tile of queries, from the producer.
 struct QueryWork {
@@ -59,43 +25,38 @@ struct QueryWork {
 struct KeyWork {
   int32_t begin;
   KeyMask mask;
-  uint32_t after;
+  bool last;
+  PartChange due;  // after it
 };
 
 // kApart: the branches have parts of their own, and sums are stashed between them.
 template <int kDim, bool kApart>
 struct ForwardMemory {
   static constexpr int kStages = kDim == 64 ? 4 : kApart ? 2 : 3;
-  struct Tile {
-    bf16 elements[kHopperRows * kDim];
-  };
-  Tile queries, keys[kStages], values[kStages];
+  SwizzledTile<kHopperRows, kDim> queries;
+  SwizzledTile<kHopperKeys, kDim> keys[kStages], values[kStages];
   float stash[kApart ? kDim / 2 : 1][kApart ? kConsumerThreads : 1];
   float stashed_most[kHopperRows], stashed_total[kHopperRows];
   KeyWork key_work[kStages];
   QueryWork query_work[2];
   Handover query_tile, work[2], key_tile[kStages], value_tile[kStages];
 };
-// What a block of compute capability 9.x may have.
-static_assert(sizeof(ForwardMemory<64, true>) + kTileAlignment <= 227 * 1024 &&
-              sizeof(ForwardMemory<128, false>) + kTileAlignment <= 227 * 1024 &&
-              sizeof(ForwardMemory<128, true>) + kTileAlignment <= 227 * 1024);
+static_assert(sizeof(ForwardMemory<64, true>) + kTileAlignment <= kHopperShared &&
+              sizeof(ForwardMemory<128, false>) + kTileAlignment <= kHopperShared &&
+              sizeof(ForwardMemory<128, true>) + kTileAlignment <= kHopperShared);
 
-template <int kDim>
-__device__ __forceinline__ void copy_tile(bf16* tile, const CUtensorMap& map, Barrier& b,
+template <class Tile>
+__device__ __forceinline__ void copy_tile(Tile& tile, const CUtensorMap& map, Barrier& b,
                                           int32_t head, int32_t token) {
-  barrier_arrive_expect(b, kDim * kHopperRows * 2);
-#pragma unroll
-  for (int c = 0; c < kDim; c += kTileColumns) {
-    copy_box(tile + c * kHopperRows, map, b, c, head, token);
-  }
+  barrier_arrive_expect(b, sizeof tile);
+  tile.copy_from(map, b, head, token);
 }
 
 // The one thread that fills shared memory.
 template <int kDim, bool kApart>
-__device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queue, bool both,
-                                        const CUtensorMap& q_map, const CUtensorMap& k_map,
-                                        const CUtensorMap& v_map,
+__device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queue,
+                                        const Outputs& outputs, const CUtensorMap& q_map,
+                                        const CUtensorMap& k_map, const CUtensorMap& v_map,
                                         ForwardMemory<kDim, kApart>& memory) {
   constexpr int kStages = ForwardMemory<kDim, kApart>::kStages;
   Turn<2> turn;
@@ -117,8 +78,9 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
     turn.go_on();
     if (!work.there) return;
 
-    const bool retrieval = both || work.open, sparse = both || !work.open;
-    KeyTiles<kHopperKeys> walk(pattern_of(g, t), t.begin, t.end, retrieval, sparse);
+    const BranchOutputs<bf16> wanted = outputs.of(work.open);
+    KeyTiles<kHopperKeys> walk(pattern_of(g, t), t.begin, t.end, wanted.retrieval != nullptr,
+                               wanted.sparse != nullptr);
     KeyTile tile = walk.next();
     int32_t values_at = -1;
     for (;;) {
@@ -130,21 +92,21 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
       // What lies beyond the last key of a tile is of others, or later.
       const bool part_of_box = tile.end - tile.begin < kHopperKeys;
       keys_work.mask = part_of_box && tile.mask == KeyMask::none ? KeyMask::causal : tile.mask;
-      keys_work.after = after(g.mode, tile.part, next.part, retrieval, sparse);
-      copy_tile<kDim>(memory.keys[keys.stage].elements, k_map, memory.key_tile[keys.stage].full,
-                      t.kv_head, t.place.first_key + tile.begin);
+      keys_work.last = next.part == Part::end;
+      keys_work.due = PartChange(g.mode, wanted, tile.part, next.part);
+      copy_tile(memory.keys[keys.stage], k_map, memory.key_tile[keys.stage].full, t.kv_head,
+                t.place.first_key + tile.begin);
       keys.go_on();
       if (values_at < 0) {
         barrier_wait(memory.query_tile.empty, queries_parity);
         queries_parity ^= 1;
-        copy_tile<kDim>(memory.queries.elements, q_map, memory.query_tile.full, t.head,
-                        t.place.first_token + t.begin);
+        copy_tile(memory.queries, q_map, memory.query_tile.full, t.head,
+                  t.place.first_token + t.begin);
       }
       for (int32_t n = values_at < 0 ? 1 : 0; n < (next.part == Part::end ? 2 : 1); ++n) {
         barrier_wait(memory.value_tile[values.stage].empty, values.parity ^ 1);
-        copy_tile<kDim>(memory.values[values.stage].elements, v_map,
-                        memory.value_tile[values.stage].full, t.kv_head,
-                        t.place.first_key + (n == 0 ? values_at : tile.begin));
+        copy_tile(memory.values[values.stage], v_map, memory.value_tile[values.stage].full,
+                  t.kv_head, t.place.first_key + (n == 0 ? values_at : tile.begin));
         values.go_on();
       }
       if (next.part == Part::end) break;
@@ -155,73 +117,9 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
 }
 
 template <int kDim>
-struct RunningSoftmax {
-  float sums[kDim / 8][4];
-  float most[2], total[2];  // total: of this thread's columns
-};
-
-// The softmax goes on over one tile: scores in, probabilities out; sums are to be multiplied by
-// `keep`.
-template <int kDim>
-__device__ __forceinline__ void go_on(float (&s)[kHopperKeys / 8][4], float scale_log2,
-                                      RunningSoftmax<kDim>& run, float (&keep)[2]) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float most = run.most[half];
-#pragma unroll
-    for (int n = 0; n < kHopperKeys / 8; ++n) {
-      most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-    }
-    most = warp_max<4>(most);
-    // Before a row has seen a key its maximum is -inf, and so may all of the tile be.
-    const float base = most == kNever ? 0.0f : most * scale_log2;
-    keep[half] = fast_exp2(run.most[half] * scale_log2 - base);
-    float total = 0;
-#pragma unroll
-    for (int n = 0; n < kHopperKeys / 8; ++n) {
-#pragma unroll
-      for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        s[n][i] = fast_exp2(s[n][i] * scale_log2 - base);
-        total += s[n][i];
-      }
-    }
-    run.total[half] = run.total[half] * keep[half] + total;
-    run.most[half] = most;
-  }
-}
-
-template <int kDim>
-__device__ __forceinline__ void scale_sums(RunningSoftmax<kDim>& run, const float (&keep)[2]) {
-#pragma unroll
-  for (int n = 0; n < kDim / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) run.sums[n][i] *= keep[i / 2];
-  }
-}
-
-__device__ __forceinline__ void hide(float (&s)[kHopperKeys / 8][4], const KeyWork& tile,
-                                     int32_t sink, const RowSight (&sights)[2]) {
-#pragma unroll
-  for (int n = 0; n < kHopperKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int32_t key = tile.begin + n * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
-      if (!sights[i / 2].sees(tile.mask, sink, key)) s[n][i] = kNever;
-    }
-  }
-}
-
-// The first of this thread's two rows of the tile; the other is 8 further on.
-__device__ __forceinline__ int own_row() {
-  return int(threadIdx.x) / kWarp * 16 + int(threadIdx.x) % kWarp / 4;
-}
-
-template <int kDim>
-__device__ __forceinline__ void write_branch(const Geometry& g, const Outputs& outputs,
-                                             const QueryTile& t, bool of_selected,
-                                             const RunningSoftmax<kDim>& run) {
-  bf16* out = of_selected ? outputs.selected : outputs.other;
-  float* lse = of_selected ? outputs.lse : outputs.lse_other;
+__device__ __forceinline__ void write_branch(const Geometry& g, const QueryTile& t,
+                                             const RunningSoftmax<kDim>& run, bf16* out,
+                                             float* lse) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float total = warp_sum<4>(run.total[half]);
@@ -236,15 +134,16 @@ __device__ __forceinline__ void write_branch(const Geometry& g, const Outputs& o
   }
 }
 
-// What is to be done with the sums after a tile.
+// What is due after a tile of keys.
 template <int kDim, bool kApart>
 __device__ __forceinline__ void finish(const Geometry& g, const Outputs& outputs,
-                                       const QueryWork& work, uint32_t flags,
+                                       const QueryWork& work, PartChange due,
                                        RunningSoftmax<kDim>& run,
                                        ForwardMemory<kDim, kApart>& memory) {
-  if (flags & kWriteRetrieval) write_branch(g, outputs, work.tile, work.open, run);
+  const BranchOutputs<bf16> out = outputs.of(work.open);
+  if (due.retrieval) write_branch(g, work.tile, run, out.retrieval, out.lse_retrieval);
   if constexpr (kApart) {
-    if (flags & kStash) {
+    if (due.save) {
 #pragma unroll
       for (int i = 0; i < kDim / 2; ++i) memory.stash[i][threadIdx.x] = run.sums[i / 4][i % 4];
 #pragma unroll
@@ -256,7 +155,7 @@ __device__ __forceinline__ void finish(const Geometry& g, const Outputs& outputs
       }
       __syncwarp();
     }
-    if (flags & kRestore) {
+    if (due.restore) {
 #pragma unroll
       for (int i = 0; i < kDim / 2; ++i) run.sums[i / 4][i % 4] = memory.stash[i][threadIdx.x];
 #pragma unroll
@@ -267,7 +166,7 @@ __device__ __forceinline__ void finish(const Geometry& g, const Outputs& outputs
       __syncwarp();  // before the next stash
     }
   }
-  if (flags & kWriteSparse) write_branch(g, outputs, work.tile, !work.open, run);
+  if (due.sparse) write_branch(g, work.tile, run, out.sparse, out.lse_sparse);
 }
 
 // Two warpgroups, 64 rows of each tile for each.
@@ -282,31 +181,19 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
   Turn<2> turn;
   Turn<kStages> keys, values;
   uint32_t queries_parity = 0;
-  const uint32_t queries_at =
-      shared_address(memory.queries.elements) + uint32_t(group) * 64 * kRowBytes;
 
   float s[kScoreBlocks][4];
   uint32_t probabilities[kScoreBlocks / 2][4];
   RunningSoftmax<kDim> run;
 
   const auto multiply_keys = [&] {
-    const uint32_t at = shared_address(memory.keys[keys.stage].elements);
     products_begin(s);
-#pragma unroll
-    for (int step = 0; step < kDim / 16; ++step) {
-      product<kHopperKeys, Major::k, Major::k>(s, operand<Major::k>(queries_at, step, kColumnBytes),
-                                               operand<Major::k>(at, step, kColumnBytes), step > 0);
-    }
+    multiply_rows(s, memory.queries, group * 64, memory.keys[keys.stage]);
     products_commit();
   };
   const auto multiply_values = [&] {
-    const uint32_t at = shared_address(memory.values[values.stage].elements);
     products_begin(run.sums, probabilities);
-#pragma unroll
-    for (int step = 0; step < kHopperKeys / 16; ++step) {
-      product<kDim, Major::mn>(run.sums, probabilities[step],
-                               operand<Major::mn>(at, step, kColumnBytes), true);
-    }
+    add_product(run.sums, probabilities, memory.values[values.stage]);
     products_commit();
   };
 
@@ -316,14 +203,9 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
     const QueryWork& work = memory.query_work[turn.stage];
     const QueryTile& t = work.tile;
     if (!work.there) break;
-    const StreamingRule rule = g.rule.within(t.place.length);
-    const int32_t sink =
-        rule.sink_tokens() < t.place.length ? int32_t(rule.sink_tokens()) : t.place.length;
-    RowSight sights[2];
+    const Sight sights[2] = {{g, t, own_row()}, {g, t, own_row() + 8}};
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      sights[half].query = t.begin + (own_row() + 8 * half) / g.tile_heads;
-      sights[half].local_begin = int32_t(rule.local_begin(sights[half].query));
       run.most[half] = kNever;
       run.total[half] = 0;
     }
@@ -337,12 +219,12 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
     products_wait<0>(s);
     memory.key_tile[keys.stage].give_back();
     keys.go_on();
-    if (tile.mask != KeyMask::none) hide(s, tile, sink, sights);
+    if (tile.mask != KeyMask::none) hide(s, tile.begin, tile.mask, sights);
     float keep[2];
     go_on(s, g.scale_log2, run, keep);
     round_to_fragments(s, probabilities);
 
-    while (!(tile.after & kLast)) {
+    while (!tile.last) {
       barrier_wait(memory.key_tile[keys.stage].full, keys.parity);
       const KeyWork next = memory.key_work[keys.stage];
       named_barrier_sync(mine, kConsumerThreads);
@@ -353,11 +235,11 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
       products_wait<1>(s);
       memory.key_tile[keys.stage].give_back();
       keys.go_on();
-      if (tile.after != 0) {
+      if (tile.due.any()) {
         products_wait<0>(run.sums);
-        finish(g, outputs, work, tile.after, run, memory);
+        finish(g, outputs, work, tile.due, run, memory);
       }
-      if (next.mask != KeyMask::none) hide(s, next, sink, sights);
+      if (next.mask != KeyMask::none) hide(s, next.begin, next.mask, sights);
       go_on(s, g.scale_log2, run, keep);
       products_wait<0>(run.sums, probabilities);
       memory.value_tile[values.stage].give_back();
@@ -372,7 +254,7 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
     products_wait<0>(run.sums);
     memory.value_tile[values.stage].give_back();
     values.go_on();
-    finish(g, outputs, work, tile.after, run, memory);
+    finish(g, outputs, work, tile.due, run, memory);
     __syncwarp();
     memory.work[turn.stage].give_back();
     turn.go_on();
@@ -399,7 +281,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
   if (int(threadIdx.x) >= kConsumerThreads) {
     keep_registers<kProducerRegisters>();
     if (int(threadIdx.x) == kConsumerThreads) {
-      produce<kDim, kApart>(g, queue, outputs.other != nullptr, q_map, k_map, v_map, memory);
+      produce<kDim, kApart>(g, queue, outputs, q_map, k_map, v_map, memory);
     }
   } else {
     take_registers<kConsumerRegisters>();
@@ -449,8 +331,7 @@ void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTi
   if (queue.count == 0) return;
   const AttentionShape& shape = args.shape;
   const Geometry g = geometry_of(args, tiles, pairs, kHopperRows);
-  const Outputs outputs{static_cast<bf16*>(args.selected), static_cast<bf16*>(args.other),
-                        static_cast<float*>(args.lse), static_cast<float*>(args.lse_other)};
+  const Outputs outputs = gate_outputs<bf16>(args);
   const CUtensorMap q_map = tile_map(args.q, args.varlen.tokens(), shape.q_heads, shape.head_dim,
                                      g.tokens_per_tile, g.tile_heads);
   const auto keys_map = [&](const HeadsView& x) {

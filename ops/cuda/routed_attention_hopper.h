@@ -13,10 +13,18 @@ namespace elastron::ops::cuda {
 
 // Rows of a tile of queries, tokens x query heads side by side, and keys of a tile of keys.
 inline constexpr int kHopperRows = 128, kHopperKeys = 128;
+// Backward one side of a block's tiles is 64: keys that rows of queries go through, and rows that
+// keys go through.
+inline constexpr int kHopperGradientRows = 64, kHopperGradientKeys = 64;
 
 // bfloat16, head_dim 64 or 128, rows at 16-byte addresses. Query heads that share a tile
 // (args.tile_heads()) are a power of two; chosen blocks are multiples of 128 tokens.
 bool hopper_takes(DType dtype, const AttentionArgs& args, std::initializer_list<HeadsView> views);
+// The same for the gradients; at most 64 query heads share a tile.
+inline bool hopper_takes_gradients(DType dtype, const AttentionBackwardArgs& args) {
+  return args.tile_heads() <= kHopperGradientRows &&
+         hopper_takes(dtype, args, {args.q, args.k, args.v, args.d_out});
+}
 // The current device is of compute capability 9.x, its driver knows tensor maps, and the kernels
 // are in this build.
 bool hopper_runs();
@@ -29,5 +37,16 @@ void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTi
 // args.tile_heads() tokens once, and is used up.
 void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                               const TileQueue& queue, Pairs pairs, Stream stream);
+
+// As mma_attention_gradients() (routed_attention_mma.h): dq, dk and dv from lse and the row dots.
+// The same bits on every run.
+void hopper_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+                                Pairs pairs, Device& device, Stream stream);
+// Its two kernels. The queue of dq holds tiles of kHopperRows rows, that of dk and dv tiles of
+// kHopperKeys keys seen by tiles of kHopperGradientRows rows; both are used up.
+void hopper_attention_dq(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+                         const TileQueue& queue, Pairs pairs, Stream stream);
+void hopper_attention_dkv(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
+                          const KeyTileQueue& queue, Pairs pairs, Device& device, Stream stream);
 
 }  // namespace elastron::ops::cuda
