@@ -107,7 +107,7 @@ void Watchdog::watch() {
       // on which all ranks wait for another one: that one knows more, or rank 0's speaks for them.
       const bool first = activity.take_the_word();
       const bool others_first = activity.of(0).rank.load() != 0 && nobody_missing_here();
-      const std::chrono::seconds patience((first ? 0 : 3) + (others_first ? 3 : 0));
+      const std::chrono::seconds patience((first ? 0 : 3) + (others_first ? 6 : 0));
       if (wake_.wait_for(lock, patience, [this] { return stop_; })) return;
       if (first) {
         std::fprintf(stderr, "error: %s\n", diagnosis(now).c_str());
