@@ -2,6 +2,7 @@
 // a delay per link (network/hosts.sh): mpirun over TCP gives the curve of one rank, and a link that
 // is cut ends the job with exit code 6. Skipped, with the reason, where there can be no such hosts.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,7 +22,8 @@ Outcome shell(const std::string& command) { return run_program("", 0, command); 
 class Hosts {
  public:
   explicit Hosts(int count) {
-    made_ = shell(script("up") + " " + std::to_string(count) + " 500mbit 200 " ELASTRON_DELAY_LINK);
+    made_ = shell(script("up") + " " + std::to_string(getpid()) + " " + std::to_string(count) +
+                  " 500mbit 200 " ELASTRON_DELAY_LINK);
   }
   ~Hosts() { shell(script("down")); }
   Hosts(const Hosts&) = delete;

@@ -4,9 +4,12 @@
 # called host1, host2, ... and hang on one switch, with a limit of bandwidth and a delay per link.
 # Needs root, iproute2 and util-linux.
 #
-#   hosts.sh up FOLDER HOSTS RATE DELAY RELAY   makes them; FOLDER is empty and names them. RATE as tc
-#                                               takes it (200mbit), DELAY in microseconds one way
-#                                               per link (0: none) for which RELAY holds frames back
+#   hosts.sh up FOLDER OWNER HOSTS RATE DELAY RELAY
+#                                               makes them; FOLDER is empty and names them. When the
+#                                               process OWNER has ended, however that came about, they
+#                                               are removed with FOLDER. RATE as tc takes it (200mbit);
+#                                               DELAY in microseconds, one way per link (0: none), for
+#                                               which RELAY holds frames back
 #   hosts.sh on FOLDER HOST PROGRAM [ARGS...]   runs a program there
 #   hosts.sh shell FOLDER HOST COMMAND...       a command line there, as ssh HOST does
 #   hosts.sh cut FOLDER HOST                    takes its link down, at the switch
@@ -73,11 +76,12 @@ link() {
 
 case $action in
   up)
-    hosts=$1 rate=$2 delay=$3 relay=$4
+    owner=$1 hosts=$2 rate=$3 delay=$4 relay=$5
     for tool in ip tc unshare; do
       command -v "$tool" >/dev/null || cannot "$tool is not installed"
     done
     [ "$(id -u)" -eq 0 ] || cannot "that takes root"
+    setsid "$0" guard "$folder" "$owner" >"$folder/guard" 2>&1 </dev/null &
     try ip netns add "$(space switch)"
     try ip -n "$(space switch)" link add bridge type bridge
     try ip -n "$(space switch)" link set bridge up
@@ -105,4 +109,9 @@ case $action in
     done
     ;;
   down) down ;;
+  guard)
+    tail --pid="$1" -f /dev/null
+    down
+    rm -rf "$folder"
+    ;;
 esac
