@@ -126,7 +126,7 @@ void expect_lost(int count, const std::string& victim, const std::string& names)
   cutter.join();
   EXPECT_LE(Seconds(ended_at - cut_at).count(), kTimeout + kLauncher + kSlack);
   expect_error(outcome, 6,
-               {"no progress for ", "in step ", "rank 0, waiting in ",
+               {"no progress for ", " step ", "rank 0, waiting in ",
                 "nothing is heard from another machine (" + names + ")"});
   EXPECT_FALSE(metrics(run.path()).empty());
   // What the launcher cannot reach ends too.
