@@ -103,9 +103,12 @@ void Watchdog::watch() {
     const bool watched = timeout > 0 && mine.beats.load(std::memory_order_acquire) > 0;
     const int64_t silent = now - mine.last_beat_ns.load(std::memory_order_relaxed);
     if (watched && silent > timeout) {
-      // One line per machine: whoever is second gives the first the time to say it and to abort.
+      // One line: whoever is second gives the first the time to say it and to abort. So do machines
+      // on which all ranks wait for another one: that one knows more, or rank 0's speaks for them.
       const bool first = activity.take_the_word();
-      if (!first && wake_.wait_for(lock, std::chrono::seconds(3), [this] { return stop_; })) return;
+      const bool others_first = activity.of(0).rank.load() != 0 && nobody_missing_here();
+      const std::chrono::seconds patience((first ? 0 : 3) + (others_first ? 6 : 0));
+      if (wake_.wait_for(lock, patience, [this] { return stop_; })) return;
       if (first) {
         std::fprintf(stderr, "error: %s\n", diagnosis(now).c_str());
         std::fflush(stderr);
@@ -119,6 +122,26 @@ void Watchdog::watch() {
   }
 }
 
+// Missing: not in a collective, or in an earlier one, while others are further; unless that one may
+// be waiting for another machine.
+bool Watchdog::is_missing(const RankActivity& rank) const {
+  const Activity& activity = world_.activity();
+  int64_t furthest = 0;
+  for (int r = 0; r < activity.node_size(); ++r) {
+    furthest = std::max(furthest, activity.of(r).held_up_by());
+  }
+  const int64_t held_up_by = rank.held_up_by();
+  return held_up_by == 0 || (held_up_by < furthest && world_.elsewhere().empty());
+}
+
+bool Watchdog::nobody_missing_here() const {
+  const Activity& activity = world_.activity();
+  for (int r = 0; r < activity.node_size(); ++r) {
+    if (is_missing(activity.of(r))) return false;
+  }
+  return true;
+}
+
 std::string Watchdog::diagnosis(int64_t now_ns) const {
   const Activity& activity = world_.activity();
   const RankActivity& mine = activity.of(activity.node_rank());
@@ -127,11 +150,6 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
       mine.phase.load().empty() ? "an unnamed phase" : mine.phase.load());
   std::string where = fmt::format("rank {}, {}", world_.rank(), standing(mine));
 
-  // Missing: not in a collective, or in an earlier one, while others are further.
-  int64_t furthest = 0;
-  for (int r = 0; r < activity.node_size(); ++r) {
-    furthest = std::max(furthest, activity.of(r).held_up_by());
-  }
   const auto append = [](std::string& list, const std::string& item) {
     if (!list.empty()) list += "; ";
     list += item;
@@ -139,8 +157,7 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   std::string missing, waiting;
   for (int r = 0; r < activity.node_size(); ++r) {
     const RankActivity& other = activity.of(r);
-    const int64_t held_up_by = other.held_up_by();
-    if (held_up_by != 0 && held_up_by >= furthest) {
+    if (!is_missing(other)) {
       append(waiting, fmt::format("rank {} {}", other.rank.load(), collective_of(other)));
     } else {
       append(missing, fmt::format("rank {} ({}, {}, last beat {:.1f} s ago)", other.rank.load(),
@@ -151,8 +168,9 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   std::string advice;
   if (!missing.empty()) {
     advice = "missing: " + missing;
-  } else if (world_.size() > activity.node_size()) {
-    advice = "the rank that is missing is on another machine";
+  } else if (!world_.elsewhere().empty()) {
+    advice = "nothing is heard from another machine (" + world_.elsewhere() +
+             "): see whether it is up and the network between them works";
   } else {
     advice = "all ranks wait, for collectives that cannot complete: " + waiting;
   }

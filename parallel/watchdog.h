@@ -1,7 +1,8 @@
 // Ends a job that has stopped making progress. MPI never notices a rank that hangs: the others wait
 // for it for ever. A thread looks at the heartbeat of the main thread; when there is none for the
 // time-out of the current phase, it prints one line that names rank, phase, last collective and who
-// is missing on this machine, and aborts the job with exit code 6.
+// is missing on this machine, and aborts the job with exit code 6. Where all ranks of the machine
+// wait for another machine, whose power or network may be gone, the line names the other machines.
 //
 //   Watchdog watchdog(world, seconds);
 //   {
@@ -18,6 +19,8 @@
 #include "parallel/world.h"
 
 namespace elastron::parallel {
+
+struct RankActivity;  // parallel/activity.h
 
 class Watchdog {
  public:
@@ -50,6 +53,8 @@ class Watchdog {
  private:
   void watch();
   void publish_timeout();
+  bool is_missing(const RankActivity& rank) const;
+  bool nobody_missing_here() const;
   std::string diagnosis(int64_t now_ns) const;
 
   World& world_;

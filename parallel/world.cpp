@@ -1,16 +1,21 @@
 #include "parallel/world.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <mpi.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <new>
 #include <thread>
 #include <vector>
 
 #include "parallel/activity.h"
+#include "parallel/launcher.h"
 #include "parallel/mpi.h"
 
 namespace elastron::parallel {
@@ -64,6 +69,28 @@ void init_mpi(bool alone) {
   check_mpi(status, "MPI_Init_thread", "world", 0, 1);
 }
 
+using MachineName = std::array<char, MPI_MAX_PROCESSOR_NAME>;
+
+// The ranks of machines that are not called `here`, by machine; of a large job only the first few.
+std::string describe_elsewhere(const std::vector<MachineName>& machines, const std::string& here) {
+  constexpr size_t kMost = 8;
+  std::map<std::string, std::vector<int>> ranks;
+  for (size_t r = 0; r < machines.size(); ++r) ranks[machines[r].data()].push_back(int(r));
+  ranks.erase(here);
+  std::vector<std::pair<std::string, std::vector<int>>> by_rank(ranks.begin(), ranks.end());
+  std::sort(by_rank.begin(), by_rank.end(),
+            [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::string text;
+  for (size_t m = 0; m < std::min(by_rank.size(), kMost); ++m) {
+    const auto& [machine, here_are] = by_rank[m];
+    text +=
+        fmt::format("{}{} {} on {}", text.empty() ? "" : "; ",
+                    here_are.size() == 1 ? "rank" : "ranks", fmt::join(here_are, ", "), machine);
+  }
+  if (by_rank.size() > kMost) text += fmt::format("; and {} more", by_rank.size() - kMost);
+  return text;
+}
+
 }  // namespace
 
 struct World::Handles {
@@ -111,6 +138,14 @@ World::World(const WorldOptions& options)
         "MPI_Comm_split_type");
   MPI_Comm_rank(handles_->node, &node_rank_);
   MPI_Comm_size(handles_->node, &node_size_);
+  MachineName machine{};
+  int length = 0;
+  MPI_Get_processor_name(machine.data(), &length);
+  std::vector<MachineName> machines(static_cast<size_t>(size_));
+  check(MPI_Allgather(machine.data(), int(machine.size()), MPI_CHAR, machines.data(),
+                      int(machine.size()), MPI_CHAR, handles_->world),
+        "MPI_Allgather");
+  elsewhere_ = describe_elsewhere(machines, machine.data());
 
   // The board stands before the ranks' slots; the machine's first rank owns the memory.
   constexpr size_t kAlign = 64;
@@ -186,6 +221,7 @@ void World::abort(ExitCode code) noexcept {
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (!handles_->alone && finalized == 0) {
+    end_launcher_if_it_hangs(std::chrono::seconds(10));
     // MPI_Abort needs a living launcher; without one this process still has to go.
     std::thread([status] {
       std::this_thread::sleep_for(std::chrono::seconds(5));

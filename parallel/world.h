@@ -39,6 +39,9 @@ class World {
   int node_rank() const { return node_rank_; }  // among the ranks of this machine
   int node_size() const { return node_size_; }
   std::string library() const;  // "Open MPI v4.1.4"
+  // The ranks of the other machines, for people: "rank 1 on host2; ranks 2, 3 on host3". Empty
+  // where there are none.
+  const std::string& elsewhere() const { return elsewhere_; }
 
   // Collective: ranks that pass the same color form a group, ordered by key. A group of one is a
   // SelfCommunicator. The world must outlive what it returns.
@@ -50,7 +53,8 @@ class World {
   // Collective, once, on the good path. No communicator may be used afterwards.
   void finalize();
 
-  // Ends the whole job with this exit code. From any thread.
+  // Ends the whole job with this exit code. From any thread. Open MPI's launcher waits for machines
+  // that cannot be reached: where it has not ended 10 s later, it is killed.
   [[noreturn]] void abort(ExitCode code) noexcept;
 
  private:
@@ -58,6 +62,7 @@ class World {
   WorldOptions options_;
   std::unique_ptr<Handles> handles_;
   std::unique_ptr<Activity> activity_;
+  std::string elsewhere_;
   int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1;
 };
 

@@ -159,7 +159,7 @@ class Trainer {
         }
       }
       const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
-      const bool stop = parallel::on_any_rank(mesh_.world(), stop_requested_());
+      const bool stop = asked_to_stop();
       if (due || stop || best) save();
       if (best) store_.mark_best(step_);
       if (stop) {
@@ -178,6 +178,11 @@ class Trainer {
     const auto batches = next_micro_batches();
     return runner_.run(step_, batches, config_.train.global_batch / config_.train.micro_batch,
                        [this] { watchdog_.beat(); });
+  }
+
+  bool asked_to_stop() {
+    const parallel::Watchdog::Scope scope(watchdog_, fmt::format("agreeing after step {}", step_));
+    return parallel::on_any_rank(mesh_.world(), stop_requested_());
   }
 
   Workload::Evaluated evaluation() {

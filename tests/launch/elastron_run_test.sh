@@ -137,7 +137,7 @@ case $case_name in
     expect_code 6 $? "kill -9 of a rank"
     [ "$SECONDS" -le 10 ] || fail "the loss of a rank took $SECONDS s to notice"
     expect_line '^elastron-run: rank 1 was ended by signal 9 \(Killed\)$'
-    expect_line '^elastron-run: a rank was killed \(signal 9\): exit code 6$'
+    expect_line '^elastron-run: a rank or mpirun was killed \(signal 9\): exit code 6$'
     expect_no_line '^---'
     expect_dead
     for signal in 6 9 11; do
@@ -233,6 +233,9 @@ case $case_name in
     refused "-np is 0 (command line): give a number of at least 1" -np 0 train
     refused "--restarts is '' (command line): give a whole number" --restarts "" train
     refused "unknown option '--ranks' (command line): see elastron-run --help" --ranks 2 train
+    refused "--hostfile needs a file (command line): see elastron-run --help" --hostfile
+    refused "no machines in the list (/nowhere/hosts): write one a line, as in 'node1 slots=8'" \
+      -np 2 --hostfile /nowhere/hosts train
     ELASTRON_BIN=/nowhere/elastron refused \
       "no program to run (/nowhere/elastron): build it, or correct ELASTRON_BIN" train
     "$elastron_run" --help >"$log"
