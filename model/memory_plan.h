@@ -52,6 +52,8 @@ struct MemoryPlan {
   int64_t logits = 0;         // of a chunk
   int64_t communication = 0;  // keys, values and heads of other ranks, at most at one time
   int64_t gradients = 0;      // buckets; in weights and trained
+  int64_t router_gradients = 0;  // of them
+  int64_t backbone_values = 0;   // of weights
 
   int64_t held() const { return weights + packed + trained + tables; }
   int64_t total() const { return held() + saved + working; }
