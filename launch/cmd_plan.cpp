@@ -1,5 +1,5 @@
-// elastron plan CONFIG.yaml... [--device NAME|FILE] [--ranks N] [--layouts] [--json FILE]: memory and
-// time of a run, before it.
+// elastron plan CONFIG.yaml... [--device NAME|FILE] [--ranks N] [--layouts] [--json FILE]: memory
+// and time of a run, before it.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -38,13 +38,11 @@ ExitCode plan(const Options& options) {
   const int64_t split = config.parallel.context * config.parallel.tensor;
   int ranks = options.ranks;
   if (ranks == 0) {
-    ranks = config.parallel.data.is_auto()
-                ? int(std::max<int64_t>(int64_t(device.per_node), split))
-                : int(config.parallel.data.value_or(1) * split);
+    ranks = config.parallel.data.is_auto() ? int(std::max<int64_t>(int64_t(device.per_node), split))
+                                           : int(config.parallel.data.value_or(1) * split);
   }
-  const auto report =
-      train::make_plan(config, model, ranks, options.layouts || options.ranks > 0, device,
-                       options.expected, options.pack_spread);
+  const auto report = train::make_plan(config, model, ranks, options.layouts || options.ranks > 0,
+                                       device, options.expected, options.pack_spread);
   std::fputs(train::plan_text(report).c_str(), stdout);
   if (!options.json.empty()) {
     write_text_atomically(options.json, train::plan_json(report).dump(2) + "\n");
@@ -70,21 +68,23 @@ void add_plan(CLI::App& app, Command& selected) {
   command->add_option("--msr", options->expected.msr, "expected share of sparse heads")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--document-tokens", options->expected.document_tokens,
-                      "mean length of a document; default: data.max_tokens")
+  command
+      ->add_option("--document-tokens", options->expected.document_tokens,
+                   "mean length of a document; default: data.max_tokens")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
-  command->add_option("--xattention", options->expected.xattention,
-                      "share of causal pairs in the blocks that XAttention chooses")
+  command
+      ->add_option("--xattention", options->expected.xattention,
+                   "share of causal pairs in the blocks that XAttention chooses")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--pack-spread", options->pack_spread,
-                      "standard deviation of a pack's cost over its mean")
+  command
+      ->add_option("--pack-spread", options->pack_spread,
+                   "standard deviation of a pack's cost over its mean")
       ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();
   command->add_option("--json", options->json, "file for all figures");
-  command->callback([&selected, options] {
-    selected.alone = [options] { return plan(*options); };
-  });
+  command->callback(
+      [&selected, options] { selected.alone = [options] { return plan(*options); }; });
 }
 
 }  // namespace elastron::launch

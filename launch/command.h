@@ -36,8 +36,8 @@ void add_score_heads(CLI::App& app, Command& selected);
 void add_generate(CLI::App& app, Command& selected);
 
 inline constexpr AddSubcommand kSubcommands[] = {
-    add_plan,     add_train,    add_eval,        add_eval_reward, add_pack,   add_logits,
-    add_generate, add_score_heads, add_export,      add_import, add_inspect,
-    add_tokenize, add_synthesize,  add_reference};
+    add_plan,    add_train,    add_eval,        add_eval_reward, add_pack,
+    add_logits,  add_generate, add_score_heads, add_export,      add_import,
+    add_inspect, add_tokenize, add_synthesize,  add_reference};
 
 }  // namespace elastron::launch

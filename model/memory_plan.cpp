@@ -45,7 +45,8 @@ struct LayerBytes {
       const int64_t length = shape.longest > 0 ? shape.longest : shape.tokens;
       const int64_t blocks = ceil_div(length, shape.routers->xa.block);
       const int64_t heads = shape.exchange_heads ? q_heads / shape.context_ranks : q_heads;
-      choice = 2 * block(heads * blocks * ceil_div(blocks, 32) * 4 * ceil_div(shape.tokens, length));
+      choice =
+          2 * block(heads * blocks * ceil_div(blocks, 32) * 4 * ceil_div(shape.tokens, length));
     }
     gate_up = 2 * mlp + inv_rms;
     if (options.train_backbone || (options.lora && options.train_lora)) {
@@ -107,8 +108,8 @@ void add_weights(const ModelConfig& c, const DecoderOptions& options, const Memo
   if (options.train_backbone) {
     const Trained each(options.dtype);
     plan.gradients += elements * each.gradient;
-    plan.weights += elements * each.gradient +
-                    ceil_div(elements * each.state, shape.optimizer_ranks);
+    plan.weights +=
+        elements * each.gradient + ceil_div(elements * each.state, shape.optimizer_ranks);
   } else if (shape.device == DeviceKind::cpu && options.repack && options.dtype != DType::f64) {
     // One copy per direction; nothing needs a gradient below the first layer's projections.
     const int64_t head = options.lm_head ? table : 0;
@@ -212,20 +213,18 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   const int64_t around = std::max(l.inputs(), l.arriving() - l.attention());
   const int64_t own_again = l.exchanged ? 3 * l.q - l.inputs() : 0;  // heads on their way back
   plan.phases.push_back(
-      {"attention forward",
-       (keeps ? l.hidden : l.hidden + l.projections + out) +
-           std::max({around + shape.attention.forward, own_again,
-                     keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
+      {"attention forward", (keeps ? l.hidden : l.hidden + l.projections + out) +
+                                std::max({around + shape.attention.forward, own_again,
+                                          keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
   plan.phases.push_back({"MLP forward", 2 * l.hidden + 3 * l.mlp - (shape.backward ? stays : 0)});
   plan.phases.push_back({"loss", 3 * l.hidden + plan.logits + 2 * loss_rows});
   if (shape.backward) {
-    plan.phases.push_back({"MLP backward", l.inputs() + (recomputed
-                                                             ? l.hidden + again - kept + most_mlp
-                                                             : l.hidden + most_mlp - 2 * l.mlp)});
     plan.phases.push_back(
-        {"attention backward", l.inputs() + 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
-                                   2 * l.q + l.d_inputs() + 2 * l.q_rows +
-                                   shape.attention.backward});
+        {"MLP backward", l.inputs() + (recomputed ? l.hidden + again - kept + most_mlp
+                                                  : l.hidden + most_mlp - 2 * l.mlp)});
+    plan.phases.push_back({"attention backward",
+                           l.inputs() + 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
+                               2 * l.q + l.d_inputs() + 2 * l.q_rows + shape.attention.backward});
   }
   const auto most = std::ranges::max_element(plan.phases, {}, &MemoryItem::bytes);
   plan.working = most->bytes;

@@ -1,5 +1,5 @@
-// What one rank of a training step holds on a device, from shapes alone: printed before a run, asked
-// before anything is allocated, and compared with the device's counter in the tests. (floors,
+// What one rank of a training step holds on a device, from shapes alone: printed before a run,
+// asked before anything is allocated, and compared with the device's counter in the tests. (floors,
 // section 2)
 #pragma once
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace elastron::model {
 
 // What a step is run on. Bytes, where nothing else is said.
 struct MemoryShape {
-  int64_t tokens = 0;  // of a micro batch: of all ranks of the context group together
+  int64_t tokens = 0;   // of a micro batch: of all ranks of the context group together
   int64_t longest = 0;  // tokens of its longest sequence; 0: all of them
   int tensor_ranks = 1;
   int context_ranks = 1;
@@ -49,9 +49,9 @@ struct MemoryPlan {
   std::vector<MemoryItem> layer;   // of `saved`: what one layer keeps
   std::vector<MemoryItem> phases;  // what each phase needs beside `saved`
   // Parts of the phases above.
-  int64_t logits = 0;         // of a chunk
-  int64_t communication = 0;  // keys, values and heads of other ranks, at most at one time
-  int64_t gradients = 0;      // buckets; in weights and trained
+  int64_t logits = 0;            // of a chunk
+  int64_t communication = 0;     // keys, values and heads of other ranks, at most at one time
+  int64_t gradients = 0;         // buckets; in weights and trained
   int64_t router_gradients = 0;  // of them
   int64_t backbone_values = 0;   // of weights
 

@@ -12,9 +12,9 @@
 #include "core/file/atomic_file.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "train/plan/run_shape.h"
 #include "train/metrics/event_file.h"
 #include "train/metrics/scalar_tags.h"
+#include "train/plan/run_shape.h"
 #include "train/reward_loss.h"
 
 namespace elastron::train {

@@ -28,9 +28,8 @@ namespace {
 // Of micro batches as long as they may be.
 std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh,
                         Device& device) {
-  return model::describe(
-      planned_memory(config, session.decoder().config(), mesh.layout(), device),
-      micro_batch_tokens(config));
+  return model::describe(planned_memory(config, session.decoder().config(), mesh.layout(), device),
+                         micro_batch_tokens(config));
 }
 
 // Who shares the optimiser's state: only that of a whole backbone is worth it.

@@ -77,10 +77,10 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   if (options.lm_head && step.labels > 0) {
     const int64_t chunks = ceil_div(step.labels, options.loss_chunk_rows);
     if (layout.tensor > 1) {
-      out.list.push_back({"all_gather", "tensor", "loss", layout.tensor * 4 * 8 * step.labels,
-                          chunks});
-      out.list.push_back({"all_reduce", "tensor", "loss", step.labels * m.hidden_size * item,
-                          chunks});
+      out.list.push_back(
+          {"all_gather", "tensor", "loss", layout.tensor * 4 * 8 * step.labels, chunks});
+      out.list.push_back(
+          {"all_reduce", "tensor", "loss", step.labels * m.hidden_size * item, chunks});
     }
   }
   if (layout.context == 1) return out.list;
@@ -120,7 +120,8 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
 std::vector<PlannedCollective> step_collectives(const Config& config, const model::ModelConfig& m,
                                                 const parallel::MeshLayout& layout) {
   const auto options = decoder_options(config, true);
-  const auto memory = model::plan_memory(m, options, memory_shape(config, layout, DeviceKind::cuda));
+  const auto memory =
+      model::plan_memory(m, options, memory_shape(config, layout, DeviceKind::cuda));
   List out(layout);
   const int64_t bucket = config.parallel.bucket_bytes;
   // Routers' gradients are parts over the tensor group too.

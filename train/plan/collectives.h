@@ -1,5 +1,5 @@
-// The collectives of a training step, as one rank of a layout calls them: what Mesh::recording() would
-// write down, by closed formulas, which a test compares with its log.
+// The collectives of a training step, as one rank of a layout calls them: what Mesh::recording()
+// would write down, by closed formulas, which a test compares with its log.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -21,8 +21,8 @@ struct PlannedCollective {
 
 // What a micro batch brings.
 struct StepTokens {
-  int64_t tokens = 0;     // of the whole micro batch
-  int64_t labels = 0;     // of this rank
+  int64_t tokens = 0;  // of the whole micro batch
+  int64_t labels = 0;  // of this rank
   int64_t documents = 1;
   int64_t pooled_rows = 0;  // that the routers read: at most two budgets of a document
 };

@@ -36,9 +36,9 @@ std::string file_of(const std::string& device, const std::string& folder) {
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
   const std::string nearest = config::nearest(device, names);
-  throw UsageError("there is no device " + config::in_quotes(device), "--device",
-                   (nearest.empty() ? "" : "did you mean " + nearest + "? ") + "use " + all +
-                       ", or a file");
+  throw UsageError(
+      "there is no device " + config::in_quotes(device), "--device",
+      (nearest.empty() ? "" : "did you mean " + nearest + "? ") + "use " + all + ", or a file");
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ struct DeviceCompute {
   double bfloat16 = 0, float32 = 0;
   double linear_share = 0;
   double attention_forward_share = 0, attention_backward_share = 0;
-  double bandwidth_share = 0;    // of memory.bandwidth, by norms, products by element, optimiser
-  double launch_seconds = 0;     // from one small operation to the next
+  double bandwidth_share = 0;  // of memory.bandwidth, by norms, products by element, optimiser
+  double launch_seconds = 0;   // from one small operation to the next
 };
 
 // One direction, per device.
@@ -88,14 +88,14 @@ struct Schema<train::DeviceLink> {
 template <>
 struct Schema<train::DeviceSpec> {
   using C = train::DeviceSpec;
-  static constexpr auto fields = std::tuple{
-      field("name", &C::name, not_empty(), "for tables"),
-      field("kind", &C::kind, "cuda or cpu"),
-      field("per_node", &C::per_node, at_least(1), "devices of a machine"),
-      section("memory", &C::memory, "memory"),
-      section("compute", &C::compute, "rates"),
-      section("node", &C::node, "links inside a machine"),
-      section("network", &C::network, "links between machines")};
+  static constexpr auto fields =
+      std::tuple{field("name", &C::name, not_empty(), "for tables"),
+                 field("kind", &C::kind, "cuda or cpu"),
+                 field("per_node", &C::per_node, at_least(1), "devices of a machine"),
+                 section("memory", &C::memory, "memory"),
+                 section("compute", &C::compute, "rates"),
+                 section("node", &C::node, "links inside a machine"),
+                 section("network", &C::network, "links between machines")};
 };
 
 }  // namespace elastron::config

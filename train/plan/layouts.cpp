@@ -15,9 +15,8 @@ bool possible(const Config& c, const model::ModelConfig& m, const parallel::Mesh
   if (packs % l.data != 0) return false;
   if (l.context == 1) return true;
   if (c.train.objective == Objective::reward) return false;
-  return c.parallel.context_kind == ContextKind::ulysses
-             ? m.kv_heads / l.tensor % l.context == 0
-             : c.router.sees_by_position_only();
+  return c.parallel.context_kind == ContextKind::ulysses ? m.kv_heads / l.tensor % l.context == 0
+                                                         : c.router.sees_by_position_only();
 }
 
 bool better(const LayoutPlan& a, const LayoutPlan& b) {

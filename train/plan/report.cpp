@@ -32,8 +32,8 @@ std::string seconds_text(double s) {
 void check_layout(const Config& config, const model::ModelConfig& model,
                   const parallel::MeshLayout& layout, const std::vector<LayoutPlan>& possible) {
   for (const LayoutPlan& p : possible) {
-    if (p.layout == layout && (layout.context == 1 || p.config.parallel.context_kind ==
-                                                          config.parallel.context_kind)) {
+    if (p.layout == layout &&
+        (layout.context == 1 || p.config.parallel.context_kind == config.parallel.context_kind)) {
       return;
     }
   }
@@ -46,15 +46,15 @@ void check_layout(const Config& config, const model::ModelConfig& model,
                   "batches per step",
                   layout.data, layout.context, layout.tensor, model.kv_heads,
                   config.train.global_batch / config.train.micro_batch),
-      "parallel",
-      some.empty() ? "change train.global_batch or --ranks" : "these go: " + some);
+      "parallel", some.empty() ? "change train.global_batch or --ranks" : "these go: " + some);
 }
 
 std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
   const model::MemoryPlan& m = p.memory;
-  std::string out = fmt::format("memory of a rank ({} tokens of a micro batch, {} of them here)\n",
-                                micro_batch_tokens(p.config),
-                                model::context_rows(micro_batch_tokens(p.config), p.layout.context));
+  std::string out =
+      fmt::format("memory of a rank ({} tokens of a micro batch, {} of them here)\n",
+                  micro_batch_tokens(p.config),
+                  model::context_rows(micro_batch_tokens(p.config), p.layout.context));
   const auto line = [&](const std::string& what, int64_t bytes, const std::string& more = "") {
     if (bytes == 0) return;
     out += fmt::format("  {:<44} {:>12}{}\n", what, describe_bytes(bytes),
@@ -80,9 +80,9 @@ std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
 }
 
 std::string time_text(const LayoutPlan& p) {
-  std::string out = fmt::format("time of a step: {} for {:.0f} tokens, {:.0f} tokens/s\n",
-                                seconds_text(p.time.seconds()), p.time.tokens,
-                                p.time.tokens_per_second());
+  std::string out =
+      fmt::format("time of a step: {} for {:.0f} tokens, {:.0f} tokens/s\n",
+                  seconds_text(p.time.seconds()), p.time.tokens, p.time.tokens_per_second());
   for (const TimePart& part : p.time.parts) {
     out += fmt::format("  {:<44} {:>12} {:>5.1f} %  {}\n", part.what, seconds_text(part.seconds),
                        100 * part.seconds / p.time.seconds(), part.limit);
@@ -130,11 +130,14 @@ Json layout_json(const LayoutPlan& p) {
 
 PlanReport make_plan(const Config& config, const model::ModelConfig& model, int ranks, bool layouts,
                      const DeviceSpec& device, const Expected& expected, double pack_spread) {
-  const auto layout = parallel::MeshLayout::resolve(
-      ranks, int(config.parallel.data.value_or(0)), int(config.parallel.context),
-      int(config.parallel.tensor));
-  PlanReport report{.device = device, .model = model, .expected = expected,
-                    .pack_spread = pack_spread, .own = {}};
+  const auto layout =
+      parallel::MeshLayout::resolve(ranks, int(config.parallel.data.value_or(0)),
+                                    int(config.parallel.context), int(config.parallel.tensor));
+  PlanReport report{.device = device,
+                    .model = model,
+                    .expected = expected,
+                    .pack_spread = pack_spread,
+                    .own = {}};
   auto all = rank_layouts(config, model, ranks, device, expected);
   check_layout(config, model, layout, all);
   report.own = plan_layout(config, model, layout, device, expected);
@@ -183,15 +186,14 @@ std::string plan_text(const PlanReport& r) {
     out += fmt::format(
         "\nlayouts of {} ranks, each with its fastest train.recompute that fits\n"
         "  {:<18} {:<8} {:<10} {:>10} {:>10} {:>12} {:<5} {}\n",
-        own.layout.ranks(), "data x ctx x tens", "context", "recompute", "step", "tokens/s", "memory",
-        "fits", "limited by");
+        own.layout.ranks(), "data x ctx x tens", "context", "recompute", "step", "tokens/s",
+        "memory", "fits", "limited by");
     for (const LayoutPlan& p : r.layouts) {
-      out += fmt::format("  {:<18} {:<8} {:<10} {:>10} {:>10.0f} {:>12} {:<5} {}\n",
-                         layout_text(p.layout), kind_text(p),
-                         config::enum_name(p.config.train.recompute),
-                         seconds_text(p.time.seconds()), p.time.tokens_per_second(),
-                         describe_bytes(p.memory.total()), p.fits ? "yes" : "no",
-                         p.time.longest().what + ": " + p.time.longest().limit);
+      out += fmt::format(
+          "  {:<18} {:<8} {:<10} {:>10} {:>10.0f} {:>12} {:<5} {}\n", layout_text(p.layout),
+          kind_text(p), config::enum_name(p.config.train.recompute), seconds_text(p.time.seconds()),
+          p.time.tokens_per_second(), describe_bytes(p.memory.total()), p.fits ? "yes" : "no",
+          p.time.longest().what + ": " + p.time.longest().limit);
     }
   }
   if (!r.scaling.empty()) {
@@ -211,14 +213,10 @@ std::string plan_text(const PlanReport& r) {
 }
 
 nlohmann::json plan_json(const PlanReport& r) {
-  Json object = {{"device", r.device.name},
-                 {"ranks", r.own.layout.ranks()},
-                 {"msr", r.expected.msr},
-                 {"own", layout_json(r.own)},
-                 {"keys_to_turn", r.keys},
-                 {"collectives", Json::array()},
-                 {"layouts", Json::array()},
-                 {"scaling", Json::array()}};
+  Json object = {{"device", r.device.name},  {"ranks", r.own.layout.ranks()},
+                 {"msr", r.expected.msr},    {"own", layout_json(r.own)},
+                 {"keys_to_turn", r.keys},   {"collectives", Json::array()},
+                 {"layouts", Json::array()}, {"scaling", Json::array()}};
   for (const auto& c : r.collectives) {
     object["collectives"].push_back({{"axis", c.axis},
                                      {"operation", c.operation},

@@ -14,18 +14,17 @@ struct PlanReport {
   model::ModelConfig model;
   Expected expected;
   double pack_spread = 0;
-  LayoutPlan own;                         // as configured
+  LayoutPlan own;                              // as configured
   std::vector<PlannedCollective> collectives;  // of `own`: a step's, per rank
-  std::vector<LayoutPlan> layouts;        // ranked; empty: not asked for
+  std::vector<LayoutPlan> layouts;             // ranked; empty: not asked for
   std::vector<ScalePlan> scaling;
   std::string keys;  // to turn
 };
 
 // `ranks`: of the configured layout. With `layouts` the table too. Throws UsageError for a layout
 // that the model does not allow, with the nearest ones that work.
-PlanReport make_plan(const Config& config, const model::ModelConfig& model, int ranks,
-                     bool layouts, const DeviceSpec& device, const Expected& expected,
-                     double pack_spread);
+PlanReport make_plan(const Config& config, const model::ModelConfig& model, int ranks, bool layouts,
+                     const DeviceSpec& device, const Expected& expected, double pack_spread);
 
 std::string plan_text(const PlanReport& report);
 nlohmann::json plan_json(const PlanReport& report);

@@ -35,17 +35,16 @@ bool trains_decoder(const Config& config) {
 model::MemoryShape memory_shape(const Config& config, const parallel::MeshLayout& layout,
                                 DeviceKind device) {
   const bool shares = config.train.shard_optimizer && config.trains(Part::backbone);
-  model::MemoryShape shape{
-      .tokens = micro_batch_tokens(config),
-      .longest = config.data.max_tokens,
-      .tensor_ranks = layout.tensor,
-      .context_ranks = layout.context,
-      .exchange_heads = config.parallel.context_kind == ContextKind::ulysses,
-      .device = device,
-      .optimizer_ranks = shares ? layout.data * layout.context : 1,
-      .tasks = data::kTaskCount,
-      .train_routers = config.trains(Part::router),
-      .backward = trains_decoder(config)};
+  model::MemoryShape shape{.tokens = micro_batch_tokens(config),
+                           .longest = config.data.max_tokens,
+                           .tensor_ranks = layout.tensor,
+                           .context_ranks = layout.context,
+                           .exchange_heads = config.parallel.context_kind == ContextKind::ulysses,
+                           .device = device,
+                           .optimizer_ranks = shares ? layout.data * layout.context : 1,
+                           .tasks = data::kTaskCount,
+                           .train_routers = config.trains(Part::router),
+                           .backward = trains_decoder(config)};
   if (config.has_routers()) shape.routers = config.router;
   return shape;
 }
@@ -90,9 +89,9 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
     add(fmt::format("parallel.tensor: {}", tensor), [&](Turn& t) { t.layout.tensor = tensor; });
   }
   const int context = 2 * layout.context;
-  if (config.train.objective != Objective::reward && trains_decoder(config) &&
-      context <= 64 && (ulysses ? model.kv_heads / layout.tensor % context == 0
-                                : config.router.sees_by_position_only())) {
+  if (config.train.objective != Objective::reward && trains_decoder(config) && context <= 64 &&
+      (ulysses ? model.kv_heads / layout.tensor % context == 0
+               : config.router.sees_by_position_only())) {
     add(fmt::format("parallel.context: {}", context), [&](Turn& t) { t.layout.context = context; });
   }
   if (config.train.loss.chunk_rows > 512) {
@@ -102,9 +101,9 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
     t.config.data.max_tokens = std::max<int64_t>(t.config.data.max_tokens / 2, 1);
   });
   std::vector<std::pair<int64_t, std::string>> found;
-  const int64_t now = model::plan_memory(model, decoder_options(config, true),
-                                         memory_shape(config, layout, device))
-                          .total();
+  const int64_t now =
+      model::plan_memory(model, decoder_options(config, true), memory_shape(config, layout, device))
+          .total();
   for (const Turn& t : turns) {
     const int64_t then = model::plan_memory(model, decoder_options(t.config, true),
                                             memory_shape(t.config, t.layout, device))

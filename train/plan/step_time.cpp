@@ -27,9 +27,8 @@ double head_imbalance(int64_t kv_heads, int ranks, double msr, double sparse) {
   // The most of `ranks` draws from a binomial distribution of dense heads.
   double below = 0, most = 0, previous = 0;
   for (int64_t n = 0; n <= each; ++n) {
-    const double choose =
-        std::exp(std::lgamma(double(each + 1)) - std::lgamma(double(n + 1)) -
-                 std::lgamma(double(each - n + 1)));
+    const double choose = std::exp(std::lgamma(double(each + 1)) - std::lgamma(double(n + 1)) -
+                                   std::lgamma(double(each - n + 1)));
     below += choose * std::pow(1 - msr, double(n)) * std::pow(msr, double(each - n));
     const double all_below = std::pow(std::min(below, 1.0), ranks);
     most += double(n) * (all_below - previous);
@@ -82,17 +81,16 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
   const double e = double(m.hidden_size), f = double(m.intermediate_size) / t;
   const double q = double(m.q_heads * m.head_dim) / t, kv = double(m.kv_heads * m.head_dim) / t;
   const double qkv = e * (q + 2 * kv), linear = qkv + q * e + 3 * e * f;
-  const double micro_batches = std::ceil(double(config.train.global_batch) /
-                                         double(config.train.micro_batch) / layout.data);
+  const double micro_batches =
+      std::ceil(double(config.train.global_batch) / double(config.train.micro_batch) / layout.data);
   const auto again = options.recompute;
-  const double share_again = again == model::Recompute::none ? 0
-                             : again == model::Recompute::layer
-                                 ? (linear - e * f) / linear
-                                 : (qkv + 2 * e * f) / linear;
+  const double share_again = again == model::Recompute::none    ? 0
+                             : again == model::Recompute::layer ? (linear - e * f) / linear
+                                                                : (qkv + 2 * e * f) / linear;
 
-  StepTime time{.parts = {}, .tokens = double(micro_batch_tokens(config)) /
-                                       double(config.train.micro_batch) *
-                                       double(config.train.global_batch)};
+  StepTime time{.parts = {},
+                .tokens = double(micro_batch_tokens(config)) / double(config.train.micro_batch) *
+                          double(config.train.global_batch)};
   const auto add = [&](std::string what, std::string limit, double seconds) {
     if (seconds > 0) time.parts.push_back({std::move(what), std::move(limit), seconds});
   };
@@ -107,19 +105,17 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
 
   // Attention: context ranks share the pairs evenly, ranks that split heads as the gates have it.
   const Pairs pairs(config, expected, msr);
-  const int split = layout.tensor * (config.parallel.context_kind == ContextKind::ulysses
-                                         ? layout.context
-                                         : 1);
+  const int split =
+      layout.tensor * (config.parallel.context_kind == ContextKind::ulysses ? layout.context : 1);
   const double uneven =
       msr > 0 ? head_imbalance(m.kv_heads, split, msr, pairs.sparse / pairs.retrieval) : 1;
   const double per_pair = micro_batches * layers * 4 * double(m.q_heads * m.head_dim) /
                           double(layout.tensor * layout.context);
-  const double forward_rate =
-      device.flops(options.dtype) * device.compute.attention_forward_share;
+  const double forward_rate = device.flops(options.dtype) * device.compute.attention_forward_share;
   const double backward_rate =
       device.flops(options.dtype) * device.compute.attention_backward_share;
-  const std::string heads = uneven > 1.05 ? fmt::format("uneven heads (x{:.2f})", uneven)
-                                          : std::string("attention rate");
+  const std::string heads =
+      uneven > 1.05 ? fmt::format("uneven heads (x{:.2f})", uneven) : std::string("attention rate");
   const bool both_now = both && again != model::Recompute::layer;
   add(both_now ? "attention forward, both branches" : "attention forward",
       both_now ? "attention rate" : heads,

@@ -13,9 +13,9 @@ namespace elastron::train {
 
 // What shapes do not say.
 struct Expected {
-  double msr = 0.7;            // share of sparse heads
+  double msr = 0.7;             // share of sparse heads
   int64_t document_tokens = 0;  // mean length; 0: packs of one document
-  double xattention = 0.35;    // share of causal pairs that XAttention's blocks hold
+  double xattention = 0.35;     // share of causal pairs that XAttention's blocks hold
 };
 
 struct TimePart {
