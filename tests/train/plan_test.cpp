@@ -7,6 +7,7 @@
 #include <map>
 
 #include "data/context_shard.h"
+#include "router/layer_routers.h"
 #include "train/plan/collectives.h"
 #include "train/plan/device_spec.h"
 #include "train/plan/layouts.h"
