@@ -64,7 +64,6 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
     config.train.recompute = k.recompute;
     config.train.loss.chunk_rows = 64;
     config.router.pool_budget = 16;
-    config.router.pool_segment = router::PoolSegmentKind::first_token;
     config.router.ssa = {.sink = 64, .local = 64, .block = 64};
     const model::ModelConfig m = shapes();
 
