@@ -2,6 +2,7 @@
 // mesh; device files are checked.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <map>
