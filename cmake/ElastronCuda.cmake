@@ -74,7 +74,7 @@ else()
   message(STATUS "no CUDA back end (ELASTRON_CUDA=${ELASTRON_CUDA})")
 endif()
 
-set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp
+set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
   ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention_argmax.cu ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu

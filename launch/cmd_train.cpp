@@ -5,9 +5,11 @@
 
 #include "core/file/atomic_file.h"
 #include "launch/command.h"
+#include "launch/device.h"
 #include "launch/runtime.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
+#include "train/plan/run_shape.h"
 #include "train/session.h"
 #include "train/trainer.h"
 
@@ -44,6 +46,11 @@ ExitCode run(const Options& options, parallel::World& world) {
     }
     return ExitCode::ok;
   }
+  parallel::on_all_ranks(*everyone, [&] {
+    train::check_memory(config, model::read_model_config(config.model.path),
+                        runtime.mesh().layout(), runtime.device(),
+                        memory_per_rank(runtime.device(), world.node_size()));
+  });
   parallel::on_all_ranks(*everyone, [&] {
     if (world.rank() != 0) return;
     make_folder(config.output.dir);

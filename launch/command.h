@@ -25,6 +25,7 @@ void add_eval(CLI::App& app, Command& selected);
 void add_eval_reward(CLI::App& app, Command& selected);
 void add_inspect(CLI::App& app, Command& selected);
 void add_pack(CLI::App& app, Command& selected);
+void add_plan(CLI::App& app, Command& selected);
 void add_synthesize(CLI::App& app, Command& selected);
 void add_tokenize(CLI::App& app, Command& selected);
 void add_reference(CLI::App& app, Command& selected);
@@ -35,8 +36,8 @@ void add_score_heads(CLI::App& app, Command& selected);
 void add_generate(CLI::App& app, Command& selected);
 
 inline constexpr AddSubcommand kSubcommands[] = {
-    add_train,    add_eval,        add_eval_reward, add_pack,   add_logits,
-    add_generate, add_score_heads, add_export,      add_import, add_inspect,
-    add_tokenize, add_synthesize,  add_reference};
+    add_plan,    add_train,    add_eval,        add_eval_reward, add_pack,
+    add_logits,  add_generate, add_score_heads, add_export,      add_import,
+    add_inspect, add_tokenize, add_synthesize,  add_reference};
 
 }  // namespace elastron::launch

@@ -1,7 +1,12 @@
 #include "launch/device.h"
 
+#include <algorithm>
+#include <fstream>
+#include <limits>
+
 #if ELASTRON_WITH_CUDA
 #include "core/cuda/device.h"
+#include "core/cuda/free_memory.h"
 #endif
 
 namespace elastron::launch {
@@ -22,6 +27,31 @@ ChosenDevice choose_device(train::DeviceChoice choice, [[maybe_unused]] int node
   }
   chosen.device = std::make_unique<CpuDevice>();
   return chosen;
+}
+
+namespace {
+
+// What the kernel could give without swapping.
+int64_t available_host_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string key; file >> key;) {
+    int64_t kibibytes = 0;
+    if (key == "MemAvailable:" && file >> kibibytes) return kibibytes << 10;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+}  // namespace
+
+int64_t memory_per_rank(const Device& device, int node_size) {
+#if ELASTRON_WITH_CUDA
+  if (device.kind() == DeviceKind::cuda) {
+    const int count = std::max(cuda::device_count(), 1);
+    return cuda::free_memory(device) / ((node_size + count - 1) / count);
+  }
+#endif
+  return device.kind() == DeviceKind::cpu ? available_host_memory() / node_size : 0;
 }
 
 }  // namespace elastron::launch

@@ -17,4 +17,8 @@ struct ChosenDevice {
 // its GPUs in turns, so that several may share one. Throws UsageError for `cuda` without one.
 ChosenDevice choose_device(train::DeviceChoice choice, int node_rank);
 
+// Bytes that the device could still give each of the ranks of this machine that share it; 0: not
+// known. `node_size` ranks are on this machine.
+int64_t memory_per_rank(const Device& device, int node_size);
+
 }  // namespace elastron::launch

@@ -5,104 +5,247 @@
 #include <algorithm>
 #include <utility>
 
+#include "data/context_shard.h"
+#include "ops/attention/block_choice.h"
+#include "router/attention_router.h"
+
 namespace elastron::model {
 
 namespace {
 
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// What a device takes for so many bytes.
+int64_t block_of(DeviceKind device, int64_t bytes) {
+  if (device != DeviceKind::cpu || bytes == 0) return bytes;
+  return int64_t(CpuDevice::size_class(size_t(bytes)));
+}
+
 // Bytes of one layer's tensors on this rank, named as in decoder_layer.h.
 struct LayerBytes {
-  LayerBytes(const ModelConfig& c, const DecoderOptions& options, int ranks, int64_t tokens,
-             bool gate_gradient) {
+  LayerBytes(const ModelConfig& c, const DecoderOptions& options, const MemoryShape& shape) {
+    const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
+    const int ranks = shape.tensor_ranks;
+    const int64_t rows = context_rows(shape.tokens, shape.context_ranks);
     const int64_t item = dtype_size(options.dtype);
     const int64_t number = dtype_size(accumulator_dtype(options.dtype));
     const int64_t q_heads = c.q_heads / ranks, kv_heads = c.kv_heads / ranks;
-    hidden = tokens * c.hidden_size * item;
-    inv_rms = tokens * number;
-    q = tokens * q_heads * c.head_dim * item;
-    kv = tokens * kv_heads * c.head_dim * item;
-    q_rows = tokens * q_heads * number;
-    mlp = tokens * c.intermediate_size / ranks * item;
+    hidden = block(rows * c.hidden_size * item);
+    inv_rms = block(rows * number);
+    q = block(rows * q_heads * c.head_dim * item);
+    kv = block(rows * kv_heads * c.head_dim * item);
+    q_rows = block(rows * q_heads * number);
+    mlp = block(rows * c.intermediate_size / ranks * item);
     projections = q + 2 * kv + inv_rms;
-    if (c.qk_norm) projections += q + kv + q_rows + tokens * kv_heads * number;
+    if (c.qk_norm) projections += q + kv + q_rows + block(rows * kv_heads * number);
     selected = q + q_rows;
-    attention = selected + (gate_gradient ? selected : 0);
+    both = selected + (shape.train_routers ? selected : 0);
+    if (shape.routers && shape.routers->mode != router::Mode::fa_ssa) {
+      // A bit per pair of blocks and head, once by rows and once by columns.
+      const int64_t length = shape.longest > 0 ? shape.longest : shape.tokens;
+      const int64_t blocks = ceil_div(length, shape.routers->xa.block);
+      const int64_t heads = shape.exchange_heads ? q_heads / shape.context_ranks : q_heads;
+      choice =
+          2 * block(heads * blocks * ceil_div(blocks, 32) * 4 * ceil_div(shape.tokens, length));
+    }
     gate_up = 2 * mlp + inv_rms;
     if (options.train_backbone || (options.lora && options.train_lora)) {
       projections += hidden;
       gate_up += hidden;
     }
-    saved = hidden;
-    if (options.recompute != Recompute::layer) saved += attention + hidden;
-    if (options.recompute == Recompute::none) saved += projections + gate_up;
+    if (shape.context_ranks > 1 && !shape.exchange_heads) {
+      // Of each of a rank's two pieces all keys before its end.
+      const int64_t all = rows * shape.context_ranks;
+      const int64_t keys = all + ceil_div(all, 2 * int64_t(shape.context_ranks));
+      const int64_t width = kv_heads * c.head_dim * item;
+      gathered = block(all * width);
+      keys_read = block(std::min(keys, 2 * all) * width);
+    }
+    exchanged = shape.context_ranks > 1 && shape.exchange_heads;
   }
+
+  int64_t attention() const { return both + choice; }
+  // What attention reads that is not the projections themselves.
+  int64_t inputs() const { return exchanged ? q + 2 * kv : 2 * keys_read; }
+  // The most while rows of other ranks arrive and are put in order.
+  int64_t arriving() const {
+    return exchanged ? 2 * (q + 2 * kv)
+                     : std::max(2 * gathered + keys_read, gathered + 2 * keys_read);
+  }
+  // Gradients of the keys and values that it read.
+  int64_t d_inputs() const { return keys_read > 0 ? 2 * keys_read : 2 * kv; }
+
   int64_t hidden, inv_rms, q, kv, q_rows, mlp;
-  int64_t projections, selected, attention, gate_up;
-  int64_t saved;
+  int64_t projections, selected, both, choice = 0, gate_up;
+  int64_t gathered = 0, keys_read = 0;
+  bool exchanged = false;
 };
 
-int64_t weight_bytes(const ModelConfig& c, const DecoderOptions& options, int ranks,
-                     int optimizer_ranks) {
-  const int64_t e = c.hidden_size;
-  const int64_t split = 2 * e * (c.q_heads + c.kv_heads) * c.head_dim + 3 * e * c.intermediate_size;
-  const int64_t norms = 2 * e + (c.qk_norm ? 2 * c.head_dim : 0);
-  const int64_t tables = c.tie_word_embeddings || !options.lm_head ? 1 : 2;
-  const int64_t elements = c.num_layers * (split / ranks + norms) + e +
-                           tables * ((c.vocab_size + ranks - 1) / ranks) * e;
-  const int64_t master = dtype_size(accumulator_dtype(options.dtype));
-  int64_t each = dtype_size(options.dtype), state = 0;
-  if (options.train_backbone) {
-    each += master;      // gradient
-    state = 2 * master;  // moments
-    if (accumulator_dtype(options.dtype) != options.dtype) state += master;
+int64_t split_elements(const ModelConfig& c) {
+  return 2 * c.hidden_size * (c.q_heads + c.kv_heads) * c.head_dim +
+         3 * c.hidden_size * c.intermediate_size;
+}
+
+// Of one trained number: itself, the gradient, and what may be shared.
+struct Trained {
+  explicit Trained(DType dtype)
+      : gradient(dtype_size(accumulator_dtype(dtype))), state(2 * gradient) {
+    if (accumulator_dtype(dtype) != dtype) state += gradient;
   }
-  return elements * each + (elements * state + optimizer_ranks - 1) / optimizer_ranks;
+  int64_t gradient, state;
+};
+
+void add_weights(const ModelConfig& c, const DecoderOptions& options, const MemoryShape& shape,
+                 MemoryPlan& plan) {
+  const int ranks = shape.tensor_ranks;
+  const int64_t e = c.hidden_size, item = dtype_size(options.dtype);
+  const int64_t split = split_elements(c);
+  const int64_t norms = 2 * e + (c.qk_norm ? 2 * c.head_dim : 0);
+  const int64_t table = ceil_div(c.vocab_size, ranks) * e;
+  const int64_t tables = c.tie_word_embeddings || !options.lm_head ? 1 : 2;
+  const int64_t elements = c.num_layers * (split / ranks + norms) + e + tables * table;
+  plan.weights = plan.backbone_values = elements * item;
+  if (options.train_backbone) {
+    const Trained each(options.dtype);
+    plan.gradients += elements * each.gradient;
+    plan.weights +=
+        elements * each.gradient + ceil_div(elements * each.state, shape.optimizer_ranks);
+  } else if (shape.device == DeviceKind::cpu && options.repack && options.dtype != DType::f64) {
+    // One copy per direction; nothing needs a gradient below the first layer's projections.
+    const int64_t head = options.lm_head ? table : 0;
+    const int64_t projections = e * (c.q_heads + 2 * c.kv_heads) * c.head_dim / ranks;
+    plan.packed = (c.num_layers * split / ranks + head) * item;
+    if (shape.backward) plan.packed += plan.packed - projections * item;
+  }
+}
+
+void add_trained(const ModelConfig& c, const DecoderOptions& options, const MemoryShape& shape,
+                 MemoryPlan& plan) {
+  const auto add = [&](int64_t elements, DType dtype, bool trains) {
+    const Trained each(dtype);
+    plan.trained += elements * dtype_size(dtype);
+    if (!trains) return;
+    plan.trained += elements * (each.gradient + each.state);
+    plan.gradients += elements * each.gradient;
+  };
+  if (shape.routers) {
+    int64_t elements = 0;
+    if (shape.routers->kind == router::Kind::static_l0) {
+      elements = c.kv_heads / shape.tensor_ranks;
+    } else {
+      for (const auto& t : router::router_tensors(c.head_dim, shape.tasks, *shape.routers)) {
+        elements += t.shape.numel();
+      }
+    }
+    add(c.num_layers * elements, accumulator_dtype(options.dtype), shape.train_routers);
+    if (shape.train_routers) {
+      plan.router_gradients = c.num_layers * elements * Trained(options.dtype).gradient;
+    }
+  }
+  if (options.lora) {
+    const int64_t e = c.hidden_size, q = c.q_heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+    const int64_t f = c.intermediate_size;
+    // In and out of each linear, in the order of kLinearNames; the split side is divided.
+    const std::pair<int64_t, int64_t> sides[] = {{e, q}, {e, kv}, {e, kv}, {q, e},
+                                                 {e, f}, {e, f},  {f, e}};
+    int64_t elements = 0;
+    for (size_t i = 0; i < kLinearNames.size(); ++i) {
+      if (!options.lora->adapts(kLinearNames[i])) continue;
+      const auto [in, out] = sides[i];
+      elements += (in == e ? in + out / shape.tensor_ranks : in / shape.tensor_ranks + out) *
+                  options.lora->rank;
+    }
+    add(c.num_layers * elements, options.dtype, options.train_lora);
+  }
+  if (!options.lm_head) add(c.hidden_size, accumulator_dtype(options.dtype), true);
 }
 
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options, int tensor_ranks,
-                       int64_t tokens, bool gate_gradient, const ops::AttentionWorkspace& attention,
-                       int optimizer_ranks) {
-  const LayerBytes l(config, options, tensor_ranks, tokens, gate_gradient);
-  const int64_t chunk = std::min(options.loss_chunk_rows, tokens);
-  const int64_t vocab = (config.vocab_size + tensor_ranks - 1) / tensor_ranks;
-  const int64_t logits = options.lm_head ? chunk * vocab * dtype_size(options.dtype) : 0;
-  const int64_t rows = chunk * config.hidden_size * dtype_size(options.dtype);
+int64_t context_rows(int64_t tokens, int context_ranks) {
+  if (context_ranks == 1) return tokens;
+  const int64_t blocks = ceil_div(tokens, data::kContextBlock);
+  return std::min(ceil_div(blocks, context_ranks) * data::kContextBlock, tokens);
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
+                       const MemoryShape& shape) {
+  MemoryPlan plan;
+  add_weights(config, options, shape, plan);
+  add_trained(config, options, shape, plan);
+  const LayerBytes l(config, options, shape);
+  const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
+  const int64_t rows = context_rows(shape.tokens, shape.context_ranks);
+  const int64_t item = dtype_size(options.dtype);
+  plan.tables = 3 * block(rows * 4) + block(options.max_position * config.head_dim *
+                                            dtype_size(accumulator_dtype(options.dtype)));
+
+  const int64_t chunk = std::min(options.loss_chunk_rows, rows);
+  const int64_t vocab = ceil_div(config.vocab_size, shape.tensor_ranks);
+  plan.logits = options.lm_head ? block(chunk * vocab * item) : 0;
+  const int64_t loss_rows = block(chunk * config.hidden_size * item);
+
+  const bool by_layer = options.recompute == Recompute::layer;
+  const bool recomputed = options.recompute != Recompute::none;
+  if (shape.backward) {
+    plan.layer.push_back({"input", l.hidden});
+    if (!by_layer) {
+      plan.layer.push_back({"attention outputs", l.attention()});
+      plan.layer.push_back({"between attention and MLP", l.hidden});
+    }
+    if (!recomputed) {
+      plan.layer.push_back({"queries, keys and values", l.projections});
+      plan.layer.push_back({"MLP gate and up", l.gate_up});
+    }
+    for (const MemoryItem& i : plan.layer) plan.saved += config.num_layers * i.bytes;
+    plan.saved += l.hidden;
+  }
+
   const int64_t most_mlp = std::max(3 * l.mlp, 2 * l.mlp + 2 * l.hidden);
   // In the backward pass a layer holds what it kept, what it computed again, and these.
-  const int64_t again = l.projections + l.attention + l.hidden;
-  const int64_t kept = options.recompute == Recompute::layer ? 0 : l.attention + l.hidden;
-  const bool recomputed = options.recompute != Recompute::none;
+  const int64_t again = l.projections + l.attention() + l.hidden;
+  const int64_t kept = by_layer ? 0 : l.attention() + l.hidden;
   // What the last layer's MLP leaves to be kept is counted there.
-  const int64_t stays = options.recompute == Recompute::layer ? 0
-                        : recomputed                          ? l.hidden
-                                                              : l.hidden + 2 * l.mlp;
-  const std::pair<const char*, int64_t> phases[] = {
-      {"attention forward",
-       (recomputed ? l.hidden + l.projections + l.attention : l.hidden + std::max(l.hidden, l.q)) +
-           attention.forward},
-      {"MLP forward", 2 * l.hidden + 3 * l.mlp - stays},
-      {"loss", 3 * l.hidden + logits + 2 * rows},
-      {"MLP backward",
-       recomputed ? l.hidden + again - kept + most_mlp : l.hidden + most_mlp - 2 * l.mlp},
-      {"attention backward", 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) + 2 * l.q +
-                                 2 * l.kv + 2 * l.q_rows + attention.backward},
-  };
-  const auto most =
-      std::max_element(std::begin(phases), std::end(phases),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
-  return {.weights = weight_bytes(config, options, tensor_ranks, optimizer_ranks),
-          .saved = config.num_layers * l.saved + l.hidden,
-          .working = most->second,
-          .phase = most->first};
+  const int64_t stays = by_layer ? 0 : recomputed ? l.hidden : l.hidden + 2 * l.mlp;
+  const bool keeps = shape.backward && !recomputed;
+  // Beside what attention puts out: what it reads, or the rows on their way before it.
+  const int64_t out = by_layer || !shape.backward ? l.selected + l.choice : 0;
+  const int64_t around = std::max(l.inputs(), l.arriving() - l.attention());
+  const int64_t own_again = l.exchanged ? 3 * l.q - l.inputs() : 0;  // heads on their way back
+  plan.phases.push_back(
+      {"attention forward", (keeps ? l.hidden : l.hidden + l.projections + out) +
+                                std::max({around + shape.attention.forward, own_again,
+                                          keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
+  plan.phases.push_back({"MLP forward", 2 * l.hidden + 3 * l.mlp - (shape.backward ? stays : 0)});
+  plan.phases.push_back({"loss", 3 * l.hidden + plan.logits + 2 * loss_rows});
+  if (shape.backward) {
+    plan.phases.push_back(
+        {"MLP backward", l.inputs() + (recomputed ? l.hidden + again - kept + most_mlp
+                                                  : l.hidden + most_mlp - 2 * l.mlp)});
+    plan.phases.push_back({"attention backward",
+                           l.inputs() + 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
+                               2 * l.q + l.d_inputs() + 2 * l.q_rows + shape.attention.backward});
+  }
+  const auto most = std::ranges::max_element(plan.phases, {}, &MemoryItem::bytes);
+  plan.working = most->bytes;
+  plan.phase = most->name;
+  plan.communication = shape.context_ranks > 1 ? l.arriving() : 0;
+  return plan;
+}
+
+std::string describe_bytes(int64_t bytes) {
+  const bool large = bytes >= int64_t(1) << 30;
+  return fmt::format("{:.2f} {}", double(bytes) / (large ? 1 << 30 : 1 << 20),
+                     large ? "GiB" : "MiB");
 }
 
 std::string describe(const MemoryPlan& plan, int64_t tokens) {
   const bool large = plan.total() >= int64_t(1) << 30;
   const double unit = large ? 1 << 30 : 1 << 20;
   return fmt::format(
-      "plan for {} tokens: {:.2f} {} = {:.2f} weights + {:.2f} saved + {:.2f} working ({})", tokens,
-      double(plan.total()) / unit, large ? "GiB" : "MiB", double(plan.weights) / unit,
+      "plan for {} tokens: {:.2f} {} = {:.2f} weights and what trains + {:.2f} saved + {:.2f} "
+      "working ({})",
+      tokens, double(plan.total()) / unit, large ? "GiB" : "MiB", double(plan.held()) / unit,
       double(plan.saved) / unit, double(plan.working) / unit, plan.phase);
 }
 

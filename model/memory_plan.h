@@ -1,31 +1,73 @@
-// What one rank of a training step holds on a device, from shapes alone: printed before a run, and
-// compared with the device's counter in the tests. (floors, section 2)
+// What one rank of a training step holds on a device, from shapes alone: printed before a run,
+// asked before anything is allocated, and compared with the device's counter in the tests. (floors,
+// section 2)
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "core/device.h"
 #include "model/decoder_config.h"
 #include "model/weights/model_config.h"
+#include "router/config.h"
 
 namespace elastron::model {
 
+// What a step is run on. Bytes, where nothing else is said.
+struct MemoryShape {
+  int64_t tokens = 0;   // of a micro batch: of all ranks of the context group together
+  int64_t longest = 0;  // tokens of its longest sequence; 0: all of them
+  int tensor_ranks = 1;
+  int context_ranks = 1;
+  bool exchange_heads = false;  // Ulysses; otherwise keys and values are gathered
+  DeviceKind device = DeviceKind::cuda;
+  // What a library takes beside the attention's own outputs.
+  ops::AttentionWorkspace attention;
+  int optimizer_ranks = 1;  // that share the state of a trained backbone
+  // Routers, where there are any; trained ones need both branches' outputs.
+  std::optional<router::RouterConfig> routers;
+  int64_t tasks = 0;
+  bool train_routers = false;
+  bool backward = true;  // false: only a head trains
+};
+
+struct MemoryItem {
+  std::string name;
+  int64_t bytes = 0;
+};
+
 struct MemoryPlan {
   int64_t weights = 0;  // backbone shards; with a trained backbone also master, gradient, moments
+  int64_t packed = 0;   // copies of frozen weights in the layouts that the CPU's products like best
+  int64_t trained = 0;  // routers and adapters, their gradients and moments
+  int64_t tables = 0;   // positions, ids, rotary table
   int64_t saved = 0;    // what all layers keep between forward and backward
   int64_t working = 0;  // the most that one phase needs beside that
   std::string phase;    // which
-  int64_t total() const { return weights + saved + working; }
+
+  std::vector<MemoryItem> layer;   // of `saved`: what one layer keeps
+  std::vector<MemoryItem> phases;  // what each phase needs beside `saved`
+  // Parts of the phases above.
+  int64_t logits = 0;            // of a chunk
+  int64_t communication = 0;     // keys, values and heads of other ranks, at most at one time
+  int64_t gradients = 0;         // buckets; in weights and trained
+  int64_t router_gradients = 0;  // of them
+  int64_t backbone_values = 0;   // of weights
+
+  int64_t held() const { return weights + packed + trained + tables; }
+  int64_t total() const { return held() + saved + working; }
 };
 
-// `tokens` of a micro batch. `gate_gradient`: a router is trained, so that both branches' outputs
-// are kept. Without the repacked copies of frozen weights that the CPU makes, and without routers
-// and their optimiser state, which are small. `attention`: what a library takes beside that.
-// `optimizer_ranks` share the state of a trained backbone.
-MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options, int tensor_ranks,
-                       int64_t tokens, bool gate_gradient,
-                       const ops::AttentionWorkspace& attention = {}, int optimizer_ranks = 1);
+MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
+                       const MemoryShape& shape);
+
+// Most rows that a rank of the context group has of a sequence of so many tokens.
+int64_t context_rows(int64_t tokens, int context_ranks);
 
 // "plan for 65536 tokens: 15.3 GiB weights + 18.0 GiB saved + 11.2 GiB working (MLP backward)"
 std::string describe(const MemoryPlan& plan, int64_t tokens);
+// "15.3 GiB", "812 MiB"
+std::string describe_bytes(int64_t bytes);
 
 }  // namespace elastron::model

@@ -91,6 +91,7 @@ struct TrainSection {
   LossSection loss;
   RandomGateSection random_gates;
   int64_t max_skips = 3;
+  bool memory_check = true;
 };
 
 struct EvalSection {
@@ -336,7 +337,9 @@ struct Schema<train::TrainSection> {
       section("loss", &C::loss, "language-model loss"),
       section("random_gates", &C::random_gates, "sparse heads while a backbone is pretrained"),
       field("max_skips", &C::max_skips, at_least(0),
-            "steps in a row that may be skipped for a non-finite loss before the run ends")};
+            "steps in a row that may be skipped for a non-finite loss before the run ends"),
+      field("memory_check", &C::memory_check,
+            "end at once where the planned memory is more than the device has")};
 };
 template <>
 struct Schema<train::EvalSection> {

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "train/metrics/event_file.h"
 #include "train/metrics/scalar_tags.h"
+#include "train/plan/run_shape.h"
 #include "train/reward_loss.h"
 
 namespace elastron::train {
@@ -72,12 +73,6 @@ bool trains_group(const Config& config, ParameterGroup group) {
     case ParameterGroup::lambda: return config.trains(Part::router);
   }
   return false;
-}
-
-bool trains_decoder(const Config& config) {
-  return std::ranges::any_of(kRates, [&](const auto& rate) {
-    return rate.first != ParameterGroup::head && trains_group(config, rate.first);
-  });
 }
 
 // Whose rate stands for the run's.

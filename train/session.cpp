@@ -7,6 +7,7 @@
 
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/plan/run_shape.h"
 #include "train/router_exchange.h"
 
 namespace elastron::train {
@@ -47,17 +48,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
                        config.model.path, "use the tokenizer of this model");
     }
     check_exchanged_heads(config, m.kv_heads / mesh.tensor().size());
-    const model::DecoderOptions options{
-        .dtype = dtype,
-        .train_backbone = config.trains(Part::backbone) && training,
-        .lora = config.has_lora() ? std::optional(config.train.lora) : std::nullopt,
-        .train_lora = training,
-        .split_rows = config.splits_rows(),
-        .lm_head = !config.has_reward_head(),
-        .recompute = config.train.recompute,
-        .max_position = config.model.max_position.value_or(config.data.max_tokens),
-        .loss_chunk_rows = config.train.loss.chunk_rows,
-        .full_attention = config.model.full_attention};
+    const model::DecoderOptions options = decoder_options(config, training);
     decoder_ = std::make_unique<model::Decoder>(m, options, mesh.tensor(), device);
     decoder_->initialise_adapters(seed);
     ParameterList of_folder = decoder_->parameters();

@@ -10,11 +10,11 @@
 #include "core/file/atomic_file.h"
 #include "core/log.h"
 #include "data/sampler.h"
-#include "model/memory_plan.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/plan/run_shape.h"
 #include "train/reporter.h"
 #include "train/session.h"
 #include "train/workload.h"
@@ -28,19 +28,8 @@ namespace {
 // Of micro batches as long as they may be.
 std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh,
                         Device& device) {
-  const model::Decoder& decoder = session.decoder();
-  // A pair is two sequences; what its prompt saves is not known before.
-  const int64_t sequences = config.train.objective == Objective::reward ? 2 : 1;
-  const int64_t tokens = sequences * config.train.micro_batch * config.data.max_tokens;
-  const model::ModelConfig& m = decoder.config();
-  const bool routers = session.objective() != nullptr;
-  const int ranks = mesh.tensor().size();
-  const int sharing = config.train.shard_optimizer ? mesh.grad().size() : 1;
-  const auto attention = ops::attention_workspace(
-      device, decoder.options().dtype, m.q_heads / ranks, m.kv_heads / ranks, m.head_dim, tokens,
-      routers, decoder.options().full_attention);
-  return model::describe(
-      model::plan_memory(m, decoder.options(), ranks, tokens, routers, attention, sharing), tokens);
+  return model::describe(planned_memory(config, session.decoder().config(), mesh.layout(), device),
+                         micro_batch_tokens(config));
 }
 
 // Who shares the optimiser's state: only that of a whole backbone is worth it.

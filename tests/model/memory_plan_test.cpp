@@ -81,7 +81,12 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
     const auto attention =
         ops::attention_workspace(device, options.dtype, config.q_heads, config.kv_heads,
                                  config.head_dim, tokens, true, full_by);
-    const auto plan = model::plan_memory(config, options, 1, tokens, true, attention);
+    const auto plan = model::plan_memory(config, options,
+                                         {.tokens = tokens,
+                                          .attention = attention,
+                                          .routers = routing,
+                                          .tasks = data::kTaskCount,
+                                          .train_routers = true});
     const std::string what =
         model::describe(plan, tokens) + ", intermediate size " + std::to_string(intermediate);
     EXPECT_EQ(plan.weights, weights) << what;
@@ -95,6 +100,15 @@ INSTANTIATE_TEST_SUITE_P(Modes, MemoryPlan,
                          ::testing::Values(model::Recompute::none, model::Recompute::selective,
                                            model::Recompute::layer));
 
+int64_t planned(const model::ModelConfig& c, const model::DecoderOptions& options, int64_t tokens) {
+  return model::plan_memory(c, options,
+                            {.tokens = tokens,
+                             .routers = router::RouterConfig{},
+                             .tasks = data::kTaskCount,
+                             .train_routers = true})
+      .total();
+}
+
 // What the largest jobs of the README need, in bytes that no GPU was asked for.
 TEST(MemoryPlanOf, LongContextsFit) {
   model::ModelConfig c;  // Qwen3-8B
@@ -106,15 +120,15 @@ TEST(MemoryPlanOf, LongContextsFit) {
   c.head_dim = 128;
   c.vocab_size = 151936;
   model::DecoderOptions options{.dtype = DType::bf16, .recompute = model::Recompute::layer};
-  EXPECT_LT(model::plan_memory(c, options, 1, 65536, true).total(), int64_t(75) << 30);
+  EXPECT_LT(planned(c, options, 65536), int64_t(75) << 30);
   options.recompute = model::Recompute::selective;
-  EXPECT_GT(model::plan_memory(c, options, 1, 65536, true).total(), int64_t(80) << 30);
-  EXPECT_LT(model::plan_memory(c, options, 1, 65536, true).total(), int64_t(131) << 30);
+  EXPECT_GT(planned(c, options, 65536), int64_t(80) << 30);
+  EXPECT_LT(planned(c, options, 65536), int64_t(131) << 30);
   c.hidden_size = 2560;  // Qwen3-4B
   c.intermediate_size = 9728;
   c.tie_word_embeddings = true;
   options.recompute = model::Recompute::layer;
-  EXPECT_LT(model::plan_memory(c, options, 1, 131072, true).total(), int64_t(131) << 30);
+  EXPECT_LT(planned(c, options, 131072), int64_t(131) << 30);
 }
 
 }  // namespace

@@ -1,0 +1,105 @@
+// `plan`, and `train` on what cannot fit, through the real program.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/launch/program.h"
+
+namespace elastron::test {
+namespace {
+
+std::string config(const std::string& more) {
+  return std::string(ELASTRON_SOURCE_DIR) +
+         "/tests/launch/router.yaml --set model.path=" + tiny_backbone() + " " + more;
+}
+
+TEST(Plan, RanksLayoutsOfManyDevices) {
+  const Scratch scratch;
+  const std::string file = scratch / "plan.json";
+  const auto run = elastron(0, "plan " + config("--device h100 --ranks 8 --json " + file));
+  ASSERT_EQ(run.code, 0) << run.err;
+  for (const char* part : {"planned peak", "time of a step", "layouts of 8 ranks", "1024"}) {
+    EXPECT_NE(run.out.find(part), std::string::npos) << part << "\n" << run.out;
+  }
+  const auto plan = nlohmann::json::parse(read_text(file));
+  ASSERT_GT(plan["layouts"].size(), 4u);
+  double before = plan["layouts"][0]["tokens_per_second"].get<double>();
+  for (const auto& l : plan["layouts"]) {
+    const int ranks = l["data"].get<int>() * l["context"].get<int>() * l["tensor"].get<int>();
+    EXPECT_EQ(ranks, 8);
+    EXPECT_TRUE(l["fits"].get<bool>());
+    EXPECT_LE(l["tokens_per_second"].get<double>(), before);
+    before = l["tokens_per_second"].get<double>();
+  }
+}
+
+TEST(Plan, SaysWhatIsWrong) {
+  expect_error(elastron(0, "plan " + config("--device h20")), 2, {"'h20'", "did you mean h200"});
+  expect_error(elastron(0, "plan " + config("--ranks 3 --set parallel.tensor=3")), 2,
+               {"tensor 3", "kv heads"});
+}
+
+TEST(Train, RefusesWhatCannotFit) {
+  const Scratch scratch;
+  const std::string more =
+      "--set data.max_tokens=400000000 --set output.dir=" + (scratch / "run") + " ";
+  expect_error(elastron(0, "train " + config(more), "timeout 10"), 2,
+               {"a rank needs", "GiB", "train.recompute: layer", "train.memory_check: false"});
+  EXPECT_FALSE(std::filesystem::exists(scratch / "run"));
+}
+
+// A backbone in the proportions of real ones, where small things do not dominate.
+std::string wide_backbone(const Scratch& scratch) {
+  const std::string shapes = scratch / "shapes", folder = scratch / "pretrained";
+  std::filesystem::copy(tiny_shapes(), shapes);
+  auto config = nlohmann::json::parse(read_text(shapes + "/config.json"));
+  config["hidden_size"] = 256;
+  config["intermediate_size"] = 768;
+  config["num_hidden_layers"] = 4;
+  config["num_attention_heads"] = 8;
+  config["num_key_value_heads"] = 4;
+  config["head_dim"] = 32;
+  write_text(shapes + "/config.json", config.dump());
+  const auto made = elastron(0, "train " + std::string(ELASTRON_SOURCE_DIR) +
+                                    "/tests/launch/pretrain.yaml --set train.steps=1 --set "
+                                    "model.path=" +
+                                    shapes + " --set output.dir=" + folder);
+  EXPECT_EQ(made.code, 0) << made.err;
+  return folder + "/model";
+}
+
+TEST(Train, PeakIsAsPlanned) {
+  struct Case {
+    int ranks;
+    std::string more;
+  };
+  const Scratch backbone;
+  const std::string model = wide_backbone(backbone);
+  for (const Case& c :
+       {Case{0, "--set train.recompute=none"}, Case{0, "--set train.recompute=selective"},
+        Case{0, "--set train.recompute=layer"},
+        Case{2, "--set train.recompute=none --set parallel.context=2"},
+        Case{2, "--set train.recompute=layer --set parallel.context=2"},
+        Case{2, "--set train.recompute=none --set parallel.tensor=2"},
+        Case{2,
+             "--set train.recompute=selective --set parallel.context=2 --set "
+             "parallel.context_kind=ulysses"}}) {
+    const Scratch scratch;
+    const auto run = elastron(
+        c.ranks, "train " + config("--set train.steps=2 --set train.global_batch=1 --set "
+                                   "data.max_tokens=2048 --set data.synthetic.lengths=[2030] "
+                                   "--set data.label_mode=all --set router.ssa.local=128 --set "
+                                   "model.path=" +
+                                   model + " --set output.dir=" + scratch.path() + " " + c.more));
+    ASSERT_EQ(run.code, 0) << run.err;
+    const std::string log = read_text(scratch / "log.txt"), plan = "plan for 2048 tokens: ";
+    const size_t at = log.find(plan);
+    ASSERT_NE(at, std::string::npos) << log;
+    const double planned = std::stod(log.substr(at + plan.size())) * (1 << 20);
+    const double measured = metrics(scratch.path()).at(2)["peak_memory_bytes"].get<double>();
+    EXPECT_NEAR(measured / planned, 1.0, 0.05) << c.more << log.substr(at, 120);
+  }
+}
+
+}  // namespace
+}  // namespace elastron::test

@@ -1,0 +1,133 @@
+#include "train/plan/layouts.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "train/plan/run_shape.h"
+
+namespace elastron::train {
+
+namespace {
+
+bool possible(const Config& c, const model::ModelConfig& m, const parallel::MeshLayout& l) {
+  const int64_t packs = c.train.global_batch / c.train.micro_batch;
+  if (m.kv_heads % l.tensor != 0 || m.intermediate_size % l.tensor != 0) return false;
+  if (packs % l.data != 0) return false;
+  if (l.context == 1) return true;
+  if (c.train.objective == Objective::reward) return false;
+  return c.parallel.context_kind == ContextKind::ulysses ? m.kv_heads / l.tensor % l.context == 0
+                                                         : c.router.sees_by_position_only();
+}
+
+bool better(const LayoutPlan& a, const LayoutPlan& b) {
+  if (a.fits != b.fits) return a.fits;
+  if (!a.fits) return a.memory.total() < b.memory.total();
+  return a.time.tokens_per_second() > b.time.tokens_per_second();
+}
+
+// How much longer than the mean the slowest of `ranks` takes, each with `packs` of them: the
+// expected largest of so many normal numbers.
+double slowest(double pack_spread, double packs, int ranks) {
+  if (ranks == 1) return 1;
+  return 1 + pack_spread / std::sqrt(packs) * std::sqrt(2 * std::log(double(ranks)));
+}
+
+double data_packs(const LayoutPlan& p) {
+  return double(p.config.train.global_batch) / p.layout.data;
+}
+
+}  // namespace
+
+LayoutPlan plan_layout(const Config& config, const model::ModelConfig& model,
+                       const parallel::MeshLayout& layout, const DeviceSpec& device,
+                       const Expected& expected) {
+  LayoutPlan plan{.layout = layout, .config = config, .memory = {}, .time = {}};
+  plan.config.parallel.data.value = layout.data;
+  plan.config.parallel.context = layout.context;
+  plan.config.parallel.tensor = layout.tensor;
+  plan.memory = model::plan_memory(model, decoder_options(config, true),
+                                   memory_shape(plan.config, layout, device.kind));
+  plan.time = step_time(plan.config, model, layout, device, expected);
+  plan.fits = double(plan.memory.total()) <= device.memory.bytes * device.memory.usable;
+  return plan;
+}
+
+std::vector<LayoutPlan> rank_layouts(const Config& config, const model::ModelConfig& model,
+                                     int ranks, const DeviceSpec& device,
+                                     const Expected& expected) {
+  std::vector<LayoutPlan> plans;
+  for (int tensor = 1; tensor <= ranks; ++tensor) {
+    for (int context = 1; tensor * context <= ranks; ++context) {
+      if (ranks % (tensor * context) != 0) continue;
+      const parallel::MeshLayout layout{ranks / (tensor * context), context, tensor};
+      for (const ContextKind kind : {ContextKind::gather, ContextKind::ulysses}) {
+        if (context == 1 && kind != config.parallel.context_kind) continue;
+        Config c = config;
+        c.parallel.context_kind = kind;
+        if (!possible(c, model, layout)) continue;
+        std::vector<LayoutPlan> modes;
+        for (const auto recompute :
+             {model::Recompute::none, model::Recompute::selective, model::Recompute::layer}) {
+          if (!trains_decoder(config) && recompute != config.train.recompute) continue;
+          c.train.recompute = recompute;
+          modes.push_back(plan_layout(c, model, layout, device, expected));
+        }
+        plans.push_back(*std::ranges::min_element(modes, better));
+      }
+    }
+  }
+  std::ranges::stable_sort(plans, better);
+  return plans;
+}
+
+ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ranks, bool weak,
+                double pack_spread, const DeviceSpec& device, const Expected& expected) {
+  ScalePlan out{.ranks = ranks, .plan = {}, .limit = {}};
+  Config config = start.config;
+  parallel::MeshLayout layout = start.layout;
+  const int each = layout.context * layout.tensor;
+  layout.data = std::max(ranks / each, 1);
+  const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
+  if (weak) {
+    const int64_t own = std::max<int64_t>(micro_batches / start.layout.data, 1);
+    config.train.global_batch = own * layout.data * config.train.micro_batch;
+  } else {
+    // No more data ranks than micro batches; the rest of the devices goes to the context group
+    // where that may grow.
+    while (layout.data > micro_batches) {
+      layout.data /= 2;
+      if (config.router.sees_by_position_only() &&
+          config.parallel.context_kind == ContextKind::gather &&
+          config.train.objective != Objective::reward) {
+        layout.context *= 2;
+      }
+    }
+  }
+  out.plan = plan_layout(config, model, layout, device, expected);
+  const double before = slowest(pack_spread, data_packs(start), start.layout.data);
+  const double after = slowest(pack_spread, data_packs(out.plan), layout.data);
+  const double rate = start.time.tokens_per_second() / before / start.layout.ranks();
+  out.efficiency = out.plan.time.tokens_per_second() / after / ranks / rate;
+  out.spread = 1 / after;
+  // What grew most, as a share of the step.
+  double grew = after - before;
+  out.limit = "packs of different cost";
+  const double idle = double(ranks) / layout.ranks();
+  if (idle - 1 > grew) grew = idle - 1, out.limit = "fewer micro batches than ranks";
+  const double whole = out.plan.time.seconds(), whole_before = start.time.seconds();
+  for (const TimePart& part : out.plan.time.parts) {
+    double share_before = 0;
+    for (const TimePart& p : start.time.parts) {
+      if (p.what == part.what) share_before = p.seconds / whole_before;
+    }
+    if (part.seconds / whole - share_before > grew) {
+      grew = part.seconds / whole - share_before;
+      out.limit = part.what + ": " + part.limit;
+    }
+  }
+  const double own = double(micro_batches) / layout.data;
+  if (!weak && std::ceil(own) / own - 1 > grew) out.limit = "micro batches that do not divide";
+  return out;
+}
+
+}  // namespace elastron::train
