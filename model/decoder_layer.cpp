@@ -214,7 +214,7 @@ Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs
   in.cache->append(layer_, position, p.k, p.v);
   const Tensor attention = ops::decode_attention(
       p.q.view({q_heads_, head_dim_}), in.cache->heads(layer_), 1.0 / std::sqrt(double(head_dim_)));
-  const Tensor middle = attention_residual(x, attention);
+  const Tensor middle = attention_residual(x, attention.view({1, q_heads_, head_dim_}));
   return mlp_residual(middle, gate_up(middle, /*keep_normed=*/false));
 }
 
