@@ -23,6 +23,7 @@ enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
 enum class CommunicatorChoice : uint8_t { automatic, nccl, mpi };
 enum class ContextKind : uint8_t { gather, ulysses };
+enum class Balance : uint8_t { cost, none };
 enum class DeviceChoice : uint8_t { automatic, cpu, cuda };
 enum class LossNorm : uint8_t { global, per_rank, token_scaled };
 enum class Accumulation : uint8_t { mean, sum };
@@ -47,6 +48,7 @@ struct ParallelSection {
   int64_t context = 1;
   ContextKind context_kind = ContextKind::gather;
   config::Auto<int64_t> data;
+  Balance balance = Balance::cost;
   CommunicatorChoice communicator = CommunicatorChoice::automatic;
   int64_t bucket_bytes = 25 << 20;
   double timeout_seconds = 600;
@@ -199,6 +201,11 @@ struct EnumNames<train::ContextKind> {
   static constexpr NameOf<T> names[] = {{T::gather, "gather"}, {T::ulysses, "ulysses"}};
 };
 template <>
+struct EnumNames<train::Balance> {
+  using T = train::Balance;
+  static constexpr NameOf<T> names[] = {{T::cost, "cost"}, {T::none, "none"}};
+};
+template <>
 struct EnumNames<train::LossNorm> {
   static constexpr NameOf<train::LossNorm> names[] = {
       {train::LossNorm::global, "global"},
@@ -246,6 +253,8 @@ struct Schema<train::ParallelSection> {
       field("context_kind", &C::context_kind,
             "gather: keys and values to every rank, all heads on each; ulysses: heads for rows"),
       field("data", &C::data, at_least(1), "ranks that see different packs; auto: what is left"),
+      field("balance", &C::balance,
+            "cost: micro batches are dealt to data ranks by predicted work; none: in turns"),
       field("communicator", &C::communicator,
             "of GPU tensors; auto: nccl where each rank has a GPU of its own"),
       field("bucket_bytes", &C::bucket_bytes, at_least(1), "size of a gradient bucket"),

@@ -210,6 +210,8 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   object["tokens"] = r.tokens;
   object["labels"] = r.labels;
   object["tokens_per_second"] = rate;
+  object["predicted_imbalance"] = r.predicted_imbalance;
+  object["imbalance"] = r.imbalance;
   object["step_seconds"] = seconds / double(std::max<int64_t>(steps_since_, 1));
   object["peak_memory_bytes"] = device_.memory().peak_bytes;
   if (device_.kind() == DeviceKind::cuda && seconds > 0) {

@@ -1,11 +1,13 @@
 #include "train/step.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "core/trace.h"
 #include "ops/elementwise.h"
 #include "router/tau.h"
+#include "train/attention_pairs.h"
 #include "train/local_batch.h"
 
 namespace elastron::train {
@@ -138,23 +140,6 @@ std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, i
   return sum;
 }
 
-// What attention has to do for a document.
-struct DocumentWork {
-  int64_t longest = 0;  // sequence, with its prompt
-  double pairs = 0;     // causal pairs of query and key
-};
-
-std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
-  std::vector<DocumentWork> work(size_t(batch.documents()));
-  for (int64_t s = 0; s < batch.sequences(); ++s) {
-    DocumentWork& w = work[size_t(batch.document(s))];
-    const int64_t before = batch.offset(s), own = batch.length(s);
-    w.longest = std::max(w.longest, before + own);
-    w.pairs += double(own) * double(before) + double(own) * double(own + 1) / 2;
-  }
-  return work;
-}
-
 }  // namespace
 
 void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, double loss_scale,
@@ -255,6 +240,8 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   const double accumulation =
       config_.train.accum == Accumulation::sum ? double(micro_batches.size()) : 1.0;
 
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
   reducer_.zero();
   std::ranges::fill(loss_.sums(), 0.0);
   Sums sums;
@@ -266,6 +253,8 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
     micro_batch(step, batch, loss_scale, accumulation / double(global_micro_batches),
                 i + 1 == micro_batches.size(), sums);
   }
+  device_.synchronize();
+  const double own_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   reducer_.finish();
 
   StepResult result;
@@ -307,6 +296,11 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   }
   finish(result.all);
   result.documents = result.all.documents;
+
+  double most[] = {own_seconds}, sum[] = {own_seconds};
+  mesh_.data().all_reduce_host(most, parallel::ReduceOp::max);
+  mesh_.data().all_reduce_host(sum, parallel::ReduceOp::sum);
+  result.imbalance = sum[0] > 0 ? most[0] * mesh_.data().size() / sum[0] : 1.0;
 
   result.grad_norm = reducer_.norm();
   const double scheduled = router::gate_temperature(config_.router, step, config_.train.steps);

@@ -17,6 +17,7 @@
 #include "train/plan/run_shape.h"
 #include "train/reporter.h"
 #include "train/session.h"
+#include "train/step_batches.h"
 #include "train/workload.h"
 
 namespace elastron::train {
@@ -68,6 +69,8 @@ class Trainer {
       sampler_ =
           std::make_unique<data::Sampler>(source.packs(), source.fingerprint(),
                                           uint64_t(config.train.seed), config.train.global_batch);
+      batches_ = std::make_unique<StepBatches>(
+          config, source, MicroBatchCost(config, session_.decoder().config()), mesh.data());
     });
     log_info("data: {}", workload_->source().summary());
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
@@ -164,9 +167,12 @@ class Trainer {
  private:
   StepResult one_step() {
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("step {}", step_ + 1));
-    const auto batches = next_micro_batches();
-    return runner_.run(step_, batches, config_.train.global_batch / config_.train.micro_batch,
-                       [this] { watchdog_.beat(); });
+    const StepBatches::Own own = batches_->of_step(sampler_->next_step());
+    StepResult result =
+        runner_.run(step_, own.batches, config_.train.global_batch / config_.train.micro_batch,
+                    [this] { watchdog_.beat(); });
+    result.predicted_imbalance = own.imbalance;
+    return result;
   }
 
   bool asked_to_stop() {
@@ -200,20 +206,6 @@ class Trainer {
       throw CheckpointError(std::string("the checkpoint lacks its counter ") + name, path,
                             "use another checkpoint");
     }
-  }
-
-  // This rank's micro batches of the next step, in order: the micro batches j with j % ranks ==
-  // rank.
-  std::vector<data::PackedBatch> next_micro_batches() {
-    const auto packs = sampler_->next_step();
-    const auto size = size_t(config_.train.micro_batch);
-    std::vector<data::PackedBatch> batches;
-    for (size_t j = size_t(mesh_.data().rank()); j * size < packs.size();
-         j += size_t(mesh_.data().size())) {
-      batches.push_back(
-          workload_->source().batch(std::span(packs).subspan(j * size, size), uint32_t(j)));
-    }
-    return batches;
   }
 
   NamedValues state() const {
@@ -280,6 +272,7 @@ class Trainer {
   StepRunner runner_;
   CheckpointStore store_;
   std::unique_ptr<data::Sampler> sampler_;
+  std::unique_ptr<StepBatches> batches_;
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
   double best_loss_ = std::numeric_limits<double>::infinity();  // of the evaluations so far
   int64_t best_step_ = -1;

@@ -45,6 +45,8 @@ constexpr std::pair<std::string_view, std::string_view> kTags[] = {
     {"eval_longer_wins", "eval/longer_wins"},
     {"tokens_per_second", "perf/tokens_per_second"},
     {"step_seconds", "perf/step_seconds"},
+    {"imbalance", "perf/imbalance"},
+    {"predicted_imbalance", "perf/predicted_imbalance"},
     {"flops_done_fraction", "perf/flops_done_fraction"},
     {"dense_equivalent_tflops", "perf/dense_equivalent_tflops"},
     {"peak_memory_bytes", "memory/peak_bytes"},

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/philox.h"
+#include "data/balance.h"
 #include "train/plan/run_shape.h"
 
 namespace elastron::train {
@@ -25,15 +27,25 @@ bool better(const LayoutPlan& a, const LayoutPlan& b) {
   return a.time.tokens_per_second() > b.time.tokens_per_second();
 }
 
-// How much longer than the mean the slowest of `ranks` takes, each with `packs` of them: the
-// expected largest of so many normal numbers.
-double slowest(double pack_spread, double packs, int ranks) {
-  if (ranks == 1) return 1;
-  return 1 + pack_spread / std::sqrt(packs) * std::sqrt(2 * std::log(double(ranks)));
-}
-
-double data_packs(const LayoutPlan& p) {
-  return double(p.config.train.global_batch) / p.layout.data;
+// How much longer than the mean the slowest data rank takes with its packs, as they are dealt: the
+// mean over draws of normal costs.
+double slowest(const Config& config, double pack_spread, int ranks) {
+  const int64_t count = config.train.global_batch / config.train.micro_batch;
+  if (ranks == 1 || pack_spread == 0 || count < ranks) return 1;
+  constexpr uint32_t kDraws = 8;
+  const int64_t dealt = count / ranks * ranks;
+  double sum = 0;
+  for (uint32_t draw = 0; draw < kDraws; ++draw) {
+    const RandomStream stream(0, RandomPurpose::planning, draw);
+    std::vector<double> costs;
+    for (int64_t i = 0; i < dealt; ++i) {
+      costs.push_back(std::max(1 + pack_spread * stream.normal_at(uint64_t(i)), 0.0));
+    }
+    sum += data::imbalance(costs, config.parallel.balance == Balance::cost
+                                      ? data::balance(costs, ranks)
+                                      : data::round_robin(dealt, ranks));
+  }
+  return sum / kDraws;
 }
 
 }  // namespace
@@ -104,8 +116,8 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
     }
   }
   out.plan = plan_layout(config, model, layout, device, expected);
-  const double before = slowest(pack_spread, data_packs(start), start.layout.data);
-  const double after = slowest(pack_spread, data_packs(out.plan), layout.data);
+  const double before = slowest(start.config, pack_spread, start.layout.data);
+  const double after = slowest(config, pack_spread, layout.data);
   const double rate = start.time.tokens_per_second() / before / start.layout.ranks();
   out.efficiency = out.plan.time.tokens_per_second() / after / ranks / rate;
   out.spread = 1 / after;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "model/memory_plan.h"
+#include "train/attention_pairs.h"
 #include "train/plan/collectives.h"
 #include "train/plan/run_shape.h"
 
@@ -45,25 +46,16 @@ struct Pairs {
   double full = 0, retrieval = 0, sparse = 0, selected = 0, both = 0;
 
   Pairs(const Config& config, const Expected& expected, double msr) {
-    const double length = double(expected.document_tokens > 0
-                                     ? std::min(expected.document_tokens, config.data.max_tokens)
-                                     : config.data.max_tokens);
-    const double documents = double(micro_batch_tokens(config)) / length;
-    const auto& ssa = config.router.ssa;
-    const double seen = double((ssa.form == router::SsaForm::local ? 0 : ssa.sink) + ssa.local);
-    full = documents * length * (length + 1) / 2;
-    const double ramp = std::min(seen, length);
-    const double streaming =
-        documents * (ramp * (ramp + 1) / 2 + std::max(length - seen, 0.0) * seen);
-    const double blocks = expected.xattention * full;
-    switch (config.router.mode) {
-      case router::Mode::fa_ssa: retrieval = full, sparse = streaming; break;
-      case router::Mode::fa_xa: retrieval = full, sparse = blocks; break;
-      case router::Mode::xa_ssa: retrieval = blocks, sparse = std::min(streaming, full); break;
-    }
-    selected = (1 - msr) * retrieval + msr * sparse;
-    both = config.router.mode == router::Mode::xa_ssa ? std::min(retrieval + sparse, full)
-                                                      : std::max(retrieval, sparse);
+    const int64_t length = expected.document_tokens > 0
+                               ? std::min(expected.document_tokens, config.data.max_tokens)
+                               : config.data.max_tokens;
+    const double documents = double(micro_batch_tokens(config)) / double(length);
+    const PairShares shares = pair_shares(config.router, length, msr, expected.xattention);
+    full = documents * double(ops::causal_pairs(length));
+    retrieval = full * shares.retrieval;
+    sparse = full * shares.sparse;
+    selected = full * shares.selected;
+    both = full * shares.both;
   }
 };
 

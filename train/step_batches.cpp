@@ -1,0 +1,72 @@
+#include "train/step_batches.h"
+
+#include <map>
+#include <span>
+
+#include "data/balance.h"
+#include "model/step_work.h"
+#include "router/objective.h"
+#include "train/attention_pairs.h"
+#include "train/plan/run_shape.h"
+#include "train/plan/step_time.h"
+
+namespace elastron::train {
+
+MicroBatchCost::MicroBatchCost(const Config& config, const model::ModelConfig& model)
+    : config_(config), model_(model), options_(decoder_options(config, true)) {
+  if (config.has_routers()) {
+    targets_ = router::task_targets(config.router.reg, data::kTaskNames);
+  }
+}
+
+double MicroBatchCost::expected_msr(int64_t task) const {
+  if (!targets_.empty()) return targets_[size_t(task)];
+  const RandomGateSection& random = config_.train.random_gates;
+  return config_.train.objective == Objective::pretrain ? random.share * random.sparse : 0;
+}
+
+double MicroBatchCost::operator()(const data::PackedBatch& batch) const {
+  model::StepShape shape{.tokens = batch.tokens(),
+                         .labels = batch.labels(),
+                         .both_branches = config_.trains(Part::router),
+                         .backward = trains_decoder(config_)};
+  const auto work = document_work(batch);
+  for (size_t d = 0; d < work.size(); ++d) {
+    const auto shares = pair_shares(config_.router, work[d].longest,
+                                    expected_msr(batch.task_ids[d]), Expected{}.xattention);
+    shape.full_pairs += work[d].pairs * shares.both;
+    shape.selected_pairs += work[d].pairs * shares.selected;
+  }
+  return model::step_work(model_, options_, shape).done;
+}
+
+StepBatches::StepBatches(const Config& config, const data::BatchSource& source, MicroBatchCost cost,
+                         parallel::Communicator& data)
+    : config_(config), source_(source), cost_(std::move(cost)), data_(data) {}
+
+StepBatches::Own StepBatches::of_step(const std::vector<int64_t>& packs) const {
+  const auto size = size_t(config_.train.micro_batch);
+  const auto micro_batches = int64_t(packs.size() / size);
+  const auto make = [&](int64_t index) {
+    return source_.batch(std::span(packs).subspan(size_t(index) * size, size), uint32_t(index));
+  };
+  auto dealt = data::round_robin(micro_batches, data_.size());
+  // Costs follow from documents, which only a pack itself tells: each rank makes some, and keeps
+  // those that it is dealt.
+  std::map<int64_t, data::PackedBatch> made;
+  std::vector<double> costs(size_t(micro_batches), 0.0);
+  for (const int64_t index : dealt[size_t(data_.rank())]) {
+    costs[size_t(index)] = cost_(made[index] = make(index));
+  }
+  data_.all_reduce_host(std::span<double>(costs), parallel::ReduceOp::sum);
+  if (config_.parallel.balance == Balance::cost) dealt = data::balance(costs, data_.size());
+
+  Own own{.batches = {}, .imbalance = data::imbalance(costs, dealt)};
+  for (const int64_t index : dealt[size_t(data_.rank())]) {
+    const auto at = made.find(index);
+    own.batches.push_back(at != made.end() ? std::move(at->second) : make(index));
+  }
+  return own;
+}
+
+}  // namespace elastron::train
