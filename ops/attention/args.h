@@ -33,7 +33,7 @@ struct AttentionArgs {
 
   // The rule and the key tiles of the queries of sequence `s` that begin at position `begin`, for
   // the query head `head` (the first of its tile).
-  StreamingRule rule_of(int64_t s) const { return rule.within(varlen.key_length(s)); }
+  StreamingRule rule_of(int64_t s) const { return rule.within(varlen.whole_length(s)); }
   KeyPattern key_pattern(int64_t s, int64_t head, int64_t begin) const {
     KeyPattern pattern{.mode = mode, .rule = rule_of(s)};
     if (has_blocks(mode)) {

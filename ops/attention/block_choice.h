@@ -59,8 +59,9 @@ struct BlockBits {
   }
 };
 
-// All of a packed batch. A sequence of n tokens has ceil(n / block) rows of
-// ceil(rows / kChoiceBits) words per head; its columns stand the same way.
+// All of a packed batch. A sequence of n keys has ceil(n / block) rows of
+// ceil(rows / kChoiceBits) words per head; its columns stand the same way. Blocks are counted from
+// its first key: rows of blocks before its first token hold zeros.
 struct BlockChoiceView {
   const uint32_t* rows = nullptr;     // [q_heads, head_words]
   const uint32_t* columns = nullptr;  // the same, transposed within each sequence
@@ -74,7 +75,7 @@ struct BlockChoiceView {
   ELASTRON_HD static constexpr int64_t words_of(int64_t length, int64_t block_tokens) {
     return (blocks_of(length, block_tokens) + kChoiceBits - 1) / kChoiceBits;
   }
-  // Row of query block `index` (column of key block `index`) of a sequence of `length` tokens.
+  // Row of query block `index` (column of key block `index`) of a sequence of `length` keys.
   ELASTRON_HD BlockBits row(int64_t head, int64_t sequence, int64_t length, int64_t index) const {
     return {rows + at(head, sequence, length, index)};
   }
@@ -88,12 +89,11 @@ struct BlockChoiceView {
   }
 };
 
-// [sequences + 1]: the last is head_words.
-inline std::vector<int32_t> block_choice_starts(std::span<const int32_t> cu_seqlens,
-                                                int64_t block) {
+// Of sequences whose keys these are the bounds of. [sequences + 1]: the last is head_words.
+inline std::vector<int32_t> block_choice_starts(std::span<const int32_t> cu_keys, int64_t block) {
   std::vector<int32_t> starts = {0};
-  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
-    const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
+  for (size_t s = 0; s + 1 < cu_keys.size(); ++s) {
+    const int64_t length = cu_keys[s + 1] - cu_keys[s];
     starts.push_back(starts.back() + int32_t(BlockChoiceView::blocks_of(length, block) *
                                              BlockChoiceView::words_of(length, block)));
   }
