@@ -48,7 +48,7 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
   Device& device = q.device();
   const DType dtype = q.dtype();
 
-  const auto starts = block_choice_starts(varlen.key_bounds(), rule.block);
+  const auto starts = block_choice_starts(varlen, rule.block);
   BlockChoice choice;
   choice.block = rule.block;
   const Shape words{shape.q_heads, starts.back()};

@@ -237,11 +237,11 @@ class QueryTiles {
     while (at_ < count_) {
       const int64_t tile = at_;
       if (pattern_.set == KeySet::blocks) {
-        const int64_t block = (offset_ + tile * tokens_) / pattern_.block;
-        const int64_t blocks = (length_ + pattern_.block - 1) / pattern_.block;
+        const int64_t block = tile * tokens_ / pattern_.block;
+        const int64_t blocks = (length_ - offset_ + pattern_.block - 1) / pattern_.block;
         const int64_t found = pattern_.column.next(block, blocks, true);
         if (found != block) {
-          at_ = (found * pattern_.block - offset_) / tokens_;
+          at_ = found * pattern_.block / tokens_;
           continue;
         }
       } else if (pattern_.set == KeySet::streaming && !streaming(tile)) {

@@ -88,12 +88,14 @@ class BlockChooser {
  private:
   // A row of bits is this thread's own; a column is shared with those who have other rows.
   void choose(int64_t query_block, int64_t key_block) {
-    const int64_t words = BlockChoiceView::words_of(length_, rule_.block);
     const int64_t at = head_ * args_.starts.back() + args_.starts[size_t(sequence_)];
-    args_.rows[at + query_block * words + key_block / kChoiceBits] |= 1u
-                                                                      << (key_block % kChoiceBits);
-    uint32_t& column = args_.columns[at + key_block * words + query_block / kChoiceBits];
-    const uint32_t bit = 1u << (query_block % kChoiceBits);
+    const int64_t row = query_block - args_.varlen.offset(sequence_) / rule_.block;
+    const int64_t row_words = BlockChoiceView::words_of(length_, rule_.block);
+    const int64_t column_words =
+        BlockChoiceView::words_of(args_.varlen.length(sequence_), rule_.block);
+    args_.rows[at + row * row_words + key_block / kChoiceBits] |= 1u << (key_block % kChoiceBits);
+    uint32_t& column = args_.columns[at + key_block * column_words + row / kChoiceBits];
+    const uint32_t bit = 1u << (row % kChoiceBits);
 #pragma omp atomic
     column |= bit;
   }

@@ -175,8 +175,8 @@ __device__ __forceinline__ KeyPattern pattern_of(const Geometry& g, const QueryT
   KeyPattern pattern{.mode = g.mode, .rule = rule_of(g, t.place)};
   if (g.mode != AttentionMode::fa_ssa) {
     pattern.block = g.choice.block;
-    pattern.chosen =
-        g.choice.row(t.head, t.place.sequence, t.place.length, t.begin / g.choice.block);
+    pattern.chosen = g.choice.row(t.head, t.place.sequence, t.place.length,
+                                  (t.begin - t.place.offset) / g.choice.block);
   }
   return pattern;
 }
@@ -188,8 +188,8 @@ __device__ __forceinline__ KeySetPattern key_set_of(const Geometry& g, const Pla
   KeySetPattern pattern{.set = set, .rule = rule_of(g, place)};
   if (set == KeySet::blocks) {
     pattern.block = g.choice.block;
-    pattern.column =
-        g.choice.column(head, place.sequence, place.length, key_begin / g.choice.block);
+    pattern.column = g.choice.column(head, place.sequence, place.length - place.offset,
+                                     key_begin / g.choice.block);
   }
   return pattern;
 }

@@ -25,6 +25,7 @@ using namespace elastron::cuda;
 // position 0 of its `length` keys stands, or would stand, in the batch.
 struct RowTile {
   int32_t sequence, first_token, first_key, length;
+  int32_t offset;  // of its first token
   int32_t first;
   int32_t words;  // where the bits of the sequence stand
 };
@@ -254,7 +255,10 @@ __device__ __forceinline__ void write_bits(const ChoiceProblem& p, const ChoiceR
                                            const int64_t* units, int32_t begin, int32_t own,
                                            const MassCut& cut) {
   const int lane = int(threadIdx.x) % kWarp;
-  const int64_t words = BlockChoiceView::words_of(rows.tile.length, p.block);
+  const int32_t row = own - rows.tile.offset / p.block;
+  const int64_t row_words = BlockChoiceView::words_of(rows.tile.length, p.block);
+  const int64_t column_words =
+      BlockChoiceView::words_of(rows.tile.length - rows.tile.offset, p.block);
   const int64_t at = rows.head * p.head_words + rows.tile.words;
   int64_t equals = 0;  // so far
   for (int32_t first = 0; first <= own; first += kChoiceBits) {
@@ -268,9 +272,10 @@ __device__ __forceinline__ void write_bits(const ChoiceProblem& p, const ChoiceR
     const bool chosen =
         j == 0 || j == own || (candidate && (mass > cut.value || (equal && rank < cut.equals)));
     const unsigned bits = __ballot_sync(kAllLanes, chosen);
-    if (lane == 0) p.row_bits[at + own * words + first / kChoiceBits] = bits;
+    if (lane == 0) p.row_bits[at + row * row_words + first / kChoiceBits] = bits;
     if (chosen) {
-      atomicOr(&p.column_bits[at + j * words + own / kChoiceBits], 1u << (own % kChoiceBits));
+      atomicOr(&p.column_bits[at + j * column_words + row / kChoiceBits],
+               1u << (row % kChoiceBits));
     }
   }
 }
@@ -319,6 +324,7 @@ void launch_choice(const char* name, void (*kernel)(ChoiceProblem, const T*, con
                        .first_token = int32_t(args.varlen.begin(s) - args.varlen.offset(s)),
                        .first_key = int32_t(args.varlen.key_begin(s)),
                        .length = int32_t(args.varlen.key_length(s)),
+                       .offset = int32_t(args.varlen.offset(s)),
                        .first = int32_t(a),
                        .words = args.starts[size_t(s)]});
     }
