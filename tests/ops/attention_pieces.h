@@ -1,6 +1,8 @@
 // Sequences of an AttentionProblem cut into pieces, as ranks of a context group have them: each
 // piece is a sequence of its own, with all keys before its end.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <vector>
 
 #include "tests/ops/routed_attention_problem.h"
@@ -103,6 +105,72 @@ inline AttentionRun joined(const AttentionProblem& whole, const std::vector<Atte
     if (!run.d_gate.empty()) all.d_gate[at] += run.d_gate[i];
   }
   return all;
+}
+
+// Rows have the bits of the whole's; sums over the pieces agree to `tolerance` of the largest.
+inline void expect_whole_run(const AttentionRun& run, const AttentionRun& truth, double tolerance) {
+  EXPECT_EQ(run.selected, truth.selected);
+  EXPECT_EQ(run.other, truth.other);
+  EXPECT_EQ(run.lse, truth.lse);
+  EXPECT_EQ(run.lse_other, truth.lse_other);
+  EXPECT_EQ(run.dq, truth.dq);
+  EXPECT_EQ(run.visited, truth.visited);
+  for (const auto sum : {&AttentionRun::dk, &AttentionRun::dv, &AttentionRun::d_gate}) {
+    double most = 1;
+    for (const double x : truth.*sum) most = std::max(most, std::abs(x));
+    EXPECT_LE(largest_error(run.*sum, truth.*sum), tolerance * most);
+  }
+}
+
+inline ops::BlockChoice chosen(const ops::RoutedAttentionInput& in) {
+  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+                            ops::ChoiceFor::all);
+}
+
+// Pieces of so many blocks choose the blocks of the whole, bit for bit, by rows and by columns.
+template <class Storage>
+void expect_whole_choice(Device& device, const AttentionProblem& whole, int64_t blocks) {
+  // On the host.
+  struct Bits {
+    std::vector<int32_t> rows, columns, starts;
+    int64_t head_words;
+    int32_t block;
+    explicit Bits(const ops::BlockChoice& choice)
+        : rows(choice.rows.to_vector<int32_t>()),
+          columns(choice.columns.to_vector<int32_t>()),
+          starts(choice.starts.to_vector<int32_t>()),
+          head_words(choice.rows.size(1)),
+          block(int32_t(choice.block)) {}
+    ops::BlockChoiceView view() const {
+      return {reinterpret_cast<const uint32_t*>(rows.data()),
+              reinterpret_cast<const uint32_t*>(columns.data()), starts.data(), head_words, block};
+    }
+  };
+  const auto pieces = pieces_of(whole, blocks);
+  const AttentionTensors<Storage> tensors(whole, device), parts(cut(whole, pieces), device);
+  const Bits truth(chosen(tensors.input)), choice(chosen(parts.input));
+  const ops::BlockChoiceView a = truth.view(), b = choice.view();
+  const int64_t block = whole.xattention.block;
+  int64_t left_out = 0;
+  for (size_t n = 0; n < pieces.size(); ++n) {
+    const AttentionPiece& piece = pieces[n];
+    const auto s = size_t(piece.sequence);
+    const int64_t length = whole.cu_seqlens[s + 1] - whole.cu_seqlens[s];
+    const int64_t before = piece.begin / block, keys = (piece.end + block - 1) / block;
+    for (int64_t h = 0; h < whole.q_heads; ++h) {
+      for (int64_t i = before; i < keys; ++i) {
+        const auto row = a.row(h, piece.sequence, length, i);
+        const auto own = b.row(h, int64_t(n), piece.end, i - before);
+        for (int64_t j = 0; j < keys; ++j) {
+          ASSERT_EQ(own.has(j), row.has(j)) << "head " << h << " blocks " << i << " " << j;
+          ASSERT_EQ(own.has(j),
+                    b.column(h, int64_t(n), piece.end - piece.begin, j).has(i - before));
+          left_out += row.has(j) || j > i ? 0 : 1;
+        }
+      }
+    }
+  }
+  EXPECT_GT(left_out, 0);
 }
 
 }  // namespace elastron::testing
