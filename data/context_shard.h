@@ -28,7 +28,8 @@ struct ContextPlan {
   int ranks() const { return int(pieces.size()); }
 };
 
-// Tokens: pieces of tiles that attention would have in the whole sequence too.
+// Tokens: pieces of tiles that attention would have in the whole sequence too, where it reads no
+// larger blocks.
 inline constexpr int64_t kContextBlock = 64;
 
 // block: tokens; pieces begin at multiples of it within their sequence.

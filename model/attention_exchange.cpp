@@ -123,6 +123,8 @@ class GatheredAttention final : public AttentionExchange {
                     parallel::Communicator& context)
       : context_(context), documents_(batch.documents()), copies_(plan.rows * plan.ranks()) {
     const auto runs = runs_of(plan, batch.sequences());
+    const auto whole = [&](int64_t s) { return int32_t(batch.offset(s) + batch.length(s)); };
+    if (batch.sequences() > 0) first_whole_length_ = whole(0);
     for (const data::ContextPiece& piece : plan.pieces[size_t(context.rank())]) {
       const auto s = size_t(piece.sequence);
       const auto append = [&](size_t sequence, int32_t end) {
@@ -138,11 +140,14 @@ class GatheredAttention final : public AttentionExchange {
       append(s, piece.end);
       cu_keys_.push_back(int32_t(copies_.copies()));
       cu_seqlens_.push_back(cu_seqlens_.back() + piece.end - piece.begin);
+      whole_lengths_.push_back(whole(piece.sequence));
       document_of_.push_back(int32_t(batch.document(piece.sequence)));
     }
   }
 
-  ops::Varlen varlen() const override { return {cu_seqlens_, cu_keys_}; }
+  ops::Varlen varlen() const override {
+    return {cu_seqlens_, cu_keys_, whole_lengths_, first_whole_length_};
+  }
   const std::vector<int32_t>& documents() const override { return document_of_; }
   int64_t first_kv_head(int64_t) const override { return 0; }
 
@@ -179,7 +184,8 @@ class GatheredAttention final : public AttentionExchange {
  private:
   parallel::Communicator& context_;
   int64_t documents_;
-  std::vector<int32_t> cu_seqlens_ = {0}, cu_keys_ = {0}, document_of_;
+  std::vector<int32_t> cu_seqlens_ = {0}, cu_keys_ = {0}, whole_lengths_, document_of_;
+  int64_t first_whole_length_ = -1;
   RowCopies copies_;  // keys of the own pieces, of what was gathered
 };
 

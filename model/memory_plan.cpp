@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "data/context_shard.h"
 #include "ops/attention/block_choice.h"
 #include "router/attention_router.h"
 
@@ -26,7 +25,7 @@ struct LayerBytes {
   LayerBytes(const ModelConfig& c, const DecoderOptions& options, const MemoryShape& shape) {
     const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
     const int ranks = shape.tensor_ranks;
-    const int64_t rows = context_rows(shape.tokens, shape.context_ranks);
+    const int64_t rows = context_rows(shape.tokens, shape.context_ranks, shape.context_block);
     const int64_t item = dtype_size(options.dtype);
     const int64_t number = dtype_size(accumulator_dtype(options.dtype));
     const int64_t q_heads = c.q_heads / ranks, kv_heads = c.kv_heads / ranks;
@@ -45,8 +44,13 @@ struct LayerBytes {
       const int64_t length = shape.longest > 0 ? shape.longest : shape.tokens;
       const int64_t blocks = ceil_div(length, shape.routers->xa.block);
       const int64_t heads = shape.exchange_heads ? q_heads / shape.context_ranks : q_heads;
-      choice =
-          2 * block(heads * blocks * ceil_div(blocks, 32) * 4 * ceil_div(shape.tokens, length));
+      int64_t words = blocks * ceil_div(blocks, 32);
+      if (shape.context_ranks > 1 && !shape.exchange_heads) {
+        // Of each of a rank's two pieces with all keys before its end.
+        const int64_t pieces = 2 * int64_t(shape.context_ranks);
+        words = ceil_div(words * (pieces + 1), pieces * pieces);
+      }
+      choice = 2 * block(heads * words * 4 * ceil_div(shape.tokens, length));
     }
     gate_up = 2 * mlp + inv_rms;
     if (options.train_backbone || (options.lora && options.train_lora)) {
@@ -162,10 +166,9 @@ void add_trained(const ModelConfig& c, const DecoderOptions& options, const Memo
 
 }  // namespace
 
-int64_t context_rows(int64_t tokens, int context_ranks) {
+int64_t context_rows(int64_t tokens, int context_ranks, int64_t block) {
   if (context_ranks == 1) return tokens;
-  const int64_t blocks = ceil_div(tokens, data::kContextBlock);
-  return std::min(ceil_div(blocks, context_ranks) * data::kContextBlock, tokens);
+  return std::min(ceil_div(ceil_div(tokens, block), context_ranks) * block, tokens);
 }
 
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
@@ -175,7 +178,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   add_trained(config, options, shape, plan);
   const LayerBytes l(config, options, shape);
   const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
-  const int64_t rows = context_rows(shape.tokens, shape.context_ranks);
+  const int64_t rows = context_rows(shape.tokens, shape.context_ranks, shape.context_block);
   const int64_t item = dtype_size(options.dtype);
   plan.tables = 3 * block(rows * 4) + block(options.max_position * config.head_dim *
                                             dtype_size(accumulator_dtype(options.dtype)));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "data/context_shard.h"
 #include "model/decoder_config.h"
 #include "model/weights/model_config.h"
 #include "router/config.h"
@@ -20,7 +21,8 @@ struct MemoryShape {
   int64_t longest = 0;  // tokens of its longest sequence; 0: all of them
   int tensor_ranks = 1;
   int context_ranks = 1;
-  bool exchange_heads = false;  // Ulysses; otherwise keys and values are gathered
+  int64_t context_block = data::kContextBlock;  // tokens: parts of sequences are of whole ones
+  bool exchange_heads = false;                  // Ulysses; otherwise keys and values are gathered
   DeviceKind device = DeviceKind::cuda;
   // What a library takes beside the attention's own outputs.
   ops::AttentionWorkspace attention;
@@ -62,8 +64,8 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
                        const MemoryShape& shape);
 
-// Most rows that a rank of the context group has of a sequence of so many tokens.
-int64_t context_rows(int64_t tokens, int context_ranks);
+// Most rows that a rank of the context group has of a sequence of so many tokens, in blocks.
+int64_t context_rows(int64_t tokens, int context_ranks, int64_t block);
 
 // "plan for 65536 tokens: 15.3 GiB weights + 18.0 GiB saved + 11.2 GiB working (MLP backward)"
 std::string describe(const MemoryPlan& plan, int64_t tokens);

@@ -46,8 +46,6 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
       !cu.empty() && cu.front() == 0 && std::ranges::is_sorted(cu) && cu.back() <= in.q.size(0),
       "routed_attention: cu_seqlens must start at 0, not decrease, and stay within the "
       "batch");
-  ELASTRON_CHECK(!has_blocks(in.mode) || in.varlen.cu_keys.empty(),
-                 "routed_attention: XAttention takes sequences with their own keys only");
   const auto keys = in.varlen.key_bounds();
   ELASTRON_CHECK(keys.size() == cu.size() && keys.front() == 0 && std::ranges::is_sorted(keys) &&
                      keys.back() <= in.k.size(0),
@@ -56,6 +54,14 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
     ELASTRON_CHECK(in.varlen.offset(s) >= 0,
                    "routed_attention: a sequence has at least as many keys as tokens");
   }
+  const auto whole = in.varlen.whole_lengths;
+  ELASTRON_CHECK(whole.empty() || int64_t(whole.size()) == in.varlen.sequences(),
+                 "routed_attention: whole_lengths has one number for each sequence");
+  for (size_t s = 0; s < whole.size(); ++s) {
+    ELASTRON_CHECK(whole[s] >= in.varlen.key_length(int64_t(s)),
+                   "routed_attention: a sequence is at least as long as it has keys");
+  }
+  if (has_blocks(in.mode)) check_block_offsets(in.varlen, in.xattention.block, kOp);
   check_shape(in.gate, Shape{in.varlen.sequences(), shape.kv_heads}, kOp);
   check_dense(kOp, in.gate);
   ELASTRON_CHECK(&in.q.device() == &in.k.device() && &in.q.device() == &in.v.device() &&
@@ -76,9 +82,14 @@ class DeviceTiles {
     const auto cu = varlen.cu_seqlens, cu_keys = varlen.key_bounds();
     std::vector<int32_t> numbers(cu.begin(), cu.end());
     numbers.insert(numbers.end(), cu_keys.begin(), cu_keys.end());
+    for (int64_t s = 0; s < varlen.sequences(); ++s) {
+      numbers.push_back(int32_t(varlen.whole_length(s)));
+    }
     memory_ = on_device(std::span<const int32_t>(numbers), device);
     const auto* begin = static_cast<const int32_t*>(memory_.raw());
-    view_ = {.cu_seqlens = begin, .cu_keys = begin + cu.size()};
+    view_ = {.cu_seqlens = begin,
+             .cu_keys = begin + cu.size(),
+             .whole_lengths = begin + cu.size() + cu_keys.size()};
   }
   const cuda::SequenceTiles& view() const { return view_; }
 

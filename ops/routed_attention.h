@@ -46,7 +46,7 @@ struct RoutedAttentionInput {
   Varlen varlen;
   AttentionMode mode = AttentionMode::fa_ssa;
   StreamingRule rule;         // of SSA
-  XAttentionRule xattention;  // of XA; sequences have no keys of others then
+  XAttentionRule xattention;  // of XA; parts of sequences are of whole blocks then
   double softmax_scale = 0;   // head_dim^-0.5
   // automatic: a library's for bfloat16 and sequences of 1024 tokens or more.
   FullAttentionBy full_by = FullAttentionBy::automatic;

@@ -36,7 +36,9 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
                  "choose_blocks: a block is a multiple of the stride and of 64");
   ELASTRON_CHECK(rule.threshold >= 0 && rule.threshold <= 1,
                  "choose_blocks: the threshold is a share");
-  ELASTRON_CHECK(varlen.cu_keys.empty(), "choose_blocks: sequences have their own keys only");
+  ELASTRON_CHECK(varlen.cu_keys.empty() || varlen.keys() <= k.size(0),
+                 "choose_blocks: cu_keys must stay within k");
+  check_block_offsets(varlen, rule.block, kOp);
   const AttentionShape shape{q.size(1), k.size(1), q.size(2)};
   ELASTRON_CHECK(shape.kv_heads > 0 && shape.q_heads % shape.kv_heads == 0,
                  "choose_blocks: kv heads must divide query heads");
@@ -46,7 +48,7 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
   Device& device = q.device();
   const DType dtype = q.dtype();
 
-  const auto starts = block_choice_starts(varlen.cu_seqlens, rule.block);
+  const auto starts = block_choice_starts(varlen, rule.block);
   BlockChoice choice;
   choice.block = rule.block;
   const Shape words{shape.q_heads, starts.back()};
@@ -56,7 +58,8 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
 
   BlockChoiceArgs args;
   args.q = heads_view(q, q.size(0), shape.q_heads, shape.head_dim, dtype, kOp);
-  args.k = heads_view(k, q.size(0), shape.kv_heads, shape.head_dim, dtype, kOp);
+  args.k = heads_view(k, varlen.cu_keys.empty() ? q.size(0) : k.size(0), shape.kv_heads,
+                      shape.head_dim, dtype, kOp);
   args.gate = gate.data<uint8_t>();
   args.varlen = varlen;
   args.shape = shape;
@@ -71,7 +74,7 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
       [&] {
         int64_t longest = 0;
         for (int64_t s = 0; s < varlen.sequences(); ++s) {
-          longest = std::max(longest, varlen.length(s));
+          longest = std::max(longest, varlen.key_length(s));
         }
         const int threads = omp_get_max_threads();
         const Tensor workspace =

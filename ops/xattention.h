@@ -46,8 +46,12 @@ struct BlockChoice {
   BlockChoiceView view() const;
 };
 
-// q [tokens, q_heads, head_dim], k [tokens, kv_heads, head_dim], both after RoPE; dims 1 and 2
-// contiguous. gate [sequences, kv_heads] uint8. Sequences have no keys of others (no cu_keys).
+// The choice for a query block depends on it and what is before it alone: a sequence that begins
+// behind keys of others (varlen.cu_keys) has the bits of these rows of the whole. Its offset must
+// be a multiple of the block, and its end as well unless the whole sequence ends there.
+//
+// q [tokens, q_heads, head_dim], k [keys, kv_heads, head_dim], both after RoPE; dims 1 and 2
+// contiguous. gate [sequences, kv_heads] uint8.
 // Working memory is linear in the number of tokens. On a GPU q and k are float32 or bf16, and
 // nothing waits for the host.
 BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen,

@@ -108,8 +108,8 @@ struct RouterConfig {
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
   ops::PoolRule pool_rule() const { return {pool == Pool::boundary, pool_budget, pool_dedup}; }
   ops::StreamingRule streaming_rule() const { return ssa.rule(); }
-  // What a query sees depends on its position alone, so that a part of a sequence may be computed
-  // with the keys before it: behind a shared prompt, or on a context-parallel rank.
+  // What a query sees depends on its position alone, so that it may be computed once for all
+  // sequences that have the tokens up to it: a shared prompt.
   bool sees_by_position_only() const {
     return !ops::has_blocks(mode) && ssa.form != SsaForm::triangle;
   }

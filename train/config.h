@@ -142,6 +142,12 @@ struct Config {
   bool has_reward_head() const {
     return train.objective == Objective::reward && reward.loss == reward::LossKind::bradley_terry;
   }
+  // Tokens: parts of a sequence that ranks of the context group have begin at multiples of it. They
+  // hold whole blocks of XAttention.
+  int64_t context_block() const {
+    return ops::has_blocks(router.mode) ? std::max(data::kContextBlock, router.xa.block)
+                                        : data::kContextBlock;
+  }
   bool splits_rows() const { return parallel.sequence && parallel.tensor > 1; }
   bool has_lora() const { return trains(Part::lora); }
   // Routers decide the gates: those that train, or that reward.router names.
@@ -419,23 +425,18 @@ struct Schema<train::Config> {
   static void check_context(const C& c, Problems& problems) {
     if (c.parallel.context == 1) return;
     // A rank without a block of the longest documents never has anything to do.
-    const int64_t blocks = (c.data.max_tokens + data::kContextBlock - 1) / data::kContextBlock;
+    const int64_t block = c.context_block();
+    const int64_t blocks = (c.data.max_tokens + block - 1) / block;
     if (blocks < c.parallel.context) {
       problems.add("parallel.context",
                    "documents of " + std::to_string(c.data.max_tokens) +
-                       " tokens (data.max_tokens) have fewer blocks of " +
-                       std::to_string(data::kContextBlock) + " tokens than that",
+                       " tokens (data.max_tokens) have fewer blocks of " + std::to_string(block) +
+                       " tokens than that",
                    "set it to " + std::to_string(blocks) + " or less");
     }
     if (c.train.objective == train::Objective::reward) {
       problems.add("parallel.context", "pairs are not split over ranks",
                    "set it to 1 and use parallel.tensor and parallel.data for reward models");
-    }
-    if (c.parallel.context_kind == train::ContextKind::gather &&
-        !c.router.sees_by_position_only()) {
-      problems.add("parallel.context_kind",
-                   "a part of a sequence does not tell what XAttention and ssa.form triangle see",
-                   "set it to ulysses");
     }
   }
   static void check_trainable(const C& c, Problems& problems) {

@@ -22,7 +22,7 @@ LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, par
     device_ = model::DeviceBatch::make(own(), device);
     return;
   }
-  plan_ = data::plan_context(whole.cu_seqlens, context.size(), data::kContextBlock);
+  plan_ = data::plan_context(whole.cu_seqlens, context.size(), config.context_block());
   plan_.rows = padded(plan_.rows);
   own_ = data::shard(whole, plan_, context.rank());
   std::vector<int32_t> own_rows(size_t(whole.tokens()), -1);

@@ -33,11 +33,12 @@ struct AttentionArgs {
 
   // The rule and the key tiles of the queries of sequence `s` that begin at position `begin`, for
   // the query head `head` (the first of its tile).
-  StreamingRule rule_of(int64_t s) const { return rule.within(varlen.key_length(s)); }
+  StreamingRule rule_of(int64_t s) const { return rule.within(varlen.whole_length(s)); }
   KeyPattern key_pattern(int64_t s, int64_t head, int64_t begin) const {
     KeyPattern pattern{.mode = mode, .rule = rule_of(s)};
     if (has_blocks(mode)) {
-      pattern.chosen = choice.row(head, s, varlen.key_length(s), begin / choice.block);
+      pattern.chosen =
+          choice.row(head, s, varlen.key_length(s), (begin - varlen.offset(s)) / choice.block);
       pattern.block = choice.block;
     }
     return pattern;
@@ -46,7 +47,7 @@ struct AttentionArgs {
   KeySetPattern key_set_pattern(int64_t s, int64_t head, int64_t key) const {
     KeySetPattern pattern{.set = key_set(mode, open(s, head / shape.group())), .rule = rule_of(s)};
     if (pattern.set == KeySet::blocks) {
-      pattern.column = choice.column(head, s, varlen.key_length(s), key / choice.block);
+      pattern.column = choice.column(head, s, varlen.length(s), key / choice.block);
       pattern.block = choice.block;
     }
     return pattern;

@@ -1,18 +1,20 @@
 // Which blocks of keys each block of queries reads, chosen by XAttention per query head (spec 5).
 // Bits, where the kernels read them: in memory of the device that computes.
 #pragma once
+#include <algorithm>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/host_device.h"
+#include "ops/varlen.h"
 
 namespace elastron::ops {
 
 inline constexpr int kChoiceBits = 32;  // of a word
 
 // The bits of one row (or column) of one head: bit J of row I says that query block I reads key
-// block J <= I, bit I of column J says the same.
+// block J, bit I of column J says the same. Key blocks are counted from a sequence's first key,
+// query blocks from its first token.
 struct BlockBits {
   const uint32_t* words = nullptr;
 
@@ -59,12 +61,12 @@ struct BlockBits {
   }
 };
 
-// All of a packed batch. A sequence of n tokens has ceil(n / block) rows of
-// ceil(rows / kChoiceBits) words per head; its columns stand the same way.
+// All of a packed batch. Per head a sequence of n tokens has ceil(n / block) rows with a bit for
+// each block of its keys, in whole words; and a column for each of these, with a bit for each row.
 struct BlockChoiceView {
   const uint32_t* rows = nullptr;     // [q_heads, head_words]
   const uint32_t* columns = nullptr;  // the same, transposed within each sequence
-  const int32_t* starts = nullptr;    // [sequences] first word of a sequence
+  const int32_t* starts = nullptr;    // [sequences] first word of a sequence, in either
   int64_t head_words = 0;
   int32_t block = 0;  // tokens; 0: there is no choice
 
@@ -74,28 +76,29 @@ struct BlockChoiceView {
   ELASTRON_HD static constexpr int64_t words_of(int64_t length, int64_t block_tokens) {
     return (blocks_of(length, block_tokens) + kChoiceBits - 1) / kChoiceBits;
   }
-  // Row of query block `index` (column of key block `index`) of a sequence of `length` tokens.
-  ELASTRON_HD BlockBits row(int64_t head, int64_t sequence, int64_t length, int64_t index) const {
-    return {rows + at(head, sequence, length, index)};
+  // Row of query block `index` of a sequence of `keys`, column of key block `index` of `tokens`.
+  ELASTRON_HD BlockBits row(int64_t head, int64_t sequence, int64_t keys, int64_t index) const {
+    return {rows + at(head, sequence, keys, index)};
   }
-  ELASTRON_HD BlockBits column(int64_t head, int64_t sequence, int64_t length,
+  ELASTRON_HD BlockBits column(int64_t head, int64_t sequence, int64_t tokens,
                                int64_t index) const {
-    return {columns + at(head, sequence, length, index)};
+    return {columns + at(head, sequence, tokens, index)};
   }
 
-  ELASTRON_HD int64_t at(int64_t head, int64_t sequence, int64_t length, int64_t index) const {
-    return head * head_words + starts[sequence] + index * words_of(length, block);
+  ELASTRON_HD int64_t at(int64_t head, int64_t sequence, int64_t bits, int64_t index) const {
+    return head * head_words + starts[sequence] + index * words_of(bits, block);
   }
 };
 
 // [sequences + 1]: the last is head_words.
-inline std::vector<int32_t> block_choice_starts(std::span<const int32_t> cu_seqlens,
-                                                int64_t block) {
+inline std::vector<int32_t> block_choice_starts(const Varlen& varlen, int64_t block) {
   std::vector<int32_t> starts = {0};
-  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
-    const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
-    starts.push_back(starts.back() + int32_t(BlockChoiceView::blocks_of(length, block) *
-                                             BlockChoiceView::words_of(length, block)));
+  const auto words = [&](int64_t lines, int64_t bits) {
+    return BlockChoiceView::blocks_of(lines, block) * BlockChoiceView::words_of(bits, block);
+  };
+  for (int64_t s = 0; s < varlen.sequences(); ++s) {
+    const int64_t tokens = varlen.length(s), keys = varlen.key_length(s);
+    starts.push_back(starts.back() + int32_t(std::max(words(tokens, keys), words(keys, tokens))));
   }
   return starts;
 }

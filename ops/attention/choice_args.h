@@ -4,6 +4,7 @@
 #include <span>
 
 #include "ops/attention/args.h"
+#include "ops/detail/xattention_math.h"
 #include "ops/xattention.h"
 
 namespace elastron::ops {
@@ -21,6 +22,19 @@ struct BlockChoiceArgs {
   std::span<const int32_t> starts;  // block_choice_starts, on the host
 
   int64_t groups_of_block() const { return rule.block / rule.stride; }
+  // Groups of a sequence's queries: [first, past), counted from its first key.
+  int64_t first_group(int64_t s) const { return varlen.offset(s) / rule.stride; }
+  int64_t past_group(int64_t s) const {
+    return varlen.length(s) == 0 ? first_group(s)
+                                 : detail::groups_of(varlen.key_length(s), rule.stride);
+  }
+  // Query blocks that begin before this position are chosen by the published code's rule for the
+  // first chunk, which depends on the batch's first sequence (spec 5.3).
+  int64_t lagging_tokens() const {
+    if (!rule.reference || varlen.sequences() == 0) return 0;
+    return detail::reference_chunk(varlen.first_whole_length >= 0 ? varlen.first_whole_length
+                                                                  : varlen.whole_length(0));
+  }
 };
 
 }  // namespace elastron::ops

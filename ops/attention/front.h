@@ -1,5 +1,7 @@
 // What the fronts of the attention ops share.
 #pragma once
+#include <string>
+
 #include "core/dispatch.h"
 #include "core/tensor.h"
 #include "ops/attention/args.h"
@@ -15,6 +17,22 @@ inline HeadsView heads_view(const Tensor& t, int64_t tokens, int64_t heads, int6
   ELASTRON_CHECK((head_dim == 1 || t.stride(2) == 1) && (heads == 1 || t.stride(1) == head_dim),
                  std::string(op) + ": the heads of a token must be contiguous");
   return {t.raw(), t.stride(0)};
+}
+
+// XAttention's blocks of a part of a sequence are those of the whole: it begins with one, and ends
+// with one unless the whole ends there.
+inline void check_block_offsets(const Varlen& varlen, int64_t block, const char* op) {
+  ELASTRON_CHECK(block >= 1, std::string(op) + ": a block has tokens");
+  for (int64_t s = 0; s < varlen.sequences(); ++s) {
+    if (varlen.length(s) == 0) continue;
+    ELASTRON_CHECK(varlen.offset(s) % block == 0,
+                   std::string(op) + ": with XAttention a sequence begins at a multiple of " +
+                       std::to_string(block) + " tokens, a block");
+    ELASTRON_CHECK(
+        varlen.key_length(s) == varlen.whole_length(s) || varlen.key_length(s) % block == 0,
+        std::string(op) + ": with XAttention a part of a sequence ends with a block of " +
+            std::to_string(block) + " tokens");
+  }
 }
 
 // Scratch comes from the device's cache: a steady step makes no call to the system.

@@ -214,8 +214,8 @@ struct KeySetPattern {
 };
 
 // The query tiles that see a key of [key_begin, key_end), in order. Tiles of `tokens` queries begin
-// at position `offset` of a sequence of `length` keys; they lie in one block each where the set is
-// `blocks`, and offset is 0 then.
+// at position `offset` of a sequence of `length` keys; where the set is `blocks` they lie in one
+// block each, and offset is the beginning of one.
 class QueryTiles {
  public:
   ELASTRON_HD QueryTiles(const KeySetPattern& pattern, int64_t key_begin, int64_t key_end,
@@ -238,7 +238,7 @@ class QueryTiles {
       const int64_t tile = at_;
       if (pattern_.set == KeySet::blocks) {
         const int64_t block = tile * tokens_ / pattern_.block;
-        const int64_t blocks = (length_ + pattern_.block - 1) / pattern_.block;
+        const int64_t blocks = (length_ - offset_ + pattern_.block - 1) / pattern_.block;
         const int64_t found = pattern_.column.next(block, blocks, true);
         if (found != block) {
           at_ = found * pattern_.block / tokens_;

@@ -22,10 +22,10 @@ struct StreamingRule {
   int64_t dense_tail = 0;
   int64_t dense_from = kNone;  // the position where they begin: set by within()
 
-  // The rule of a sequence of so many keys: what everything below is asked of.
-  ELASTRON_HD constexpr StreamingRule within(int64_t keys) const {
+  // The rule of a sequence of so many positions in all: what everything below is asked of.
+  ELASTRON_HD constexpr StreamingRule within(int64_t whole_length) const {
     StreamingRule rule = *this;
-    if (dense_tail > 0) rule.dense_from = keys > dense_tail ? keys - dense_tail : 0;
+    if (dense_tail > 0) rule.dense_from = whole_length > dense_tail ? whole_length - dense_tail : 0;
     return rule;
   }
 

@@ -60,8 +60,9 @@ class BlockChooser {
   void run(int64_t sequence, int64_t head, int64_t first) {
     sequence_ = sequence;
     head_ = head;
-    begin_ = args_.varlen.begin(sequence);
-    length_ = args_.varlen.length(sequence);
+    first_token_ = args_.varlen.begin(sequence) - args_.varlen.offset(sequence);
+    first_key_ = args_.varlen.key_begin(sequence);
+    length_ = args_.varlen.key_length(sequence);
     const int64_t past =
         std::min(detail::groups_of(length_, rule_.stride), first + rows_at_once(rule_));
     const int64_t first_block = first / each_, last_block = (past - 1) / each_;
@@ -77,8 +78,7 @@ class BlockChooser {
       }
       const int64_t groups =
           std::min(detail::groups_of(length_, rule_.stride), (block + 1) * each_) - block * each_;
-      const bool lagging =
-          block * rule_.block < detail::lagging_tokens(rule_.reference, args_.varlen.length(0));
+      const bool lagging = block * rule_.block < args_.lagging_tokens();
       select_blocks({space_.units, size_t(block) + 1},
                     detail::needed_units(rule_.threshold, groups), lagging,
                     [&](int64_t j) { choose(block, j); });
@@ -88,19 +88,25 @@ class BlockChooser {
  private:
   // A row of bits is this thread's own; a column is shared with those who have other rows.
   void choose(int64_t query_block, int64_t key_block) {
-    const int64_t words = BlockChoiceView::words_of(length_, rule_.block);
     const int64_t at = head_ * args_.starts.back() + args_.starts[size_t(sequence_)];
-    args_.rows[at + query_block * words + key_block / kChoiceBits] |= 1u
-                                                                      << (key_block % kChoiceBits);
-    uint32_t& column = args_.columns[at + key_block * words + query_block / kChoiceBits];
-    const uint32_t bit = 1u << (query_block % kChoiceBits);
+    const int64_t row = query_block - args_.varlen.offset(sequence_) / rule_.block;
+    const int64_t row_words = BlockChoiceView::words_of(length_, rule_.block);
+    const int64_t column_words =
+        BlockChoiceView::words_of(args_.varlen.length(sequence_), rule_.block);
+    args_.rows[at + row * row_words + key_block / kChoiceBits] |= 1u << (key_block % kChoiceBits);
+    uint32_t& column = args_.columns[at + key_block * column_words + row / kChoiceBits];
+    const uint32_t bit = 1u << (row % kChoiceBits);
 #pragma omp atomic
     column |= bit;
   }
 
-  const Storage* token(const HeadsView& view, int64_t position, int64_t head) const {
-    return static_cast<const Storage*>(view.data) + (begin_ + position) * view.token_stride +
-           head * dim_;
+  const Storage* query_row(int64_t position) const {
+    return static_cast<const Storage*>(args_.q.data) +
+           (first_token_ + position) * args_.q.token_stride + head_ * dim_;
+  }
+  const Storage* key_row(int64_t position) const {
+    return static_cast<const Storage*>(args_.k.data) +
+           (first_key_ + position) * args_.k.token_stride + head_ / args_.shape.group() * dim_;
   }
 
   void load_queries(int64_t first, int64_t past) {
@@ -109,7 +115,7 @@ class BlockChooser {
     for (int64_t j = 0; j < rule_.stride; ++j) {
       const auto row = [&](int64_t r) {
         const int64_t position = (first + r) * rule_.stride + rule_.stride - 1 - j;
-        return position < length_ ? token(args_.q, position, head_) : kZeros;
+        return position < length_ ? query_row(position) : kZeros;
       };
       pack_transposed<T, Storage>(row, past - first, dim_, factor,
                                   space_.queries + j * dim_ * kGroups, kGroups);
@@ -123,10 +129,9 @@ class BlockChooser {
     int64_t group, offset;
   };
   Keys load_keys(int64_t first, int64_t count) {
-    const int64_t kv_head = head_ / args_.shape.group();
     if constexpr (std::is_same_v<Storage, T>) {
       if ((first + count) * rule_.stride <= length_) {
-        return {token(args_.k, first * rule_.stride, kv_head), rule_.stride * args_.k.token_stride,
+        return {key_row(first * rule_.stride), rule_.stride * args_.k.token_stride,
                 args_.k.token_stride};
       }
     }
@@ -137,7 +142,7 @@ class BlockChooser {
         std::fill_n(to, dim_, T(0));
         continue;
       }
-      const Storage* from = token(args_.k, position, kv_head);
+      const Storage* from = key_row(position);
       for (int64_t d = 0; d < dim_; ++d) to[d] = T(from[d]);
     }
     return {space_.keys, rule_.stride * dim_, dim_};
@@ -229,7 +234,9 @@ class BlockChooser {
   const XAttentionRule rule_;
   const int64_t dim_, each_;  // each_: groups of a block
   ChoiceWorkspace<T> space_;
-  int64_t sequence_ = 0, head_ = 0, begin_ = 0, length_ = 0, blocks_ = 0;
+  // Rows of position 0 of the sequence, of queries and keys; its keys.
+  int64_t first_token_ = 0, first_key_ = 0, length_ = 0;
+  int64_t sequence_ = 0, head_ = 0, blocks_ = 0;
 };
 
 }  // namespace
@@ -250,12 +257,13 @@ void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspac
   std::vector<Work> work;
   int64_t longest = 0;
   for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
-    longest = std::max(longest, args.varlen.length(s));
-    const int64_t groups = detail::groups_of(args.varlen.length(s), args.rule.stride);
+    longest = std::max(longest, args.varlen.key_length(s));
     for (int64_t h = 0; h < args.shape.q_heads; ++h) {
       const bool open = args.gate[s * args.shape.kv_heads + h / args.shape.group()] != 0;
       if (!is_wanted(args.whose, open)) continue;
-      for (int64_t a = 0; a < groups; a += rows_at_once(args.rule)) work.push_back({s, h, a});
+      for (int64_t a = args.first_group(s); a < args.past_group(s); a += rows_at_once(args.rule)) {
+        work.push_back({s, h, a});
+      }
     }
   }
   // The last rows of a sequence see most: the longest first.

@@ -7,7 +7,7 @@
 
 namespace elastron::ops::cpu {
 
-// Bytes of scratch one thread needs, a multiple of 64, for sequences of at most `longest` tokens.
+// Bytes of scratch one thread needs, a multiple of 64, for sequences of at most `longest` keys.
 size_t choose_blocks_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,
                                size_t accumulator_bytes);
 

@@ -46,9 +46,9 @@ inline Geometry geometry_of(const AttentionArgs& args, const SequenceTiles& tile
 
 // Keys of a sequence are its positions 0 to length; its queries are the positions from `offset` on.
 // first_token and first_key are where position 0 stands, or would stand, in the batch: add the
-// position.
+// position. whole: positions of the sequence that this may be a part of.
 struct Place {
-  int32_t sequence, first_token, first_key, length, offset;
+  int32_t sequence, first_token, first_key, length, offset, whole;
 };
 __device__ __forceinline__ Place place_of(const Geometry& g, int32_t sequence) {
   const int32_t first = g.tiles.cu_seqlens[sequence];
@@ -56,7 +56,11 @@ __device__ __forceinline__ Place place_of(const Geometry& g, int32_t sequence) {
   const int32_t first_key = g.tiles.cu_keys[sequence];
   const int32_t length = g.tiles.cu_keys[sequence + 1] - first_key;
   const int32_t offset = length - tokens;
-  return {sequence, first - offset, first_key, length, offset};
+  const int32_t whole = g.tiles.whole_lengths != nullptr ? g.tiles.whole_lengths[sequence] : length;
+  return {sequence, first - offset, first_key, length, offset, whole};
+}
+__device__ __forceinline__ StreamingRule rule_of(const Geometry& g, const Place& place) {
+  return g.rule.within(place.whole);
 }
 
 // The sequence s with starts[s] <= index < starts[s + 1]; empty ones are passed over.
@@ -107,7 +111,7 @@ struct Sight {
 
   __device__ Sight(const Geometry& g, const QueryTile& t, int row)
       : query(t.begin + row / g.tile_heads) {
-    const StreamingRule rule = g.rule.within(t.place.length);
+    const StreamingRule rule = rule_of(g, t.place);
     sink = int32_t(QuerySpan::least(rule.sink_tokens(), t.place.length));
     local_begin = int32_t(rule.local_begin(query));
   }
@@ -168,11 +172,11 @@ struct PartChange {
 
 // What decides of the keys of a query tile.
 __device__ __forceinline__ KeyPattern pattern_of(const Geometry& g, const QueryTile& t) {
-  KeyPattern pattern{.mode = g.mode, .rule = g.rule.within(t.place.length)};
+  KeyPattern pattern{.mode = g.mode, .rule = rule_of(g, t.place)};
   if (g.mode != AttentionMode::fa_ssa) {
     pattern.block = g.choice.block;
-    pattern.chosen =
-        g.choice.row(t.head, t.place.sequence, t.place.length, t.begin / g.choice.block);
+    pattern.chosen = g.choice.row(t.head, t.place.sequence, t.place.length,
+                                  (t.begin - t.place.offset) / g.choice.block);
   }
   return pattern;
 }
@@ -181,11 +185,11 @@ __device__ __forceinline__ KeyPattern pattern_of(const Geometry& g, const QueryT
 __device__ __forceinline__ KeySetPattern key_set_of(const Geometry& g, const Place& place,
                                                     int32_t head, int32_t key_begin) {
   const KeySet set = key_set(g.mode, is_open(g, place.sequence, head / g.group));
-  KeySetPattern pattern{.set = set, .rule = g.rule.within(place.length)};
+  KeySetPattern pattern{.set = set, .rule = rule_of(g, place)};
   if (set == KeySet::blocks) {
     pattern.block = g.choice.block;
-    pattern.column =
-        g.choice.column(head, place.sequence, place.length, key_begin / g.choice.block);
+    pattern.column = g.choice.column(head, place.sequence, place.length - place.offset,
+                                     key_begin / g.choice.block);
   }
   return pattern;
 }

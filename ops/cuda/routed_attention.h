@@ -21,6 +21,8 @@ inline constexpr int64_t kMostHeadDim = 128;
 struct SequenceTiles {
   const int32_t* cu_seqlens = nullptr;  // [sequences + 1] tokens
   const int32_t* cu_keys = nullptr;     // [sequences + 1] keys; the last of each are its tokens
+  // [sequences] Varlen::whole_length; null: each sequence ends with its last key.
+  const int32_t* whole_lengths = nullptr;
 };
 
 // Of which (sequence, kv head): of all, or of those whose gate is closed, with nothing written for

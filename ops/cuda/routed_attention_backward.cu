@@ -206,7 +206,7 @@ __device__ void dkv_tile(const Geometry& g, const KeyItem& item, int32_t key_beg
   const int ty = int(threadIdx.x) / kSide, tx = int(threadIdx.x) % kSide;
   const Place& place = item.place;
   const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
-  const StreamingRule rule = g.rule.within(place.length);
+  const StreamingRule rule = rule_of(g, place);
   const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
   const int32_t key = key_begin + tx * kKeysEach;
   const KeySight sights[kKeysEach] = {{g, place, set, key}, {g, place, set, key + 1}};

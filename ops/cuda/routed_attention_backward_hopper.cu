@@ -124,7 +124,7 @@ __device__ __forceinline__ void produce(const Geometry& g, const KeyTileQueue& q
       memory.values.copy_from(v_map, memory.owned.full, item.kv_head, place.first_key + item.begin);
     }
     const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
-    const StreamingRule rule = g.rule.within(place.length);
+    const StreamingRule rule = rule_of(g, place);
     while (from.tile >= 0) {
       const QueryTile t = query_tile_at(g, place, from.head, from.tile);
       from = walk.next(g);
@@ -170,7 +170,7 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs<kDim>& 
     const Place& place = item.place;
     const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
     const auto dense_from =
-        int32_t(QuerySpan::least(g.rule.within(place.length).dense_from, place.length));
+        int32_t(QuerySpan::least(rule_of(g, place).dense_from, place.length));
     const KeySight sights[2] = {{g, place, set, item.begin + own_row()},
                                 {g, place, set, item.begin + own_row() + 8}};
     clear(dk_sums);

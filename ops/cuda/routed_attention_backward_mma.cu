@@ -158,7 +158,7 @@ __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item,
                                          Piece<kC>* pieces) {
   const Place& place = item.place;
   const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
-  const StreamingRule rule = g.rule.within(place.length);
+  const StreamingRule rule = rule_of(g, place);
   const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
   const auto tile_at = [&](SeenFrom from) { return query_tile_at(g, place, from.head, from.tile); };
   SeenFrom from = memory.begin(g, item);

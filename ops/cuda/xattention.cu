@@ -34,11 +34,13 @@ __device__ void score_tile(const ChoiceProblem& p, const ChoiceRows& rows, const
         const bool inside = column < p.head_dim;
         float a = 0, b = 0;
         if (inside && query < rows.tile.length) {
-          a = float(q[(rows.tile.begin + query) * p.q_stride + rows.head * p.head_dim + column]) *
+          a = float(q[(rows.tile.first_token + query) * p.q_stride + rows.head * p.head_dim +
+                      column]) *
               p.factor;
         }
         if (inside && other < rows.tile.length) {
-          b = float(k[(rows.tile.begin + other) * p.k_stride + rows.kv_head * p.head_dim + column]);
+          b = float(
+              k[(rows.tile.first_key + other) * p.k_stride + rows.kv_head * p.head_dim + column]);
         }
         memory.queries[group][i % kColumns] = a;
         memory.keys[group][i % kColumns] = b;

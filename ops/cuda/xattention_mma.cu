@@ -40,9 +40,8 @@ class Loader {
       : stride_(p.stride),
         head_dim_(p.head_dim),
         first_query_(rows.first),
-        queries_{q + rows.tile.begin * p.q_stride + rows.head * p.head_dim, p.q_stride,
-                 rows.tile.length},
-        keys_{k + rows.tile.begin * p.k_stride + rows.kv_head * p.head_dim, p.k_stride,
+        queries_{q + rows.head * p.head_dim, p.q_stride, rows.tile.first_token, rows.tile.length},
+        keys_{k + rows.kv_head * p.head_dim, p.k_stride, rows.tile.first_key,
               rows.past * p.stride < rows.tile.length ? rows.past * p.stride : rows.tile.length} {
     begin_tile();
   }
@@ -71,13 +70,14 @@ class Loader {
   struct Source {
     const bf16* data;
     int64_t token_stride;
+    int32_t first;      // where token 0 of the sequence stands
     int32_t end;        // tokens behind it are zeros
     int32_t token = 0;  // of the first group that the thread copies
     int64_t at = 0;     // where its number stands
 
     __device__ __forceinline__ void begin(int32_t of_token, int32_t column) {
       token = of_token;
-      at = token * token_stride + column;
+      at = (first + token) * token_stride + column;
     }
     template <int kGroups>
     __device__ __forceinline__ void copy(bf16* to, int32_t apart, bool inside) const {

@@ -21,9 +21,11 @@ namespace elastron::ops::cuda {
 
 using namespace elastron::cuda;
 
-// Query groups [first, ...) of a sequence, for all heads.
+// Query groups [first, ...) of a sequence, for all heads. first_token and first_key are where
+// position 0 of its `length` keys stands, or would stand, in the batch.
 struct RowTile {
-  int32_t sequence, begin, length;  // begin: its first token in the batch
+  int32_t sequence, first_token, first_key, length;
+  int32_t offset;  // of its first token
   int32_t first;
   int32_t words;  // where the bits of the sequence stand
 };
@@ -253,7 +255,10 @@ __device__ __forceinline__ void write_bits(const ChoiceProblem& p, const ChoiceR
                                            const int64_t* units, int32_t begin, int32_t own,
                                            const MassCut& cut) {
   const int lane = int(threadIdx.x) % kWarp;
-  const int64_t words = BlockChoiceView::words_of(rows.tile.length, p.block);
+  const int32_t row = own - rows.tile.offset / p.block;
+  const int64_t row_words = BlockChoiceView::words_of(rows.tile.length, p.block);
+  const int64_t column_words =
+      BlockChoiceView::words_of(rows.tile.length - rows.tile.offset, p.block);
   const int64_t at = rows.head * p.head_words + rows.tile.words;
   int64_t equals = 0;  // so far
   for (int32_t first = 0; first <= own; first += kChoiceBits) {
@@ -267,9 +272,10 @@ __device__ __forceinline__ void write_bits(const ChoiceProblem& p, const ChoiceR
     const bool chosen =
         j == 0 || j == own || (candidate && (mass > cut.value || (equal && rank < cut.equals)));
     const unsigned bits = __ballot_sync(kAllLanes, chosen);
-    if (lane == 0) p.row_bits[at + own * words + first / kChoiceBits] = bits;
+    if (lane == 0) p.row_bits[at + row * row_words + first / kChoiceBits] = bits;
     if (chosen) {
-      atomicOr(&p.column_bits[at + j * words + own / kChoiceBits], 1u << (own % kChoiceBits));
+      atomicOr(&p.column_bits[at + j * column_words + row / kChoiceBits],
+               1u << (row % kChoiceBits));
     }
   }
 }
@@ -312,11 +318,15 @@ void launch_choice(const char* name, void (*kernel)(ChoiceProblem, const T*, con
   std::vector<RowTile> tiles;
   int64_t longest = 0;
   for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
-    const int64_t length = args.varlen.length(s);
-    longest = std::max(longest, length);
-    for (int64_t a = 0; a < detail::groups_of(length, rule.stride); a += rows) {
-      tiles.push_back({int32_t(s), int32_t(args.varlen.begin(s)), int32_t(length), int32_t(a),
-                       args.starts[size_t(s)]});
+    longest = std::max(longest, args.varlen.key_length(s));
+    for (int64_t a = args.first_group(s); a < args.past_group(s); a += rows) {
+      tiles.push_back({.sequence = int32_t(s),
+                       .first_token = int32_t(args.varlen.begin(s) - args.varlen.offset(s)),
+                       .first_key = int32_t(args.varlen.key_begin(s)),
+                       .length = int32_t(args.varlen.key_length(s)),
+                       .offset = int32_t(args.varlen.offset(s)),
+                       .first = int32_t(a),
+                       .words = args.starts[size_t(s)]});
     }
   }
   const auto count = int64_t(tiles.size()) * args.shape.q_heads;
@@ -334,30 +344,29 @@ void launch_choice(const char* name, void (*kernel)(ChoiceProblem, const T*, con
                  "choose_blocks: too many blocks of a sequence, or groups of a block");
   const int64_t scratch_bytes = ChoiceScratch::bytes(rows, pitch, threads / kWarp);
   const Tensor scratch = Tensor::empty({int64_t(shape.grid.x) * scratch_bytes}, DType::u8, device);
-  const ChoiceProblem problem{
-      .tiles = there,
-      .count = int32_t(count),
-      .next = &there[tiles.size() - 1].sequence,
-      .gate = args.gate,
-      .whose = args.whose,
-      .q_heads = int32_t(args.shape.q_heads),
-      .group = int32_t(args.shape.group()),
-      .head_dim = int32_t(args.shape.head_dim),
-      .q_stride = args.q.token_stride,
-      .k_stride = args.k.token_stride,
-      .stride = int32_t(rule.stride),
-      .block = int32_t(rule.block),
-      .each = int32_t(each),
-      .rows = int32_t(rows),
-      .factor = float(detail::score_factor(args.scale, rule.stride)),
-      .threshold = rule.threshold,
-      .lagging = detail::lagging_tokens(rule.reference, args.varlen.length(0)),
-      .row_bits = args.rows,
-      .column_bits = args.columns,
-      .head_words = args.starts.back(),
-      .scratch = static_cast<std::byte*>(scratch.raw()),
-      .pitch = int32_t(pitch),
-      .scratch_bytes = scratch_bytes};
+  const ChoiceProblem problem{.tiles = there,
+                              .count = int32_t(count),
+                              .next = &there[tiles.size() - 1].sequence,
+                              .gate = args.gate,
+                              .whose = args.whose,
+                              .q_heads = int32_t(args.shape.q_heads),
+                              .group = int32_t(args.shape.group()),
+                              .head_dim = int32_t(args.shape.head_dim),
+                              .q_stride = args.q.token_stride,
+                              .k_stride = args.k.token_stride,
+                              .stride = int32_t(rule.stride),
+                              .block = int32_t(rule.block),
+                              .each = int32_t(each),
+                              .rows = int32_t(rows),
+                              .factor = float(detail::score_factor(args.scale, rule.stride)),
+                              .threshold = rule.threshold,
+                              .lagging = args.lagging_tokens(),
+                              .row_bits = args.rows,
+                              .column_bits = args.columns,
+                              .head_words = args.starts.back(),
+                              .scratch = static_cast<std::byte*>(scratch.raw()),
+                              .pitch = int32_t(pitch),
+                              .scratch_bytes = scratch_bytes};
   launch(name, kernel, shape, stream, problem, static_cast<const T*>(args.q.data),
          static_cast<const T*>(args.k.data));
 }

@@ -39,10 +39,5 @@ ELASTRON_HD constexpr int64_t reference_chunk(int64_t tokens) {
   const int64_t chunk = whole < fits ? whole : fits;
   return chunk > 2048 ? chunk : 2048;
 }
-// Query blocks that begin before this position are chosen by the published code's rule for the
-// first chunk. `first_length`: tokens of the first sequence of the batch.
-ELASTRON_HD constexpr int64_t lagging_tokens(bool reference, int64_t first_length) {
-  return reference ? reference_chunk(first_length) : 0;
-}
 
 }  // namespace elastron::ops::detail

@@ -71,15 +71,30 @@ TEST(Context, MicroBatchesOfSeveralPacks) {
   expect_the_same_curve("--set train.micro_batch=4", {{4, "--set parallel.context=4"}});
 }
 
-// What needs whole sequences has them with exchanged heads.
-TEST(Context, ModesThatLookAtWholeSequences) {
-  for (const std::string mode :
-       {"--set router.mode=fa-xa --set router.xa.block=64 --set router.xa.stride=8 "
-        "--set router.xa.threshold=0.6",
-        "--set router.ssa.form=triangle --set router.ssa.last=20"}) {
-    expect_the_same_curve(mode,
-                          {{2, "--set parallel.context=2 --set parallel.context_kind=ulysses"}});
-  }
+// A rank's parts choose the blocks that the whole would: parts hold whole blocks.
+TEST(Context, BlocksThatXAttentionChooses) {
+  const std::string two = "--set parallel.context=2";
+  expect_the_same_curve(
+      "--set router.mode=fa-xa --set router.xa.block=64 --set router.xa.stride=8 "
+      "--set router.xa.threshold=0.6",
+      {{2, two},
+       {4, "--set parallel.context=4"},
+       {4, two},
+       {4, two + " --set parallel.tensor=2"},
+       {2, two + " --set parallel.context_kind=ulysses"}});
+  // Parts of 128 tokens; the first chunk of the published rule, by positions.
+  expect_the_same_curve(
+      "--set router.mode=xa-ssa --set router.xa.block=128 --set router.xa.stride=8 "
+      "--set router.xa.threshold=0.6 --set router.xa.select=reference",
+      {{2, two}, {4, "--set parallel.context=4"}});
+}
+
+// The last queries of a sequence see all, whichever rank has them.
+TEST(Context, ADenseTail) {
+  expect_the_same_curve("--set router.ssa.form=triangle --set router.ssa.last=100",
+                        {{2, "--set parallel.context=2"},
+                         {4, "--set parallel.context=4"},
+                         {2, "--set parallel.context=2 --set parallel.context_kind=ulysses"}});
 }
 
 TEST(Context, StaticMasksAndPretraining) {
@@ -140,9 +155,10 @@ TEST(Context, SettingsThatCannotWork) {
                {"parallel.context"});
   expect_error(elastron(2, arguments(folder.path(), two + "--set data.max_tokens=60")), 2,
                {"parallel.context", "set it to 1 or less"});
+  // A rank's part has whole blocks of XAttention.
   expect_error(elastron(2, arguments(folder.path(), two + "--set router.mode=fa-xa "
-                                                          "--set router.xa.block=64")),
-               2, {"parallel.context_kind", "ulysses"});
+                                                          "--set router.xa.block=1024")),
+               2, {"parallel.context", "1024 tokens", "set it to 1 or less"});
   expect_error(elastron(3, arguments(folder.path(), ulysses + "--set parallel.context=3")), 2,
                {"parallel.context", "8 kv heads", "set it to 2"});
   expect_error(elastron(2, arguments(folder.path(), two + "--set train.objective=reward")), 2,

@@ -32,7 +32,7 @@ template <class Storage>
 class AttentionTensors {
  public:
   AttentionTensors(const AttentionProblem& p, Device& device)
-      : cu_(p.cu_seqlens), cu_keys_(p.cu_keys) {
+      : cu_(p.cu_seqlens), cu_keys_(p.cu_keys), whole_lengths_(p.whole_lengths) {
     const int64_t heads = p.q_heads + 2 * p.kv_heads, dim = p.head_dim;
     const auto fused = [&](int64_t rows) {
       std::vector<Storage> all(size_t(rows * heads * dim));
@@ -55,7 +55,7 @@ class AttentionTensors {
     input.k = kv.slice(1, p.q_heads, p.q_heads + p.kv_heads);
     input.v = kv.slice(1, p.q_heads + p.kv_heads, heads);
     input.gate = Tensor::from(p.gate, Shape{p.sequences(), p.kv_heads}, device);
-    input.varlen = {cu_, cu_keys_};
+    input.varlen = {cu_, cu_keys_, whole_lengths_, p.first_whole_length};
     input.mode = p.mode;
     input.rule = p.rule;
     input.xattention = p.xattention;
@@ -78,7 +78,7 @@ class AttentionTensors {
       return Storage(x);
     }
   }
-  std::vector<int32_t> cu_, cu_keys_;
+  std::vector<int32_t> cu_, cu_keys_, whole_lengths_;
 };
 
 template <class Storage>

@@ -112,31 +112,34 @@ TEST(StreamingRule, AgreesWithEnumeration) {
 }
 
 // A choice of blocks for one head of one sequence, as XAttention makes them: the first block and
-// the own one always, others by chance.
+// the own one always, others by chance. Its queries begin at `offset`, with a block.
 class RandomChoice {
  public:
-  RandomChoice(int64_t length, int64_t block, double share, uint64_t seed)
+  RandomChoice(int64_t length, int64_t block, double share, uint64_t seed, int64_t offset = 0)
       : block_(block),
-        blocks_(BlockChoiceView::blocks_of(length, block)),
-        words_(BlockChoiceView::words_of(length, block)),
-        rows_(size_t(blocks_ * words_)),
-        columns_(rows_.size()) {
+        before_(offset / block),
+        row_words_(BlockChoiceView::words_of(length, block)),
+        column_words_(BlockChoiceView::words_of(length - offset, block)),
+        rows_(size_t(BlockChoiceView::blocks_of(length - offset, block) * row_words_)),
+        columns_(size_t(BlockChoiceView::blocks_of(length, block) * column_words_)) {
     std::mt19937_64 engine(seed);
     std::bernoulli_distribution chosen(share);
-    for (int64_t i = 0; i < blocks_; ++i) {
-      for (int64_t j = 0; j <= i; ++j) {
-        if (j != 0 && j != i && !chosen(engine)) continue;
-        rows_[size_t(i * words_ + j / 32)] |= 1u << (j % 32);
-        columns_[size_t(j * words_ + i / 32)] |= 1u << (i % 32);
+    for (int64_t i = 0; i < BlockChoiceView::blocks_of(length - offset, block); ++i) {
+      for (int64_t j = 0; j <= before_ + i; ++j) {
+        if (j != 0 && j != before_ + i && !chosen(engine)) continue;
+        rows_[size_t(i * row_words_ + j / 32)] |= 1u << (j % 32);
+        columns_[size_t(j * column_words_ + i / 32)] |= 1u << (i % 32);
       }
     }
   }
-  BlockBits row(int64_t block) const { return {rows_.data() + block * words_}; }
-  BlockBits column(int64_t block) const { return {columns_.data() + block * words_}; }
-  bool has(int64_t query, int64_t key) const { return row(query / block_).has(key / block_); }
+  BlockBits row(int64_t block) const { return {rows_.data() + block * row_words_}; }
+  BlockBits column(int64_t block) const { return {columns_.data() + block * column_words_}; }
+  bool has(int64_t query, int64_t key) const {
+    return row(query / block_ - before_).has(key / block_);
+  }
 
  private:
-  int64_t block_, blocks_, words_;
+  int64_t block_, before_, row_words_, column_words_;
   std::vector<uint32_t> rows_, columns_;
 };
 
@@ -290,8 +293,9 @@ TEST(QueryTiles, AgreeWithEnumeration) {
     for (const auto& [rule, length, group] : random_rules(45)) {
       const bool blocks = set == KeySet::blocks;
       const int64_t block = group % 2 == 0 ? 128 : 64, tokens = blocks ? 64 : tile_tokens(group);
-      const int64_t offset = blocks ? 0 : std::min<int64_t>(length - 1, (group * 37) % 90);
-      const RandomChoice choice(length, block, 0.3, uint64_t(length));
+      const int64_t offset =
+          blocks ? length / 2 / block * block : std::min<int64_t>(length - 1, (group * 37) % 90);
+      const RandomChoice choice(length, block, 0.3, uint64_t(length), offset);
       const auto sees = [&](int64_t i, int64_t j) {
         if (j > i) return false;
         return set == KeySet::all || (blocks ? choice.has(i, j) : spec_visible(rule, i, j, length));
@@ -319,7 +323,7 @@ TEST(QueryTiles, AgreeWithEnumeration) {
           ASSERT_EQ(tile_fully_visible(rule, set, key, key + kTileKeys, begin, end),
                     seen == (end - begin) * kTileKeys)
               << begin << " " << key;
-          const BlockBits row = blocks ? choice.row(begin / block) : BlockBits{};
+          const BlockBits row = blocks ? choice.row((begin - offset) / block) : BlockBits{};
           ASSERT_EQ(key_tile_rank(pattern, row, key / kTileKeys, begin, end), ranks[tile]++)
               << begin << " " << key;
           ++visited;

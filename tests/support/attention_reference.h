@@ -20,7 +20,10 @@ struct AttentionProblem {
   int64_t q_heads = 1, kv_heads = 1, head_dim = 1;
   std::vector<int32_t> cu_seqlens = {0};
   std::vector<int32_t> cu_keys;  // empty: as cu_seqlens; otherwise k and v hold that many, unpadded
-  int64_t padding = 0;           // tokens behind the last sequence
+  // As ops::Varlen has them, of sequences that are parts of others.
+  std::vector<int32_t> whole_lengths;
+  int64_t first_whole_length = -1;
+  int64_t padding = 0;  // tokens behind the last sequence
   ops::AttentionMode mode = ops::AttentionMode::fa_ssa;
   ops::StreamingRule rule;
   ops::XAttentionRule xattention;
@@ -87,7 +90,7 @@ struct AttentionAnswer {
 };
 
 // The rule as spec 4.1 and 6 (`triangle`) word it, on purpose not through StreamingRule's own
-// arithmetic. `length`: keys of the sequence.
+// arithmetic. `length`: positions of the whole sequence.
 inline bool spec_visible(const ops::StreamingRule& rule, int64_t query, int64_t key,
                          int64_t length) {
   if (key > query) return false;
@@ -116,10 +119,11 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
     const int64_t length = key_bounds[size_t(s) + 1] - first_key;
     const int64_t offset = length - (p.cu_seqlens[size_t(s) + 1] - p.cu_seqlens[size_t(s)]);
     const int64_t first = p.cu_seqlens[size_t(s)] - offset;
+    const int64_t whole = p.whole_lengths.empty() ? length : p.whole_lengths[size_t(s)];
     const auto visible = [&](bool open, int64_t sequence, int64_t head, int64_t i, int64_t j) {
       const ops::KeySet set = ops::key_set(p.mode, open);
       if (set == ops::KeySet::all) return true;
-      if (set == ops::KeySet::streaming) return spec_visible(p.rule, i, j, length);
+      if (set == ops::KeySet::streaming) return spec_visible(p.rule, i, j, whole);
       const int64_t block = p.xattention.block;
       return p.chosen(sequence, head, i / block, j / block);
     };

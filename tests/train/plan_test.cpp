@@ -98,7 +98,8 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
     StepTokens step = step_tokens(config, k.layout);
     step.labels = batch.labels();
     if (k.layout.context > 1) {
-      const auto plan = data::plan_context(batch.cu_seqlens, k.layout.context, data::kContextBlock);
+      const auto plan =
+          data::plan_context(batch.cu_seqlens, k.layout.context, config.context_block());
       step.labels = data::shard(batch, plan, 0).labels();
     }
     const auto segments = make_router_batch(batch, config.router, 0, 1.0, true).segments;

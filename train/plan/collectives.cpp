@@ -39,7 +39,7 @@ StepTokens step_tokens(const Config& config, const parallel::MeshLayout& layout)
   StepTokens step{.tokens = micro_batch_tokens(config)};
   step.documents = ceil_div(step.tokens, config.data.max_tokens);
   // Of answers alone a small part of the tokens has labels.
-  const int64_t rows = model::context_rows(step.tokens, layout.context);
+  const int64_t rows = model::context_rows(step.tokens, layout.context, config.context_block());
   step.labels = config.data.label_mode == data::LabelMode::all ? rows : ceil_div(rows, 16);
   step.pooled_rows =
       step.documents * std::min(2 * config.router.pool_budget, config.data.max_tokens);
@@ -53,7 +53,7 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   const auto options = decoder_options(config, true);
   const bool backward = trains_decoder(config);
   const int64_t item = dtype_size(options.dtype), layers = m.num_layers;
-  const int64_t rows = model::context_rows(step.tokens, layout.context);
+  const int64_t rows = model::context_rows(step.tokens, layout.context, config.context_block());
   const int64_t all = rows * layout.context;
   const int64_t hidden = rows * m.hidden_size * item;
   const int64_t q = rows * m.q_heads / layout.tensor * m.head_dim * item;

@@ -17,8 +17,7 @@ bool possible(const Config& c, const model::ModelConfig& m, const parallel::Mesh
   if (packs % l.data != 0) return false;
   if (l.context == 1) return true;
   if (c.train.objective == Objective::reward) return false;
-  return c.parallel.context_kind == ContextKind::ulysses ? m.kv_heads / l.tensor % l.context == 0
-                                                         : c.router.sees_by_position_only();
+  return c.parallel.context_kind == ContextKind::gather || m.kv_heads / l.tensor % l.context == 0;
 }
 
 bool better(const LayoutPlan& a, const LayoutPlan& b) {
@@ -108,8 +107,7 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
     // where that may grow.
     while (layout.data > micro_batches) {
       layout.data /= 2;
-      if (config.router.sees_by_position_only() &&
-          config.parallel.context_kind == ContextKind::gather &&
+      if (config.parallel.context_kind == ContextKind::gather &&
           config.train.objective != Objective::reward) {
         layout.context *= 2;
       }

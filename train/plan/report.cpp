@@ -51,10 +51,10 @@ void check_layout(const Config& config, const model::ModelConfig& model,
 
 std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
   const model::MemoryPlan& m = p.memory;
-  std::string out =
-      fmt::format("memory of a rank ({} tokens of a micro batch, {} of them here)\n",
-                  micro_batch_tokens(p.config),
-                  model::context_rows(micro_batch_tokens(p.config), p.layout.context));
+  std::string out = fmt::format("memory of a rank ({} tokens of a micro batch, {} of them here)\n",
+                                micro_batch_tokens(p.config),
+                                model::context_rows(micro_batch_tokens(p.config), p.layout.context,
+                                                    p.config.context_block()));
   const auto line = [&](const std::string& what, int64_t bytes, const std::string& more = "") {
     if (bytes == 0) return;
     out += fmt::format("  {:<44} {:>12}{}\n", what, describe_bytes(bytes),

@@ -40,6 +40,7 @@ model::MemoryShape memory_shape(const Config& config, const parallel::MeshLayout
                            .longest = config.data.max_tokens,
                            .tensor_ranks = layout.tensor,
                            .context_ranks = layout.context,
+                           .context_block = config.context_block(),
                            .exchange_heads = config.parallel.context_kind == ContextKind::ulysses,
                            .device = device,
                            .optimizer_ranks = shares ? layout.data * layout.context : 1,
@@ -91,8 +92,7 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
   }
   const int context = 2 * layout.context;
   if (config.train.objective != Objective::reward && trains_decoder(config) && context <= 64 &&
-      (ulysses ? model.kv_heads / layout.tensor % context == 0
-               : config.router.sees_by_position_only())) {
+      (!ulysses || model.kv_heads / layout.tensor % context == 0)) {
     add(fmt::format("parallel.context: {}", context), [&](Turn& t) { t.layout.context = context; });
   }
   if (config.train.loss.chunk_rows > 512) {

@@ -68,7 +68,8 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
   const bool backward = trains_decoder(config), both = config.trains(Part::router);
   const double msr = config.has_routers() ? expected.msr : 0;
   const StepTokens step = step_tokens(config, layout);
-  const double rows = double(model::context_rows(step.tokens, layout.context));
+  const double rows =
+      double(model::context_rows(step.tokens, layout.context, config.context_block()));
   const double layers = double(m.num_layers), t = layout.tensor, item = dtype_size(options.dtype);
   const double e = double(m.hidden_size), f = double(m.intermediate_size) / t;
   const double q = double(m.q_heads * m.head_dim) / t, kv = double(m.kv_heads * m.head_dim) / t;

@@ -22,12 +22,13 @@ struct Problem {
   AttentionMode mode = AttentionMode::fa_ssa;
   ops::StreamingRule rule;
   int64_t q_heads = 1, kv_heads = 1;
-  std::vector<int32_t> cu, cu_keys;  // cu_keys may be empty
+  std::vector<int32_t> cu, cu_keys, whole;  // the last two may be empty
   std::vector<uint8_t> gate;
   int64_t block = 128;
   double chosen = 0.3;  // of the blocks
 
   int64_t sequences() const { return int64_t(cu.size()) - 1; }
+  ops::Varlen varlen() const { return {cu, cu_keys, whole}; }
 };
 
 // Blocks at random, with those that are always chosen.
@@ -35,7 +36,8 @@ struct Bits {
   std::vector<uint32_t> rows, columns;
   std::vector<int32_t> starts;
 
-  Bits(const Problem& p, std::mt19937& random) : starts(ops::block_choice_starts(p.cu, p.block)) {
+  Bits(const Problem& p, std::mt19937& random)
+      : starts(ops::block_choice_starts(p.varlen(), p.block)) {
     const int64_t head_words = starts.back();
     rows.resize(size_t(p.q_heads * head_words));
     columns = rows;
@@ -43,13 +45,14 @@ struct Bits {
     std::uniform_real_distribution<double> uniform;
     for (int64_t h = 0; h < p.q_heads; ++h) {
       for (int64_t s = 0; s < p.sequences(); ++s) {
-        const int64_t length = p.cu[size_t(s) + 1] - p.cu[size_t(s)];
-        const int64_t blocks = ops::BlockChoiceView::blocks_of(length, p.block);
-        for (int64_t i = 0; i < blocks; ++i) {
-          for (int64_t j = 0; j <= i; ++j) {
-            if (j != 0 && j != i && uniform(random) >= p.chosen) continue;
-            rows[size_t(view.at(h, s, length, i) + j / 32)] |= 1u << j % 32;
-            columns[size_t(view.at(h, s, length, j) + i / 32)] |= 1u << i % 32;
+        const ops::Varlen varlen = p.varlen();
+        const int64_t tokens = varlen.length(s), keys = varlen.key_length(s);
+        const int64_t before = varlen.offset(s) / p.block;
+        for (int64_t i = 0; i < ops::BlockChoiceView::blocks_of(tokens, p.block); ++i) {
+          for (int64_t j = 0; j <= before + i; ++j) {
+            if (j != 0 && j != before + i && uniform(random) >= p.chosen) continue;
+            rows[size_t(view.at(h, s, keys, i) + j / 32)] |= 1u << j % 32;
+            columns[size_t(view.at(h, s, tokens, j) + i / 32)] |= 1u << i % 32;
           }
         }
       }
@@ -64,7 +67,7 @@ class TileSchedules : public test::BothDevices {
  protected:
   // What is on the device while a list is built.
   struct Uploaded {
-    Tensor gate, cu, cu_keys, rows, columns, starts;
+    Tensor gate, cu, cu_keys, whole, rows, columns, starts;
     ops::AttentionArgs args;
     ops::cuda::SequenceTiles tiles;
   };
@@ -76,11 +79,12 @@ class TileSchedules : public test::BothDevices {
     u.gate = there(p.gate);
     u.cu = there(p.cu);
     u.cu_keys = there(p.cu_keys.empty() ? p.cu : p.cu_keys);
+    u.whole = there(p.whole);
     u.rows = there(bits.rows);
     u.columns = there(bits.columns);
     u.starts = there(bits.starts);
     u.args.gate = with_gate ? u.gate.data<uint8_t>() : nullptr;
-    u.args.varlen = {p.cu, p.cu_keys};
+    u.args.varlen = p.varlen();
     u.args.mode = p.mode;
     u.args.rule = p.rule;
     u.args.shape = {p.q_heads, p.kv_heads, 64};
@@ -89,6 +93,7 @@ class TileSchedules : public test::BothDevices {
         static_cast<const int32_t*>(u.starts.raw()), bits.starts.back(), int32_t(p.block)};
     u.tiles.cu_seqlens = static_cast<const int32_t*>(u.cu.raw());
     u.tiles.cu_keys = static_cast<const int32_t*>(u.cu_keys.raw());
+    if (!p.whole.empty()) u.tiles.whole_lengths = static_cast<const int32_t*>(u.whole.raw());
     return u;
   }
   std::vector<ScheduledTile> read(const ops::cuda::TileQueue& queue) {
@@ -142,17 +147,18 @@ std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bi
                                                 bool both, Pairs pairs) {
   const int64_t tile_heads = ops::has_blocks(p.mode) ? 1 : p.q_heads / p.kv_heads;
   const int64_t tokens = rows / tile_heads;
-  const ops::Varlen varlen{p.cu, p.cu_keys};
+  const ops::Varlen varlen = p.varlen();
   return expected_tiles(
       p, tile_heads, [&](int64_t s) { return (varlen.length(s) + tokens - 1) / tokens; },
       [&](int64_t s, int64_t head, int64_t tile) -> int64_t {
         if (pairs == Pairs::closed && open(p, s, head)) return 0;
         const int64_t length = varlen.key_length(s), begin = varlen.offset(s) + tile * tokens;
         const int64_t end = std::min(begin + tokens, length);
-        ops::KeyPattern pattern{.mode = p.mode, .rule = p.rule.within(length), .chosen = {}};
+        ops::KeyPattern pattern{
+            .mode = p.mode, .rule = p.rule.within(varlen.whole_length(s)), .chosen = {}};
         if (ops::has_blocks(p.mode)) {
           pattern.block = int32_t(p.block);
-          pattern.chosen = bits.view(p).row(head, s, length, begin / p.block);
+          pattern.chosen = bits.view(p).row(head, s, length, (begin - varlen.offset(s)) / p.block);
         }
         // A walk, where the device counts.
         const bool full = open(p, s, head);
@@ -175,10 +181,14 @@ Problem random_problem(std::mt19937& random, int round) {
   for (int s = int(random() % 6); s >= 0; --s) {
     p.cu.push_back(p.cu.back() + int32_t(random() % 3 == 0 ? 0 : random() % 1500));
   }
-  if (!ops::has_blocks(p.mode) && round % 2 == 0) {
+  if (round % 2 == 0) {
     p.cu_keys = {0};
     for (size_t s = 0; s + 1 < p.cu.size(); ++s) {
-      p.cu_keys.push_back(p.cu_keys.back() + p.cu[s + 1] - p.cu[s] + int32_t(random() % 300));
+      const auto before =
+          int32_t(ops::has_blocks(p.mode) ? random() % 4 * uint64_t(p.block) : random() % 300);
+      p.cu_keys.push_back(p.cu_keys.back() + p.cu[s + 1] - p.cu[s] + before);
+      // With 0 positions more, and with as many as reach over the dense tail.
+      p.whole.push_back(p.cu_keys.back() - p.cu_keys[s] + int32_t(random() % 3 * 100));
     }
   }
   for (int64_t i = 0; i < p.sequences() * p.kv_heads; ++i) p.gate.push_back(random() % 2);
@@ -232,11 +242,11 @@ TEST_F(TileSchedules, NoGatesAndNoTokens) {
 // Query tiles with a pair of the key tile's that the selected branch sees, pair by pair.
 int64_t visits(const Problem& p, const Bits& bits, int64_t s, int64_t kv_head, int64_t key_begin,
                int64_t key_end, int64_t tokens, int64_t from, int64_t to) {
-  const ops::Varlen varlen{p.cu, p.cu_keys};
+  const ops::Varlen varlen = p.varlen();
   const int64_t length = varlen.key_length(s), offset = varlen.offset(s);
   const int64_t group = p.q_heads / p.kv_heads;
   const ops::KeySet set = ops::key_set(p.mode, open(p, s, kv_head * group));
-  const ops::StreamingRule rule = p.rule.within(length);
+  const ops::StreamingRule rule = p.rule.within(varlen.whole_length(s));
   int64_t n = 0;
   for (int64_t tile = from; tile < to; ++tile) {
     const int64_t begin = offset + tile * tokens, end = std::min(begin + tokens, length);
@@ -244,12 +254,12 @@ int64_t visits(const Problem& p, const Bits& bits, int64_t s, int64_t kv_head, i
       bool seen = false;
       for (int64_t i = begin; i < end && !seen; ++i) {
         for (int64_t j = key_begin; j < std::min(key_end, i + 1) && !seen; ++j) {
-          seen =
-              set == ops::KeySet::all ||
-              (set == ops::KeySet::streaming ? rule.visible(i, j)
-                                             : bits.view(p)
-                                                   .row(kv_head * group + h, s, length, i / p.block)
-                                                   .has(j / p.block));
+          seen = set == ops::KeySet::all ||
+                 (set == ops::KeySet::streaming
+                      ? rule.visible(i, j)
+                      : bits.view(p)
+                            .row(kv_head * group + h, s, length, (i - offset) / p.block)
+                            .has(j / p.block));
         }
       }
       n += seen;
@@ -264,7 +274,10 @@ TEST_F(TileSchedules, EveryKeyTileOnceAndLongestFirst) {
   for (int round = 0; round < 45; ++round) {
     Problem p = random_problem(random, round);
     if (round % 5 == 4) p.cu.back() += 4000;  // enough for parts
-    if (!p.cu_keys.empty()) p.cu_keys.back() += p.cu.back() - p.cu[p.cu.size() - 2];
+    if (!p.cu_keys.empty()) {
+      p.cu_keys.back() += p.cu.back() - p.cu[p.cu.size() - 2];
+      p.whole.back() += p.cu.back() - p.cu[p.cu.size() - 2];
+    }
     const Bits bits(p, random);
     const bool cut = round % 3 != 1;
     const Pairs pairs = round % 4 == 3 ? Pairs::closed : Pairs::all;
@@ -272,7 +285,7 @@ TEST_F(TileSchedules, EveryKeyTileOnceAndLongestFirst) {
     const auto schedule =
         ops::cuda::schedule_key_tiles(u.args, u.tiles, {64, 64}, cut, pairs, *gpu_, gpu_->stream());
     const ops::cuda::KeyTileQueue& queue = schedule.queue();
-    const ops::Varlen varlen{p.cu, p.cu_keys};
+    const ops::Varlen varlen = p.varlen();
     const int64_t group = p.q_heads / p.kv_heads;
     const int64_t tokens = 64 / (ops::has_blocks(p.mode) ? 1 : group);
     const auto key_tiles = [&](int64_t s) { return int32_t((varlen.key_length(s) + 63) / 64); };
