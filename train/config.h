@@ -434,10 +434,6 @@ struct Schema<train::Config> {
                        " tokens than that",
                    "set it to " + std::to_string(blocks) + " or less");
     }
-    if (c.train.objective == train::Objective::reward) {
-      problems.add("parallel.context", "pairs are not split over ranks",
-                   "set it to 1 and use parallel.tensor and parallel.data for reward models");
-    }
   }
   static void check_trainable(const C& c, Problems& problems) {
     using train::Objective, train::Part;
