@@ -21,17 +21,23 @@ int64_t block_of(DeviceKind device, int64_t bytes) {
   return int64_t(CpuDevice::size_class(size_t(bytes)));
 }
 
+// Ranks that have a part of the rows each between the linears of a tensor group.
+int row_shares(const DecoderOptions& options, const MemoryShape& shape) {
+  return options.split_rows ? shape.tensor_ranks : 1;
+}
+
 // Bytes of one layer's tensors on this rank, named as in decoder_layer.h.
 struct LayerBytes {
   LayerBytes(const ModelConfig& c, const DecoderOptions& options, const MemoryShape& shape) {
     const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
-    const int ranks = shape.tensor_ranks;
-    const int64_t rows = context_rows(shape.tokens, shape.context_ranks);
+    const int ranks = shape.tensor_ranks, shares = row_shares(options, shape);
+    const int64_t rows = context_rows(shape.tokens, shape.context_ranks, shares);
     const int64_t item = dtype_size(options.dtype);
     const int64_t number = dtype_size(accumulator_dtype(options.dtype));
     const int64_t q_heads = c.q_heads / ranks, kv_heads = c.kv_heads / ranks;
-    hidden = block(rows * c.hidden_size * item);
-    inv_rms = block(rows * number);
+    hidden = block(rows / shares * c.hidden_size * item);
+    inv_rms = block(rows / shares * number);
+    if (shares > 1) entering = block(rows * c.hidden_size * item);
     q = block(rows * q_heads * c.head_dim * item);
     kv = block(rows * kv_heads * c.head_dim * item);
     q_rows = block(rows * q_heads * number);
@@ -76,6 +82,7 @@ struct LayerBytes {
   int64_t d_inputs() const { return keys_read > 0 ? 2 * keys_read : 2 * kv; }
 
   int64_t hidden, inv_rms, q, kv, q_rows, mlp;
+  int64_t entering = 0;  // all rows on their way into or out of linears, where ranks share them
   int64_t projections, selected, both, choice = 0, gate_up;
   int64_t gathered = 0, keys_read = 0;
   bool exchanged = false;
@@ -162,10 +169,13 @@ void add_trained(const ModelConfig& c, const DecoderOptions& options, const Memo
 
 }  // namespace
 
-int64_t context_rows(int64_t tokens, int context_ranks) {
-  if (context_ranks == 1) return tokens;
-  const int64_t blocks = ceil_div(tokens, data::kContextBlock);
-  return std::min(ceil_div(blocks, context_ranks) * data::kContextBlock, tokens);
+int64_t context_rows(int64_t tokens, int context_ranks, int row_shares) {
+  int64_t rows = tokens;
+  if (context_ranks > 1) {
+    const int64_t blocks = ceil_div(tokens, data::kContextBlock);
+    rows = std::min(ceil_div(blocks, context_ranks) * data::kContextBlock, tokens);
+  }
+  return ceil_div(rows, row_shares) * row_shares;
 }
 
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
@@ -175,7 +185,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   add_trained(config, options, shape, plan);
   const LayerBytes l(config, options, shape);
   const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
-  const int64_t rows = context_rows(shape.tokens, shape.context_ranks);
+  const int64_t rows = context_rows(shape.tokens, shape.context_ranks, row_shares(options, shape));
   const int64_t item = dtype_size(options.dtype);
   plan.tables = 3 * block(rows * 4) + block(options.max_position * config.head_dim *
                                             dtype_size(accumulator_dtype(options.dtype)));
@@ -201,7 +211,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
     plan.saved += l.hidden;
   }
 
-  const int64_t most_mlp = std::max(3 * l.mlp, 2 * l.mlp + 2 * l.hidden);
+  const int64_t most_mlp = l.entering == 0 ? std::max(3 * l.mlp, 2 * l.mlp + 2 * l.hidden)
+                                           : 2 * l.mlp + l.entering + std::max(l.mlp, l.hidden);
   // In the backward pass a layer holds what it kept, what it computed again, and these.
   const int64_t again = l.projections + l.attention() + l.hidden;
   const int64_t kept = by_layer ? 0 : l.attention() + l.hidden;
@@ -213,18 +224,23 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   const int64_t around = std::max(l.inputs(), l.arriving() - l.attention());
   const int64_t own_again = l.exchanged ? 3 * l.q - l.inputs() : 0;  // heads on their way back
   plan.phases.push_back(
-      {"attention forward", (keeps ? l.hidden : l.hidden + l.projections + out) +
-                                std::max({around + shape.attention.forward, own_again,
-                                          keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
-  plan.phases.push_back({"MLP forward", 2 * l.hidden + 3 * l.mlp - (shape.backward ? stays : 0)});
-  plan.phases.push_back({"loss", 3 * l.hidden + plan.logits + 2 * loss_rows});
+      {"attention forward",
+       (keeps ? l.hidden : l.hidden + l.projections + out) +
+           std::max({around + shape.attention.forward, own_again,
+                     keeps ? std::max(l.hidden + l.entering, l.q) : l.entering})});
+  plan.phases.push_back(
+      {"MLP forward", 2 * l.hidden + l.entering + 3 * l.mlp - (shape.backward ? stays : 0)});
+  plan.phases.push_back(
+      {"loss", l.hidden + 2 * std::max(l.hidden, l.entering) + plan.logits + 2 * loss_rows});
   if (shape.backward) {
     plan.phases.push_back(
         {"MLP backward", l.inputs() + (recomputed ? l.hidden + again - kept + most_mlp
                                                   : l.hidden + most_mlp - 2 * l.mlp)});
-    plan.phases.push_back({"attention backward",
-                           l.inputs() + 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
-                               2 * l.q + l.d_inputs() + 2 * l.q_rows + shape.attention.backward});
+    plan.phases.push_back(
+        {"attention backward",
+         l.inputs() + 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
+             std::max(2 * l.q + l.d_inputs() + 2 * l.q_rows + shape.attention.backward,
+                      l.q + l.entering)});
   }
   const auto most = std::ranges::max_element(plan.phases, {}, &MemoryItem::bytes);
   plan.working = most->bytes;

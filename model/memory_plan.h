@@ -62,8 +62,9 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
                        const MemoryShape& shape);
 
-// Most rows that a rank of the context group has of a sequence of so many tokens.
-int64_t context_rows(int64_t tokens, int context_ranks);
+// Most rows that a rank of the context group has of a sequence of so many tokens, padded to a
+// multiple of the tensor ranks that share them.
+int64_t context_rows(int64_t tokens, int context_ranks, int row_shares = 1);
 
 // "plan for 65536 tokens: 15.3 GiB weights + 18.0 GiB saved + 11.2 GiB working (MLP backward)"
 std::string describe(const MemoryPlan& plan, int64_t tokens);

@@ -46,6 +46,8 @@ struct Case {
   parallel::MeshLayout layout;
   ContextKind kind;
   model::Recompute recompute;
+  bool sequence = false;
+  int64_t tokens = kTokens;
 };
 
 TEST(PlannedCollectives, AreThoseOfARecordedStep) {
@@ -56,9 +58,16 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
                         Case{{1, 2, 1}, ContextKind::gather, Recompute::selective},
                         Case{{2, 2, 2}, ContextKind::gather, Recompute::layer},
                         Case{{1, 2, 1}, ContextKind::ulysses, Recompute::none},
-                        Case{{1, 2, 2}, ContextKind::ulysses, Recompute::layer}}) {
+                        Case{{1, 2, 2}, ContextKind::ulysses, Recompute::layer},
+                        // Rows that do not divide are padded.
+                        Case{{2, 1, 2}, ContextKind::gather, Recompute::none, true, kTokens - 1},
+                        Case{{1, 1, 4}, ContextKind::gather, Recompute::selective, true, 250},
+                        Case{{1, 1, 2}, ContextKind::gather, Recompute::layer, true},
+                        Case{{1, 2, 2}, ContextKind::gather, Recompute::layer, true},
+                        Case{{1, 2, 2}, ContextKind::ulysses, Recompute::none, true}}) {
     Config config;
-    config.data.max_tokens = kTokens;
+    config.data.max_tokens = k.tokens;
+    config.parallel.sequence = k.sequence;
     config.parallel.context_kind = k.kind;
     config.parallel.context = k.layout.context;
     config.parallel.tensor = k.layout.tensor;
@@ -89,7 +98,7 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
     LanguageModelLoss loss(decoder, config.train.loss.chunk_rows);
     StepRunner runner(config, mesh, device, decoder, routed, loss, &objective, optimizer);
     data::Document document;
-    for (int64_t t = 0; t < kTokens; ++t) document.ids.push_back(int32_t(t * 7 % 100));
+    for (int64_t t = 0; t < k.tokens; ++t) document.ids.push_back(int32_t(t * 7 % 100));
     document.user_length = 200;
     const auto batch = data::make_packed_batch({&document}, 0);
     log.clear();
@@ -118,7 +127,7 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
       s.calls += c.calls;
     }
     const std::string what = std::to_string(k.layout.data) + std::to_string(k.layout.context) +
-                             std::to_string(k.layout.tensor);
+                             std::to_string(k.layout.tensor) + (k.sequence ? " sequence" : "");
     EXPECT_FALSE(recorded.empty()) << what;
     for (const auto& [key, s] : recorded) {
       ASSERT_TRUE(planned.contains(key)) << what << " " << key << " " << s;

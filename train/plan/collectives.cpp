@@ -53,7 +53,8 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   const auto options = decoder_options(config, true);
   const bool backward = trains_decoder(config);
   const int64_t item = dtype_size(options.dtype), layers = m.num_layers;
-  const int64_t rows = model::context_rows(step.tokens, layout.context);
+  const bool split = options.split_rows && layout.tensor > 1;
+  const int64_t rows = model::context_rows(step.tokens, layout.context, split ? layout.tensor : 1);
   const int64_t all = rows * layout.context;
   const int64_t hidden = rows * m.hidden_size * item;
   const int64_t q = rows * m.q_heads / layout.tensor * m.head_dim * item;
@@ -68,11 +69,28 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   const int64_t need_qkv = trains_projections ? layers : below;
   List out(layout);
 
-  out.add("all_reduce", "tensor", "embedding", hidden, 1);
-  out.add("all_reduce", "tensor", "layers forward", hidden, 2 * layers);
+  // Sums of the linears' parts: whole, or each rank's rows of them.
+  const char* sum = split ? "reduce_scatter" : "all_reduce";
+  out.add(sum, "tensor", "embedding", hidden, 1);
+  out.add(sum, "tensor", "layers forward", hidden, 2 * layers);
   if (backward) {
-    out.add("all_reduce", "tensor", "layers backward", hidden, layers + below);
-    if (by_layer) out.add("all_reduce", "tensor", "layers again", hidden, layers);
+    out.add(sum, "tensor", "layers backward", hidden, layers + below);
+    if (by_layer) out.add(sum, "tensor", "layers again", hidden, layers);
+  }
+  if (split) {
+    out.add("all_gather", "tensor", "rows forward", hidden, 2 * layers + 1);
+    if (backward) {
+      out.add("all_gather", "tensor", "rows backward", hidden,
+              2 * layers + (options.train_backbone ? 1 : 0));
+      const bool trains_gate_up =
+          options.train_backbone ||
+          (options.lora && (options.lora->adapts("gate_proj") || options.lora->adapts("up_proj")));
+      const int64_t inputs = (trains_projections ? layers : 0) + (trains_gate_up ? layers : 0);
+      out.add("all_gather", "tensor", "rows for weight gradients", hidden, inputs);
+      if (options.recompute != model::Recompute::none) {
+        out.add("all_gather", "tensor", "rows again", hidden, 2 * layers);
+      }
+    }
   }
   if (options.lm_head && step.labels > 0) {
     const int64_t chunks = ceil_div(step.labels, options.loss_chunk_rows);
