@@ -111,7 +111,7 @@ void add_weights(const ModelConfig& c, const DecoderOptions& options, const Memo
   const int64_t table = ceil_div(c.vocab_size, ranks) * e;
   const int64_t tables = c.tie_word_embeddings || !options.lm_head ? 1 : 2;
   const int64_t elements = c.num_layers * (split / ranks + norms) + e + tables * table;
-  plan.weights = plan.backbone_values = elements * item;
+  plan.weights = elements * item;
   if (options.train_backbone) {
     const Trained each(options.dtype);
     plan.gradients += elements * each.gradient;
@@ -145,9 +145,6 @@ void add_trained(const ModelConfig& c, const DecoderOptions& options, const Memo
       }
     }
     add(c.num_layers * elements, accumulator_dtype(options.dtype), shape.train_routers);
-    if (shape.train_routers) {
-      plan.router_gradients = c.num_layers * elements * Trained(options.dtype).gradient;
-    }
   }
   if (options.lora) {
     const int64_t e = c.hidden_size, q = c.q_heads * c.head_dim, kv = c.kv_heads * c.head_dim;

@@ -49,11 +49,9 @@ struct MemoryPlan {
   std::vector<MemoryItem> layer;   // of `saved`: what one layer keeps
   std::vector<MemoryItem> phases;  // what each phase needs beside `saved`
   // Parts of the phases above.
-  int64_t logits = 0;            // of a chunk
-  int64_t communication = 0;     // keys, values and heads of other ranks, at most at one time
-  int64_t gradients = 0;         // buckets; in weights and trained
-  int64_t router_gradients = 0;  // of them
-  int64_t backbone_values = 0;   // of weights
+  int64_t logits = 0;         // of a chunk
+  int64_t communication = 0;  // keys, values and heads of other ranks, at most at one time
+  int64_t gradients = 0;      // buckets; in weights and trained
 
   int64_t held() const { return weights + packed + trained + tables; }
   int64_t total() const { return held() + saved + working; }
