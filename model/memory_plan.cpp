@@ -22,17 +22,24 @@ int64_t block_of(DeviceKind device, int64_t bytes) {
   return int64_t(CpuDevice::size_class(size_t(bytes)));
 }
 
+// Ranks that have a part of the rows each between the linears of a tensor group.
+int row_shares(const DecoderOptions& options, const MemoryShape& shape) {
+  return options.split_rows ? shape.tensor_ranks : 1;
+}
+
 // Bytes of one layer's tensors on this rank, named as in decoder_layer.h.
 struct LayerBytes {
   LayerBytes(const ModelConfig& c, const DecoderOptions& options, const MemoryShape& shape) {
     const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
-    const int ranks = shape.tensor_ranks;
-    const int64_t rows = context_rows(shape.tokens, shape.context_ranks, shape.context_block);
+    const int ranks = shape.tensor_ranks, shares = row_shares(options, shape);
+    const int64_t rows =
+        context_rows(shape.tokens, shape.context_ranks, shape.context_block, shares);
     const int64_t item = dtype_size(options.dtype);
     const int64_t number = dtype_size(accumulator_dtype(options.dtype));
     const int64_t q_heads = c.q_heads / ranks, kv_heads = c.kv_heads / ranks;
-    hidden = block(rows * c.hidden_size * item);
-    inv_rms = block(rows * number);
+    hidden = block(rows / shares * c.hidden_size * item);
+    inv_rms = block(rows / shares * number);
+    if (shares > 1) entering = block(rows * c.hidden_size * item);
     q = block(rows * q_heads * c.head_dim * item);
     kv = block(rows * kv_heads * c.head_dim * item);
     q_rows = block(rows * q_heads * number);
@@ -98,6 +105,7 @@ struct LayerBytes {
   }
 
   int64_t hidden, inv_rms, q, kv, q_rows, mlp;
+  int64_t entering = 0;  // all rows on their way into or out of linears, where ranks share them
   int64_t projections, selected, both, choice = 0, gate_up;
   GatheredMemory gathered;
   bool exchanged = false;
@@ -126,7 +134,7 @@ void add_weights(const ModelConfig& c, const DecoderOptions& options, const Memo
   const int64_t table = ceil_div(c.vocab_size, ranks) * e;
   const int64_t tables = c.tie_word_embeddings || !options.lm_head ? 1 : 2;
   const int64_t elements = c.num_layers * (split / ranks + norms) + e + tables * table;
-  plan.weights = plan.backbone_values = elements * item;
+  plan.weights = elements * item;
   if (options.train_backbone) {
     const Trained each(options.dtype);
     plan.gradients += elements * each.gradient;
@@ -160,9 +168,6 @@ void add_trained(const ModelConfig& c, const DecoderOptions& options, const Memo
       }
     }
     add(c.num_layers * elements, accumulator_dtype(options.dtype), shape.train_routers);
-    if (shape.train_routers) {
-      plan.router_gradients = c.num_layers * elements * Trained(options.dtype).gradient;
-    }
   }
   if (options.lora) {
     const int64_t e = c.hidden_size, q = c.q_heads * c.head_dim, kv = c.kv_heads * c.head_dim;
@@ -184,9 +189,12 @@ void add_trained(const ModelConfig& c, const DecoderOptions& options, const Memo
 
 }  // namespace
 
-int64_t context_rows(int64_t tokens, int context_ranks, int64_t block) {
-  if (context_ranks == 1) return tokens;
-  return std::min(ceil_div(ceil_div(tokens, block), context_ranks) * block, tokens);
+int64_t context_rows(int64_t tokens, int context_ranks, int64_t block, int row_shares) {
+  int64_t rows = tokens;
+  if (context_ranks > 1) {
+    rows = std::min(ceil_div(ceil_div(tokens, block), context_ranks) * block, tokens);
+  }
+  return ceil_div(rows, row_shares) * row_shares;
 }
 
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
@@ -196,7 +204,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   add_trained(config, options, shape, plan);
   const LayerBytes l(config, options, shape);
   const auto block = [&](int64_t bytes) { return block_of(shape.device, bytes); };
-  const int64_t rows = context_rows(shape.tokens, shape.context_ranks, shape.context_block);
+  const int64_t rows = context_rows(shape.tokens, shape.context_ranks, shape.context_block,
+                                    row_shares(options, shape));
   const int64_t item = dtype_size(options.dtype);
   plan.tables = 3 * block(rows * 4) + block(options.max_position * config.head_dim *
                                             dtype_size(accumulator_dtype(options.dtype)));
@@ -222,7 +231,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
     plan.saved += l.hidden;
   }
 
-  const int64_t most_mlp = std::max(3 * l.mlp, 2 * l.mlp + 2 * l.hidden);
+  const int64_t most_mlp = l.entering == 0 ? std::max(3 * l.mlp, 2 * l.mlp + 2 * l.hidden)
+                                           : 2 * l.mlp + l.entering + std::max(l.mlp, l.hidden);
   // In the backward pass a layer holds what it kept, what it computed again, and these.
   const int64_t again = l.projections + l.attention() + l.hidden;
   const int64_t kept = by_layer ? 0 : l.attention() + l.hidden;
@@ -237,9 +247,12 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   plan.phases.push_back(
       {"attention forward",
        (keeps ? l.hidden : l.hidden + l.projections + out) +
-           std::max({around, own_again, keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
-  plan.phases.push_back({"MLP forward", 2 * l.hidden + 3 * l.mlp - (shape.backward ? stays : 0)});
-  plan.phases.push_back({"loss", 3 * l.hidden + plan.logits + 2 * loss_rows});
+           std::max(
+               {around, own_again, keeps ? std::max(l.hidden + l.entering, l.q) : l.entering})});
+  plan.phases.push_back(
+      {"MLP forward", 2 * l.hidden + l.entering + 3 * l.mlp - (shape.backward ? stays : 0)});
+  plan.phases.push_back(
+      {"loss", l.hidden + 2 * std::max(l.hidden, l.entering) + plan.logits + 2 * loss_rows});
   if (shape.backward) {
     plan.phases.push_back(
         {"MLP backward", l.inputs() + (recomputed ? l.hidden + again - kept + most_mlp
@@ -247,7 +260,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
     plan.phases.push_back(
         {"attention backward",
          2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
-             l.attention_backward(shape.train_routers, shape.attention.backward)});
+             std::max(l.attention_backward(shape.train_routers, shape.attention.backward),
+                      l.inputs() + l.q + l.entering)});
   }
   const auto most = std::ranges::max_element(plan.phases, {}, &MemoryItem::bytes);
   plan.working = most->bytes;

@@ -51,11 +51,9 @@ struct MemoryPlan {
   std::vector<MemoryItem> layer;   // of `saved`: what one layer keeps
   std::vector<MemoryItem> phases;  // what each phase needs beside `saved`
   // Parts of the phases above.
-  int64_t logits = 0;            // of a chunk
-  int64_t communication = 0;     // keys, values and heads of other ranks, at most at one time
-  int64_t gradients = 0;         // buckets; in weights and trained
-  int64_t router_gradients = 0;  // of them
-  int64_t backbone_values = 0;   // of weights
+  int64_t logits = 0;         // of a chunk
+  int64_t communication = 0;  // keys, values and heads of other ranks, at most at one time
+  int64_t gradients = 0;      // buckets; in weights and trained
 
   int64_t held() const { return weights + packed + trained + tables; }
   int64_t total() const { return held() + saved + working; }
@@ -64,8 +62,9 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
                        const MemoryShape& shape);
 
-// Most rows that a rank of the context group has of a sequence of so many tokens, in blocks.
-int64_t context_rows(int64_t tokens, int context_ranks, int64_t block);
+// Most rows that a rank of the context group has of a sequence of so many tokens, cut in blocks;
+// padded to a multiple of the tensor ranks that share them.
+int64_t context_rows(int64_t tokens, int context_ranks, int64_t block, int row_shares = 1);
 
 // "plan for 65536 tokens: 15.3 GiB weights + 18.0 GiB saved + 11.2 GiB working (MLP backward)"
 std::string describe(const MemoryPlan& plan, int64_t tokens);

@@ -17,57 +17,52 @@ int64_t padded(int64_t count, DType dtype) {
 
 }  // namespace
 
-GradientReducer::GradientReducer(const ParameterList& parameters, Mesh& mesh, int64_t bucket_bytes)
-    : tensor_(&mesh.tensor()) {
+std::vector<GradientBucket> gradient_buckets(const std::vector<GradientPart>& parts,
+                                             int64_t bucket_bytes) {
   ELASTRON_CHECK(bucket_bytes > 0, "buckets hold something");
-  for (Parameter* p : parameters) {
-    if (p->trainable) parameters_.push_back(p);
-  }
-
-  // A bucket is of one group and one dtype; two are filled side by side where parameters of both
-  // groups alternate.
-  struct Plan {
-    std::vector<Parameter*> parameters;
-    int64_t elements = 0;
-    DType dtype = DType::f32;
-    Communicator* group = nullptr;
-    bool open = true;
-  };
-  std::vector<Plan> plans;
-  for (size_t i = parameters_.size(); i-- > 0;) {
-    Parameter* p = parameters_[i];
-    ELASTRON_CHECK(p->grad.defined(), p->name + " is trainable and has no gradient");
-    Communicator* group = p->gradient_partial_over_tensor ? &mesh.world() : &mesh.grad();
-    Plan* plan = nullptr;
-    for (Plan& candidate : plans) {
-      if (candidate.open && candidate.group == group && candidate.dtype == p->grad.dtype()) {
-        plan = &candidate;
+  std::vector<GradientBucket> buckets;
+  for (size_t i = parts.size(); i-- > 0;) {
+    const GradientPart& part = parts[i];
+    GradientBucket* bucket = nullptr;
+    for (GradientBucket& b : buckets) {
+      const bool open = b.elements * int64_t(dtype_size(b.dtype)) < bucket_bytes;
+      if (open && b.partial_over_tensor == part.partial_over_tensor && b.dtype == part.dtype) {
+        bucket = &b;
       }
     }
-    if (plan == nullptr) {
-      plan = &plans.emplace_back();
-      plan->group = group;
-      plan->dtype = p->grad.dtype();
+    if (bucket == nullptr) {
+      bucket = &buckets.emplace_back();
+      bucket->dtype = part.dtype;
+      bucket->partial_over_tensor = part.partial_over_tensor;
     }
-    plan->parameters.push_back(p);
-    plan->elements += padded(p->grad.numel(), plan->dtype);
-    plan->open = plan->elements * int64_t(dtype_size(plan->dtype)) < bucket_bytes;
+    bucket->places.push_back({i, bucket->elements});
+    bucket->elements += padded(part.elements, part.dtype);
   }
+  return buckets;
+}
 
-  for (const Plan& plan : plans) {
+GradientReducer::GradientReducer(const ParameterList& parameters, Mesh& mesh, int64_t bucket_bytes)
+    : tensor_(&mesh.tensor()) {
+  std::vector<GradientPart> parts;
+  for (Parameter* p : parameters) {
+    if (!p->trainable) continue;
+    ELASTRON_CHECK(p->grad.defined(), p->name + " is trainable and has no gradient");
+    parameters_.push_back(p);
+    parts.push_back({p->grad.numel(), p->grad.dtype(), p->gradient_partial_over_tensor});
+  }
+  for (const GradientBucket& planned : gradient_buckets(parts, bucket_bytes)) {
     Bucket bucket;
-    Device& device = plan.parameters.front()->grad.device();
-    bucket.flat = Tensor::zeros({plan.elements}, plan.dtype, device);
-    bucket.group = plan.group;
-    bucket.parameters = bucket.missing = int64_t(plan.parameters.size());
-    int64_t offset = 0;
-    for (Parameter* p : plan.parameters) {
+    Device& device = parameters_[planned.places.front().part]->grad.device();
+    bucket.flat = Tensor::zeros({planned.elements}, planned.dtype, device);
+    bucket.group = planned.partial_over_tensor ? &mesh.world() : &mesh.grad();
+    bucket.parameters = bucket.missing = int64_t(planned.places.size());
+    for (const auto& [part, offset] : planned.places) {
+      Parameter* p = parameters_[part];
       const bool distinct = places_.emplace(p, Place{.bucket = buckets_.size()}).second;
       ELASTRON_CHECK(distinct, p->name + " is listed twice");
       Tensor place = bucket.flat.slice(0, offset, offset + p->grad.numel()).view(p->grad.shape());
       place.copy_from(p->grad);
       p->grad = place;
-      offset += padded(p->grad.numel(), plan.dtype);
     }
     buckets_.push_back(std::move(bucket));
   }

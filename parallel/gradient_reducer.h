@@ -12,6 +12,28 @@ namespace elastron::parallel {
 
 inline constexpr int64_t kDefaultBucketBytes = 25 << 20;
 
+// A gradient of this rank, and the buckets that some of them are summed in.
+struct GradientPart {
+  int64_t elements = 0;
+  DType dtype = DType::f32;
+  bool partial_over_tensor = false;  // summed over the world, otherwise over data x context
+};
+struct GradientBucket {
+  DType dtype = DType::f32;
+  bool partial_over_tensor = false;
+  int64_t elements = 0;  // with what keeps each gradient aligned
+  // Which, and where each begins.
+  struct Place {
+    size_t part = 0;
+    int64_t offset = 0;
+  };
+  std::vector<Place> places;
+};
+// From the last part to the first: a bucket is of one group and one dtype, and takes no more once
+// it has `bucket_bytes`. Two are filled side by side where parts of both groups alternate.
+std::vector<GradientBucket> gradient_buckets(const std::vector<GradientPart>& parts,
+                                             int64_t bucket_bytes);
+
 class GradientReducer {
  public:
   // `parameters` in forward order; frozen ones are skipped. Buckets are filled from the last

@@ -44,7 +44,7 @@ struct ModelSection {
 
 struct ParallelSection {
   int64_t tensor = 1;
-  bool sequence = false;
+  bool sequence = true;
   int64_t context = 1;
   ContextKind context_kind = ContextKind::gather;
   config::Auto<int64_t> data;

@@ -97,8 +97,10 @@ const std::string kOwnGpus =
     "ELASTRON_EMULATED_GPU_PER_RANK=1 ELASTRON_NCCL_LIBRARY=" ELASTRON_NCCL_STAND_IN;
 
 TEST_F(Cuda, CurveOverNccl) {
-  for (const auto& [ranks, more] :
-       {std::pair{2, ""}, {2, "--set parallel.tensor=2"}, {4, "--set parallel.tensor=2"}}) {
+  for (const auto& [ranks, more] : {std::pair{2, ""},
+                                    {2, "--set parallel.tensor=2"},
+                                    {4, "--set parallel.tensor=2"},
+                                    {2, "--set parallel.context=2"}}) {
     const Scratch run;
     const Outcome o =
         run_program(ELASTRON_EMULATED_PROGRAM, ranks, train(run.path(), "cuda", more), kOwnGpus);

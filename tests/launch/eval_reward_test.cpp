@@ -343,6 +343,7 @@ TEST_F(EvalReward, GenerativeJudgeIsTheSameOnAnyLayout) {
   EXPECT_NE(read_text(small / "rows.jsonl").find("truncated\":true"), std::string::npos);
   expect_error(judge(2, one / "report", "--seed 7"), 2, {"settings", "--out"});
   expect_error(judge(2, small.path(), "--checkpoint x"), 2, {"--checkpoint", "export"});
+  expect_error(judge(2, small.path(), "--set parallel.context=2"), 2, {"parallel.context"});
 }
 
 TEST_F(EvalReward, RealRowsOfTheBenchmark) {

@@ -80,7 +80,9 @@ TEST(Train, PeakIsAsPlanned) {
         Case{0, "--set train.recompute=layer"},
         Case{2, "--set train.recompute=none --set parallel.context=2"},
         Case{2, "--set train.recompute=layer --set parallel.context=2"},
-        Case{2, "--set train.recompute=none --set parallel.tensor=2"},
+        Case{2, "--set train.recompute=none --set parallel.tensor=2 --set parallel.sequence=false"},
+        Case{2, "--set train.recompute=none --set parallel.tensor=2 --set parallel.sequence=true"},
+        Case{2, "--set train.recompute=layer --set parallel.tensor=2 --set parallel.sequence=true"},
         Case{2,
              "--set train.recompute=selective --set parallel.context=2 --set "
              "parallel.context_kind=ulysses"}}) {

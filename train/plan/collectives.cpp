@@ -1,11 +1,13 @@
 #include "train/plan/collectives.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "data/packed_batch.h"
 #include "model/attention_exchange.h"
 #include "model/memory_plan.h"
 #include "router/attention_router.h"
+#include "train/plan/gradients.h"
 #include "train/plan/run_shape.h"
 
 namespace elastron::train {
@@ -20,13 +22,14 @@ class List {
   // `calls` of `bytes` each.
   void add(const char* operation, const char* axis, const char* what, int64_t bytes,
            int64_t calls) {
-    const std::string name = axis;
-    const int size = name == "tensor"    ? layout_.tensor
-                     : name == "context" ? layout_.context
-                     : name == "grad"    ? layout_.data * layout_.context
-                                         : layout_.ranks();
-    if (size == 1 || calls == 0) return;
-    list.push_back({operation, axis, what, bytes * calls, calls});
+    add({operation, axis, what, bytes * calls, calls});
+  }
+  void add(PlannedCollective c) {
+    const int size = c.axis == "tensor"    ? layout_.tensor
+                     : c.axis == "context" ? layout_.context
+                     : c.axis == "grad"    ? layout_.data * layout_.context
+                                           : layout_.ranks();
+    if (size > 1 && c.calls > 0) list.push_back(std::move(c));
   }
   std::vector<PlannedCollective> list;
 
@@ -54,7 +57,9 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   const auto options = decoder_options(config, true);
   const bool backward = trains_decoder(config);
   const int64_t item = dtype_size(options.dtype), layers = m.num_layers;
-  const int64_t rows = model::context_rows(step.tokens, layout.context, config.context_block());
+  const bool split = options.split_rows && layout.tensor > 1;
+  const int64_t rows = model::context_rows(step.tokens, layout.context, config.context_block(),
+                                           split ? layout.tensor : 1);
   const int64_t all = rows * layout.context;
   const int64_t hidden = rows * m.hidden_size * item;
   const int64_t q = rows * m.q_heads / layout.tensor * m.head_dim * item;
@@ -71,11 +76,28 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   const int64_t attention = config.has_routers() && config.trains(Part::router) ? layers : need_qkv;
   List out(layout);
 
-  out.add("all_reduce", "tensor", "embedding", hidden, 1);
-  out.add("all_reduce", "tensor", "layers forward", hidden, 2 * layers);
+  // Sums of the linears' parts: whole, or each rank's rows of them.
+  const char* sum = split ? "reduce_scatter" : "all_reduce";
+  out.add(sum, "tensor", "embedding", hidden, 1);
+  out.add(sum, "tensor", "layers forward", hidden, 2 * layers);
   if (backward) {
-    out.add("all_reduce", "tensor", "layers backward", hidden, layers + below);
-    if (by_layer) out.add("all_reduce", "tensor", "layers again", hidden, layers);
+    out.add(sum, "tensor", "layers backward", hidden, layers + below);
+    if (by_layer) out.add(sum, "tensor", "layers again", hidden, layers);
+  }
+  if (split) {
+    out.add("all_gather", "tensor", "rows forward", hidden, 2 * layers + 1);
+    if (backward) {
+      out.add("all_gather", "tensor", "rows backward", hidden,
+              2 * layers + (options.train_backbone ? 1 : 0));
+      const bool trains_gate_up =
+          options.train_backbone ||
+          (options.lora && (options.lora->adapts("gate_proj") || options.lora->adapts("up_proj")));
+      const int64_t inputs = (trains_projections ? layers : 0) + (trains_gate_up ? layers : 0);
+      out.add("all_gather", "tensor", "rows for weight gradients", hidden, inputs);
+      if (options.recompute != model::Recompute::none) {
+        out.add("all_gather", "tensor", "rows again", hidden, 2 * layers);
+      }
+    }
   }
   if (options.lm_head && step.labels > 0) {
     const int64_t chunks = ceil_div(step.labels, options.loss_chunk_rows);
@@ -124,23 +146,27 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
 
 std::vector<PlannedCollective> step_collectives(const Config& config, const model::ModelConfig& m,
                                                 const parallel::MeshLayout& layout) {
-  const auto options = decoder_options(config, true);
-  const auto memory =
-      model::plan_memory(m, options, memory_shape(config, layout, DeviceKind::cuda));
-  List out(layout);
-  const int64_t bucket = config.parallel.bucket_bytes;
-  // Routers' gradients are parts over the tensor group too.
-  const int64_t world = memory.router_gradients;
-  const int64_t rest = memory.gradients - world;
-  for (const auto& [axis, bytes] : {std::pair{"world", world}, {"grad", rest}}) {
-    if (bytes == 0) continue;
-    out.add("all_reduce", axis, "gradients", bytes, 1);
-    if (!out.list.empty() && out.list.back().axis == axis) {
-      out.list.back().calls = ceil_div(bytes, bucket);
-    }
+  const auto trained = planned_gradients(config, m, layout);
+  std::vector<parallel::GradientPart> parts;
+  int64_t values = 0;
+  for (const PlannedGradient& p : trained) {
+    parts.push_back(p.gradient);
+    values += p.value_bytes;
   }
+  // Of each group: those that each tensor rank has a part of are summed over all ranks.
+  PlannedCollective world{"all_reduce", "world", "gradients"};
+  PlannedCollective grad{"all_reduce", "grad", "gradients"};
+  for (const auto& b : parallel::gradient_buckets(parts, config.parallel.bucket_bytes)) {
+    PlannedCollective& sum = b.partial_over_tensor ? world : grad;
+    sum.bytes += b.elements * int64_t(dtype_size(b.dtype));
+    ++sum.calls;
+  }
+  List out(layout);
+  out.add(world);
+  out.add(grad);
   if (config.train.shard_optimizer && config.trains(Part::backbone)) {
-    out.add("broadcast", "grad", "weights of a shared optimiser", memory.backbone_values, 1);
+    out.add(
+        {"broadcast", "grad", "weights of a shared optimiser", values, int64_t(trained.size())});
   }
   return out.list;
 }

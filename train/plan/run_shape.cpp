@@ -88,7 +88,13 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
   const bool ulysses = config.parallel.context_kind == ContextKind::ulysses;
   const int64_t heads = model.kv_heads / (ulysses ? layout.context : 1);
   if (heads % tensor == 0 && model.intermediate_size % tensor == 0) {
-    add(fmt::format("parallel.tensor: {}", tensor), [&](Turn& t) { t.layout.tensor = tensor; });
+    add(fmt::format("parallel.tensor: {}", tensor), [&](Turn& t) {
+      t.layout.tensor = tensor;
+      t.config.parallel.tensor = tensor;
+    });
+  }
+  if (layout.tensor > 1 && !config.parallel.sequence) {
+    add("parallel.sequence: true", [](Turn& t) { t.config.parallel.sequence = true; });
   }
   const int context = 2 * layout.context;
   if (config.train.objective != Objective::reward && trains_decoder(config) && context <= 64 &&

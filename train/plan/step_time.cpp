@@ -129,8 +129,9 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
 
   // What goes through memory: norms, rotation, residuals, SwiGLU.
   const double memory_rate = device.memory.bandwidth * device.compute.bandwidth_share;
+  const double shares = options.split_rows ? t : 1;  // ranks between which residuals are cut
   const double elementwise = micro_batches * layers * rows * item *
-                             (10 * e + 2 * (q + kv) + (m.qk_norm ? q + kv : 0) + 3 * f) /
+                             (10 * e / shares + 2 * (q + kv) + (m.qk_norm ? q + kv : 0) + 3 * f) /
                              memory_rate;
   add("norms, rotation, residuals, SwiGLU", "memory bandwidth",
       elementwise * (backward ? 2.5 + share_again : 1));
