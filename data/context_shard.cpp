@@ -83,6 +83,8 @@ PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank) {
     own.cu_seqlens.push_back(int32_t(own.token_ids.size()));
     own.document_of.push_back(int32_t(whole.document(piece.sequence)));
     own.offsets.push_back(int32_t(whole.offset(piece.sequence) + piece.begin));
+    own.part_of.push_back(piece.sequence);
+    own.ends.push_back(piece.end == whole.length(piece.sequence));
   }
   own.pad(plan.rows);
   own.range_ids = whole.range_ids;
@@ -92,6 +94,7 @@ PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank) {
   own.kind_ids = whole.kind_ids;
   own.answer_offsets = whole.answer_offsets;
   own.answer_lengths = whole.answer_lengths;
+  own.pairs = whole.pairs;
   return own;
 }
 

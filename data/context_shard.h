@@ -35,7 +35,7 @@ inline constexpr int64_t kContextBlock = 64;
 ContextPlan plan_context(std::span<const int32_t> cu_seqlens, int ranks, int64_t block);
 
 // What one rank has: its pieces are the sequences, `offsets` what stands before them in theirs.
-// What is said of documents is the whole batch's; pairs are left out.
+// What is said of documents and pairs is the whole batch's.
 PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank);
 
 }  // namespace elastron::data

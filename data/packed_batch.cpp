@@ -28,6 +28,15 @@ std::vector<int32_t> PackedBatch::first_sequences() const {
   return first;
 }
 
+std::map<int64_t, int32_t> PackedBatch::last_rows() const {
+  std::map<int64_t, int32_t> rows;
+  for (int64_t s = 0; s < sequences(); ++s) {
+    if (length(s) == 0 || (!ends.empty() && !ends[size_t(s)])) continue;
+    rows[whole_sequence(s)] = cu_seqlens[size_t(s) + 1] - 1;
+  }
+  return rows;
+}
+
 int64_t PackedBatch::tokens_apart() const {
   if (prefix_of.empty()) return tokens();
   std::vector<bool> is_prompt(size_t(sequences()), false);

@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,7 @@ inline constexpr int32_t kNoLabel = -100;
 // Inclusive (first, last) pairs of first_token, ctx, q, a: spec 1.3 and 9. Document-relative.
 using RangeIds = std::array<int64_t, 8>;
 
-// A judged pair of a batch: rows of the last tokens of its responses.
+// A judged pair of a batch: the sequences of its responses.
 struct PackedPair {
   int32_t chosen = 0;
   std::vector<int32_t> rejected;  // one or more
@@ -39,10 +40,12 @@ struct PackedBatch {
   // Empty where each document is one sequence. document_of [S]. prefix_of [S]: the sequence whose
   // tokens stand before this one's, a prompt that is computed once; -1 for a whole sequence.
   std::vector<int32_t> document_of, prefix_of;
-  // Of a part of a batch (data/context_shard.h), [S]: tokens that stand before each sequence's own.
-  // Empty otherwise.
-  std::vector<int32_t> offsets;
-  std::vector<PackedPair> pairs;  // of reward data: one per document
+  // Of a part of a batch (data/context_shard.h), [S]: tokens that stand before each sequence's own,
+  // which sequence of the whole batch it is of, and whether it has that one's last token. Empty
+  // otherwise.
+  std::vector<int32_t> offsets, part_of;
+  std::vector<bool> ends;
+  std::vector<PackedPair> pairs;  // of reward data: one per document; sequences of the whole batch
 
   int64_t tokens() const { return int64_t(token_ids.size()); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
@@ -62,6 +65,12 @@ struct PackedBatch {
     return prefix < 0 ? 0 : length(prefix);
   }
   std::vector<int32_t> first_sequences() const;  // [D] a document's first sequence
+  // The sequence of the whole batch that one of these is, or is of.
+  int64_t whole_sequence(int64_t sequence) const {
+    return part_of.empty() ? sequence : part_of[size_t(sequence)];
+  }
+  // By sequence of the whole batch, the row of its last token; no entry: it is not in this part.
+  std::map<int64_t, int32_t> last_rows() const;
   // Tokens if every sequence had its prompt to itself.
   int64_t tokens_apart() const;
 };

@@ -95,6 +95,10 @@ ExitCode run(const Options& options, parallel::World& world) {
     judge.prompt.limit = options.score.limit;
     judge.prompt.chat_template = config.data.chat_template;
     parallel::on_all_ranks(*everyone, [&] {
+      if (config.parallel.context != 1) {
+        throw UsageError("a generative judge has whole sequences", "parallel.context",
+                         "set it to 1");
+      }
       if (!options.score.checkpoint.empty()) {
         throw UsageError("a generative judge is a model folder", "--checkpoint",
                          "export the checkpoint and set model.path to the folder");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "model/row_copies.h"
 #include "ops/elementwise.h"
@@ -40,8 +41,8 @@ std::vector<int32_t> documents_of(const data::PackedBatch& batch) {
 }
 
 Tensor arrived(AttentionExchange::Rows& rows) {
-  if (rows.pending) rows.pending->wait();
-  return std::move(rows.rows);
+  if (rows.pending) std::exchange(rows.pending, nullptr)->wait();
+  return std::exchange(rows.rows, {});
 }
 
 // In front of each response a copy of its prompt's rows.
@@ -66,31 +67,48 @@ class LocalAttention final : public AttentionExchange {
   const std::vector<int32_t>& documents() const override { return document_of_; }
   int64_t first_kv_head(int64_t) const override { return 0; }
 
-  Rows begin(const Tensor& own) const override { return {own, {}}; }
-  void attention(Rows q, Rows k, Rows v, const Tensor& gate,
-                 ops::RoutedAttentionInput& in) const override {
-    in.q = arrived(q);
-    in.k = keys(k);
-    in.v = keys(v);
-    in.gate = several_ ? gates_of(gate, document_of_) : gate;
-    in.varlen = varlen();
+  Begun begin(const Tensor& k, const Tensor& v) const override {
+    return {.q = {}, .k = {k, {}}, .v = {v, {}}, .own_k = {}, .own_v = {}};
   }
-  Tensor own_rows(const Tensor& out) const override { return out; }
-  Tensor attention_rows(const Tensor& own) const override { return own; }
-  void backward(ops::RoutedAttentionGradient& d, int64_t) const override {
-    if (copies_ && d.k.defined()) {
+  Attended forward(Begun& begun, const Tensor& gate, const Describe& describe,
+                   ops::Branches branches, bool again) const override {
+    const auto in = input(begun, gate, describe);
+    if (!again) begun = {};
+    auto out = ops::routed_attention_forward(in, branches);
+    Attended attended{.selected = out.selected, .groups = {}, .visited = out.visited};
+    attended.groups.push_back(std::move(out));
+    return attended;
+  }
+  Tensor own_rows(const Tensor& selected) const override { return selected; }
+  ops::RoutedAttentionGradient backward(Tensor d_out, Begun begun, const Tensor& gate,
+                                        const Describe& describe, Attended attended, bool need_qkv,
+                                        bool need_gate) const override {
+    auto in = input(begun, gate, describe);
+    begun = {};
+    auto d =
+        ops::routed_attention_backward(d_out, in, attended.groups.front(), need_qkv, need_gate);
+    d_out = {};
+    in = {};
+    attended = {};
+    if (copies_ && need_qkv) {
       d.k = copies_->sum(d.k);
       d.v = copies_->sum(d.v);
     }
-    if (several_ && d.gate.defined()) {
-      d.gate = sum_gates(d.gate, document_of_, batch_.documents());
-    }
+    if (several_ && need_gate) d.gate = sum_gates(d.gate, document_of_, batch_.documents());
+    return d;
   }
 
  private:
-  Tensor keys(Rows& rows) const {
-    const Tensor own = arrived(rows);
-    return copies_ ? copies_->expand(own) : own;
+  ops::RoutedAttentionInput input(const Begun& begun, const Tensor& gate,
+                                  const Describe& describe) const {
+    ops::RoutedAttentionInput in;
+    in.q = begun.q.rows;
+    in.k = copies_ ? copies_->expand(begun.k.rows) : begun.k.rows;
+    in.v = copies_ ? copies_->expand(begun.v.rows) : begun.v.rows;
+    in.gate = several_ ? gates_of(gate, document_of_) : gate;
+    in.varlen = varlen();
+    describe(in);
+    return in;
   }
 
   const data::PackedBatch& batch_;
@@ -146,37 +164,127 @@ class GatheredAttention final : public AttentionExchange {
   const std::vector<int32_t>& documents() const override { return document_of_; }
   int64_t first_kv_head(int64_t) const override { return 0; }
 
-  Rows begin(const Tensor& own) const override {
-    Tensor all = with_rows(own, own.size(0) * context_.size());
-    auto pending = std::make_unique<parallel::Pending>(context_.all_gather(own, all));
-    return {std::move(all), std::move(pending)};
+  Begun begin(const Tensor& k, const Tensor& v) const override {
+    Begun begun{.q = {}, .k = {}, .v = {}, .own_k = k, .own_v = v};
+    gather(0, begun);
+    return begun;
   }
-  void attention(Rows q, Rows k, Rows v, const Tensor& gate,
-                 ops::RoutedAttentionInput& in) const override {
-    in.q = arrived(q);
-    in.k = copies_.expand(arrived(k));
-    in.v = copies_.expand(arrived(v));
-    in.gate = gates_of(gate, document_of_);
-    in.varlen = varlen();
-  }
-  Tensor own_rows(const Tensor& out) const override { return out; }
-  Tensor attention_rows(const Tensor& own) const override { return own; }
-  void backward(ops::RoutedAttentionGradient& d, int64_t) const override {
-    if (d.k.defined()) {
-      const auto sum = [&](Tensor& keys) {
-        const Tensor parts = copies_.sum(keys);
-        keys = {};
-        Tensor own = with_rows(parts, parts.size(0) / context_.size());
-        context_.reduce_scatter(parts, own).wait();
-        keys = own;
-      };
-      sum(d.k);
-      sum(d.v);
+  Attended forward(Begun& begun, const Tensor& gate, const Describe& describe,
+                   ops::Branches branches, bool again) const override {
+    const Tensor gates = gates_of(gate, document_of_);
+    const int64_t groups = groups_of(gate);
+    Attended attended;
+    for (int64_t g = 0; g < groups; ++g) {
+      auto out = ops::routed_attention_forward(input(g, begun, gates, describe, again), branches);
+      put(std::exchange(out.visited, {}), g, groups, attended.visited);
+      if (groups == 1) {
+        attended.selected = out.selected;
+      } else {
+        put(std::exchange(out.selected, {}), g, groups, attended.selected);
+      }
+      attended.groups.push_back(std::move(out));
     }
-    if (d.gate.defined()) d.gate = sum_gates(d.gate, document_of_, documents_);
+    if (!again) begun = {};
+    return attended;
+  }
+  Tensor own_rows(const Tensor& selected) const override { return selected; }
+  ops::RoutedAttentionGradient backward(Tensor d_out, Begun begun, const Tensor& gate,
+                                        const Describe& describe, Attended attended, bool need_qkv,
+                                        bool need_gate) const override {
+    const Tensor gates = gates_of(gate, document_of_);
+    const int64_t groups = groups_of(gate);
+    ops::RoutedAttentionGradient d;
+    Rows dk, dv;  // of the group before, on their way
+    for (int64_t g = 0; g < groups; ++g) {
+      auto of_group = [&] {
+        const auto in = input(g, begun, gates, describe, /*again=*/false);
+        auto out = std::exchange(attended.groups[size_t(g)], {});
+        if (groups > 1) out.selected = part(attended.selected, g, groups).clone();
+        return ops::routed_attention_backward(part(d_out, g, groups), in, out, need_qkv, need_gate);
+      }();
+      if (need_gate) put(sum_gates(of_group.gate, document_of_, documents_), g, groups, d.gate);
+      if (!need_qkv) continue;
+      put(std::exchange(of_group.q, {}), g, groups, d.q);
+      if (g > 0) {
+        put(arrived(dk), g - 1, groups, d.k);
+        put(arrived(dv), g - 1, groups, d.v);
+      }
+      dk = summed(std::move(of_group.k));
+      dv = summed(std::move(of_group.v));
+    }
+    begun = {};
+    attended = {};
+    d_out = {};
+    if (need_qkv) {
+      put(arrived(dk), groups - 1, groups, d.k);
+      put(arrived(dv), groups - 1, groups, d.v);
+    }
+    return d;
   }
 
  private:
+  int64_t groups_of(const Tensor& gate) const {
+    return kv_head_groups(gate.size(1), context_.size());
+  }
+  // The heads of a group, in dim 1, and a group's back in their place.
+  static Tensor part(const Tensor& whole, int64_t group, int64_t groups) {
+    const int64_t heads = whole.size(1) / groups;
+    return whole.slice(1, group * heads, (group + 1) * heads);
+  }
+  static void put(Tensor of_group, int64_t group, int64_t groups, Tensor& whole) {
+    if (groups == 1) {
+      whole = std::move(of_group);
+      return;
+    }
+    if (!whole.defined()) {
+      Shape shape = of_group.shape();
+      shape.set(1, groups * shape[1]);
+      whole = Tensor::empty(shape, of_group.dtype(), of_group.device());
+    }
+    part(whole, group, groups).copy_from(of_group);
+  }
+
+  // Sends a group's keys and values on their way.
+  void gather(int64_t group, Begun& begun) const {
+    const int64_t groups = kv_head_groups(begun.own_k.size(1), context_.size());
+    const auto start = [&](const Tensor& whole) -> Rows {
+      const Tensor own = part(whole, group, groups);
+      const int64_t rows = own.size(0), first = rows * context_.rank();
+      Shape shape = own.shape();
+      shape.set(0, rows * context_.size());
+      Tensor all = Tensor::empty(shape, own.dtype(), own.device());
+      Tensor here = all.slice(0, first, first + rows);
+      here.copy_from(own);
+      auto pending = std::make_unique<parallel::Pending>(context_.all_gather(here, all));
+      return {std::move(all), std::move(pending)};
+    };
+    begun.k = start(begun.own_k);
+    begun.v = start(begun.own_v);
+  }
+  // What attention on a group reads. When it returns, the next one's keys are on their way, behind
+  // the last group those of the first if they are read `again`.
+  ops::RoutedAttentionInput input(int64_t group, Begun& begun, const Tensor& gates,
+                                  const Describe& describe, bool again) const {
+    const int64_t groups = groups_of(gates);
+    ops::RoutedAttentionInput in;
+    in.q = part(begun.q.rows, group, groups);
+    in.k = copies_.expand(arrived(begun.k));
+    in.v = copies_.expand(arrived(begun.v));
+    if (again || group + 1 < groups) gather((group + 1) % groups, begun);
+    in.gate = part(gates, group, groups).clone();
+    in.varlen = varlen();
+    describe(in);
+    return in;
+  }
+  // A group's gradients of the keys that were read, on their way to whom they belong.
+  Rows summed(Tensor keys) const {
+    const Tensor parts = copies_.sum(keys);
+    keys = {};
+    Tensor own = with_rows(parts, parts.size(0) / context_.size());
+    auto pending = std::make_unique<parallel::Pending>(context_.reduce_scatter(parts, own));
+    return {std::move(own), std::move(pending)};
+  }
+
   parallel::Communicator& context_;
   int64_t documents_;
   std::vector<int32_t> cu_seqlens_ = {0}, cu_keys_ = {0}, document_of_;
@@ -201,29 +309,18 @@ class ExchangedHeads final : public AttentionExchange {
   int64_t first_kv_head(int64_t kv_heads) const override {
     return kv_heads / context_.size() * context_.rank();
   }
-  Rows begin_queries(const Tensor& own) const override { return begin(own); }
-
-  // Part r of the heads goes to rank r, and comes from it.
-  Rows begin(const Tensor& own) const override {
-    const int64_t ranks = context_.size(), rows = own.size(0), heads = own.size(1) / ranks;
-    Tensor parts = Tensor::empty({ranks * rows, heads, own.size(2)}, own.dtype(), own.device());
-    for (int64_t r = 0; r < ranks; ++r) {
-      parts.slice(0, r * rows, (r + 1) * rows).copy_from(own.slice(1, r * heads, (r + 1) * heads));
-    }
-    Tensor all = with_rows(parts, ranks * rows);
-    auto pending = std::make_unique<parallel::Pending>(context_.all_to_all(parts, all));
-    return {std::move(all), std::move(pending)};
+  Begun begin(const Tensor& k, const Tensor& v) const override {
+    return {.q = {}, .k = exchanged(k), .v = exchanged(v), .own_k = {}, .own_v = {}};
   }
-  void attention(Rows q, Rows k, Rows v, const Tensor& gate,
-                 ops::RoutedAttentionInput& in) const override {
-    const int64_t first = first_kv_head(gate.size(1)), heads = gate.size(1) / context_.size();
-    whole_.attention({order_.expand(arrived(q)), {}}, {order_.expand(arrived(k)), {}},
-                     {order_.expand(arrived(v)), {}}, gate.slice(1, first, first + heads).clone(),
-                     in);
+  void begin_queries(const Tensor& q, Begun& begun) const override { begun.q = exchanged(q); }
+  Attended forward(Begun& begun, const Tensor& gate, const Describe& describe,
+                   ops::Branches branches, bool again) const override {
+    in_order(begun);
+    return whole_.forward(begun, own_heads(gate), describe, branches, again);
   }
-  Tensor own_rows(const Tensor& out) const override {
+  Tensor own_rows(const Tensor& selected) const override {
     const int64_t ranks = context_.size();
-    const Tensor parts = order_.sum(out);  // the order the other way round
+    const Tensor parts = order_.sum(selected);  // the order the other way round
     Tensor all = with_rows(parts, parts.size(0));
     context_.all_to_all(parts, all).wait();
     const int64_t rows = parts.size(0) / ranks, heads = parts.size(1);
@@ -233,31 +330,68 @@ class ExchangedHeads final : public AttentionExchange {
     }
     return own;
   }
-  Tensor attention_rows(const Tensor& own) const override {
-    Rows rows = begin(own);
-    return order_.expand(arrived(rows));
-  }
-  void backward(ops::RoutedAttentionGradient& d, int64_t kv_heads) const override {
-    whole_.backward(d, kv_heads);
-    if (d.k.defined()) {
+  ops::RoutedAttentionGradient backward(Tensor d_out, Begun begun, const Tensor& gate,
+                                        const Describe& describe, Attended attended, bool need_qkv,
+                                        bool need_gate) const override {
+    in_order(begun);
+    Rows d_rows = exchanged(d_out);
+    d_out = in_order(d_rows);
+    auto d = whole_.backward(std::move(d_out), std::move(begun), own_heads(gate), describe,
+                             std::move(attended), need_qkv, need_gate);
+    if (need_qkv) {
       for (Tensor* t : {&d.q, &d.k, &d.v}) *t = own_rows(*t);
     }
-    if (d.gate.defined()) {
-      const int64_t first = first_kv_head(kv_heads), heads = kv_heads / context_.size();
-      Tensor gate = Tensor::zeros({documents_, kv_heads}, d.gate.dtype(), d.gate.device());
-      gate.slice(1, first, first + heads).copy_from(d.gate);
-      d.gate = gate;
+    if (need_gate) {
+      Tensor whole = Tensor::zeros({documents_, gate.size(1)}, d.gate.dtype(), d.gate.device());
+      own_part(whole).copy_from(d.gate);
+      d.gate = whole;
     }
+    return d;
   }
 
  private:
+  // This rank's heads of [D, K].
+  Tensor own_part(const Tensor& gates) const {
+    const int64_t first = first_kv_head(gates.size(1)), heads = gates.size(1) / context_.size();
+    return gates.slice(1, first, first + heads);
+  }
+  Tensor own_heads(const Tensor& gate) const { return own_part(gate).clone(); }
+
+  // Part r of the heads goes to rank r, and comes from it.
+  Rows exchanged(const Tensor& own) const {
+    const int64_t ranks = context_.size(), rows = own.size(0), heads = own.size(1) / ranks;
+    Tensor parts = Tensor::empty({ranks * rows, heads, own.size(2)}, own.dtype(), own.device());
+    for (int64_t r = 0; r < ranks; ++r) {
+      parts.slice(0, r * rows, (r + 1) * rows).copy_from(own.slice(1, r * heads, (r + 1) * heads));
+    }
+    Tensor all = with_rows(parts, ranks * rows);
+    auto pending = std::make_unique<parallel::Pending>(context_.all_to_all(parts, all));
+    return {std::move(all), std::move(pending)};
+  }
+  Tensor in_order(Rows& rows) const { return order_.expand(arrived(rows)); }
+  // Of what was begun all that has not been put in order before.
+  void in_order(Begun& begun) const {
+    for (Rows* rows : {&begun.q, &begun.k, &begun.v}) {
+      if (rows->pending) rows->rows = in_order(*rows);
+    }
+  }
+
   parallel::Communicator& context_;
   LocalAttention whole_;
   int64_t documents_;
   RowCopies order_;  // all rows in the batch's order, of the ranks' one behind the other
 };
 
+constexpr int64_t kMostGroups = 4;
+
 }  // namespace
+
+int64_t kv_head_groups(int64_t kv_heads, int context_ranks) {
+  if (context_ranks == 1) return 1;
+  int64_t groups = std::min(kMostGroups, kv_heads);
+  while (kv_heads % groups != 0) --groups;
+  return groups;
+}
 
 std::unique_ptr<AttentionExchange> local_attention(const data::PackedBatch& batch) {
   return std::make_unique<LocalAttention>(batch);

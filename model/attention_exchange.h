@@ -3,10 +3,17 @@
 // have a part of the rows each. Equal to computing everything on one rank, every response behind a
 // prompt of its own.
 //
+// Whoever gathers keys takes the kv heads in groups: while attention runs on one group, the keys
+// and values of the next are on their way, and in the backward pass the gradients of the one
+// before. So all but the first group's rows come behind attention itself, more work than the tiles
+// of own rows, halo and sink alone would be, and only one group's keys are held in order, beside
+// the next one's as they come.
+//
 // T own rows, D documents, S sequences that attention sees; Hq q_heads and K kv_heads of this rank
 // of the tensor group.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,6 +22,19 @@
 #include "parallel/communicator.h"
 
 namespace elastron::model {
+
+// Groups of kv heads that gathered attention takes one after the other: the largest number up to 4
+// that divides the heads; one where nothing is gathered. More of them hide and save little more,
+// and give each call too little to do.
+int64_t kv_head_groups(int64_t kv_heads, int context_ranks);
+
+// Attention of a layer, as its backward pass needs it.
+struct Attended {
+  Tensor selected;  // [rows of attention, heads of attention, D]: AttentionExchange::own_rows()
+  // By group of heads; without `selected` where there are several.
+  std::vector<ops::RoutedAttentionOutput> groups;
+  Tensor visited;  // [S, kv heads of attention] int64: ops::RoutedAttentionOutput::visited
+};
 
 class AttentionExchange {
  public:
@@ -26,23 +46,33 @@ class AttentionExchange {
   virtual const std::vector<int32_t>& documents() const = 0;
   virtual int64_t first_kv_head(int64_t kv_heads) const = 0;
 
-  // What attention reads of own rows, on its way from other ranks; to be given to attention() of
-  // the same exchange. Keys or values [T, K, D], queries [T, Hq, D].
   struct Rows {
     Tensor rows;
     std::unique_ptr<parallel::Pending> pending;  // null: they are there
   };
-  virtual Rows begin(const Tensor& own) const = 0;
-  virtual Rows begin_queries(const Tensor& own) const { return {own, {}}; }
-  // q, k and v of `in` from what began; the gates [D, K] as those of its sequences; varlen.
-  virtual void attention(Rows q, Rows k, Rows v, const Tensor& gate,
-                         ops::RoutedAttentionInput& in) const = 0;
-  // Attention's output as own rows [T, Hq, D], and the adjoint, for the output's gradient.
-  virtual Tensor own_rows(const Tensor& out) const = 0;
-  virtual Tensor attention_rows(const Tensor& own) const = 0;
-  // Gradients of q, k and v (where there are any) to own rows, and of the gates to [D, K]: this
-  // rank's part of their sum over the context group.
-  virtual void backward(ops::RoutedAttentionGradient& d, int64_t kv_heads) const = 0;
+  // What a layer's attention reads, on its way from other ranks. Must be given to forward() or
+  // backward() of the same exchange.
+  struct Begun {
+    Rows q, k, v;         // keys and values: of the first group
+    Tensor own_k, own_v;  // [T, K, D] for the groups that come later
+  };
+  // Keys and values [T, K, D] leave as soon as they are there, queries [T, Hq, D] after them.
+  virtual Begun begin(const Tensor& k, const Tensor& v) const = 0;
+  virtual void begin_queries(const Tensor& q, Begun& begun) const { begun.q = {q, {}}; }
+
+  // Fills in what attention is beside its tensors, of each group right before it is computed.
+  using Describe = std::function<void(ops::RoutedAttentionInput&)>;
+  // gate [D, K]. `again`: the same `begun` is for backward() then; otherwise nothing is left of it.
+  virtual Attended forward(Begun& begun, const Tensor& gate, const Describe& describe,
+                           ops::Branches branches, bool again) const = 0;
+  // Attention's output as own rows [T, Hq, D].
+  virtual Tensor own_rows(const Tensor& selected) const = 0;
+  // d_out [T, Hq, D], own rows. Gradients of q, k and v as own rows and of the gates [D, K], this
+  // rank's part of their sum over the context group, as far as they are asked for. What is moved in
+  // is freed as early as it can be.
+  virtual ops::RoutedAttentionGradient backward(Tensor d_out, Begun begun, const Tensor& gate,
+                                                const Describe& describe, Attended attended,
+                                                bool need_qkv, bool need_gate) const = 0;
 };
 
 // All rows are here. The batch must outlive it.

@@ -87,7 +87,7 @@ void DecoderLayer::append_adapters(ParameterList& list) {
 
 Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
                                   router::RoutedLayer* routed, router::SavedRoute* route,
-                                  Begun* begun, bool keep_normed) {
+                                  AttentionExchange::Begun* begun, bool keep_normed) {
   Projections p;
   auto [own_normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
   p.input_norm_inv_rms = inv_rms;
@@ -108,10 +108,7 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
     routed->decide(p.k, in.documents, *in.router_batch, *route);
   }
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
-  if (begun != nullptr) {
-    begun->k = in.exchange->begin(p.k);
-    begun->v = in.exchange->begin(p.v);
-  }
+  if (begun != nullptr) *begun = in.exchange->begin(p.k, p.v);
   p.q = q_.forward(normed).view({tokens, q_heads_, head_dim_});
   if (q_norm_) {
     p.q_raw = p.q;
@@ -121,25 +118,23 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
   } else {
     ops::rope_apply(p.q, in.positions, in.rope_table, false);
   }
-  if (begun != nullptr) begun->q = in.exchange->begin_queries(p.q);
+  if (begun != nullptr) in.exchange->begin_queries(p.q, *begun);
   return p;
 }
 
-DecoderLayer::Begun DecoderLayer::begin(const Projections& p, const LayerInputs& in) {
-  Begun begun{.q = {}, .k = in.exchange->begin(p.k), .v = in.exchange->begin(p.v)};
-  begun.q = in.exchange->begin_queries(p.q);
+AttentionExchange::Begun DecoderLayer::begin(const Projections& p, const LayerInputs& in) {
+  auto begun = in.exchange->begin(p.k, p.v);
+  in.exchange->begin_queries(p.q, begun);
   return begun;
 }
 
-ops::RoutedAttentionInput DecoderLayer::attention_input(Begun begun, const LayerInputs& in,
-                                                        const router::RoutedLayer& routed,
-                                                        const router::SavedRoute& route) const {
-  ops::RoutedAttentionInput input{.softmax_scale = 1.0 / std::sqrt(double(head_dim_)),
-                                  .full_by = options_.full_attention};
-  in.exchange->attention(std::move(begun.q), std::move(begun.k), std::move(begun.v), route.gate,
-                         input);
-  routed.describe(input);
-  return input;
+AttentionExchange::Describe DecoderLayer::describe(const router::RoutedLayer& routed) const {
+  return [&routed, scale = 1.0 / std::sqrt(double(head_dim_)),
+          full_by = options_.full_attention](ops::RoutedAttentionInput& in) {
+    in.softmax_scale = scale;
+    in.full_by = full_by;
+    routed.describe(in);
+  };
 }
 
 Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {
@@ -172,7 +167,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   const TraceRange range("layer", layer_);
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
-  Begun begun;
+  AttentionExchange::Begun begun;
   Projections p = project(x, in, &routed, &route, &begun,
                           /*keep_normed=*/saved != nullptr && trains_projections());
   gate = route.gate;
@@ -183,9 +178,9 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   // computed in the recompute, next to its use (spec 3.4).
   const bool both =
       saved != nullptr && routed.needs_gate_gradient() && options_.recompute != Recompute::layer;
-  auto attention =
-      ops::routed_attention_forward(attention_input(std::move(begun), in, routed, route),
-                                    both ? ops::Branches::both : ops::Branches::selected);
+  auto attention = in.exchange->forward(begun, route.gate, describe(routed),
+                                        both ? ops::Branches::both : ops::Branches::selected,
+                                        /*again=*/false);
   visited = attention.visited;
   Tensor middle = attention_residual(x, in.exchange->own_rows(attention.selected));
   // What is not kept goes before the MLP needs its memory.
@@ -254,18 +249,23 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
                               const std::function<void(Parameter&)>& on_gradient) {
   const bool train = options_.train_backbone;
   const TraceRange range("layer backward", layer_);
+  const bool need_qkv = need_input || trains_projections();
+  const bool need_attention = need_qkv || routed.needs_gate_gradient();
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
-  Begun begun;
-  if (saved.projections) {
+  AttentionExchange::Begun begun;
+  if (!saved.projections) {
+    const bool reads = need_attention || !saved.attention;
+    saved.projections =
+        project(saved.input, in, nullptr, nullptr, reads ? &begun : nullptr, trains_projections());
+  } else if (need_attention) {
     begun = begin(*saved.projections, in);
-  } else {
-    saved.projections = project(saved.input, in, nullptr, nullptr, &begun, trains_projections());
   }
   Projections& p = *saved.projections;
-  auto attention_in = attention_input(std::move(begun), in, routed, saved.route);
   if (!saved.attention) {
-    saved.attention = ops::routed_attention_forward(
-        attention_in, routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected);
+    saved.attention = in.exchange->forward(
+        begun, saved.route.gate, describe(routed),
+        routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,
+        /*again=*/need_attention);
     saved.middle =
         attention_residual(saved.input, in.exchange->own_rows(saved.attention->selected));
   }
@@ -280,16 +280,12 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
     o_.backward_weight(d_attended, attended.view({tokens, q_heads_ * head_dim_}), on_gradient);
   }
   d_attended = {};
-  const bool need_qkv = need_input || trains_projections();
-  if (!need_qkv && !routed.needs_gate_gradient()) return {};
-  d_attention = in.exchange->attention_rows(d_attention);
-  auto d = ops::routed_attention_backward(d_attention, attention_in, *saved.attention, need_qkv,
-                                          routed.needs_gate_gradient());
+  if (!need_attention) return {};
   // Long sequences: what is not needed any more goes before the next products.
-  d_attention = {};
-  attention_in.q = attention_in.k = attention_in.v = p.q = p.k = p.v = {};
-  saved.attention.reset();
-  in.exchange->backward(d, kv_heads_);
+  p.q = p.k = p.v = {};
+  auto d = in.exchange->backward(std::move(d_attention), std::move(begun), saved.route.gate,
+                                 describe(routed), *std::exchange(saved.attention, std::nullopt),
+                                 need_qkv, routed.needs_gate_gradient());
   if (need_qkv) {
     if (!q_norm_) ops::rope_apply(d.q, in.positions, in.rope_table, true);
     ops::rope_apply(d.k, in.positions, in.rope_table, true);

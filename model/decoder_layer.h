@@ -57,9 +57,9 @@ struct SavedLayer {
   Tensor input;                            // [R, E], all modes
   router::SavedRoute route;                // gate and router activations, all modes; small
   std::optional<Projections> projections;  // none
-  std::optional<ops::RoutedAttentionOutput> attention;  // none, selective
-  Tensor middle;                                        // [R, E] after attention: none, selective
-  std::optional<GateUp> gate_up;                        // none
+  std::optional<Attended> attention;       // none, selective
+  Tensor middle;                           // [R, E] after attention: none, selective
+  std::optional<GateUp> gate_up;           // none
 };
 
 class DecoderLayer {
@@ -90,18 +90,12 @@ class DecoderLayer {
                   const std::function<void(Parameter&)>& on_gradient);
 
  private:
-  // What attention reads, under way.
-  struct Begun {
-    AttentionExchange::Rows q, k, v;
-  };
-  static Begun begin(const Projections& p, const LayerInputs& in);
+  static AttentionExchange::Begun begin(const Projections& p, const LayerInputs& in);
   // With `routed` the gate is decided, into `route`. With `begun` keys and values are on their way
   // to other ranks while the queries are computed.
   Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer* routed,
-                      router::SavedRoute* route, Begun* begun, bool keep_normed);
-  ops::RoutedAttentionInput attention_input(Begun begun, const LayerInputs& in,
-                                            const router::RoutedLayer& routed,
-                                            const router::SavedRoute& route) const;
+                      router::SavedRoute* route, AttentionExchange::Begun* begun, bool keep_normed);
+  AttentionExchange::Describe describe(const router::RoutedLayer& routed) const;
   Tensor attention_residual(const Tensor& x, const Tensor& attention_output);
   // -> gradient to saved.middle; frees saved.gate_up.
   Tensor mlp_backward(const Tensor& d_out, SavedLayer& saved,

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "data/context_shard.h"
+#include "model/attention_exchange.h"
+#include "model/gathered_memory.h"
 #include "ops/attention/block_choice.h"
 #include "router/attention_router.h"
 
@@ -57,27 +59,43 @@ struct LayerBytes {
       // Of each of a rank's two pieces all keys before its end.
       const int64_t all = rows * shape.context_ranks;
       const int64_t keys = all + ceil_div(all, 2 * int64_t(shape.context_ranks));
-      const int64_t width = kv_heads * c.head_dim * item;
-      gathered = block(all * width);
-      keys_read = block(std::min(keys, 2 * all) * width);
+      const int64_t groups = kv_head_groups(kv_heads, shape.context_ranks);
+      const int64_t width = kv_heads / groups * c.head_dim * item;
+      gathered = GatheredMemory{
+          .groups = groups,
+          .arriving = block(all * width),
+          .read = block(std::min(keys, 2 * all) * width),
+          .q = q,
+          .kv = kv,
+          .q_part = block(rows * q_heads / groups * c.head_dim * item),
+          .kv_part = block(rows * width),
+          .rows_part = block(rows * q_heads / groups * number),
+          .forward_workspace = shape.attention.forward,
+          .backward_workspace = shape.attention.backward,
+      };
     }
     exchanged = shape.context_ranks > 1 && shape.exchange_heads;
   }
 
   int64_t attention() const { return both + choice; }
-  // What attention reads that is not the projections themselves.
-  int64_t inputs() const { return exchanged ? q + 2 * kv : 2 * keys_read; }
+  // What attention reads that is not the projections themselves, while the MLP's backward pass
+  // runs: with gathered keys the first group's, on their way.
+  int64_t inputs() const { return exchanged ? q + 2 * kv : 2 * gathered.arriving; }
   // The most while rows of other ranks arrive and are put in order.
-  int64_t arriving() const {
-    return exchanged ? 2 * (q + 2 * kv)
-                     : std::max(2 * gathered + keys_read, gathered + 2 * keys_read);
+  int64_t arriving() const { return exchanged ? 2 * (q + 2 * kv) : gathered.others(); }
+  // Beside what attention puts out: what it reads, or the rows on their way before it.
+  int64_t attention_forward(bool both_branches, int64_t workspace) const {
+    if (gathered.groups > 0) return gathered.forward(both_branches);
+    return std::max(inputs(), arriving() - attention()) + workspace;
   }
-  // Gradients of the keys and values that it read.
-  int64_t d_inputs() const { return keys_read > 0 ? 2 * keys_read : 2 * kv; }
+  int64_t attention_backward(bool both_branches, int64_t workspace) const {
+    if (gathered.groups > 0) return gathered.backward(both_branches);
+    return inputs() + 2 * q + 2 * kv + 2 * q_rows + workspace;
+  }
 
   int64_t hidden, inv_rms, q, kv, q_rows, mlp;
   int64_t projections, selected, both, choice = 0, gate_up;
-  int64_t gathered = 0, keys_read = 0;
+  GatheredMemory gathered;
   bool exchanged = false;
 };
 
@@ -208,23 +226,25 @@ MemoryPlan plan_memory(const ModelConfig& config, const DecoderOptions& options,
   // What the last layer's MLP leaves to be kept is counted there.
   const int64_t stays = by_layer ? 0 : recomputed ? l.hidden : l.hidden + 2 * l.mlp;
   const bool keeps = shape.backward && !recomputed;
-  // Beside what attention puts out: what it reads, or the rows on their way before it.
-  const int64_t out = by_layer || !shape.backward ? l.selected + l.choice : 0;
-  const int64_t around = std::max(l.inputs(), l.arriving() - l.attention());
+  const bool selected_only = by_layer || !shape.backward;
+  const int64_t out = selected_only ? l.selected + l.choice : 0;
+  const int64_t around =
+      l.attention_forward(!selected_only && shape.train_routers, shape.attention.forward);
   const int64_t own_again = l.exchanged ? 3 * l.q - l.inputs() : 0;  // heads on their way back
   plan.phases.push_back(
-      {"attention forward", (keeps ? l.hidden : l.hidden + l.projections + out) +
-                                std::max({around + shape.attention.forward, own_again,
-                                          keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
+      {"attention forward",
+       (keeps ? l.hidden : l.hidden + l.projections + out) +
+           std::max({around, own_again, keeps ? std::max(l.hidden, l.q) : int64_t(0)})});
   plan.phases.push_back({"MLP forward", 2 * l.hidden + 3 * l.mlp - (shape.backward ? stays : 0)});
   plan.phases.push_back({"loss", 3 * l.hidden + plan.logits + 2 * loss_rows});
   if (shape.backward) {
     plan.phases.push_back(
         {"MLP backward", l.inputs() + (recomputed ? l.hidden + again - kept + most_mlp
                                                   : l.hidden + most_mlp - 2 * l.mlp)});
-    plan.phases.push_back({"attention backward",
-                           l.inputs() + 2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
-                               2 * l.q + l.d_inputs() + 2 * l.q_rows + shape.attention.backward});
+    plan.phases.push_back(
+        {"attention backward",
+         2 * l.hidden + (recomputed ? again - kept : -2 * l.mlp) +
+             l.attention_backward(shape.train_routers, shape.attention.backward)});
   }
   const auto most = std::ranges::max_element(plan.phases, {}, &MemoryItem::bytes);
   plan.working = most->bytes;

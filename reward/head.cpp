@@ -32,17 +32,20 @@ Tensor RewardHead::forward(const Tensor& hidden, std::span<const int32_t> last_t
                             hidden.device());
   saved.tokens = hidden.size(0);
   saved.trunk = hidden.dtype();
+  if (count == 0) return Tensor::empty({0}, weight_.value.dtype(), hidden.device());
   saved.x = ops::cast(ops::gather_rows(hidden, saved.rows), weight_.value.dtype());
   return ops::linear_forward(saved.x, ops::LinearWeight(weight_.value, false)).view({count});
 }
 
 Tensor RewardHead::backward(const Tensor& d_scores, const Saved& saved, bool need_hidden) {
+  const bool any = d_scores.numel() > 0;
   const Tensor d = d_scores.view({d_scores.numel(), 1});
-  if (weight_.trainable) ops::linear_wgrad(d, saved.x, weight_.grad);
+  if (any && weight_.trainable) ops::linear_wgrad(d, saved.x, weight_.grad);
   if (!need_hidden) return {};
-  const Tensor dx = ops::linear_dgrad(d, ops::LinearWeight(weight_.value, false));
   Tensor d_hidden =
       Tensor::zeros({saved.tokens, weight_.logical_shape[1]}, saved.trunk, d_scores.device());
+  if (!any) return d_hidden;
+  const Tensor dx = ops::linear_dgrad(d, ops::LinearWeight(weight_.value, false));
   ops::scatter_rows(ops::cast(dx, saved.trunk), saved.rows, d_hidden);
   return d_hidden;
 }

@@ -26,7 +26,8 @@ class RewardHead {
     int64_t tokens = 0;
     DType trunk = DType::f32;
   };
-  // hidden [T, E] after the final norm; last_tokens [N]: the rows that are scored. -> [N].
+  // hidden [T, E] after the final norm; last_tokens [N]: the rows that are scored, none
+  // included. -> [N].
   Tensor forward(const Tensor& hidden, std::span<const int32_t> last_tokens, Saved& saved) const;
   // d_scores [N] -> d_hidden [T, E] in the trunk's dtype, zero but for the scored rows; adds to the
   // weight's gradient if it is trainable. `need_hidden` false: an undefined tensor.

@@ -36,20 +36,20 @@ data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
     const int64_t common = std::max<int64_t>(options.labels ? prompt - 1 : prompt, 0);
     const bool share = options.share && common > 0;
     const int32_t prefix = share ? add(sequences.front(), 0, common, common + 1, -1) : -1;
-    data::PackedPair rows;
+    data::PackedPair packed;
     for (size_t r = 0; r < sequences.size(); ++r) {
       const int64_t length = int64_t(sequences[r].size());
       ELASTRON_CHECK(length > prompt, "a response has tokens");
-      add(sequences[r], share ? common : 0, length, length - pair.ids.response_tokens[r], prefix);
-      const int32_t last = batch.cu_seqlens.back() - 1;
+      const int32_t sequence = add(sequences[r], share ? common : 0, length,
+                                   length - pair.ids.response_tokens[r], prefix);
       if (r == 0) {
-        rows.chosen = last;
+        packed.chosen = sequence;
       } else {
-        rows.rejected.push_back(last);
+        packed.rejected.push_back(sequence);
       }
     }
-    rows.margin = pair.margin;
-    batch.pairs.push_back(std::move(rows));
+    packed.margin = pair.margin;
+    batch.pairs.push_back(std::move(packed));
     // The routers read the prompt, or the first token where there is none.
     const int64_t user = std::max<int64_t>(common, 1);
     batch.range_ids.push_back(

@@ -12,65 +12,88 @@ double PairScore::mean_rejected() const {
   return std::accumulate(rejected.begin(), rejected.end(), 0.0) / double(rejected.size());
 }
 
-std::vector<PairScore> head_scores(const RewardHead& head, const Tensor& hidden,
-                                   const data::PackedBatch& batch, RewardHead::Saved& saved) {
+namespace {
+
+// Scores of the responses in order, of all ranks, as pairs.
+std::vector<PairScore> by_pair(const std::vector<double>& scores, const data::PackedBatch& batch) {
+  std::vector<PairScore> pairs;
+  auto next = scores.begin();
+  for (const data::PackedPair& pair : batch.pairs) {
+    PairScore& score = pairs.emplace_back();
+    score.chosen = *next++;
+    for (size_t r = 0; r < pair.rejected.size(); ++r) score.rejected.push_back(*next++);
+  }
+  return pairs;
+}
+
+int64_t whole_length(const data::PackedBatch& batch, int64_t sequence) {
+  return batch.offset(sequence) + batch.length(sequence);
+}
+
+}  // namespace
+
+std::map<int64_t, size_t> responses(const data::PackedBatch& batch) {
+  std::map<int64_t, size_t> all;
+  for (const data::PackedPair& pair : batch.pairs) {
+    all.emplace(pair.chosen, all.size());
+    for (const int32_t sequence : pair.rejected) all.emplace(sequence, all.size());
+  }
+  return all;
+}
+
+HeadScores head_scores(const RewardHead& head, const Tensor& hidden, const data::PackedBatch& batch,
+                       parallel::Communicator& context, RewardHead::Saved& saved) {
+  HeadScores scores;
+  const auto all = responses(batch);
   std::vector<int32_t> rows;
-  for (const data::PackedPair& pair : batch.pairs) {
-    rows.push_back(pair.chosen);
-    rows.insert(rows.end(), pair.rejected.begin(), pair.rejected.end());
+  const auto last_rows = batch.last_rows();
+  for (const auto& [sequence, response] : all) {
+    const auto row = last_rows.find(sequence);
+    if (row == last_rows.end()) continue;
+    rows.push_back(row->second);
+    scores.own.push_back(response);
   }
-  const auto values = ops::cast(head.forward(hidden, rows, saved), DType::f64).to_vector<double>();
-  std::vector<PairScore> scores;
-  size_t at = 0;
-  for (const data::PackedPair& pair : batch.pairs) {
-    PairScore& score = scores.emplace_back();
-    score.chosen = values[at++];
-    for (size_t r = 0; r < pair.rejected.size(); ++r) score.rejected.push_back(values[at++]);
-  }
+  const auto own = ops::cast(head.forward(hidden, rows, saved), DType::f64).to_vector<double>();
+  std::vector<double> values(all.size(), 0.0);
+  for (size_t i = 0; i < own.size(); ++i) values[scores.own[i]] = own[i];
+  context.all_reduce_host(std::span<double>(values), parallel::ReduceOp::sum);
+  scores.pairs = by_pair(values, batch);
   return scores;
 }
 
-int64_t sequence_of(const data::PackedBatch& batch, int32_t last_token) {
-  const auto after = std::ranges::upper_bound(batch.cu_seqlens, last_token);
-  return after - batch.cu_seqlens.begin() - 1;
-}
-
-std::vector<PairScore> likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
-                                         const model::DeviceBatch& batch, int64_t chunk_rows) {
+LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
+                                   const model::DeviceBatch& batch, int64_t chunk_rows,
+                                   parallel::Communicator& context) {
   const data::PackedBatch& host = *batch.host;
   const auto loss = decoder.loss(hidden, batch, {.per_row = true, .chunk_rows = chunk_rows});
-  std::vector<double> sum(size_t(host.sequences()), 0.0), count(size_t(host.sequences()), 0.0);
+  const auto all = responses(host);
+  // Sums, then counts.
+  std::vector<double> sums(2 * all.size(), 0.0);
   for (size_t i = 0; i < loss.rows.size(); ++i) {
-    const auto s = size_t(sequence_of(host, loss.rows[i]));
-    sum[s] -= loss.row_loss[i];
-    count[s] += 1;
+    const auto after = std::ranges::upper_bound(host.cu_seqlens, loss.rows[i]);
+    const size_t response = all.at(host.whole_sequence(after - host.cu_seqlens.begin() - 1));
+    sums[response] -= loss.row_loss[i];
+    sums[all.size() + response] += 1;
   }
-  const auto mean = [&](int32_t last_token) {
-    const auto s = size_t(sequence_of(host, last_token));
-    ELASTRON_CHECK(count[s] > 0, "a response has labels");
-    return sum[s] / count[s];
-  };
-  std::vector<PairScore> scores;
-  for (const data::PackedPair& pair : host.pairs) {
-    PairScore& score = scores.emplace_back();
-    score.chosen = mean(pair.chosen);
-    for (const int32_t row : pair.rejected) score.rejected.push_back(mean(row));
+  context.all_reduce_host(std::span<double>(sums), parallel::ReduceOp::sum);
+  const auto middle = sums.begin() + std::ptrdiff_t(all.size());
+  LikelihoodScores scores{.pairs = {}, .labels = {middle, sums.end()}};
+  std::vector<double> means;
+  for (size_t r = 0; r < all.size(); ++r) {
+    ELASTRON_CHECK(scores.labels[r] > 0, "a response has labels");
+    means.push_back(sums[r] / scores.labels[r]);
   }
+  scores.pairs = by_pair(means, host);
   return scores;
-}
-
-int64_t whole_length(const data::PackedBatch& batch, int32_t last_token) {
-  const int64_t s = sequence_of(batch, last_token);
-  return batch.offset(s) + batch.length(s);
 }
 
 JudgedPair judged(const data::PackedBatch& batch, size_t pair, const PairScore& score) {
-  const data::PackedPair& rows = batch.pairs[pair];
+  const data::PackedPair& sequences = batch.pairs[pair];
   JudgedPair out{.chosen = score.chosen,
                  .rejected = score.mean_rejected(),
-                 .tokens_chosen = whole_length(batch, rows.chosen)};
-  for (const int32_t row : rows.rejected) {
-    out.tokens_rejected = std::max(out.tokens_rejected, whole_length(batch, row));
+                 .tokens_chosen = whole_length(batch, sequences.chosen)};
+  for (const int32_t sequence : sequences.rejected) {
+    out.tokens_rejected = std::max(out.tokens_rejected, whole_length(batch, sequence));
   }
   return out;
 }

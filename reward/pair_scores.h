@@ -2,11 +2,12 @@
 // of the responses' tokens. Numbers on the host, the same on all ranks of a tensor group.
 #pragma once
 #include <cstdint>
-#include <span>
+#include <map>
 #include <vector>
 
 #include "data/packed_batch.h"
 #include "model/decoder.h"
+#include "parallel/communicator.h"
 #include "reward/figures.h"
 #include "reward/head.h"
 
@@ -20,22 +21,34 @@ struct PairScore {
   double mean_rejected() const;
 };
 
-// hidden [T, E] after the final norm. `saved`: what the head's backward needs; its rows are the
-// pairs' in order, the chosen response first.
-std::vector<PairScore> head_scores(const RewardHead& head, const Tensor& hidden,
-                                   const data::PackedBatch& batch, RewardHead::Saved& saved);
+// Ranks of a context group have parts of a batch (data/context_shard.h): who has a row scores it,
+// and all get all scores. Both are collective over `context`.
 
-// The sequence of a response, by the row of its last token.
-int64_t sequence_of(const data::PackedBatch& batch, int32_t last_token);
+struct HeadScores {
+  std::vector<PairScore> pairs;
+  // Which of the pairs' responses in order, the chosen one first, were scored here: what the head's
+  // backward takes the gradients of.
+  std::vector<size_t> own;
+};
+// hidden [T, E] after the final norm. `saved`: what the head's backward needs, of `own`.
+HeadScores head_scores(const RewardHead& head, const Tensor& hidden, const data::PackedBatch& batch,
+                       parallel::Communicator& context, RewardHead::Saved& saved);
 
+struct LikelihoodScores {
+  std::vector<PairScore> pairs;
+  std::vector<double> labels;  // of each response
+};
 // Of batches with labels (PairBatchOptions): mean over each response's labels. Collective over the
-// decoder's tensor group.
-std::vector<PairScore> likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
-                                         const model::DeviceBatch& batch, int64_t chunk_rows);
+// decoder's tensor group too.
+LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
+                                   const model::DeviceBatch& batch, int64_t chunk_rows,
+                                   parallel::Communicator& context);
 
-// Tokens of a response behind its whole prompt.
-int64_t whole_length(const data::PackedBatch& batch, int32_t last_token);
+// The pairs' responses in order, by their sequences in the whole batch.
+std::map<int64_t, size_t> responses(const data::PackedBatch& batch);
+
 // What the report's figures are made of; of several rejected responses the mean and the longest.
+// `batch`: the whole one.
 JudgedPair judged(const data::PackedBatch& batch, size_t pair, const PairScore& score);
 
 }  // namespace elastron::reward

@@ -418,10 +418,6 @@ struct Schema<train::Config> {
                        std::to_string(data::kContextBlock) + " tokens than that",
                    "set it to " + std::to_string(blocks) + " or less");
     }
-    if (c.train.objective == train::Objective::reward) {
-      problems.add("parallel.context", "pairs are not split over ranks",
-                   "set it to 1 and use parallel.tensor and parallel.data for reward models");
-    }
     if (c.parallel.context_kind == train::ContextKind::gather &&
         !c.router.sees_by_position_only()) {
       problems.add("parallel.context_kind",

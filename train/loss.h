@@ -21,7 +21,7 @@ class TrainingLoss {
   virtual int64_t labels(const data::PackedBatch& batch) const = 0;
 
   struct Value {
-    double sum = 0;  // of the terms' losses
+    double sum = 0;  // of the terms' losses: this rank's part of the context group's
     // [T, E] gradient of scale * sum to the hidden states; undefined unless asked for.
     Tensor d_hidden;
   };
@@ -30,7 +30,8 @@ class TrainingLoss {
   virtual Value evaluate(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
                          bool need_hidden, const std::function<void(Parameter&)>& on_gradient) = 0;
 
-  // Figures summed over the batches since the last reset: added up over ranks by the step.
+  // Figures summed over the batches since the last reset: added up over ranks by the step, of the
+  // data and of the context axis.
   virtual std::span<double> sums() { return {}; }
 };
 

@@ -81,11 +81,16 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
                                         m.q_heads / m.kv_heads, mesh_);
   reward::RewardHead::Saved unused;
-  const auto scores = head_ != nullptr ? reward::head_scores(*head_, hidden, batch, unused)
-                                       : reward::likelihood_scores(decoder_, hidden, local.device(),
-                                                                   config_.train.loss.chunk_rows);
+  const auto by_head = [&](const reward::RewardHead& head) {
+    return reward::head_scores(head, hidden, local.own(), mesh_.context(), unused).pairs;
+  };
+  const auto scores =
+      head_ != nullptr ? by_head(*head_)
+                       : reward::likelihood_scores(decoder_, hidden, local.device(),
+                                                   config_.train.loss.chunk_rows, mesh_.context())
+                             .pairs;
   std::vector<reward::PairScore> untrained;
-  if (untrained_ != nullptr) untrained = reward::head_scores(*untrained_, hidden, batch, unused);
+  if (untrained_ != nullptr) untrained = by_head(*untrained_);
 
   std::vector<ScoredPair> scored;
   for (size_t i = 0; i < scores.size(); ++i) {

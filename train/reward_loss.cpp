@@ -5,7 +5,10 @@
 
 namespace elastron::train {
 
-void RewardLoss::count(double chosen, double rejected) {
+// Pairs are known to the whole context group: one of its ranks counts them.
+void RewardLoss::count(double loss, double chosen, double rejected, Value& value) {
+  if (context_.rank() != 0) return;
+  value.sum += loss;
   sums_[0] += 1;
   sums_[1] += chosen > rejected ? 1 : 0;
   sums_[2] += chosen;
@@ -37,20 +40,20 @@ TrainingLoss::Value RewardLoss::bradley_terry(const Tensor& hidden, const model:
                                               double scale, bool need_hidden,
                                               const std::function<void(Parameter&)>& on_gradient) {
   reward::RewardHead::Saved saved;
-  const auto scores = reward::head_scores(*head_, hidden, *batch.host, saved);
+  const auto [scores, own] = reward::head_scores(*head_, hidden, *batch.host, context_, saved);
   Value value;
-  std::vector<double> d_scores;
+  std::vector<double> d_all, d_scores;
   for (size_t p = 0; p < scores.size(); ++p) {
     const auto& score = scores[p];
     const double margin = config_.margin ? batch.host->pairs[p].margin : 0.0;
     const auto loss =
         reward::bradley_terry(score.chosen, score.rejected, margin, config_.label_smoothing);
-    value.sum += loss.value;
-    count(score.chosen, score.mean_rejected());
-    d_scores.push_back(scale * loss.d_chosen);
+    count(loss.value, score.chosen, score.mean_rejected(), value);
+    d_all.push_back(scale * loss.d_chosen);
     const double each = scale * loss.d_rejected / double(score.rejected.size());
-    d_scores.insert(d_scores.end(), score.rejected.size(), each);
+    d_all.insert(d_all.end(), score.rejected.size(), each);
   }
+  for (const size_t response : own) d_scores.push_back(d_all[response]);
   const Shape shape{int64_t(d_scores.size())};
   Device& device = hidden.device();
   const Tensor d =
@@ -67,32 +70,34 @@ TrainingLoss::Value RewardLoss::simpo(const Tensor& hidden, const model::DeviceB
   // What a response's likelihood counts depends on its pair's: the scores come first, then, per
   // response, the gradient with its own factor.
   const data::PackedBatch& host = *batch.host;
-  const auto scores = reward::likelihood_scores(decoder_, hidden, batch, chunk_rows_);
+  const auto [scores, labels] =
+      reward::likelihood_scores(decoder_, hidden, batch, chunk_rows_, context_);
   Value value;
+  // Of the sum of losses, to the responses' mean log-probabilities.
+  std::vector<double> d_scores;
+  for (const auto& score : scores) {
+    const auto loss = reward::simpo(score.chosen, score.mean_rejected(), config_.simpo_settings());
+    const double beta = config_.simpo.beta;
+    count(loss.value - config_.simpo.nll * score.chosen, beta * score.chosen,
+          beta * score.mean_rejected(), value);
+    d_scores.push_back(loss.d_chosen - config_.simpo.nll);
+    const double each = loss.d_rejected / double(score.rejected.size());
+    d_scores.insert(d_scores.end(), score.rejected.size(), each);
+  }
   value.d_hidden = Tensor::zeros(hidden.shape(), hidden.dtype(), hidden.device());
   const std::span<const int32_t> targets = host.targets;
-  // d_score: derivative of the sum of losses to the response's mean log-probability.
-  const auto add = [&](int32_t last_token, double d_score) {
-    const int64_t s = reward::sequence_of(host, last_token);
+  const auto all = reward::responses(host);
+  for (int64_t s = 0; s < host.sequences(); ++s) {
+    const auto found = all.find(host.whole_sequence(s));
+    if (found == all.end()) continue;  // a prompt
+    const size_t r = found->second;
     const int64_t begin = host.cu_seqlens[size_t(s)], end = host.cu_seqlens[size_t(s) + 1];
-    const auto own = targets.subspan(size_t(begin), size_t(end - begin));
-    const auto labels = std::ranges::count_if(own, [](int32_t t) { return t >= 0; });
-    const auto loss = decoder_.head().loss(hidden.slice(0, begin, end), own,
+    const auto loss = decoder_.head().loss(hidden.slice(0, begin, end),
+                                           targets.subspan(size_t(begin), size_t(end - begin)),
                                            {.need_gradient = true,
-                                            .gradient_scale = -scale * d_score / double(labels),
+                                            .gradient_scale = -scale * d_scores[r] / labels[r],
                                             .chunk_rows = chunk_rows_});
     value.d_hidden.slice(0, begin, end).copy_from(loss.d_hidden);
-  };
-  for (size_t p = 0; p < scores.size(); ++p) {
-    const auto& score = scores[p];
-    const auto loss = reward::simpo(score.chosen, score.mean_rejected(), config_.simpo_settings());
-    value.sum += loss.value - config_.simpo.nll * score.chosen;
-    const double beta = config_.simpo.beta;
-    count(beta * score.chosen, beta * score.mean_rejected());
-    add(host.pairs[p].chosen, loss.d_chosen - config_.simpo.nll);
-    for (const int32_t row : host.pairs[p].rejected) {
-      add(row, loss.d_rejected / double(score.rejected.size()));
-    }
   }
   return value;
 }

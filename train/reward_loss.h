@@ -21,10 +21,15 @@ struct RewardFigures {
 
 class RewardLoss final : public TrainingLoss {
  public:
-  // `head` is null for reward.loss: simpo. All must outlive the loss.
+  // `head` is null for reward.loss: simpo. Batches are what the ranks of `context` have of them.
+  // All must outlive the loss.
   RewardLoss(const reward::RewardConfig& config, model::Decoder& decoder, reward::RewardHead* head,
-             int64_t chunk_rows)
-      : config_(config), decoder_(decoder), head_(head), chunk_rows_(chunk_rows) {}
+             int64_t chunk_rows, parallel::Communicator& context)
+      : config_(config),
+        decoder_(decoder),
+        head_(head),
+        chunk_rows_(chunk_rows),
+        context_(context) {}
 
   int64_t terms(const data::PackedBatch& batch) const override {
     return int64_t(batch.pairs.size());
@@ -39,12 +44,13 @@ class RewardLoss final : public TrainingLoss {
   Value bradley_terry(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
                       bool need_hidden, const std::function<void(Parameter&)>& on_gradient);
   Value simpo(const Tensor& hidden, const model::DeviceBatch& batch, double scale);
-  void count(double chosen, double rejected);
+  void count(double loss, double chosen, double rejected, Value& value);
 
   const reward::RewardConfig& config_;
   model::Decoder& decoder_;
   reward::RewardHead* head_;
   int64_t chunk_rows_;
+  parallel::Communicator& context_;
   // pairs, right, chosen, rejected, squares of both
   std::array<double, 5> sums_{};
 };

@@ -42,7 +42,8 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
       mesh_(mesh),
       device_(device),
       session_(session),
-      loss_(config.reward, session.decoder(), session.head(), config.train.loss.chunk_rows) {
+      loss_(config.reward, session.decoder(), session.head(), config.train.loss.chunk_rows,
+            mesh.context()) {
   parallel::on_all_ranks(mesh.world(), [&] {
     const auto model = pair_model(config, session);
     reward::RewardConfig pairs = config.reward;

@@ -107,8 +107,15 @@ TEST(ContextShard, HasItsRowsOfTheBatch) {
   const PackedBatch whole = make_packed_batch({&long_one, &short_one}, 3);
   const ContextPlan plan = plan_context(whole.cu_seqlens, 4, kContextBlock);
   int64_t labels = 0, real = 0;
+  std::vector<int64_t> last_tokens;
   for (int r = 0; r < 4; ++r) {
     const PackedBatch own = shard(whole, plan, r);
+    for (const auto& [sequence, row] : own.last_rows()) {
+      last_tokens.push_back(sequence);
+      const auto there = size_t(whole.cu_seqlens[size_t(sequence) + 1] - 1);
+      EXPECT_EQ(own.token_ids[size_t(row)], whole.token_ids[there]);
+      EXPECT_EQ(own.positions[size_t(row)], whole.positions[there]);
+    }
     EXPECT_EQ(own.tokens(), plan.rows);
     EXPECT_EQ(own.documents(), 2);
     EXPECT_EQ(own.sample_keys, whole.sample_keys);
@@ -128,6 +135,9 @@ TEST(ContextShard, HasItsRowsOfTheBatch) {
       EXPECT_EQ(own.targets[row], kNoLabel);
     }
   }
+  std::ranges::sort(last_tokens);
+  EXPECT_EQ(last_tokens, (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(whole.last_rows(), (std::map<int64_t, int32_t>{{0, 299}, {1, 339}}));
   EXPECT_EQ(labels, whole.labels());
   EXPECT_EQ(real, whole.tokens());
 }

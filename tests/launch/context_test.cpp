@@ -145,8 +145,6 @@ TEST(Context, SettingsThatCannotWork) {
                2, {"parallel.context_kind", "ulysses"});
   expect_error(elastron(3, arguments(folder.path(), ulysses + "--set parallel.context=3")), 2,
                {"parallel.context", "8 kv heads", "set it to 2"});
-  expect_error(elastron(2, arguments(folder.path(), two + "--set train.objective=reward")), 2,
-               {"parallel.context"});
   expect_error(elastron(0, "score-heads " + std::string(ELASTRON_SOURCE_DIR) +
                                "/tests/launch/router.yaml --out " + (folder / "heads.json") +
                                " --set model.path=" + tiny_backbone() + " " + two),

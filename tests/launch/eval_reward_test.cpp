@@ -81,6 +81,13 @@ TEST_F(EvalReward, IsTheSameOnAnyNumberOfDataRanks) {
   const Scratch split;
   ASSERT_EQ(evaluate(2, split.path(), "--set parallel.tensor=2").code, 0);
   EXPECT_EQ(expect_same_scores(one.path(), split.path(), 1e-4), 22);
+  for (const std::string kind : {"gather", "ulysses"}) {
+    const Scratch parts;
+    const auto again =
+        evaluate(2, parts.path(), "--set parallel.context=2 --set parallel.context_kind=" + kind);
+    ASSERT_EQ(again.code, 0) << again.err;
+    EXPECT_EQ(expect_same_scores(one.path(), parts.path(), 1e-4), 22) << kind;
+  }
 }
 
 TEST_F(EvalReward, GoesOnWhereItStopped) {

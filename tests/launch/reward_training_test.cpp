@@ -42,6 +42,27 @@ TEST_P(Reward, CurveIsTheSameOnAnyLayout) {
   }
 }
 
+// Prompts on several ranks, responses shorter than the group's blocks on one or two of them, and
+// responses behind prompts of their own.
+TEST_P(Reward, CurveIsTheSameOnContextRanks) {
+  const std::string c = " --set parallel.context=", t = " --set parallel.tensor=",
+                    u = " --set parallel.context_kind=ulysses";
+  for (const std::string prompts :
+       {" --set reward.traces.lengths=[300]", " --set reward.share_prompts=false"}) {
+    const std::string everywhere = GetParam() + prompts + " --set eval.every=4";
+    const Scratch one;
+    const auto golden = elastron(0, arguments(one.path(), everywhere));
+    ASSERT_EQ(golden.code, 0) << golden.err;
+    for (const auto& [ranks, layout] :
+         {std::pair{2, c + "2"}, {4, c + "4"}, {4, c + "2" + t + "2"}, {4, c + "2" + u}}) {
+      const Scratch other;
+      const auto run = elastron(ranks, arguments(other.path(), everywhere + layout));
+      ASSERT_EQ(run.code, 0) << run.err;
+      expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5, everywhere + layout);
+    }
+  }
+}
+
 // Without the file's name.
 std::string contents(const std::string& checkpoint) {
   const auto text = elastron(0, "inspect " + checkpoint);

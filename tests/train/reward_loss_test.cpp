@@ -104,7 +104,7 @@ class Judge {
   std::vector<double> rewards() {
     reward::RewardHead::Saved unused;
     std::vector<double> out;
-    for (const auto& s : reward::head_scores(*head, hidden(), batch, unused)) {
+    for (const auto& s : reward::head_scores(*head, hidden(), batch, self_, unused).pairs) {
       out.push_back(s.chosen);
       out.insert(out.end(), s.rejected.begin(), s.rejected.end());
     }
@@ -112,7 +112,7 @@ class Judge {
   }
   // The mean loss; with `backward` all gradients too.
   double loss(bool backward) {
-    train::RewardLoss pair_loss(config, *decoder, head.get(), 3);
+    train::RewardLoss pair_loss(config, *decoder, head.get(), 3, self_);
     model::SavedForward saved;
     const auto on_device = model::DeviceBatch::make(batch, cpu);
     const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);

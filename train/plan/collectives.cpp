@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "data/packed_batch.h"
+#include "model/attention_exchange.h"
 #include "model/memory_plan.h"
 #include "router/attention_router.h"
 #include "train/plan/run_shape.h"
@@ -66,6 +67,8 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
       (options.lora && (options.lora->adapts("q_proj") || options.lora->adapts("k_proj") ||
                         options.lora->adapts("v_proj")));
   const int64_t need_qkv = trains_projections ? layers : below;
+  // Whose backward pass has an attention part.
+  const int64_t attention = config.has_routers() && config.trains(Part::router) ? layers : need_qkv;
   List out(layout);
 
   out.add("all_reduce", "tensor", "embedding", hidden, 1);
@@ -85,11 +88,15 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
   }
   if (layout.context == 1) return out.list;
   if (config.parallel.context_kind == ContextKind::gather) {
-    const int64_t gathered = kv / rows * all;
-    out.add("all_gather", "context", "keys and values forward", gathered, 2 * layers);
+    const int64_t groups = model::kv_head_groups(m.kv_heads / layout.tensor, layout.context);
+    const int64_t gathered = kv / groups / rows * all;
+    const auto add = [&](const char* operation, const char* what, int64_t passes) {
+      out.add(operation, "context", what, gathered, 2 * groups * passes);
+    };
+    add("all_gather", "keys and values forward", layers);
     if (backward) {
-      out.add("all_gather", "context", "keys and values backward", gathered, 2 * layers);
-      out.add("reduce_scatter", "context", "their gradients", gathered, 2 * need_qkv);
+      add("all_gather", "keys and values backward", attention + (by_layer ? layers : 0));
+      add("reduce_scatter", "their gradients", need_qkv);
     }
   } else {
     out.add("all_to_all", "context", "heads forward", 2 * q + 2 * kv, layers);
@@ -97,14 +104,12 @@ std::vector<PlannedCollective> micro_batch_collectives(const Config& config,
     if (backward) {
       // Queries, keys and values again; the output once more where it is computed again or read;
       // its gradient; theirs.
-      int64_t bytes = layers * (2 * q + 2 * kv) + need_qkv * (q + 2 * kv), calls = 4 * layers;
-      calls += 3 * need_qkv;
+      const int64_t inputs = (by_layer ? layers : attention) + need_qkv;
       const int64_t outputs =
-          (by_layer ? layers : 0) +
+          attention + (by_layer ? layers : 0) +
           (options.train_backbone || (options.lora && options.lora->adapts("o_proj")) ? layers : 0);
-      bytes += outputs * q;
-      calls += outputs;
-      out.list.push_back({"all_to_all", "context", "heads backward", bytes, calls});
+      out.list.push_back({"all_to_all", "context", "heads backward",
+                          inputs * (q + 2 * kv) + outputs * q, 3 * inputs + outputs});
     }
   }
   if (config.has_routers() && config.router.kind != router::Kind::static_l0) {
