@@ -130,6 +130,7 @@ nlohmann::json context_balance(const BalanceShape& shape, int draws, int windows
                         {"q_heads", shape.q_heads},   {"kv_heads", shape.kv_heads},
                         {"head_dim", shape.head_dim}, {"msr", shape.msr}};
   for (const Branches branches : {Branches::selected, Branches::both}) {
+    double sums[] = {0, 0}, most[] = {0, 0};  // gather, ulysses
     const char* what = branches == Branches::selected ? "selected branch" : "both branches";
     for (int draw = 0; draw < draws; ++draw) {
       const RandomStream stream(shape.seed, RandomPurpose::test, uint32_t(draw));
@@ -143,6 +144,8 @@ nlohmann::json context_balance(const BalanceShape& shape, int draws, int windows
         const auto s = rank.measure(ulysses, branches, open, windows);
         std::vector<double> both = s.forward;
         for (size_t r = 0; r < both.size(); ++r) both[r] += s.backward[r];
+        sums[ulysses] += max_over_mean(both);
+        most[ulysses] = std::max(most[ulysses], max_over_mean(both));
         const char* kind = ulysses ? "ulysses" : "gather";
         if (speaks) {
           std::printf(
@@ -160,6 +163,12 @@ nlohmann::json context_balance(const BalanceShape& shape, int draws, int windows
                                 {"tiles", s.tiles},
                                 {"max_over_mean", max_over_mean(both)}});
       }
+    }
+    if (speaks) {
+      std::printf(
+          "  %-15s max/mean over %d draws: gather %.3f, at most %.3f (goal 1.05); ulysses "
+          "%.3f, at most %.3f\n",
+          what, draws, sums[0] / draws, most[0], sums[1] / draws, most[1]);
     }
   }
   return out;

@@ -55,9 +55,9 @@ TrainingRun::TrainingRun(const train::Config& config, const model::ModelConfig& 
   batch_ = data::make_packed_batch({&document}, 0);
 }
 
-void TrainingRun::step(int64_t micro_batches) {
+train::StepResult TrainingRun::step(int64_t micro_batches) {
   const std::vector<data::PackedBatch> batches(size_t(micro_batches), batch_);
-  runner_->run(steps_++, batches, micro_batches * mesh_.layout().data, [] {});
+  return runner_->run(steps_++, batches, micro_batches * mesh_.layout().data, [] {});
 }
 
 int64_t TrainingRun::step_bytes() {

@@ -21,7 +21,7 @@ class TrainingRun {
   TrainingRun(const train::Config& config, const model::ModelConfig& model, parallel::Mesh& mesh);
 
   // A step of `micro_batches` per data rank.
-  void step(int64_t micro_batches);
+  train::StepResult step(int64_t micro_batches);
   // Runs a step: the most that was held during it, beside what was held before.
   int64_t step_bytes();
   CpuDevice& device() { return device_; }
