@@ -82,17 +82,19 @@ Json rows_json(const std::vector<train::SimulatedScale>& rows) {
 
 void print(const std::vector<train::SimulatedScale>& rows) {
   std::printf(
-      "  ranks  data x ctx x tens   planned s    step s   sd %%  efficiency   saved without: "
+      "  ranks  data x ctx x tens   planned s    step s   sd %%   tokens/s  efficiency   saved "
+      "without: "
       "stragglers  packs  heads  jitter  links   limit\n");
   for (const auto& r : rows) {
     const auto& l = r.planned.plan.layout;
     std::printf(
-        "  %5d  %-18s %10.3f %9.3f %6.1f %10.1f %%                %8.1f %% %4.1f %% %4.1f %% "
+        "  %5d  %-18s %10.3f %9.3f %6.1f %10.0f %10.1f %%                %8.1f %% %4.1f %% %4.1f "
+        "%% "
         "%5.1f %% %4.1f %%   %s\n",
         r.planned.ranks, fmt::format("{} x {} x {}", l.data, l.context, l.tensor).c_str(),
-        r.planned.plan.time.seconds(), r.mean.seconds, 100 * r.spread, 100 * r.efficiency,
-        100 * r.stragglers, 100 * r.packs, 100 * r.heads, 100 * r.jitter, 100 * r.links,
-        r.limit.c_str());
+        r.planned.plan.time.seconds(), r.mean.seconds, 100 * r.spread,
+        r.planned.plan.time.tokens / r.mean.seconds, 100 * r.efficiency, 100 * r.stragglers,
+        100 * r.packs, 100 * r.heads, 100 * r.jitter, 100 * r.links, r.limit.c_str());
   }
 }
 

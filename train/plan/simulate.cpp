@@ -18,16 +18,19 @@ RandomStream stream(uint64_t seed, Drawn what, int64_t step, int64_t which, int6
           uint32_t(what) << 16 | uint32_t(layer)};
 }
 
-// Of mean 1; `spread`: standard deviation.
-double lognormal(double spread, double normal) {
-  if (spread == 0) return 1;
-  const double variance = std::log(1 + spread * spread);
-  return std::exp(std::sqrt(variance) * normal - variance / 2);
-}
+// Of mean 1 and a standard deviation.
+struct Lognormal {
+  explicit Lognormal(double deviation)
+      : variance(std::log(1 + deviation * deviation)), sigma(std::sqrt(variance)) {}
+  double at(double normal) const { return std::exp(sigma * normal - variance / 2); }
+  double variance, sigma;
+};
 
+// All calls of a stage count as one whose spread is that of their sum.
 struct Collective {
   std::string axis;
-  double seconds = 0, calls = 0;
+  double seconds = 0;
+  Lognormal time;
 };
 
 // Of a micro batch and layer, or of the loss.
@@ -84,12 +87,13 @@ StepSchedule schedule_of(const LayoutPlan& plan, const model::ModelConfig& model
                    : phase == Phase::forward ? out.forward
                                              : out.backward;
     const double times = phase == Phase::loss ? 1 : layers;
-    stage.collectives.push_back(
-        {c.axis, collective_seconds(c, plan.layout, device) / times, double(c.calls) / times});
+    const double seconds = collective_seconds(c, plan.layout, device) / times;
+    const double calls = std::max(double(c.calls) / times, 1.0);
+    stage.collectives.push_back({c.axis, seconds, Lognormal(jitter / std::sqrt(calls))});
   }
   for (const auto& c : step_collectives(plan.config, model, plan.layout)) {
-    out.end.collectives.push_back(
-        {c.axis, collective_seconds(c, plan.layout, device), double(c.calls)});
+    out.end.collectives.push_back({c.axis, collective_seconds(c, plan.layout, device),
+                                   Lognormal(jitter / std::sqrt(double(c.calls)))});
   }
   return out;
 }
@@ -155,14 +159,16 @@ class Step {
     const int64_t each = kv_heads / split;
     const double sparse = plan.time.sparse, mean = double(each) * (1 - msr + msr * sparse);
     const RandomStream draws = stream(seed_, heads, step_, pack, layer);
-    for (int i = 0; i < int(load_.size()); ++i) {
-      const int context = i / layout_.tensor, tensor = i % layout_.tensor;
-      const int part = exchanges ? tensor * layout_.context + context : tensor;
+    for (int part = 0; part < split; ++part) {
       double sum = 0;
       for (int64_t h = part * each; h < (part + 1) * each; ++h) {
         sum += double(draws.uniform_at(uint64_t(h))) < msr ? sparse : 1;
       }
-      load_[size_t(i)] = sum / mean;
+      // Context ranks that gather have the same heads.
+      const int tensor = exchanges ? part / layout_.context : part;
+      const int first = exchanges ? part % layout_.context : 0;
+      const int last = exchanges ? first : layout_.context - 1;
+      for (int c = first; c <= last; ++c) load_[size_t(c * layout_.tensor + tensor)] = sum / mean;
     }
   }
 
@@ -174,15 +180,13 @@ class Step {
   }
 
  private:
-  // `count` ranks, `stride` apart. Calls one after the other count as one whose spread is that of
-  // their sum.
+  // `count` ranks, `stride` apart.
   void meet(const Collective& of, int first, int stride, int count) {
     double last = 0;
     for (int i = 0; i < count; ++i) last = std::max(last, now_[size_t(first + i * stride)]);
     double seconds = of.seconds * disturbances_.link_share;
     if (disturbances_.jitter > 0) {
-      seconds *= lognormal(disturbances_.jitter / std::sqrt(std::max(of.calls, 1.0)),
-                           times_.normal_at(drawn_++));
+      seconds *= of.time.at(times_.normal_at(drawn_++));
     }
     for (int i = 0; i < count; ++i) now_[size_t(first + i * stride)] = last + seconds;
     in_collectives_ += seconds * count;
@@ -210,12 +214,12 @@ SimulatedStep simulate_step(const LayoutPlan& plan, const model::ModelConfig& mo
                             const DeviceSpec& device, const Expected& expected,
                             const Disturbances& disturbances, const Deal& deal, uint64_t seed,
                             int64_t step) {
-  const StepSchedule schedule = schedule_of(plan, model, device);
+  const StepSchedule schedule = schedule_of(plan, model, device, disturbances.jitter);
   const auto& train = plan.config.train;
+  const Lognormal spread(disturbances.pack_spread);
   std::vector<double> costs;
   for (int64_t i = 0; i * train.micro_batch < train.global_batch; ++i) {
-    costs.push_back(
-        lognormal(disturbances.pack_spread, stream(seed, pack_cost, step, i).normal_at(0)));
+    costs.push_back(spread.at(stream(seed, pack_cost, step, i).normal_at(0)));
   }
   const auto of_rank = deal(costs, plan.layout.data);
   const double msr = plan.config.has_routers() ? expected.msr : 0;
