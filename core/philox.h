@@ -41,6 +41,7 @@ enum class RandomPurpose : uint32_t {
   adapter_init,
   judge_order,  // which response a generative judge sees first
   planning,     // costs of packs that a plan supposes
+  simulation,   // of many ranks: train/plan/simulate.h
 };
 
 // The stream of numbers for one sampled thing, named by up to three 32-bit coordinates, e.g.

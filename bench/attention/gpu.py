@@ -248,6 +248,21 @@ def xattention(t, length, limits):
     t.add(name, ms / dense, limits, False, ms=ms, dense_ms=dense)
 
 
+def shards(t, length, ranks=8):
+    """a rank of a context group after the other: who has most, over the mean"""
+    s = Shape(t.peer, length, Sizes.kv_heads // 4)
+    for kind, limits in (("gathered K,V", (1.05, None, 1.0)), ("Ulysses", (None, None, 1.0))):
+        name = f"attention of {ranks} context ranks at MSR 0.75, {kind}, max / mean, {length}"
+        if t.late(name):
+            continue
+        ms = []
+        for rank in range(ranks):
+            ms.append(t.ours.ask("shard", **s.settings(ranks=ranks, rank=rank, both=1,
+                                                       ulysses=int(kind == "Ulysses")))["milliseconds"])
+            t.ours.ask("drop")
+        t.add(name, max(ms) * ranks / sum(ms), limits, False, slowest_ms=max(ms), fastest_ms=min(ms))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--bench", required=True)
@@ -277,6 +292,7 @@ def main():
     backwards(t, of(65536), (0.55, 0.43, 0.346))
     against_flex(t, of(32768))
     xattention(t, of(65536), (0.08, 0.05, 0.031))
+    shards(t, of(65536))
 
 
 main()

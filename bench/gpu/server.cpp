@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "bench/gpu/shard_case.h"
 #include "bench/gpu/training_step.h"
 #include "launch/device.h"
 #include "ops/elementwise.h"
@@ -172,6 +173,24 @@ Case choice(const Request& r, Device& device) {
   }};
 }
 
+// Notes: tiles of the selected branches. `rank` of `ranks`, of whom none but this one is there.
+Case shard(const Request& r, Device& device) {
+  const int64_t kv_heads = r.integer("kv_heads", 8);
+  const auto it = std::make_shared<ShardCase>(
+      ShardShape{.tokens = r.integer("tokens", 65536),
+                 .q_heads = r.integer("q_heads", 32),
+                 .kv_heads = kv_heads,
+                 .head_dim = r.integer("head_dim", 128),
+                 .sink = r.integer("sink", 128),
+                 .local = r.integer("local", 2048),
+                 .dense = int64_t(std::round(r.number("full", 0.25) * double(kv_heads))),
+                 .ulysses = r.integer("ulysses", 0) != 0,
+                 .ranks = int(r.integer("ranks", 8)),
+                 .rank = int(r.integer("rank", 0))},
+      device);
+  return {.call = [it] { it->run(); }, .notes = [it] { return Json{{"tiles", it->tiles()}}; }};
+}
+
 Case head(const Request& r, Device& device) {
   const int64_t rows = r.integer("rows", 65536), vocab = r.integer("vocab", 151936);
   const int64_t hidden = r.integer("hidden", 4096);
@@ -223,7 +242,7 @@ Case step(const Request& r, Device& device) {
 
 int serve(Device& device) {
   const std::map<std::string, Case (*)(const Request&, Device&)> cases = {
-      {"linear", linear}, {"attention", attention}, {"choice", choice},
+      {"linear", linear}, {"attention", attention}, {"choice", choice}, {"shard", shard},
       {"head", head},     {"router", router},       {"step", step}};
   std::map<std::string, Case> built;
   std::string none;

@@ -59,7 +59,30 @@ struct Pairs {
   }
 };
 
+int axis_size(const std::string& axis, const parallel::MeshLayout& layout) {
+  return axis == "tensor"    ? layout.tensor
+         : axis == "context" ? layout.context
+         : axis == "grad"    ? layout.data * layout.context
+                             : layout.ranks();
+}
+bool inside_a_machine(const std::string& axis, const parallel::MeshLayout& layout,
+                      const DeviceSpec& device) {
+  const int reach = axis == "tensor"    ? layout.tensor
+                    : axis == "context" ? layout.tensor * layout.context
+                                        : layout.ranks();
+  return reach <= device.per_node;
+}
+
 }  // namespace
+
+double collective_seconds(const PlannedCollective& c, const parallel::MeshLayout& layout,
+                          const DeviceSpec& device) {
+  const double size = axis_size(c.axis, layout);
+  const DeviceLink& link = inside_a_machine(c.axis, layout, device) ? device.node : device.network;
+  const double twice = c.operation == "all_reduce" ? 2 : 1;
+  return twice * (double(c.bytes) * (size - 1) / size / link.bandwidth +
+                  double(c.calls) * std::ceil(std::log2(size)) * link.latency);
+}
 
 StepTime step_time(const Config& config, const model::ModelConfig& m,
                    const parallel::MeshLayout& layout, const DeviceSpec& device,
@@ -83,17 +106,22 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
 
   StepTime time{.parts = {},
                 .tokens = double(micro_batch_tokens(config)) / double(config.train.micro_batch) *
-                          double(config.train.global_batch)};
-  const auto add = [&](std::string what, std::string limit, double seconds) {
-    if (seconds > 0) time.parts.push_back({std::move(what), std::move(limit), seconds});
+                          double(config.train.global_batch),
+                .micro_batches = micro_batches};
+  const auto add = [&](Phase phase, std::string what, std::string limit, double seconds,
+                       bool selected = false) {
+    if (seconds > 0) {
+      time.parts.push_back({std::move(what), std::move(limit), seconds, phase, selected});
+    }
   };
   // Linear layers.
   const double rate = device.flops(options.dtype) * device.compute.linear_share;
   const double forward = micro_batches * layers * 2 * rows * linear / rate;
-  add("linear forward", "matrix products", forward);
+  add(Phase::forward, "linear forward", "matrix products", forward);
   if (backward) {
-    add("linear backward", "matrix products", forward * (options.train_backbone ? 2 : 1));
-    add("linear again", "matrix products", forward * share_again);
+    add(Phase::backward, "linear backward", "matrix products",
+        forward * (options.train_backbone ? 2 : 1));
+    add(Phase::backward, "linear again", "matrix products", forward * share_again);
   }
 
   // Attention: context ranks share the pairs evenly, ranks that split heads as the gates have it.
@@ -102,6 +130,8 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
       layout.tensor * (config.parallel.context_kind == ContextKind::ulysses ? layout.context : 1);
   const double uneven =
       msr > 0 ? head_imbalance(m.kv_heads, split, msr, pairs.sparse / pairs.retrieval) : 1;
+  time.uneven = uneven;
+  time.sparse = pairs.sparse / pairs.retrieval;
   const double per_pair = micro_batches * layers * 4 * double(m.q_heads * m.head_dim) /
                           double(layout.tensor * layout.context);
   const double forward_rate = device.flops(options.dtype) * device.compute.attention_forward_share;
@@ -110,21 +140,22 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
   const std::string heads =
       uneven > 1.05 ? fmt::format("uneven heads (x{:.2f})", uneven) : std::string("attention rate");
   const bool both_now = both && again != model::Recompute::layer;
-  add(both_now ? "attention forward, both branches" : "attention forward",
+  add(Phase::forward, both_now ? "attention forward, both branches" : "attention forward",
       both_now ? "attention rate" : heads,
-      per_pair * (both_now ? pairs.both : pairs.selected * uneven) / forward_rate);
+      per_pair * (both_now ? pairs.both : pairs.selected * uneven) / forward_rate, !both_now);
   if (backward) {
     if (again == model::Recompute::layer) {
-      add(both ? "attention again, both branches" : "attention again",
+      add(Phase::backward, both ? "attention again, both branches" : "attention again",
           both ? "attention rate" : heads,
-          per_pair * (both ? pairs.both : pairs.selected * uneven) / forward_rate);
+          per_pair * (both ? pairs.both : pairs.selected * uneven) / forward_rate, !both);
     }
-    add("attention backward, selected branch", heads,
-        2.5 * per_pair * pairs.selected * uneven / backward_rate);
+    add(Phase::backward, "attention backward, selected branch", heads,
+        2.5 * per_pair * pairs.selected * uneven / backward_rate, true);
   }
   if (config.router.mode != router::Mode::fa_ssa && config.has_routers()) {
     const double groups = 1.0 / double(config.router.xa.stride);
-    add("choice of blocks", "attention rate", per_pair * pairs.full * groups / 2 / forward_rate);
+    add(Phase::forward, "choice of blocks", "attention rate",
+        per_pair * pairs.full * groups / 2 / forward_rate);
   }
 
   // What goes through memory: norms, rotation, residuals, SwiGLU.
@@ -133,10 +164,10 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
   const double elementwise = micro_batches * layers * rows * item *
                              (10 * e / shares + 2 * (q + kv) + (m.qk_norm ? q + kv : 0) + 3 * f) /
                              memory_rate;
-  add("norms, rotation, residuals, SwiGLU", "memory bandwidth",
+  add(Phase::layers, "norms, rotation, residuals, SwiGLU", "memory bandwidth",
       elementwise * (backward ? 2.5 + share_again : 1));
   if (config.has_routers()) {
-    add("routers", "launches",
+    add(Phase::forward, "routers", "launches",
         micro_batches * layers * (both ? 30 : 10) * device.compute.launch_seconds);
   }
   if (options.lm_head) {
@@ -144,44 +175,31 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
     const double passes = options.train_backbone ? 3 : 2;
     const double products = passes * 2 * double(step.labels) * table / rate;
     const double logits = 4 * double(step.labels) * double(m.vocab_size) / t * item / memory_rate;
-    add("head and loss", products > logits ? "matrix products" : "memory bandwidth",
+    add(Phase::loss, "head and loss", products > logits ? "matrix products" : "memory bandwidth",
         micro_batches * (products + logits));
   }
 
-  // Collectives. Neighbours in the order tensor, context, data share a machine.
-  const auto link_seconds = [&](const PlannedCollective& c) {
-    const int inner = c.axis == "tensor"    ? layout.tensor
-                      : c.axis == "context" ? layout.tensor * layout.context
-                                            : layout.ranks();
-    const int size = c.axis == "tensor"    ? layout.tensor
-                     : c.axis == "context" ? layout.context
-                     : c.axis == "grad"    ? layout.data * layout.context
-                                           : layout.ranks();
-    const DeviceLink& link = inner <= device.per_node ? device.node : device.network;
-    const double twice = c.operation == "all_reduce" ? 2 : 1;
-    return twice * (double(c.bytes) * double(size - 1) / double(size) / link.bandwidth +
-                    double(c.calls) * std::ceil(std::log2(double(size))) * link.latency);
-  };
+  // Collectives.
   const auto link_name = [&](const std::string& axis) {
-    const int inner = axis == "tensor"    ? layout.tensor
-                      : axis == "context" ? layout.tensor * layout.context
-                                          : layout.ranks();
-    return inner <= device.per_node ? "links inside a machine" : "network between machines";
+    return inside_a_machine(axis, layout, device) ? "links inside a machine"
+                                                  : "network between machines";
   };
   for (const char* axis : {"tensor", "context"}) {
     double seconds = 0;
     for (const auto& c : micro_batch_collectives(config, m, layout, step)) {
-      if (c.axis == axis) seconds += link_seconds(c);
+      if (c.axis == axis) seconds += collective_seconds(c, layout, device);
     }
-    add(std::string("collectives, ") + axis, link_name(axis), micro_batches * seconds);
+    add(Phase::collectives, std::string("collectives, ") + axis, link_name(axis),
+        micro_batches * seconds);
   }
   double gradients = 0;
-  for (const auto& c : step_collectives(config, m, layout)) gradients += link_seconds(c);
-  add("collectives, gradients", link_name("world"), gradients);
+  for (const auto& c : step_collectives(config, m, layout))
+    gradients += collective_seconds(c, layout, device);
+  add(Phase::collectives, "collectives, gradients", link_name("world"), gradients);
   // Gradients, two moments, master and value are read and most of them written.
   const auto memory =
       model::plan_memory(m, options, memory_shape(config, layout, DeviceKind::cuda));
-  add("optimiser", "memory bandwidth", 7 * double(memory.gradients) / memory_rate);
+  add(Phase::end, "optimiser", "memory bandwidth", 7 * double(memory.gradients) / memory_rate);
   return time;
 }
 
