@@ -99,6 +99,29 @@ TEST(Layout, GradientAccumulationAndBucketsChangeNothing) {
   expect_same_curve(metrics(one.path()), metrics(small.path()), 1e-5, "small buckets");
 }
 
+// Who computes a micro batch changes the ranks' load, not the curve.
+TEST(Layout, PacksAreDealtByWhatTheyCost) {
+  const std::string lengths =
+      "--set train.steps=6 --set train.global_batch=16 --set data.synthetic.lengths=[64,100,180] ";
+  const Scratch one;
+  ASSERT_EQ(elastron(0, router_arguments(one.path(), lengths)).code, 0);
+  std::map<std::string, double> mean;
+  for (const std::string balance : {"cost", "none"}) {
+    const Scratch other;
+    const auto run =
+        elastron(4, router_arguments(other.path(), lengths + "--set parallel.balance=" + balance));
+    ASSERT_EQ(run.code, 0) << run.err;
+    const auto curve = metrics(other.path());
+    expect_same_curve(metrics(one.path()), curve, 1e-5, balance);
+    for (const auto& [step, m] : curve) {
+      mean[balance] += m["predicted_imbalance"].get<double>() / double(curve.size());
+      EXPECT_GE(m["imbalance"].get<double>(), 1.0);
+    }
+  }
+  EXPECT_GE(mean["cost"], 1.0);
+  EXPECT_LT((mean["cost"] - 1) * 3, mean["none"] - 1);
+}
+
 TEST(Layout, RecomputeModesGiveTheSameCurve) {
   const Scratch none;
   ASSERT_EQ(elastron(0, router_arguments(none.path(), "--set train.steps=8")).code, 0);
