@@ -40,6 +40,12 @@ double MicroBatchCost::operator()(const data::PackedBatch& batch) const {
   return model::step_work(model_, options_, shape).done;
 }
 
+std::vector<std::vector<int64_t>> deal(std::span<const double> costs, int ranks, Balance balance) {
+  const auto count = int64_t(costs.size());
+  return balance == Balance::cost && count % ranks == 0 ? data::balance(costs, ranks)
+                                                        : data::round_robin(count, ranks);
+}
+
 StepBatches::StepBatches(const Config& config, const data::BatchSource& source, MicroBatchCost cost,
                          parallel::Communicator& data)
     : config_(config), source_(source), cost_(std::move(cost)), data_(data) {}
@@ -59,7 +65,7 @@ StepBatches::Own StepBatches::of_step(const std::vector<int64_t>& packs) const {
     costs[size_t(index)] = cost_(made[index] = make(index));
   }
   data_.all_reduce_host(std::span<double>(costs), parallel::ReduceOp::sum);
-  if (config_.parallel.balance == Balance::cost) dealt = data::balance(costs, data_.size());
+  dealt = deal(costs, data_.size(), config_.parallel.balance);
 
   Own own{.batches = {}, .imbalance = data::imbalance(costs, dealt)};
   for (const int64_t index : dealt[size_t(data_.rank())]) {

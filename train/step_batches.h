@@ -6,6 +6,7 @@
 // for the rank with most to do.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "data/source.h"
@@ -32,6 +33,10 @@ class MicroBatchCost {
   model::DecoderOptions options_;
   std::vector<double> targets_;  // by task; empty: no router decides
 };
+
+// Which micro batches of a step each data rank has, by what they cost. In turns where their number
+// is no multiple of the ranks', as only plans have it.
+std::vector<std::vector<int64_t>> deal(std::span<const double> costs, int ranks, Balance balance);
 
 class StepBatches {
  public:

@@ -142,7 +142,8 @@ int simulate(const Options& o) {
   std::printf(
       "simulated, not run: %s\nrates %s: %s\n"
       "assumed: MSR %.2f, heads drawn by pack and layer; packs differ by %.0f %% and are dealt "
-      "in turn; %.2f %% of the ranks compute %.2f times as long; a collective's time varies by "
+      "by parallel.balance; %.2f %% of the ranks compute %.2f times as long; a collective's time "
+      "varies by "
       "%.0f %%; nothing overlaps; %ld steps of %ld seeds\n%ld layers, hidden %ld, packs of %ld "
       "tokens, %ld per step at the start; context by %s, recompute %s\n",
       device.name.c_str(), measured ? "measured here" : "of the device file, not measured",
@@ -165,8 +166,8 @@ int simulate(const Options& o) {
   for (const bool weak : {true, false}) {
     std::printf("\n%s scaling: %s\n", weak ? "weak" : "strong",
                 weak ? "as many packs per data rank" : "the same packs per step");
-    const auto rows = train::simulate_scaling(start, model, o.ranks, weak, device, o.expected, d,
-                                              train::deal_in_turn, o.runs);
+    const auto rows =
+        train::simulate_scaling(start, model, o.ranks, weak, device, o.expected, d, o.runs);
     print(rows);
     out[weak ? "weak" : "strong"] = rows_json(rows);
   }
@@ -218,9 +219,8 @@ int check(const Options& o) {
     if (ranks > 1) spec.node = measure_link(*all, device);
     spec.per_node = ranks;
     const auto plan = train::plan_layout(config, model, layout, spec, {.msr = msr});
-    double predicted = train::simulate_step(plan, model, spec, {.msr = msr}, {.draw_heads = true},
-                                            train::deal_in_turn, 1, 0)
-                           .seconds;
+    double predicted =
+        train::simulate_step(plan, model, spec, {.msr = msr}, {.draw_heads = true}, 1, 0).seconds;
     all->all_reduce_host(std::span(&predicted, 1), parallel::ReduceOp::max);
     if (world.rank() == 0) {
       std::printf(

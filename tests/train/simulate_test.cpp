@@ -48,7 +48,7 @@ LayoutPlan plan(const parallel::MeshLayout& layout, ContextKind kind = ContextKi
 
 SimulatedStep simulate(const LayoutPlan& p, const Disturbances& d, Expected expected = {},
                        uint64_t seed = 1, int64_t step = 0) {
-  return simulate_step(p, shapes(), device(), expected, d, deal_in_turn, seed, step);
+  return simulate_step(p, shapes(), device(), expected, d, seed, step);
 }
 
 // Nothing disturbed: the closed formula, to rounding.
@@ -116,28 +116,19 @@ TEST(Simulation, WaitsForTheSlowest) {
   EXPECT_LT(slow, 36);
 }
 
-TEST(Simulation, PacksOfDifferentCostAreDealtByTheGivenFunction) {
-  const auto p = plan({8, 1, 1});
+TEST(Simulation, PacksOfDifferentCostAreDealtAsInARun) {
+  auto p = plan({8, 1, 1});
   const Disturbances d{.pack_spread = 0.5};
-  // Two packs each: the largest with the smallest.
-  const Deal paired = [](std::span<const double> costs, int ranks) {
-    std::vector<int64_t> order;
-    for (size_t i = 0; i < costs.size(); ++i) order.push_back(int64_t(i));
-    std::ranges::sort(order, {}, [&](int64_t i) { return costs[size_t(i)]; });
-    std::vector<std::vector<int64_t>> of_rank;
-    for (int r = 0; r < ranks; ++r) {
-      of_rank.push_back({order[size_t(r)], order[order.size() - 1 - size_t(r)]});
-    }
-    return of_rank;
-  };
-  double in_turn = 0, in_pairs = 0;
+  double by_cost = 0, in_turn = 0;
   constexpr int kSteps = 40;
   for (int step = 0; step < kSteps; ++step) {
+    p.config.parallel.balance = Balance::cost;
+    by_cost += simulate(p, d, {}, 1, step).seconds / kSteps;
+    p.config.parallel.balance = Balance::none;
     in_turn += simulate(p, d, {}, 1, step).seconds / kSteps;
-    in_pairs += simulate_step(p, shapes(), device(), {}, d, paired, 1, step).seconds / kSteps;
   }
   EXPECT_GT(in_turn, 1.1 * p.time.seconds());
-  EXPECT_LT(in_pairs, 0.95 * in_turn);
+  EXPECT_LT(by_cost, 0.95 * in_turn);
 }
 
 TEST(Simulation, JitterKeepsTheMean) {
@@ -164,9 +155,8 @@ TEST(Simulation, IsAFunctionOfSeedAndStep) {
 TEST(SimulatedScaling, SaysWhatLimits) {
   const auto start = plan({8, 1, 1});
   const int ranks[] = {8, 64, 1024};
-  const auto rows =
-      simulate_scaling(start, shapes(), ranks, true, device(), {},
-                       {.straggler_share = 0.01, .straggler_factor = 3}, deal_in_turn, {});
+  const auto rows = simulate_scaling(start, shapes(), ranks, true, device(), {},
+                                     {.straggler_share = 0.01, .straggler_factor = 3}, {});
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_DOUBLE_EQ(rows[0].efficiency, 1);
   EXPECT_LT(rows[2].efficiency, 0.6);

@@ -6,6 +6,7 @@
 #include "core/philox.h"
 #include "data/balance.h"
 #include "train/plan/run_shape.h"
+#include "train/step_batches.h"
 
 namespace elastron::train {
 
@@ -40,9 +41,7 @@ double slowest(const Config& config, double pack_spread, int ranks) {
     for (int64_t i = 0; i < dealt; ++i) {
       costs.push_back(std::max(1 + pack_spread * stream.normal_at(uint64_t(i)), 0.0));
     }
-    sum += data::imbalance(costs, config.parallel.balance == Balance::cost
-                                      ? data::balance(costs, ranks)
-                                      : data::round_robin(dealt, ranks));
+    sum += data::imbalance(costs, deal(costs, ranks, config.parallel.balance));
   }
   return sum / kDraws;
 }

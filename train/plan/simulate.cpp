@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/philox.h"
+#include "train/step_batches.h"
 
 namespace elastron::train {
 
@@ -54,7 +55,7 @@ Phase phase_of(const PlannedCollective& c) {
 }
 
 StepSchedule schedule_of(const LayoutPlan& plan, const model::ModelConfig& model,
-                         const DeviceSpec& device) {
+                         const DeviceSpec& device, double jitter) {
   StepSchedule out;
   const StepTime& time = plan.time;
   const double layers = double(model.num_layers);
@@ -204,16 +205,9 @@ class Step {
 
 }  // namespace
 
-std::vector<std::vector<int64_t>> deal_in_turn(std::span<const double> costs, int ranks) {
-  std::vector<std::vector<int64_t>> of_rank(static_cast<size_t>(ranks));
-  for (size_t i = 0; i < costs.size(); ++i) of_rank[i % size_t(ranks)].push_back(int64_t(i));
-  return of_rank;
-}
-
 SimulatedStep simulate_step(const LayoutPlan& plan, const model::ModelConfig& model,
                             const DeviceSpec& device, const Expected& expected,
-                            const Disturbances& disturbances, const Deal& deal, uint64_t seed,
-                            int64_t step) {
+                            const Disturbances& disturbances, uint64_t seed, int64_t step) {
   const StepSchedule schedule = schedule_of(plan, model, device, disturbances.jitter);
   const auto& train = plan.config.train;
   const Lognormal spread(disturbances.pack_spread);
@@ -221,7 +215,7 @@ SimulatedStep simulate_step(const LayoutPlan& plan, const model::ModelConfig& mo
   for (int64_t i = 0; i * train.micro_batch < train.global_batch; ++i) {
     costs.push_back(spread.at(stream(seed, pack_cost, step, i).normal_at(0)));
   }
-  const auto of_rank = deal(costs, plan.layout.data);
+  const auto of_rank = deal(costs, plan.layout.data, plan.config.parallel.balance);
   const double msr = plan.config.has_routers() ? expected.msr : 0;
   Step ranks(plan, disturbances, seed, step);
   for (int d = 0; d < plan.layout.data; ++d) {
@@ -253,7 +247,7 @@ std::vector<SimulatedScale> simulate_scaling(const LayoutPlan& start,
                                              const model::ModelConfig& model,
                                              std::span<const int> ranks, bool weak,
                                              const DeviceSpec& device, const Expected& expected,
-                                             const Disturbances& disturbances, const Deal& deal,
+                                             const Disturbances& disturbances,
                                              const SimulatedRuns& runs) {
   std::vector<SimulatedScale> rows;
   double first_rate = 0;
@@ -268,8 +262,7 @@ std::vector<SimulatedScale> simulate_scaling(const LayoutPlan& start,
       double sum = 0;
       for (uint64_t seed = 1; seed <= runs.seeds; ++seed) {
         for (int64_t step = 0; step < runs.steps; ++step) {
-          const auto s =
-              simulate_step(row.planned.plan, model, device, expected, d, deal, seed, step);
+          const auto s = simulate_step(row.planned.plan, model, device, expected, d, seed, step);
           sum += s.seconds;
           if (!kept) continue;
           squares += s.seconds * s.seconds;

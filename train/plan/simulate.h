@@ -3,7 +3,6 @@
 // formula for equal ranks, with ranks, packs, heads and links that are not.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,11 +22,6 @@ struct Disturbances {
   double link_share = 1;    // of a collective's time: 0 for links without cost
 };
 
-// Indices of costs per data rank.
-using Deal = std::function<std::vector<std::vector<int64_t>>(std::span<const double>, int)>;
-// Rank r's are r, r + ranks, and so on.
-std::vector<std::vector<int64_t>> deal_in_turn(std::span<const double> costs, int ranks);
-
 struct SimulatedStep {
   double seconds = 0;
   // Of it, as means over the ranks; the rest they wait for each other.
@@ -38,8 +32,7 @@ struct SimulatedStep {
 // step alone.
 SimulatedStep simulate_step(const LayoutPlan& plan, const model::ModelConfig& model,
                             const DeviceSpec& device, const Expected& expected,
-                            const Disturbances& disturbances, const Deal& deal, uint64_t seed,
-                            int64_t step);
+                            const Disturbances& disturbances, uint64_t seed, int64_t step);
 
 // How many steps of how many seeds a mean is taken over.
 struct SimulatedRuns {
@@ -63,7 +56,7 @@ std::vector<SimulatedScale> simulate_scaling(const LayoutPlan& start,
                                              const model::ModelConfig& model,
                                              std::span<const int> ranks, bool weak,
                                              const DeviceSpec& device, const Expected& expected,
-                                             const Disturbances& disturbances, const Deal& deal,
+                                             const Disturbances& disturbances,
                                              const SimulatedRuns& runs);
 
 }  // namespace elastron::train
