@@ -15,6 +15,16 @@ Pending RecordingCommunicator::record(std::string_view operation, size_t bytes) 
   return {};
 }
 
+// Of `size_` equal parts, [1, numbers].
+Tensor RecordingCommunicator::own_part(const Tensor& whole) const {
+  return whole.view({size_, whole.numel() / size_}).slice(0, rank_, rank_ + 1);
+}
+
+void RecordingCommunicator::fill(Tensor& whole, const Tensor& part) const {
+  Tensor parts = whole.view({size_, part.numel()});
+  for (int64_t r = 0; r < size_; ++r) parts.slice(0, r, r + 1).copy_from(part);
+}
+
 Pending RecordingCommunicator::all_reduce(Tensor& t, ReduceOp) {
   check_all_reduce(t);
   return record("all_reduce", t.bytes());
@@ -22,16 +32,19 @@ Pending RecordingCommunicator::all_reduce(Tensor& t, ReduceOp) {
 
 Pending RecordingCommunicator::all_gather(const Tensor& in, Tensor& out) {
   check_all_gather(in, out, size_);
+  fill(out, in.view({1, in.numel()}));
   return record("all_gather", out.bytes());
 }
 
 Pending RecordingCommunicator::reduce_scatter(const Tensor& in, Tensor& out) {
   check_reduce_scatter(in, out, size_);
+  out.copy_from(own_part(in).view(out.shape()));
   return record("reduce_scatter", in.bytes());
 }
 
 Pending RecordingCommunicator::all_to_all(const Tensor& in, Tensor& out) {
   check_all_to_all(in, out, size_);
+  fill(out, own_part(in));
   return record("all_to_all", in.bytes());
 }
 

@@ -15,7 +15,8 @@ struct RecordedCollective {
 };
 using CollectiveLog = std::vector<RecordedCollective>;
 
-// Output tensors are left as they are. `log` must outlive the communicator.
+// Outputs are as if every rank gave what this one does, so that a step goes on with numbers; sums
+// and broadcasts leave a tensor as it is. `log` must outlive the communicator.
 class RecordingCommunicator final : public Communicator {
  public:
   RecordingCommunicator(std::string axis, int rank, int size, CollectiveLog& log);
@@ -36,6 +37,8 @@ class RecordingCommunicator final : public Communicator {
 
  private:
   Pending record(std::string_view operation, size_t bytes);
+  Tensor own_part(const Tensor& whole) const;
+  void fill(Tensor& whole, const Tensor& part) const;
 
   std::string axis_;
   int rank_ = 0, size_ = 1;

@@ -181,7 +181,7 @@ TEST(TensorCore, WhatRowsSeeOfTheirTiles) {
     g.group = g.tile_heads = 1 + int32_t(random() % 8);
     const int32_t tokens = int32_t(tile_tokens(g.group));
     QueryTile t{};
-    t.place.length = 1 + int32_t(random() % 400);
+    t.place.length = t.place.whole = 1 + int32_t(random() % 400);
     t.begin = int32_t(random() % uint32_t(t.place.length)) / tokens * tokens;
     t.end = std::min(t.begin + tokens, t.place.length);
     const StreamingRule rule = g.rule.within(t.place.length);
@@ -218,7 +218,7 @@ TEST(TensorCore, WhichRowsSeeAKey) {
     g.rule = {1 + int64_t(random() % 80), int64_t(random() % 3), 1 + int64_t(random() % 4)};
     g.rule.dense_tail = round % 3 == 0 ? int64_t(random() % 100) : 0;
     Place place{};
-    place.length = 1 + int32_t(random() % 400);
+    place.length = place.whole = 1 + int32_t(random() % 400);
     const StreamingRule rule = g.rule.within(place.length);
     const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
     for (const KeySet set : {KeySet::all, KeySet::streaming, KeySet::blocks}) {
