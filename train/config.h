@@ -148,6 +148,10 @@ struct Config {
     return ops::has_blocks(router.mode) ? std::max(data::kContextBlock, router.xa.block)
                                         : data::kContextBlock;
   }
+  // More have nothing to do: they get no block of the longest documents.
+  int64_t most_context_ranks() const {
+    return (data.max_tokens + context_block() - 1) / context_block();
+  }
   bool splits_rows() const { return parallel.sequence && parallel.tensor > 1; }
   bool has_lora() const { return trains(Part::lora); }
   // Routers decide the gates: those that train, or that reward.router names.
@@ -424,15 +428,12 @@ struct Schema<train::Config> {
  private:
   static void check_context(const C& c, Problems& problems) {
     if (c.parallel.context == 1) return;
-    // A rank without a block of the longest documents never has anything to do.
-    const int64_t block = c.context_block();
-    const int64_t blocks = (c.data.max_tokens + block - 1) / block;
-    if (blocks < c.parallel.context) {
+    if (c.most_context_ranks() < c.parallel.context) {
       problems.add("parallel.context",
                    "documents of " + std::to_string(c.data.max_tokens) +
-                       " tokens (data.max_tokens) have fewer blocks of " + std::to_string(block) +
-                       " tokens than that",
-                   "set it to " + std::to_string(blocks) + " or less");
+                       " tokens (data.max_tokens) have fewer blocks of " +
+                       std::to_string(c.context_block()) + " tokens than that",
+                   "set it to " + std::to_string(c.most_context_ranks()) + " or less");
     }
   }
   static void check_trainable(const C& c, Problems& problems) {

@@ -164,7 +164,9 @@ TEST_F(Cuda, FailuresOfNccl) {
     const Scratch run;
     return run_program(
         ELASTRON_EMULATED_PROGRAM, 2,
-        train(run.path(), "cuda", "--set parallel.tensor=2 --set parallel.timeout_seconds=5"),
+        train(run.path(), "cuda",
+              "--set parallel.tensor=2 --set parallel.sequence=false "
+              "--set parallel.timeout_seconds=5"),
         kOwnGpus + " ELASTRON_STAND_IN_FAULT=1:all_reduce:20:" + kind + " timeout -s KILL 120");
   };
   Outcome o = fail("error");

@@ -1,6 +1,7 @@
 // `plan`, and `train` on what cannot fit, through the real program.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tests/launch/program.h"
@@ -31,6 +32,25 @@ TEST(Plan, RanksLayoutsOfManyDevices) {
     EXPECT_LE(l["tokens_per_second"].get<double>(), before);
     before = l["tokens_per_second"].get<double>();
   }
+}
+
+TEST(Plan, SplitsPairsOfRewardModels) {
+  const Scratch scratch;
+  const std::string file = scratch / "plan.json";
+  const std::string reward = std::string(ELASTRON_SOURCE_DIR) +
+                             "/tests/launch/reward.yaml --set model.path=" + tiny_backbone();
+  const auto run =
+      elastron(0, "plan " + reward + " --ranks 8 --set train.global_batch=16 --json " + file);
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto plan = nlohmann::json::parse(read_text(file));
+  int most = 1;
+  for (const auto& l : plan["layouts"]) most = std::max(most, l["context"].get<int>());
+  // 400 tokens have seven blocks.
+  EXPECT_EQ(most, 4);
+  expect_error(elastron(0, "plan " + reward + " --ranks 8"), 2,
+               {"data 8", "4 micro batches", "these go: 4 x 1 x 2, 4 x 2 x 1, 2 x "});
+  expect_error(elastron(0, "plan " + reward + " --ranks 8 --set parallel.context=8"), 2,
+               {"parallel.context", "set it to 7 or less"});
 }
 
 TEST(Plan, SaysWhatIsWrong) {

@@ -12,15 +12,6 @@ namespace elastron::train {
 
 namespace {
 
-bool possible(const Config& c, const model::ModelConfig& m, const parallel::MeshLayout& l) {
-  const int64_t packs = c.train.global_batch / c.train.micro_batch;
-  if (m.kv_heads % l.tensor != 0 || m.intermediate_size % l.tensor != 0) return false;
-  if (packs % l.data != 0) return false;
-  if (l.context == 1) return true;
-  if (c.train.objective == Objective::reward) return false;
-  return c.parallel.context_kind == ContextKind::gather || m.kv_heads / l.tensor % l.context == 0;
-}
-
 bool better(const LayoutPlan& a, const LayoutPlan& b) {
   if (a.fits != b.fits) return a.fits;
   if (!a.fits) return a.memory.total() < b.memory.total();
@@ -74,7 +65,7 @@ std::vector<LayoutPlan> rank_layouts(const Config& config, const model::ModelCon
         if (context == 1 && kind != config.parallel.context_kind) continue;
         Config c = config;
         c.parallel.context_kind = kind;
-        if (!possible(c, model, layout)) continue;
+        if (!layout_goes(c, model, layout)) continue;
         std::vector<LayoutPlan> modes;
         for (const auto recompute :
              {model::Recompute::none, model::Recompute::selective, model::Recompute::layer}) {
@@ -106,10 +97,7 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
     // where that may grow.
     while (layout.data > micro_batches) {
       layout.data /= 2;
-      if (config.parallel.context_kind == ContextKind::gather &&
-          config.train.objective != Objective::reward) {
-        layout.context *= 2;
-      }
+      if (layout_goes(config, model, {1, 2 * layout.context, layout.tensor})) layout.context *= 2;
     }
   }
   out.plan = plan_layout(config, model, layout, device, expected);

@@ -37,16 +37,19 @@ void check_layout(const Config& config, const model::ModelConfig& model,
       return;
     }
   }
-  std::string some;
-  for (size_t i = 0; i < std::min<size_t>(possible.size(), 3); ++i) {
-    some += (i == 0 ? "" : ", ") + layout_text(possible[i].layout);
+  std::vector<std::string> some;  // the best; one may be there by both context kinds
+  for (const LayoutPlan& p : possible) {
+    const std::string text = layout_text(p.layout);
+    if (some.size() < 3 && std::ranges::find(some, text) == some.end()) some.push_back(text);
   }
   throw UsageError(
       fmt::format("data {} x context {} x tensor {} does not go with {} kv heads and {} micro "
                   "batches per step",
                   layout.data, layout.context, layout.tensor, model.kv_heads,
                   config.train.global_batch / config.train.micro_batch),
-      "parallel", some.empty() ? "change train.global_batch or --ranks" : "these go: " + some);
+      "parallel",
+      some.empty() ? "change train.global_batch or --ranks"
+                   : fmt::format("these go: {}", fmt::join(some, ", ")));
 }
 
 std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {

@@ -33,6 +33,19 @@ bool trains_decoder(const Config& config) {
   return config.trains(Part::backbone) || config.trains(Part::router) || config.has_lora();
 }
 
+bool layout_goes(const Config& config, const model::ModelConfig& model,
+                 const parallel::MeshLayout& layout) {
+  const int64_t packs = config.train.global_batch / config.train.micro_batch;
+  if (model.kv_heads % layout.tensor != 0 || model.intermediate_size % layout.tensor != 0 ||
+      packs % layout.data != 0) {
+    return false;
+  }
+  if (layout.context == 1) return true;
+  if (config.most_context_ranks() < layout.context) return false;
+  return config.parallel.context_kind == ContextKind::gather ||
+         model.kv_heads / layout.tensor % layout.context == 0;
+}
+
 model::MemoryShape memory_shape(const Config& config, const parallel::MeshLayout& layout,
                                 DeviceKind device) {
   const bool shares = config.train.shard_optimizer && config.trains(Part::backbone);
@@ -84,22 +97,21 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
     add(fmt::format("train.micro_batch: {}", config.train.micro_batch / 2),
         [](Turn& t) { t.config.train.micro_batch /= 2; });
   }
-  const int tensor = 2 * layout.tensor;
-  const bool ulysses = config.parallel.context_kind == ContextKind::ulysses;
-  const int64_t heads = model.kv_heads / (ulysses ? layout.context : 1);
-  if (heads % tensor == 0 && model.intermediate_size % tensor == 0) {
-    add(fmt::format("parallel.tensor: {}", tensor), [&](Turn& t) {
-      t.layout.tensor = tensor;
-      t.config.parallel.tensor = tensor;
+  parallel::MeshLayout more = layout;
+  more.tensor *= 2;
+  if (layout_goes(config, model, more)) {
+    add(fmt::format("parallel.tensor: {}", more.tensor), [&](Turn& t) {
+      t.layout = more;
+      t.config.parallel.tensor = more.tensor;
     });
   }
   if (layout.tensor > 1 && !config.parallel.sequence) {
     add("parallel.sequence: true", [](Turn& t) { t.config.parallel.sequence = true; });
   }
-  const int context = 2 * layout.context;
-  if (config.train.objective != Objective::reward && trains_decoder(config) && context <= 64 &&
-      (!ulysses || model.kv_heads / layout.tensor % context == 0)) {
-    add(fmt::format("parallel.context: {}", context), [&](Turn& t) { t.layout.context = context; });
+  more = layout;
+  more.context *= 2;
+  if (layout_goes(config, model, more) && more.context <= 64) {
+    add(fmt::format("parallel.context: {}", more.context), [&](Turn& t) { t.layout = more; });
   }
   if (config.train.loss.chunk_rows > 512) {
     add("train.loss.chunk_rows: 512", [](Turn& t) { t.config.train.loss.chunk_rows = 512; });

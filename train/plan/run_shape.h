@@ -20,6 +20,11 @@ int64_t micro_batch_tokens(const Config& config);
 // Whether anything below the loss trains: then there is a backward pass.
 bool trains_decoder(const Config& config);
 
+// Whether the model's heads and widths, the packs of a step and the longest documents go with
+// `layout` (with parallel.context_kind). The run itself says the same in its own words.
+bool layout_goes(const Config& config, const model::ModelConfig& model,
+                 const parallel::MeshLayout& layout);
+
 // Of a training step's micro batch on any rank of `layout`. Without what a library takes for
 // attention.
 model::MemoryShape memory_shape(const Config& config, const parallel::MeshLayout& layout,
