@@ -56,7 +56,7 @@ def plan(program, config, shapes, tokens, device, ranks, recompute="none"):
             [program, "plan", os.path.join(HERE, "..", "configs", config + ".yaml"),
              "--device", device, "--ranks", str(ranks), "--json", result,
              "--set", "model.path=" + folder, "--set", f"data.max_tokens={tokens}",
-             "--set", "parallel.tensor=1", "--set", "train.recompute=" + recompute],
+             "--set", "parallel.context=1", "--set", "train.recompute=" + recompute],
             check=True, stdout=subprocess.DEVNULL)
         with open(result) as text:
             return json.load(text)

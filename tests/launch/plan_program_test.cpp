@@ -69,12 +69,12 @@ TEST(Train, RefusesWhatCannotFit) {
 }
 
 // A backbone in the proportions of real ones, where small things do not dominate.
-std::string wide_backbone(const Scratch& scratch) {
+std::string wide_backbone(const Scratch& scratch, int64_t mlp) {
   const std::string shapes = scratch / "shapes", folder = scratch / "pretrained";
   std::filesystem::copy(tiny_shapes(), shapes);
   auto config = nlohmann::json::parse(read_text(shapes + "/config.json"));
   config["hidden_size"] = 256;
-  config["intermediate_size"] = 768;
+  config["intermediate_size"] = mlp;
   config["num_hidden_layers"] = 4;
   config["num_attention_heads"] = 8;
   config["num_key_value_heads"] = 4;
@@ -92,9 +92,10 @@ TEST(Train, PeakIsAsPlanned) {
   struct Case {
     int ranks;
     std::string more;
+    bool narrow_mlp = false;
   };
-  const Scratch backbone;
-  const std::string model = wide_backbone(backbone);
+  const Scratch backbone, narrow;
+  const std::string of_mlp = wide_backbone(backbone, 768), of_attention = wide_backbone(narrow, 96);
   for (const Case& c :
        {Case{0, "--set train.recompute=none"}, Case{0, "--set train.recompute=selective"},
         Case{0, "--set train.recompute=layer"},
@@ -105,14 +106,18 @@ TEST(Train, PeakIsAsPlanned) {
         Case{2, "--set train.recompute=layer --set parallel.tensor=2 --set parallel.sequence=true"},
         Case{2,
              "--set train.recompute=selective --set parallel.context=2 --set "
-             "parallel.context_kind=ulysses"}}) {
+             "parallel.context_kind=ulysses"},
+        // What attention takes decides the peak.
+        Case{2, "--set train.recompute=none --set parallel.context=2", true},
+        Case{2, "--set train.recompute=layer --set parallel.context=2", true}}) {
     const Scratch scratch;
     const auto run = elastron(
         c.ranks, "train " + config("--set train.steps=2 --set train.global_batch=1 --set "
                                    "data.max_tokens=2048 --set data.synthetic.lengths=[2030] "
                                    "--set data.label_mode=all --set router.ssa.local=128 --set "
                                    "model.path=" +
-                                   model + " --set output.dir=" + scratch.path() + " " + c.more));
+                                   (c.narrow_mlp ? of_attention : of_mlp) +
+                                   " --set output.dir=" + scratch.path() + " " + c.more));
     ASSERT_EQ(run.code, 0) << run.err;
     const std::string log = read_text(scratch / "log.txt"), plan = "plan for 2048 tokens: ";
     const size_t at = log.find(plan);
