@@ -174,8 +174,8 @@ int simulate(const Options& o) {
   return write_json(o.json, out);
 }
 
-// Steps of a small model on the ranks of the world, and the simulator's with rates measured by all
-// of them at once, before and after.
+// Steps of a small model on the ranks of the world, and the simulator's with rates that all of them
+// measure at once before them.
 int check(const Options& o) {
   parallel::World world;
   const int ranks = world.size();
