@@ -49,8 +49,8 @@ struct StepResult {
   double full_pairs = 0, selected_pairs = 0;
   TaskFigures all;
   std::array<TaskFigures, data::kTaskCount> task;
-  // Of the data ranks: the most that one had to do over the mean, by predicted operations and by the
-  // seconds that its micro batches took.
+  // Of the data ranks: the most that one had to do over the mean, by predicted operations and by
+  // the seconds that its micro batches took.
   double predicted_imbalance = 1, imbalance = 1;
   bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank
 };

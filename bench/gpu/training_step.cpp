@@ -95,12 +95,11 @@ TrainingStep::TrainingStep(const TrainingStepShape& shape, Device& device) : dev
   optimizer_ = std::make_unique<train::Optimizer>(trained, train::Config{}.train.adam, 0.0);
   batch_ = one_document(shape.tokens, shape.vocab);
   device_batch_ = model::DeviceBatch::make(batch_, device);
-  planned_bytes_ = model::plan_memory(m, options,
-                                       {.tokens = shape.tokens,
-                                        .routers = config_,
-                                        .tasks = 1,
-                                        .train_routers = true})
-                       .total();
+  planned_bytes_ =
+      model::plan_memory(
+          m, options,
+          {.tokens = shape.tokens, .routers = config_, .tasks = 1, .train_routers = true})
+          .total();
 }
 
 void TrainingStep::run() {

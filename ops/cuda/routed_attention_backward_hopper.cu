@@ -169,8 +169,7 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs<kDim>& 
     if (!work.there) return;
     const Place& place = item.place;
     const KeySet set = key_set(g.mode, is_open(g, place.sequence, item.kv_head));
-    const auto dense_from =
-        int32_t(QuerySpan::least(rule_of(g, place).dense_from, place.length));
+    const auto dense_from = int32_t(QuerySpan::least(rule_of(g, place).dense_from, place.length));
     const KeySight sights[2] = {{g, place, set, item.begin + own_row()},
                                 {g, place, set, item.begin + own_row() + 8}};
     clear(dk_sums);

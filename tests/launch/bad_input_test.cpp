@@ -27,8 +27,7 @@ class BadModel : public ::testing::Test {
 };
 
 TEST_F(BadModel, MissingFiles) {
-  expect_error(elastron(2, arguments(scratch_ / "nowhere", output_)), 3,
-               {"nowhere/config.json"});
+  expect_error(elastron(2, arguments(scratch_ / "nowhere", output_)), 3, {"nowhere/config.json"});
   fs::remove(model_ + "/model.safetensors");
   expect_error(elastron(2, arguments(model_, output_)), 3, {"weight file is missing"});
 }
