@@ -152,6 +152,19 @@ TEST(Simulation, IsAFunctionOfSeedAndStep) {
   EXPECT_NE(simulate(p, d, {}, 3, 4).seconds, simulate(p, d, {}, 4, 4).seconds);
 }
 
+// A run refuses data ranks that cannot share the micro batches of a step evenly.
+TEST(StrongScaling, KeepsToLayoutsThatRun) {
+  auto start = plan({1, 8, 1});
+  start.config.train.global_batch = 48;
+  start = plan_layout(start.config, shapes(), start.layout, device(), {});
+  const auto grown = [&](int ranks) {
+    return scale(start, shapes(), ranks, false, 0.3, device(), {}).plan.layout;
+  };
+  EXPECT_EQ(grown(128), (parallel::MeshLayout{16, 8, 1}));
+  EXPECT_EQ(grown(256), (parallel::MeshLayout{16, 16, 1}));
+  EXPECT_EQ(grown(1024), (parallel::MeshLayout{16, 64, 1}));
+}
+
 TEST(SimulatedScaling, SaysWhatLimits) {
   const auto start = plan({8, 1, 1});
   const int ranks[] = {8, 64, 1024};

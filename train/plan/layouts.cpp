@@ -93,9 +93,9 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
     const int64_t own = std::max<int64_t>(micro_batches / start.layout.data, 1);
     config.train.global_batch = own * layout.data * config.train.micro_batch;
   } else {
-    // No more data ranks than micro batches; the rest of the devices goes to the context group
-    // where that may grow.
-    while (layout.data > micro_batches) {
+    // Data ranks that share the micro batches evenly, as a run must have it; the rest of the
+    // devices goes to the context group where that may grow.
+    while (micro_batches % layout.data != 0) {
       layout.data /= 2;
       if (layout_goes(config, model, {1, 2 * layout.context, layout.tensor})) layout.context *= 2;
     }
@@ -110,7 +110,7 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
   double grew = after - before;
   out.limit = "packs of different cost";
   const double idle = double(ranks) / layout.ranks();
-  if (idle - 1 > grew) grew = idle - 1, out.limit = "fewer micro batches than ranks";
+  if (idle - 1 > grew) grew = idle - 1, out.limit = "micro batches that the ranks cannot share";
   const double whole = out.plan.time.seconds(), whole_before = start.time.seconds();
   for (const TimePart& part : out.plan.time.parts) {
     double share_before = 0;
@@ -122,8 +122,6 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
       out.limit = part.what + ": " + part.limit;
     }
   }
-  const double own = double(micro_batches) / layout.data;
-  if (!weak && std::ceil(own) / own - 1 > grew) out.limit = "micro batches that do not divide";
   return out;
 }
 

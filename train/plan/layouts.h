@@ -36,8 +36,8 @@ struct ScalePlan {
 };
 
 // `start` grown to `ranks` with more data ranks. Weak: global_batch grows too. Strong: it stays,
-// and data ranks it cannot feed make the context group grow instead. Packs differ in cost by
-// `pack_spread` (standard deviation over mean), so that the slowest of many ranks decides.
+// and where data ranks cannot share it evenly the context group grows instead. Packs differ in cost
+// by `pack_spread` (standard deviation over mean), so that the slowest of many ranks decides.
 ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ranks, bool weak,
                 double pack_spread, const DeviceSpec& device, const Expected& expected);
 

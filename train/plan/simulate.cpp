@@ -296,7 +296,7 @@ std::vector<SimulatedScale> simulate_scaling(const LayoutPlan& start,
                                       {row.packs, "packs of different cost"},
                                       {row.heads, "uneven heads"},
                                       {row.links, "links"},
-                                      {idle, "fewer micro batches than ranks"}}) {
+                                      {idle, "micro batches that the ranks cannot share"}}) {
       if (share > most) most = share, row.limit = what;
     }
     rows.push_back(std::move(row));
