@@ -15,6 +15,10 @@ namespace elastron::data {
 enum class Format : uint8_t { jsonl, packed, synthetic };
 enum class UnknownTask : uint8_t { error, drop };
 enum class Overlong : uint8_t { error, drop };
+enum class BadRecords : uint8_t { error, skip };
+// What becomes of control tokens (<|im_end|> and the like) that stand in the text of a record or of
+// a judged trace; automatic: keep in training data, text in judged traces.
+enum class ControlTokens : uint8_t { automatic, keep, text, error };
 
 struct SyntheticConfig {
   std::map<std::string, double> kinds;  // weight by kind name; empty: the six tasks, evenly
@@ -35,6 +39,8 @@ struct DataConfig {
   ChatTemplateSetting chat_template = ChatTemplateSetting::automatic;
   UnknownTask unknown_task = UnknownTask::error;
   Overlong overlong = Overlong::error;
+  BadRecords bad_records = BadRecords::error;
+  ControlTokens control_tokens = ControlTokens::automatic;
   Prompts prompts;
   SyntheticConfig synthetic;
 };
@@ -58,6 +64,17 @@ template <>
 struct EnumNames<data::Overlong> {
   static constexpr NameOf<data::Overlong> names[] = {{data::Overlong::error, "error"},
                                                      {data::Overlong::drop, "drop"}};
+};
+template <>
+struct EnumNames<data::BadRecords> {
+  static constexpr NameOf<data::BadRecords> names[] = {{data::BadRecords::error, "error"},
+                                                       {data::BadRecords::skip, "skip"}};
+};
+template <>
+struct EnumNames<data::ControlTokens> {
+  using T = data::ControlTokens;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::keep, "keep"}, {T::text, "text"}, {T::error, "error"}};
 };
 template <>
 struct EnumNames<data::Packing> {
@@ -124,6 +141,11 @@ struct Schema<data::DataConfig> {
           "it has none (synthetic data never has one)"),
       field("unknown_task", &C::unknown_task, "what to do with a record of an unknown task"),
       field("overlong", &C::overlong, "what to do with a document longer than max_tokens"),
+      field("bad_records", &C::bad_records,
+            "what to do with a line that is no record: end, or skip it and say how many"),
+      field("control_tokens", &C::control_tokens,
+            "control tokens spelled out in a record's text: keep them as such, take them for plain "
+            "text, or end; auto: keep in training data, text in judged traces"),
       section("prompts", &C::prompts, "instructions added to the text; empty: none"),
       section("synthetic", &C::synthetic, "documents made on the fly (format: synthetic)")};
   static void check(const C& c, Problems& problems) {

@@ -21,6 +21,9 @@ enum class Objective : uint8_t { pretrain, router, reward };
 enum class Part : uint8_t { backbone, router, reward_head, lora };
 enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
+// What to do with documents that reach beyond the positions which model.path covers; automatic: an
+// error where something trains, a warning elsewhere.
+enum class BeyondPositions : uint8_t { automatic, warn, error, allow };
 enum class CommunicatorChoice : uint8_t { automatic, nccl, mpi };
 enum class ContextKind : uint8_t { gather, ulysses };
 enum class Balance : uint8_t { cost, none };
@@ -33,6 +36,7 @@ struct ModelSection {
   WeightSource weights = WeightSource::load;
   ComputeDType dtype = ComputeDType::float32;
   config::Auto<int64_t> max_position;
+  BeyondPositions beyond_positions = BeyondPositions::automatic;
   ops::FullAttentionBy full_attention = ops::FullAttentionBy::automatic;
 
   DType compute_dtype() const {
@@ -190,6 +194,12 @@ struct EnumNames<train::ComputeDType> {
       {T::float32, "float32"}, {T::bfloat16, "bfloat16"}, {T::float64, "float64"}};
 };
 template <>
+struct EnumNames<train::BeyondPositions> {
+  using T = train::BeyondPositions;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::warn, "warn"}, {T::error, "error"}, {T::allow, "allow"}};
+};
+template <>
 struct EnumNames<train::DeviceChoice> {
   using T = train::DeviceChoice;
   static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
@@ -249,7 +259,10 @@ struct Schema<train::ModelSection> {
       field("full_attention", &C::full_attention,
             "on a GPU; auto: cuDNN for bfloat16 and 1024 tokens or more; own repeats bit for bit"),
       field("max_position", &C::max_position, at_least(1),
-            "longest document in tokens; auto: data.max_tokens")};
+            "longest document in tokens; auto: data.max_tokens"),
+      field("beyond_positions", &C::beyond_positions,
+            "documents longer than the positions that the model folder covers; auto: error in "
+            "training, warn elsewhere")};
 };
 template <>
 struct Schema<train::ParallelSection> {
