@@ -1,13 +1,13 @@
 // elastron eval CONFIG.yaml... --checkpoint PATH [--out FILE.json] [--compare]
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/runtime.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
@@ -168,7 +168,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_eval(CLI::App& app, Command& selected) {
+void add_eval(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("eval", "loss, accuracy and sparsity on the evaluation data");
   auto options = std::make_shared<Options>();
   command->add_option("CONFIG", options->config.files, "configuration files, merged left to right")

@@ -1,7 +1,6 @@
 // elastron eval-reward CONFIG.yaml... --checkpoint PATH --data DIR_OR_FILES --out DIR
 //                      [--judge discriminative|generative]
 // elastron eval-reward --outputs FILES --out DIR: what the published evaluator wrote.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include "core/file/checksum.h"
 #include "core/file/input_file.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/judge_rows.h"
 #include "launch/score_rows.h"
 #include "parallel/agree.h"
@@ -126,7 +126,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_eval_reward(CLI::App& app, Command& selected) {
+void add_eval_reward(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("eval-reward", "a reward model's MemoryRewardBench report, or a judge's");
   auto options = std::make_shared<Options>();
@@ -142,12 +142,12 @@ void add_eval_reward(CLI::App& app, Command& selected) {
                    "folder of the report; an interrupted one is gone on with")
       ->required();
   command->add_option("--judge", options->judge, "discriminative: scores; generative: verdicts")
-      ->check(CLI::IsMember({"discriminative", "generative"}))
+      ->check(cli::IsMember({"discriminative", "generative"}))
       ->capture_default_str();
   command
       ->add_option("--limit", options->score.limit,
                    "tokens from which a sequence (generative: a prompt) loses its middle")
-      ->check(CLI::Range(32, 1 << 24))
+      ->check(cli::Range(32, 1 << 24))
       ->capture_default_str();
   command->add_flag("!--no-untrained", options->score.untrained,
                     "leave out the baseline of an untrained head, which takes a second pass where "
@@ -155,19 +155,19 @@ void add_eval_reward(CLI::App& app, Command& selected) {
   command
       ->add_option("--order", options->order,
                    "generative: which response is A; both: every row twice, for consistency")
-      ->check(CLI::IsMember({"drawn", "both"}))
+      ->check(cli::IsMember({"drawn", "both"}))
       ->capture_default_str();
   command->add_option("--system-prompt", options->system_prompt,
                       "generative: file with the text in place of the built-in ones");
   auto& generation = options->generative.generation;
   command->add_option("--max-tokens", generation.max_tokens, "generative: most tokens of an answer")
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(cli::Range(1, 1 << 24))
       ->capture_default_str();
   command->add_option("--temperature", generation.sampling.temperature, "generative: 0: greedy")
-      ->check(CLI::NonNegativeNumber)
+      ->check(cli::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--top-p", generation.sampling.top_p, "generative")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(cli::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", generation.sampling.seed, "generative: of orders and tokens")
       ->capture_default_str();
@@ -177,7 +177,7 @@ void add_eval_reward(CLI::App& app, Command& selected) {
       ->excludes(data);
   command->callback([&selected, options] {
     if (options->outputs.empty() && (options->data.empty() || options->config.files.empty())) {
-      throw CLI::ValidationError("CONFIG and --data are needed, or --outputs");
+      throw cli::ValidationError("CONFIG and --data are needed, or --outputs");
     }
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

@@ -1,10 +1,10 @@
 // elastron export --checkpoint PATH --out DIR [--format hf-reference|safetensors] [--model DIR]
 //                 [--dtype float32|bfloat16]
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "core/log.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "parallel/agree.h"
 #include "router/reference_exchange.h"
 #include "train/checkpoint/checkpoint.h"
@@ -81,7 +81,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_export(CLI::App& app, Command& selected) {
+void add_export(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("export", "a trained router or reward model as files for others");
   auto options = std::make_shared<Options>();
@@ -96,19 +96,19 @@ void add_export(CLI::App& app, Command& selected) {
                    "implementation; of a reward model: hf-reference, a model folder of the "
                    "transformers library, or safetensors, its adapters and head as the peft "
                    "library reads them")
-      ->check(CLI::IsMember({"safetensors", "hf-reference"}))
+      ->check(cli::IsMember({"safetensors", "hf-reference"}))
       ->capture_default_str();
   command
       ->add_option(
           "--model", options->model,
           "the backbone's folder; without it, what the checkpoint was trained on is looked "
           "at, and of a router's hf-reference only the keys of its own are written")
-      ->check(CLI::ExistingDirectory);
+      ->check(cli::ExistingDirectory);
   command
       ->add_option("--dtype", options->dtype,
                    "what the tensors are stored in; default: float32, which is exact, or a whole "
                    "model's own")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+      ->check(cli::IsMember({"float32", "bfloat16"}));
   command->callback([&selected, options] {
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

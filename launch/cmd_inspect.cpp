@@ -1,9 +1,9 @@
 // elastron inspect PATH.h5: what a checkpoint holds, and whether it is whole.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "train/checkpoint/folder.h"
 #include "train/checkpoint/inspect.h"
 
@@ -19,7 +19,7 @@ ExitCode inspect(const std::string& path) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, Command& selected) {
+void add_inspect(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("inspect", "what a checkpoint holds, and whether it is whole");
   auto path = std::make_shared<std::string>();
   command->add_option("PATH", *path, "checkpoint, or a run's folder")->required();

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -12,6 +11,7 @@
 
 #include "data/pack_jsonl.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/signals.h"
 #include "model/weights/model_config.h"
 #include "train/config.h"
@@ -146,7 +146,7 @@ ExitCode run(const Options& options) {
 }
 
 template <class T>
-CLI::Option* add_change(CLI::App& command, Options& options, const std::string& flag,
+cli::Option* add_change(cli::App& command, Options& options, const std::string& flag,
                         T DataConfig::*member, const std::string& doc) {
   return command.add_option_function<T>(
       flag,
@@ -157,7 +157,7 @@ CLI::Option* add_change(CLI::App& command, Options& options, const std::string& 
 }
 
 template <class E>
-void add_choice(CLI::App& command, Options& options, const std::string& flag, E DataConfig::*member,
+void add_choice(cli::App& command, Options& options, const std::string& flag, E DataConfig::*member,
                 const std::string& doc) {
   std::vector<std::string> names;
   for (const auto& entry : config::EnumNames<E>::names) names.emplace_back(entry.name);
@@ -172,10 +172,10 @@ void add_choice(CLI::App& command, Options& options, const std::string& flag, E 
             }
           },
           doc)
-      ->check(CLI::IsMember(names));
+      ->check(cli::IsMember(names));
 }
 
-void add_prompt(CLI::App& command, Options& options, const std::string& flag,
+void add_prompt(cli::App& command, Options& options, const std::string& flag,
                 std::string data::Prompts::*member, const std::string& doc) {
   command.add_option_function<std::string>(
       flag,
@@ -187,7 +187,7 @@ void add_prompt(CLI::App& command, Options& options, const std::string& flag,
 
 }  // namespace
 
-void add_pack(CLI::App& app, Command& selected) {
+void add_pack(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("pack", "tokenises and packs JSONL records for training");
   auto shared = std::make_shared<Options>();
   Options& options = *shared;
@@ -198,11 +198,11 @@ void add_pack(CLI::App& app, Command& selected) {
       ->required();
   add_change(*command, options, "--max-tokens", &DataConfig::max_tokens,
              "tokens per pack, and of the longest document")
-      ->check(CLI::PositiveNumber)
+      ->check(cli::PositiveNumber)
       ->required();
   add_change(*command, options, "--min-tokens", &DataConfig::min_tokens,
              "shorter documents are dropped; default 1000")
-      ->check(CLI::PositiveNumber);
+      ->check(cli::PositiveNumber);
   add_choice(*command, options, "--packing", &DataConfig::packing,
              "which documents share a pack; default sorted");
   add_choice(*command, options, "--label-mode", &DataConfig::label_mode,
@@ -222,7 +222,7 @@ void add_pack(CLI::App& app, Command& selected) {
   command->add_option("--config", options.config,
                       "configuration files of a run: their `data` section instead of the defaults");
   command->add_option("--threads", options.threads, "default: all processors")
-      ->check(CLI::Range(1, 1024));
+      ->check(cli::Range(1, 1024));
   command->callback([&selected, shared] { selected.alone = [shared] { return run(*shared); }; });
 }
 

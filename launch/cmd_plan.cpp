@@ -1,6 +1,5 @@
 // elastron plan CONFIG.yaml... [--device NAME|FILE] [--ranks N] [--layouts] [--json FILE]: memory
 // and time of a run, before it.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +7,7 @@
 
 #include "core/file/atomic_file.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/runtime.h"
 #include "train/plan/report.h"
 
@@ -52,7 +52,7 @@ ExitCode plan(const Options& options) {
 
 }  // namespace
 
-void add_plan(CLI::App& app, Command& selected) {
+void add_plan(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand(
       "plan", "memory and time of a training run on a device, and the layouts of its ranks");
   auto options = std::make_shared<Options>();
@@ -63,24 +63,24 @@ void add_plan(CLI::App& app, Command& selected) {
   command->add_option("--device", options->device, "a name in configs/devices, or a file")
       ->capture_default_str();
   command->add_option("--ranks", options->ranks, "devices; ranks all layouts of so many")
-      ->check(CLI::Range(1, 65536));
+      ->check(cli::Range(1, 65536));
   command->add_flag("--layouts", options->layouts, "rank all layouts");
   command->add_option("--msr", options->expected.msr, "expected share of sparse heads")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(cli::Range(0.0, 1.0))
       ->capture_default_str();
   command
       ->add_option("--document-tokens", options->expected.document_tokens,
                    "mean length of a document; default: data.max_tokens")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
+      ->check(cli::Range(int64_t(1), int64_t(1) << 40));
   command
       ->add_option("--xattention", options->expected.xattention,
                    "share of causal pairs in the blocks that XAttention chooses")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(cli::Range(0.0, 1.0))
       ->capture_default_str();
   command
       ->add_option("--pack-spread", options->pack_spread,
                    "standard deviation of a pack's cost over its mean")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(cli::Range(0.0, 10.0))
       ->capture_default_str();
   command->add_option("--json", options->json, "file for all figures");
   command->callback(

@@ -1,11 +1,11 @@
 // elastron score-heads [CONFIG.yaml...] [--model DIR] [--data FILE.jsonl] --out FILE.json
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/runtime.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
@@ -163,7 +163,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_score_heads(CLI::App& app, Command& selected) {
+void add_score_heads(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("score-heads", "how much each attention head retrieves from the context");
   auto options = std::make_shared<Options>();
@@ -179,12 +179,12 @@ void add_score_heads(CLI::App& app, Command& selected) {
       ->add_option("--needles", options->needles,
                    "answered: those whose whole answer is the model's own choice, token by token; "
                    "all: the others too")
-      ->check(CLI::IsMember({"answered", "all"}))
+      ->check(cli::IsMember({"answered", "all"}))
       ->capture_default_str();
   command
       ->add_option("--after", options->after,
                    "keys up to so many tokens behind the answer's token count as well")
-      ->check(CLI::Range(0, 64))
+      ->check(cli::Range(0, 64))
       ->capture_default_str();
   command->add_option("--out", options->out, "JSON; router.force=scores:FILE:MSR reads it")
       ->required();

@@ -1,6 +1,5 @@
 // elastron tokenize --model DIR: token ids of text, a JSON list per line of standard input. --chat
 // reads conversations, --decode goes back.
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
@@ -10,6 +9,7 @@
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 
 namespace elastron::launch {
 
@@ -118,7 +118,7 @@ ExitCode tokenize(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app, Command& selected) {
+void add_tokenize(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("tokenize", "token ids of the lines of standard input");
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "model folder with tokenizer.json")->required();
@@ -127,7 +127,7 @@ void add_tokenize(CLI::App& app, Command& selected) {
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
       ->add_option("--chat-template", options->chat_template, "default: auto, the model folder's")
-      ->check(CLI::IsMember({"auto", "qwen3", "llama3"}))
+      ->check(cli::IsMember({"auto", "qwen3", "llama3"}))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

@@ -1,10 +1,10 @@
 // elastron train CONFIG.yaml... [--resume auto|none|PATH] [--dry-run] [--dump-config] [--set k=v]
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
 #include "core/file/atomic_file.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/device.h"
 #include "launch/runtime.h"
 #include "launch/signals.h"
@@ -66,7 +66,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_train(CLI::App& app, Command& selected) {
+void add_train(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("train", "trains what train.objective says");
   auto options = std::make_shared<Options>();
   command->add_option("CONFIG", options->config.files, "configuration files, merged left to right")

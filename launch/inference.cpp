@@ -1,15 +1,14 @@
 #include "launch/inference.h"
 
-#include <CLI/CLI.hpp>
-
 #include "core/log.h"
+#include "launch/command_line.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/router_exchange.h"
 
 namespace elastron::launch {
 
-void InferenceArguments::add_to(CLI::App& command) {
+void InferenceArguments::add_to(cli::App& command) {
   command.add_option("--model", model, "Hugging Face model folder")->required();
   command.add_option("--router", router,
                      "trained router: a checkpoint, or what export made of one; without it every "
@@ -19,12 +18,12 @@ void InferenceArguments::add_to(CLI::App& command) {
       "gates in place of the router's: full | sparse | static:FILE | scores:FILE:MSR | "
       "random:MSR:SEED | none");
   command.add_option("--dtype", dtype, "auto (the folder's), float32, bfloat16 or float64")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float64"}));
+      ->check(cli::IsMember({"auto", "float32", "bfloat16", "float64"}));
   command
       .add_option("--tensor", tensor,
                   "ranks that split the weights; 0: as many as the heads allow, the others "
                   "take sequences of their own")
-      ->check(CLI::NonNegativeNumber);
+      ->check(cli::NonNegativeNumber);
   command.add_option("--set", overrides, "set a key of the router: --set router.ssa.local=256")
       ->allow_extra_args(false);
 }

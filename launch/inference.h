@@ -11,7 +11,7 @@
 #include "router/exchange.h"
 #include "router/layer_routers.h"
 
-namespace CLI {
+namespace elastron::launch::cli {
 class App;
 }
 
@@ -25,7 +25,7 @@ struct InferenceArguments {
   int tensor = 0;                      // ranks that split the weights; 0: as many as can
   std::vector<std::string> overrides;  // router.*
 
-  void add_to(CLI::App& command);
+  void add_to(cli::App& command);
 };
 
 class Inference {

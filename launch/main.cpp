@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/signals.h"
 #include "launch/version.h"
 #include "parallel/agree.h"
@@ -43,7 +44,8 @@ std::optional<int> parse(int argc, char** argv, Command& selected) {
   CLI::App app{"Elastron: trains Attention Routers on frozen decoders.", "elastron"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text());
-  for (const auto& add : kSubcommands) add(app, selected);
+  cli::App root(&app);
+  for (const auto& add : kSubcommands) add(root, selected);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
