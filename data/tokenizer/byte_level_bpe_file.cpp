@@ -35,7 +35,6 @@ class Reader {
         {.vocabulary = std::move(tokens.vocabulary),
          .model_tokens = tokens.model_tokens,
          .added = std::move(added),
-         .nfc = nfc,
          .splits = std::move(splits),
          .merges = std::move(merges),
          .ignore_merges = file_.flag(model_, "model", "ignore_merges", false)},

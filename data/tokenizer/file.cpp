@@ -18,15 +18,12 @@ constexpr size_t kMostAddedTokenBytes = 1024;
 AddedTokens added_tokens(const TokenizerFile::Tokens& tokens, bool nfc) {
   std::vector<AddedToken> as_written, normalized;
   for (const auto& added : tokens.added) {
-    const std::string& content = tokens.vocabulary.token(added.id);
-    std::string composed;
-    if (!added.normalized) {
-      as_written.push_back({content, added.id});
-    } else {
-      normalized.push_back({nfc ? std::string(to_nfc(content, composed)) : content, added.id});
-    }
+    std::string content = tokens.vocabulary.token(added.id), composed;
+    if (added.normalized && nfc) content = std::string(to_nfc(content, composed));
+    auto& round = added.normalized ? normalized : as_written;
+    round.push_back({.content = std::move(content), .id = added.id, .control = added.control});
   }
-  return {AddedTokenSplitter(std::move(as_written)), AddedTokenSplitter(std::move(normalized))};
+  return {std::move(as_written), std::move(normalized), nfc};
 }
 
 TokenizerFile::TokenizerFile(const json& root, std::string where)
@@ -71,7 +68,9 @@ TokenizerFile::Tokens TokenizerFile::tokens() const {
            " is not the next free one, " + std::to_string(next - 1));
     }
     entries.emplace_back(shown, id);
-    added.push_back({int32_t(id), flag(token, name, "normalized", true)});
+    added.push_back({.id = int32_t(id),
+                     .normalized = flag(token, name, "normalized", true),
+                     .control = flag(token, name, "special", false)});
   }
   return {Vocabulary(std::move(entries), where_), int32_t(model_tokens), std::move(added)};
 }

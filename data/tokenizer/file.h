@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/tokenizer/split.h"
+#include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/vocabulary.h"
 
 namespace elastron::data {
@@ -28,6 +28,7 @@ class TokenizerFile {
     struct Added {
       int32_t id = 0;
       bool normalized = false;
+      bool control = false;  // "special"
     };
     std::vector<Added> added;  // also those that are in 'model.vocab'
   };
