@@ -19,7 +19,7 @@ class Reader {
 
   std::unique_ptr<Tokenizer> read() {
     check_model_options();
-    const std::string normalizer = file_.type_of(file_.top("normalizer"), "normalizer");
+    const std::string normalizer = file_.normalizer();
     if (normalizer != "null" && normalizer != "NFC") {
       file_.unsupported("normalizer", normalizer, "NFC and null");
     }

@@ -34,6 +34,7 @@ TokenizerFile::TokenizerFile(const json& root, std::string where)
 TokenizerFile::Tokens TokenizerFile::tokens() const {
   const json& words = member(top("model"), "model.vocab", "vocab");
   if (!words.is_object()) fail("'model.vocab' is not an object");
+  if (words.empty()) fail("'model.vocab' is empty");
   std::vector<std::pair<std::string, int64_t>> entries;
   entries.reserve(words.size());
   for (const auto& [token, id] : words.items()) entries.emplace_back(token, token_id(id, token));
@@ -121,6 +122,16 @@ std::string TokenizerFile::type_of(const json& value, const std::string& name) c
     fail("'" + name + ".type' is missing or not a string");
   }
   return value["type"].get<std::string>();
+}
+
+std::string TokenizerFile::normalizer() const {
+  const json& value = top("normalizer");
+  const std::string type = type_of(value, "normalizer");
+  if (type != "Sequence") return type;
+  const json& list = member(value, "normalizer.normalizers", "normalizers");
+  if (!list.is_array()) fail("'normalizer.normalizers' is not a list");
+  if (list.empty()) return "null";
+  return list.size() == 1 ? type_of(list[0], "normalizer.normalizers[0]") : type;
 }
 
 const nlohmann::json& TokenizerFile::top(const char* key) const {

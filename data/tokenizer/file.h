@@ -48,6 +48,8 @@ class TokenizerFile {
   bool flag(const json& object, const std::string& name, const char* key, bool otherwise) const;
   // The 'type' of an object, "null" for null.
   std::string type_of(const json& value, const std::string& name) const;
+  // The type of the normalizer; a "Sequence" of none or one is that one.
+  std::string normalizer() const;
   // A key of the file that may be missing: then null.
   const json& top(const char* key) const;
 

@@ -124,6 +124,29 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return at == text.npos ? text : text.replace(at, from.size(), to);
 }
 
+TEST(Tokenizer, TakesWhatChangesNothing) {
+  const std::string padded =
+      replaced(replaced(test::letters_json(), "\"truncation\": null",
+                        R"("truncation": {"direction": "Right", "max_length": 1, "stride": 0})"),
+               "\"padding\": null", R"("padding": {"strategy": {"Fixed": 9}, "pad_id": 1})");
+  EXPECT_EQ(parse_tokenizer(padded, "t")->encode("a b"), (Ids{2, 3}));
+  const std::string sequence = replaced(test::letters_json(), "\"normalizer\": null",
+                                        R"("normalizer": {"type": "Sequence", "normalizers": []})");
+  EXPECT_EQ(parse_tokenizer(sequence, "t")->encode("a b"), (Ids{2, 3}));
+}
+
+// The unknown word may be an added token, and is all there is then.
+TEST(Tokenizer, RefusesAnEmptyVocabulary) {
+  const std::string json = test::letters_json();
+  const size_t begin = json.find("\"<unk>\": 0"), end = json.find("}, \"unk_token\"");
+  std::string empty = json.substr(0, begin) + json.substr(end);
+  empty = replaced(replaced(empty, "\"id\": 1", "\"id\": 0"), "<eos>", "<unk>");
+  EXPECT_NE(test::error_of<InputError>([&] {
+              parse_tokenizer(empty, "t");
+            }).find("'model.vocab' is empty (t)"),
+            std::string::npos);
+}
+
 TEST(Tokenizer, RefusesWhatItWouldGetWrong) {
   const struct {
     std::string from, to, message;
@@ -135,10 +158,10 @@ TEST(Tokenizer, RefusesWhatItWouldGetWrong) {
        "pre_tokenizer 'null' is not supported"},
       {"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}",
        "normalizer 'NFC' is not supported"},
+      {"\"normalizer\": null",
+       R"("normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFD"}]})",
+       "normalizer 'Sequence' is not supported"},
       {"\"decoder\": null", "\"decoder\": {\"type\": \"Fuse\"}", "decoder 'Fuse' is not supported"},
-      {"\"truncation\": null", "\"truncation\": {\"max_length\": 5}",
-       "truncation 'that is not null' is not supported"},
-      {"\"padding\": null", "\"padding\": 3", "padding 'that is not null' is not supported"},
       {"\"a\": 2", "\"a\": 3", "tokens 'a' and 'b' share the id 3"},
       {"\"h\": 9", "\"h\": 11", "the id 11 of token 'h' leaves gaps"},
       {"\"h\": 9", "\"h\": 10", "id 9 has no token"},
