@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/json.h"
+#include "core/log.h"
 #include "data/chat_messages.h"
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
@@ -71,6 +72,7 @@ std::string chat_text(const ChatTemplate& chat, const std::string& line, const s
 ExitCode tokenize(const Options& options) {
   // A filter: it has nothing to save, so signals end it.
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
+  const Log log({});
   const auto tokenizer = data::load_tokenizer(options.model);
   const auto chat = ChatTemplate::open(
       options.model, options.chat ? setting(options.chat_template) : ChatTemplateSetting::none);
