@@ -7,6 +7,7 @@
 
 #include "core/config/load.h"
 #include "data/chat_template.h"
+#include "data/control_tokens.h"
 #include "data/document.h"
 #include "data/packing.h"
 
@@ -16,9 +17,6 @@ enum class Format : uint8_t { jsonl, packed, synthetic };
 enum class UnknownTask : uint8_t { error, drop };
 enum class Overlong : uint8_t { error, drop };
 enum class BadRecords : uint8_t { error, skip };
-// What becomes of control tokens (<|im_end|> and the like) that stand in the text of a record or of
-// a judged trace; automatic: keep in training data, text in judged traces.
-enum class ControlTokens : uint8_t { automatic, keep, text, error };
 
 struct SyntheticConfig {
   std::map<std::string, double> kinds;  // weight by kind name; empty: the six tasks, evenly

@@ -71,7 +71,7 @@ class Prompt {
       throw UsageError("the model folder has no chat template", "--chat", "leave --chat out");
     }
     const data::ChatMessage turn{.role = "user", .content = text};
-    return form.render({&turn, 1}, /*generation_prompt=*/true);
+    return form.render({&turn, 1}, /*generation_prompt=*/true).text;
   }
 
   std::unique_ptr<data::Tokenizer> tokenizer_;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "core/log.h"
 #include "data/pack_jsonl.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
@@ -119,10 +120,15 @@ std::string summary_text(const PackSummary& s, const std::string& out, int64_t m
     text += fmt::format("  {}: {} documents, {} tokens\n", data::kTaskNames[t],
                         s.tasks[t].documents, s.tasks[t].tokens);
   }
+  for (const std::string& remark :
+       {s.counts.bad_text(), s.counts.controls.text(s.control_tokens, "records")}) {
+    if (!remark.empty()) text += "  " + remark + "\n";
+  }
   return text;
 }
 
 ExitCode run(const Options& options) {
+  const Log log({});
   const DataConfig config = data_config(options);
   const auto tokenizer = data::load_tokenizer(options.model);
   const int32_t eos = model::read_model_config(options.model).eos_token_id;
@@ -193,7 +199,7 @@ void add_pack(cli::App& app, Command& selected) {
   Options& options = *shared;
   command->add_option("--model", options.model, "model folder with tokenizer.json and config.json")
       ->required();
-  command->add_option("--in", options.in, "JSONL files")->required();
+  command->add_option("--in", options.in, "JSONL files, folders of them, or patterns")->required();
   command->add_option("--out", options.out, "packed file (.h5); replaced when all is done")
       ->required();
   add_change(*command, options, "--max-tokens", &DataConfig::max_tokens,
@@ -211,6 +217,13 @@ void add_pack(cli::App& app, Command& selected) {
              "what to do with a record of an unknown task; default error");
   add_choice(*command, options, "--overlong", &DataConfig::overlong,
              "what to do with a document longer than --max-tokens; default drop");
+  add_choice(*command, options, "--bad-records", &DataConfig::bad_records,
+             "what to do with a line that is no record: end, or skip it and say how many; default "
+             "error");
+  add_choice(
+      *command, options, "--control-tokens", &DataConfig::control_tokens,
+      "what becomes of control tokens spelled out in a record's text: kept as such, text, or "
+      "an error; default auto, keep");
   add_choice(*command, options, "--chat-template", &DataConfig::chat_template,
              "how question and answer become a conversation; default auto, the model folder's");
   add_prompt(*command, options, "--summarization-before", &data::Prompts::summarization_before,
