@@ -135,6 +135,7 @@ ExitCode run(const Options& options) {
   const int threads = options.threads > 0 ? options.threads
                                           : int(std::max(1u, std::thread::hardware_concurrency()));
   Progress progress;
+  on_stop_request(OnStop::note);
   try {
     const PackSummary summary =
         data::pack_jsonl(options.in, options.out, config, *tokenizer, eos, options.model, threads,

@@ -46,6 +46,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     }
     return ExitCode::ok;
   }
+  on_stop_request(OnStop::note);
   parallel::on_all_ranks(*everyone, [&] {
     train::check_memory(config, model::read_model_config(config.model.path),
                         runtime.mesh().layout(), runtime.device(),

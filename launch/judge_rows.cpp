@@ -90,6 +90,7 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
     const int64_t longest = judge->longest(*everyone, tasks);
     Inference inference(world, arguments, longest);
     const size_t at_a_time = kRowsAtATime * size_t(inference.mesh().data().size());
+    on_stop_request(OnStop::note);
     for (size_t begin = 0; begin < tasks.size(); begin += at_a_time) {
       const auto now = std::span<const JudgeTask>(tasks).subspan(
           begin, std::min(at_a_time, tasks.size() - begin));

@@ -8,6 +8,7 @@
 
 #include "launch/collectives.h"
 #include "launch/device.h"
+#include "launch/signals.h"
 #include "launch/version.h"
 #include "ops/routed_attention.h"
 #include "parallel/agree.h"
@@ -57,6 +58,7 @@ std::string choose_full_attention(Device& device, const train::ModelSection& mod
 
 Runtime::Runtime(parallel::World& world, const train::Config& config) {
   share_cores(world);
+  give_signal_stacks();
   auto everyone = world.split(0, world.rank(), "world");
   parallel::on_all_ranks(*everyone, [&] {
     ChosenDevice chosen = choose_device(config.device, world.node_rank());

@@ -237,6 +237,7 @@ class RowScoring {
 
   // `file`: on rank 0. -> whether all is done.
   bool run(reward::JudgedRowsFile* file) {
+    on_stop_request(OnStop::note);
     parallel::on_all_ranks(*everyone_, [&] {
       if (file != nullptr) append_skipped(*file);
     });

@@ -36,13 +36,35 @@ expect_dead() {
   done
 }
 
-# start RANKS SAVE_SECONDS: ranks that run until they are stopped; sets `wrapper`.
+# start RANKS ARGUMENTS...: the probe; sets `wrapper`.
 start() {
+  ranks=$1
+  shift
   rm -f "$folder"/ready.* "$folder"/saved.*
   # In a process group of its own, as from a terminal; the shell has background commands ignore INT.
-  setsid env --default-signal=INT "$elastron_run" -np "$1" loop "$folder" "$2" >"$log" 2>&1 &
+  setsid env --default-signal=INT "$elastron_run" -np "$ranks" "$@" >"$log" 2>&1 &
   wrapper=$!
-  ranks=$1
+}
+# Ranks that run until they are stopped, then save for so many seconds.
+start_loop() { start "$1" loop "$folder" "$2"; }
+# The processes of a job, from a process on: it, its children, theirs...
+family() {
+  echo "$1"
+  local child
+  for child in $(ps -o pid= --ppid "$1"); do family "$child"; done
+}
+# Nothing whose command line names the folder is left, but this script.
+expect_gone() {
+  local tries=0
+  while pgrep -f -- "$folder" | grep -qvx $$ && [ "$tries" -lt 200 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+  done
+  local left
+  left=$(pgrep -f -- "$folder" | grep -vx $$)
+  [ -z "$left" ] && return
+  fail "$1: still running: $(ps -o args= -p $left)"
+  kill -KILL $left
 }
 wait_until_ready() {
   local tries=0
@@ -64,7 +86,7 @@ case $case_name in
   signals)  # a save longer than the 2 s that mpirun gives ranks after a TERM
     for signal in TERM INT HUP USR1; do
       for n in 1 3; do
-        start "$n" 3
+        start_loop "$n" 3
         wait_until_ready
         kill -"$signal" "$wrapper"
         wait "$wrapper"
@@ -76,7 +98,7 @@ case $case_name in
     done
     ;;
   signal_to_a_rank)
-    start 2 1
+    start_loop 2 1
     wait_until_ready
     kill -TERM "$(cat "$folder/ready.1")"
     wait "$wrapper"
@@ -85,30 +107,95 @@ case $case_name in
     ;;
   early_signals)  # while mpirun and the ranks are starting: never lost, never an error
     for delay in 0.05 0.1 0.15 0.2 0.3 0.4 0.6 0.8; do
-      start 2 0
-      sleep "$delay"
-      kill -TERM "$wrapper"
-      wait "$wrapper"
-      code=$?
-      if [ "$code" -ne 75 ] && [ "$code" -ne 143 ]; then fail "TERM after $delay s: exit code $code"; fi
-      # 143: the shell itself was still starting.
-      if [ "$code" -eq 143 ] && [ -s "$log" ]; then fail "TERM after $delay s killed the wrapper"; fi
+      for whom in wrapper all; do
+        start_loop 2 0
+        sleep "$delay"
+        if [ "$whom" = all ]; then kill -TERM $(family "$wrapper"); else kill -TERM "$wrapper"; fi
+        wait "$wrapper"
+        code=$?
+        if [ "$code" -ne 75 ] && [ "$code" -ne 143 ]; then
+          fail "TERM to $whom after $delay s: exit code $code"
+        fi
+        # 143: the shell itself was still starting.
+        if [ "$code" -eq 143 ] && [ -s "$log" ]; then fail "TERM after $delay s killed the wrapper"; fi
+      done
     done
     ;;
-  second_signal)
-    start 2 60
+  all_processes)  # what service managers and some schedulers do
+    for signal in TERM INT; do
+      for n in 1 3; do
+        start_loop "$n" 3
+        wait_until_ready
+        kill -"$signal" $(family "$wrapper")
+        wait "$wrapper"
+        expect_code 75 $? "$signal to all processes, $n ranks"
+        expect_saved "$signal to all processes, $n ranks"
+        expect_dead
+        expect_no_line 'non-zero|^---'
+      done
+    done
+    ;;
+  two_at_once)  # a service manager's TERM and HUP, a terminal's HUP and the shell's
+    for n in 1 2; do
+      start_loop "$n" 3
+      wait_until_ready
+      kill -TERM "$wrapper"
+      sleep 0.3
+      kill -HUP "$wrapper"
+      wait "$wrapper"
+      expect_code 75 $? "TERM and HUP, $n ranks"
+      expect_saved "TERM and HUP, $n ranks"
+    done
+    ;;
+  nothing_to_save)  # a command that does not ask for requests ends at once
+    for n in 1 2; do
+      for signal in TERM INT HUP USR1; do
+        start "$n" idle "$folder"
+        wait_until_ready
+        kill -"$signal" "$wrapper"
+        wait "$wrapper"
+        expect_code 75 $? "$signal, $n ranks"
+        expect_dead
+        expect_no_line '^---'
+      done
+    done
+    ;;
+  killed_early)  # the wrapper, while mpirun and the ranks are starting: they end, too
+    for n in 1 2; do
+      for delay in 0 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5; do
+        start_loop "$n" 0
+        sleep "$delay"
+        kill -KILL "$wrapper"
+        wait "$wrapper" 2>/dev/null
+        expect_gone "elastron-run killed after $delay s, $n ranks"
+      done
+    done
+    ;;
+  launcher_killed)  # ranks do not outlive mpirun
+    start_loop 2 60
     wait_until_ready
-    kill -TERM "$wrapper"
-    sleep 1
-    SECONDS=0
-    kill -TERM "$wrapper"
+    kill -KILL "$(ps -o ppid= -p "$(cat "$folder/ready.0")")"
     wait "$wrapper"
-    expect_code 6 $? "second TERM"
-    [ "$SECONDS" -le 10 ] || fail "a second TERM took $SECONDS s"
-    expect_dead
+    expect_code 6 $? "kill -9 of mpirun"
+    expect_gone "mpirun killed"
+    ;;
+  second_signal)
+    for n in 1 2; do
+      start_loop "$n" 60
+      wait_until_ready
+      kill -TERM "$wrapper"
+      sleep 2.5
+      SECONDS=0
+      kill -TERM "$wrapper"
+      wait "$wrapper"
+      expect_code 6 $? "second TERM, $n ranks"
+      [ "$SECONDS" -le 10 ] || fail "a second TERM took $SECONDS s, $n ranks"
+      expect_dead
+      expect_no_line '^---'
+    done
     ;;
   terminal_int)  # the terminal sends INT to the whole foreground process group
-    start 2 3
+    start_loop 2 3
     wait_until_ready
     kill -INT -- "-$wrapper"
     wait "$wrapper"
@@ -116,7 +203,7 @@ case $case_name in
     expect_saved "INT to the process group"
     ;;
   wrapper_killed)  # nothing goes on behind its back
-    start 2 0
+    start_loop 2 0
     wait_until_ready
     kill -KILL "$wrapper"
     wait "$wrapper" 2>/dev/null
@@ -129,7 +216,7 @@ case $case_name in
     expect_dead
     ;;
   lost_rank)
-    start 3 0
+    start_loop 3 0
     wait_until_ready
     SECONDS=0
     kill -KILL "$(cat "$folder/ready.1")"
