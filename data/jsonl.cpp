@@ -128,7 +128,8 @@ std::string place_of(const JsonlLine& line, const std::string& path) {
   return path + ":" + std::to_string(line.number);
 }
 
-nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path, JsonLimits limits) {
+nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
+                               const JsonLimits& limits) {
   const std::string where = place_of(line, path);
   // Before UTF-8, of which a cut may leave half a character.
   if (!line.terminated && !nlohmann::json::accept(line.text)) {

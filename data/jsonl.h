@@ -2,12 +2,16 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "core/error.h"
 #include "core/file/line_reader.h"
-#include "core/json.h"
 #include "data/record.h"
+
+namespace elastron {
+struct JsonLimits;
+}
 
 namespace elastron::data {
 
@@ -35,7 +39,8 @@ class JsonlReader {
 
 // The value of a line. Throws InputError naming file:line for one that is not UTF-8, not JSON, or
 // cut off at the end of the file.
-nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path, JsonLimits limits);
+nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
+                               const JsonLimits& limits);
 
 // A missing "answer" is an empty one: the record has none. `metadata` is an object, or its text:
 // JSON, or what Python's str() makes of a dict. Its "kind" is optional, its "is_prefix" true by

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "reward/results_table.h"
 
 namespace elastron::reward {

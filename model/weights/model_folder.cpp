@@ -206,4 +206,9 @@ void write_model_folder(const std::string& folder, const std::string& like,
   write_text_atomically(folder + "/config.json", config);
 }
 
+void write_model_folder(const std::string& folder, const std::string& like,
+                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype) {
+  write_model_folder(folder, like, tensors, dtype, nlohmann::ordered_json::object());
+}
+
 }  // namespace elastron::model
