@@ -53,8 +53,8 @@ class Watchdog {
  private:
   void watch();
   void publish_timeout();
-  bool is_missing(const RankActivity& rank) const;
-  bool nobody_missing_here() const;
+  bool is_missing(const RankActivity& rank, int64_t now_ns) const;
+  bool nobody_missing_here(int64_t now_ns) const;
   std::string diagnosis(int64_t now_ns) const;
 
   World& world_;

@@ -304,6 +304,29 @@ case $case_name in
         fail "standard input does not reach rank 0 of $n"
     done
     ;;
+  remarks)  # of mpirun: one line each, and none that says nothing new
+    echo "localhost slots=1" >"$folder/hosts"
+    "$elastron_run" -np 2 --hostfile "$folder/hosts" threads >"$log" 2>&1
+    expect_code 2 $? "too few slots"
+    expect_line "^error: not enough places for 2 ranks \($folder/hosts\): lower -np"
+    [ "$(wc -l <"$log")" -eq 2 ] || fail "more than the error and how it was started"
+    cat >"$folder/mpirun" <<'MPIRUN'
+#!/usr/bin/env bash
+rule=$(printf -- '-%.0s' {1..74})
+{
+  printf '%s\n' "$rule" "Something" "" "  that is new." "$rule"
+  echo '[host:1] 3 more processes have sent help message help-mpi.txt / x'
+  echo '[host:1] Set MCA parameter "orte_base_help_aggregate" to 0 to see all'
+} >&2
+exit 7
+MPIRUN
+    chmod +x "$folder/mpirun"
+    PATH=$folder:$PATH "$elastron_run" -np 2 threads >"$log" 2>&1
+    expect_code 6 $? "an unknown end of mpirun"
+    expect_line '^elastron-run: Open MPI says: Something that is new\.$'
+    expect_line '^elastron-run: it ended with exit code 7, which is none'
+    [ "$(wc -l <"$log")" -eq 3 ] || fail "more lines than those"
+    ;;
   bad_arguments)
     # refused "LINE" ARGUMENTS...
     refused() {
