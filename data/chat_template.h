@@ -13,6 +13,7 @@ enum class ChatTemplateSetting : uint8_t { automatic, qwen3, llama3, none };  //
 
 struct ChatMessage {
   std::string role, content;  // role: system | user | assistant
+  bool operator==(const ChatMessage&) const = default;
 };
 
 // A conversation as text; `contents` are the parts of it that come from the messages' contents, the

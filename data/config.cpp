@@ -35,8 +35,9 @@ struct Schema<data::DataConfig> {
   static constexpr auto fields = std::tuple{
       field("format", &C::format,
             "records as JSON lines, files of elastron pack, or documents made on the fly"),
-      field("train", &C::train, "training files"),
-      field("eval", &C::eval, "evaluation files"),
+      field("train", &C::train,
+            "training files, folders of them, or patterns such as data/*.jsonl"),
+      field("eval", &C::eval, "evaluation files, likewise"),
       field("max_tokens", &C::max_tokens, at_least(2),
             "tokens per pack, and of the longest document"),
       field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),

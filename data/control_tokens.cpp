@@ -26,10 +26,15 @@ std::vector<int32_t> find_controls(const std::vector<std::string_view>& texts,
 void ControlCount::add(const std::vector<int32_t>& found, const Tokenizer& tokenizer,
                        const std::string& where) {
   if (found.empty()) return;
-  tokens += int64_t(found.size());
-  ++records;
-  if (!first.empty()) return;
+  add(int64_t(found.size()), where);
+  if (records > 1) return;
   first = fmt::format("{} ({})", config::in_quotes(tokenizer.decode({found.front()})), where);
+}
+
+void ControlCount::add(int64_t found, const std::string& where) {
+  if (found == 0) return;
+  tokens += found;
+  if (++records == 1) first = where;
 }
 
 std::string ControlCount::text(ControlTokens setting, std::string_view of) const {

@@ -26,6 +26,8 @@ struct ControlCount {
   std::string first;  // "'<|im_end|>' (file:3)"
 
   void add(const std::vector<int32_t>& found, const Tokenizer& tokenizer, const std::string& where);
+  // The same where only their number is known.
+  void add(int64_t found, const std::string& where);
   // One line for people; empty where there are none. `records`: "records", "rows".
   std::string text(ControlTokens setting, std::string_view records) const;
 };

@@ -83,7 +83,8 @@ ExitCode run(const Options& options, parallel::World& world) {
   const Log log({.rank = world.rank()});
   std::vector<EvaluationFile> files;
   parallel::on_all_ranks(*everyone, [&] {
-    files = read_evaluation_files(options.data, config.reward.bad_rows, world.rank() == 0);
+    files = read_evaluation_files(options.data, config.reward.bad_rows, config.data.bad_records,
+                                  world.rank() == 0);
   });
   reward::EvaluationIdentity identity = {{"rows", rows_checksum(files)}};
   std::optional<std::vector<reward::JudgedRow>> rows;
@@ -94,6 +95,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     judge.order = options.order == "both" ? reward::JudgeOrder::both : reward::JudgeOrder::drawn;
     judge.prompt.limit = options.score.limit;
     judge.prompt.chat_template = config.data.chat_template;
+    judge.prompt.control_tokens = config.data.control_tokens;
     parallel::on_all_ranks(*everyone, [&] {
       if (config.parallel.context != 1) {
         throw UsageError("a generative judge has whole sequences", "parallel.context",

@@ -44,7 +44,7 @@ struct Candidate {
 std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
                                const reward::PairReader& reader, int64_t limit,
                                reward::Overlong policy, parallel::Communicator& everyone) {
-  constexpr size_t kValues = 6;
+  constexpr size_t kValues = 7;
   std::vector<Candidate> candidates;
   for (size_t f = 0; f < files.size(); ++f) {
     for (const auto& row : files[f].content.rows) candidates.push_back({.file = f, .row = &row});
@@ -62,9 +62,11 @@ std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
       for (const auto& sequence : fitted.sequences) v[3] = std::max(v[3], tokens(sequence));
       v[4] = fitted.truncated ? 1 : 0;
       v[5] = int64_t(fitted.drop_reason);
+      v[6] = int64_t(reader.controls_in(*candidates[i].row).size());
     }
   });
   everyone.all_reduce_host(std::span<int64_t>(flat), parallel::ReduceOp::sum);
+  data::ControlCount controls;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const int64_t* v = &flat[i * kValues];
     candidates[i].size = {.prompt = v[0],
@@ -73,6 +75,10 @@ std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
                           .longest = v[3],
                           .truncated = v[4] != 0,
                           .dropped = reward::DropReason(v[5])};
+    controls.add(v[6], candidates[i].row->where);
+  }
+  if (const auto remark = controls.text(reader.controls(), "rows"); !remark.empty()) {
+    log_warning("judged rows: {}", remark);
   }
   return candidates;
 }
@@ -229,6 +235,7 @@ class RowScoring {
     model.train.lora = config_.train.lora;
     model.train.seed = config_.train.seed;
     model.data.chat_template = config_.data.chat_template;
+    model.data.control_tokens = reader_->controls();
     Checksum sum;
     sum.add(config::dump_config(model));
     of_rows["router, reward and adapters"] = sum.digest();
@@ -274,7 +281,9 @@ class RowScoring {
       tokenizer_ = data::load_tokenizer(folder);
       const auto m = model::read_model_config(folder);
       made_for_ = m.max_position_embeddings;
-      reader_.emplace(*tokenizer_, m.eos_token_ids, folder, config_.data.chat_template);
+      auto controls = config_.data.control_tokens;
+      if (controls == data::ControlTokens::automatic) controls = data::ControlTokens::text;
+      reader_.emplace(*tokenizer_, m.eos_token_ids, folder, config_.data.chat_template, controls);
     });
   }
 
