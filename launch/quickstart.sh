@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, trains a router on the small backbone with two ranks on the CPU,
 # and compares it with full, sparse and random static attention. Safe to run again: training starts
-# afresh.
+# afresh, and what was there is moved to previous/ in the same folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 config=configs/tiny/router.yaml
@@ -9,8 +9,7 @@ run=runs/tiny-router
 
 launch/setup.sh
 launch/build.sh release
-rm -rf "$run"
-launch/elastron-run -np 2 train "$config"
+launch/elastron-run -np 2 train "$config" --resume none
 launch/elastron-run -np 2 eval "$config" --checkpoint "$run" --compare --out "$run/comparison.json"
 cat <<TEXT
 
