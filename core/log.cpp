@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -31,6 +32,8 @@ class Log::Sink final : public google::LogSink {
     const std::lock_guard lock(mutex_);
     if (file_ != nullptr) std::fclose(file_);
     file_ = file;
+    for (const std::string& line : early_) write(line);
+    early_.clear();
   }
 
   using google::LogSink::send;
@@ -49,6 +52,17 @@ class Log::Sink final : public google::LogSink {
     // One call per line, so that the lines of several ranks do not mix.
     std::fwrite(line.data(), 1, line.size(), stderr);
     std::fflush(stderr);
+    if (file_ != nullptr) {
+      write(line);
+    } else if (early_.size() < kMostEarly) {
+      early_.push_back(line);
+    }
+  }
+
+ private:
+  static constexpr size_t kMostEarly = 1000;
+
+  void write(const std::string& line) {
     if (file_ == nullptr) return;
     if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
       std::fprintf(stderr, "warning: the log file is no longer written: %s\n",
@@ -58,9 +72,9 @@ class Log::Sink final : public google::LogSink {
     }
   }
 
- private:
   const LogOptions options_;
   std::mutex mutex_;
+  std::vector<std::string> early_;  // said before there was a file
   std::FILE* file_ = nullptr;
 };
 

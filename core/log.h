@@ -23,7 +23,8 @@ class Log {
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
-  // From here on lines also go to this file (appended). Does nothing on ranks that do not speak.
+  // Lines also go to this file (appended), those from before too. Does nothing on ranks that do not
+  // speak.
   // Throws UsageError when the file cannot be opened. A later failure to write is said once on
   // stderr and does not stop the run.
   void write_to(const std::filesystem::path& file);

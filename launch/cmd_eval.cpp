@@ -89,7 +89,8 @@ class Evaluation {
     });
     if (checkpoint.empty()) return;
     std::string path;
-    parallel::on_all_ranks(mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint); });
+    parallel::on_all_ranks(
+        mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint, config.output.dir); });
     const auto header = train::verify_checkpoint(path, mesh);
     parallel::on_all_ranks(mesh.world(), [&] {
       if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
@@ -175,8 +176,10 @@ void add_eval(cli::App& app, Command& selected) {
       ->required();
   command->add_option("--set", options->config.overrides, "set a key: --set router.force=full")
       ->allow_extra_args(false);
-  command->add_option("--checkpoint", options->checkpoint,
-                      "checkpoint, or a run's folder; without one the model folder's weights");
+  command->add_option(
+      "--checkpoint", options->checkpoint,
+      "checkpoint, a run's folder, or latest or best of output.dir; without one the "
+      "model folder's weights");
   command->add_option("--out", options->out, "write the figures as JSON");
   command->add_flag("--compare", options->compare,
                     "full, sparse, the router, and random static gates of the router's sparsity");

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds the program, trains a router on the small backbone with two ranks on
 # the CPU, and compares it with full, sparse and random static attention. Safe to run again: training
-# starts afresh.
+# starts afresh, and what was there is moved to previous/ in the same folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 config=configs/tiny/router.yaml
@@ -18,8 +18,7 @@ phase() {
 
 phase install launch/setup.sh
 phase build launch/build.sh release elastron
-rm -rf "$run"
-phase train launch/elastron-run -np 2 train "$config"
+phase train launch/elastron-run -np 2 train "$config" --resume none
 phase eval launch/elastron-run -np 2 eval "$config" --checkpoint "$run" --compare \
   --out "$run/comparison.json"
 cat <<TEXT

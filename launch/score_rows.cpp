@@ -89,11 +89,13 @@ struct Trained {
   train::CheckpointHeader header;
 };
 
-std::optional<Trained> find_checkpoint(const std::string& named, parallel::World& world) {
+std::optional<Trained> find_checkpoint(const std::string& named, const std::string& run_folder,
+                                       parallel::World& world) {
   if (named.empty()) return {};
   parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
   Trained found;
-  parallel::on_all_ranks(mesh.world(), [&] { found.path = train::resolve_checkpoint(named); });
+  parallel::on_all_ranks(mesh.world(),
+                         [&] { found.path = train::resolve_checkpoint(named, run_folder); });
   found.header = train::verify_checkpoint(found.path, mesh);
   parallel::on_all_ranks(mesh.world(), [&] {
     if (found.header.objective == config::enum_name(train::Objective::reward)) return;
@@ -187,7 +189,7 @@ class RowScoring {
       : files_(files),
         options_(options),
         everyone_(world.split(0, world.rank(), "world")),
-        checkpoint_(find_checkpoint(options.checkpoint, world)) {
+        checkpoint_(find_checkpoint(options.checkpoint, config.output.dir, world)) {
     parallel::on_all_ranks(*everyone_, [&] { config_ = as_trained(config, checkpoint_); });
     open_reader();
     const auto policy = config_.reward.evaluation_overlong();

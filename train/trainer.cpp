@@ -14,6 +14,7 @@
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/learning_rates.h"
 #include "train/plan/run_shape.h"
 #include "train/reporter.h"
 #include "train/session.h"
@@ -41,9 +42,10 @@ parallel::Communicator* optimizer_group(const Config& config, parallel::Mesh& me
 
 class Trainer {
  public:
-  Trainer(const Config& config, parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
-          const std::function<bool()>& stop_requested)
+  Trainer(const Config& config, Run& run, parallel::Mesh& mesh, Device& device,
+          parallel::Watchdog& watchdog, const std::function<bool()>& stop_requested)
       : config_(config),
+        run_(run),
         mesh_(mesh),
         device_(device),
         watchdog_(watchdog),
@@ -55,8 +57,7 @@ class Trainer {
         routed_(session_.training_gates()),
         workload_(open_workload(config, mesh, device, session_)),
         runner_(config, mesh, device, session_.decoder(), routed_, workload_->loss(),
-                session_.objective(), optimizer_),
-        store_(config.output.dir + "/checkpoints", config.checkpoint.keep, mesh) {
+                session_.objective(), optimizer_) {
     const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
     parallel::on_all_ranks(mesh.world(), [&] {
       if (micro_batches % mesh.data().size() != 0) {
@@ -76,16 +77,12 @@ class Trainer {
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
   }
 
-  void resume(ResumeMode mode, const std::string& path) {
-    std::optional<std::string> from;
-    if (mode == ResumeMode::automatic) from = store_.newest_whole();
-    if (mode == ResumeMode::path) {
-      parallel::on_all_ranks(mesh_.world(), [&] { from = resolve_checkpoint(path); });
-    }
-    if (!from) return;
-    const CheckpointHeader header = verify_checkpoint(*from, mesh_);
-    parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, *from); });
-    load_tensors(*from, tensors(), mesh_);
+  // What the checkpoint holds from which the run goes on or begins. The folder is not touched.
+  void restore() {
+    if (!run_.from()) return;
+    const auto& [path, header] = *run_.from();
+    parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, path); });
+    load_tensors(path, tensors(), mesh_);
     for (Parameter* p : trained_) {
       if (p->master.defined() && p->value.raw() != p->master.raw()) {
         ops::cast_into(p->master, p->value);
@@ -101,25 +98,32 @@ class Trainer {
       runner_.restore(counters);
       workload_->restore(header.state);
       const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
-      if (loss != header.state.end() && at != header.state.end()) {
+      // Of another run's checkpoints none is the best of this one.
+      if (run_.goes_on() && loss != header.state.end() && at != header.state.end()) {
         best_loss_ = std::strtod(loss->second.c_str(), nullptr);
         best_step_ = std::stoll(at->second);
       }
     });
     step_ = header.step;
     tokens_ = header.tokens_seen;
-    saved_step_ = step_;
-    store_.mark_best(best_step_);  // it may have been killed before it did
-    log_info("resumed from {} at step {}", *from, step_);
-    const Config before = config::parse_config<Config>(header.config, *from);
-    for (const auto& d : config::config_differences(before, config_)) {
-      log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
-    }
+    if (run_.goes_on()) saved_step_ = step_;
+    log_info("resumed from {} at step {}", path, step_);
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      const Config before = config::parse_config<Config>(header.config, path);
+      for (const auto& d : config::config_differences(before, config_)) {
+        log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
+      }
+      // A run that begins with it has a schedule of its own.
+      if (step_ == 0) return;
+      for (const std::string& line : rate_jumps(before, config_, step_)) log_info("{}", line);
+    });
   }
 
   ExitCode run() {
-    Reporter reporter(config_, mesh_.world().rank() == 0, step_, device_, session_.decoder(),
-                      mesh_.world().size());
+    store_.emplace(config_.output.dir + "/checkpoints", config_.checkpoint.keep, mesh_);
+    store_->mark_best(best_step_);  // it may have been killed before it did
+    Reporter reporter(config_, run_.id(), mesh_.world().rank() == 0, step_, device_,
+                      session_.decoder(), mesh_.world().size());
     int64_t skips = 0;
     while (step_ < config_.train.steps) {
       const StepResult result = one_step();
@@ -139,7 +143,7 @@ class Trainer {
       } else {
         skips = 0;
       }
-      reporter.step(step_, result, session_.objective());
+      reporter.step(step_, result, session_.objective(), sampler_->passes());
       bool best = false;
       if (config_.eval.every > 0 && step_ % config_.eval.every == 0) {
         const Workload::Evaluated evaluated = evaluation();
@@ -153,14 +157,22 @@ class Trainer {
       const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
       const bool stop = asked_to_stop();
       if (due || stop || best) save();
-      if (best) store_.mark_best(step_);
+      if (best) store_->mark_best(step_);
       if (stop) {
-        log_info("stopped on request at step {}", step_);
+        log_info("stopped on request at step {}: {}", step_, written());
         return ExitCode::stopped;
       }
     }
+    if (skips > 0 && runner_.counters().updates == 0) {
+      parallel::on_all_ranks(mesh_.world(), [&] {
+        throw NumericalError("no step had a finite loss and gradient: nothing was trained",
+                             fmt::format("step {}", step_),
+                             "look for weights that are not finite, or lower the learning rate");
+      });
+    }
     save();
     if (config_.train.objective == Objective::pretrain) export_backbone();
+    log_info("done at step {}: {}", step_, written());
     return ExitCode::ok;
   }
 
@@ -222,18 +234,29 @@ class Trainer {
   void save() {
     if (saved_step_ == step_) return;
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("saving step {}", step_));
-    const std::string path = store_.save(
+    const std::string path = store_->save(
         {.step = step_,
          .tokens_seen = tokens_,
          .objective = std::string(config::enum_name(config_.train.objective)),
          .backbone_fingerprint = session_.backbone_fingerprint(),
          .config = config::dump_config(config_),
+         .run = run_.id(),
          .state = state(),
          .data = sampler_->state(),
          .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config_.train.seed)}}},
         tensors());
     saved_step_ = step_;
+    run_.saved();
     log_info("saved {}", path);
+  }
+
+  // What is where, for people.
+  std::string written() const {
+    const std::string& folder = config_.output.dir;
+    std::string text = fmt::format("checkpoint {}/checkpoints/{}", folder, checkpoint_name(step_));
+    if (best_step_ >= 0) text += fmt::format(", best {}", checkpoint_name(best_step_));
+    text += fmt::format(", metrics {}/metrics.jsonl", folder);
+    return text;
   }
 
   // The trained backbone as a Hugging Face folder.
@@ -260,6 +283,7 @@ class Trainer {
   }
 
   const Config& config_;
+  Run& run_;
   parallel::Mesh& mesh_;
   Device& device_;
   parallel::Watchdog& watchdog_;
@@ -270,7 +294,7 @@ class Trainer {
   std::vector<router::RoutedLayer> routed_;
   std::unique_ptr<Workload> workload_;
   StepRunner runner_;
-  CheckpointStore store_;
+  std::optional<CheckpointStore> store_;
   std::unique_ptr<data::Sampler> sampler_;
   std::unique_ptr<StepBatches> batches_;
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
@@ -278,21 +302,57 @@ class Trainer {
   int64_t best_step_ = -1;
 };
 
+// Whether all steps are done, and what the end of a run writes is there. Collective.
+bool is_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
+  if (!run.from()) return false;
+  const CheckpointHeader& header = run.from()->header;
+  if (header.step < config.train.steps ||
+      header.objective != config::enum_name(config.train.objective)) {
+    return false;
+  }
+  std::error_code unreadable_is_absent;
+  const bool complete = config.train.objective != Objective::pretrain ||
+                        fs::exists(config.output.dir + "/model/config.json", unreadable_is_absent);
+  return parallel::on_any_rank(mesh.world(), complete && mesh.world().rank() == 0);
+}
+
+void say_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
+  const auto& [path, header] = *run.from();
+  const auto best = header.state.find("best_step");
+  if (run.goes_on() && best != header.state.end()) {
+    // It may have been killed before it did.
+    CheckpointStore(config.output.dir + "/checkpoints", config.checkpoint.keep, mesh)
+        .mark_best(std::strtoll(best->second.c_str(), nullptr, 10));
+  }
+  log_info("already at step {} of {}: nothing to train ({}); raise train.steps to go on",
+           header.step, config.train.steps, path);
+}
+
 }  // namespace
 
-ExitCode run_training(const Config& config, ResumeMode resume, const std::string& resume_path,
-                      parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
-                      const std::function<bool()>& stop_requested) {
+ExitCode run_training(const Config& config, const ResumeRequest& resume, parallel::Mesh& mesh,
+                      Device& device, parallel::Watchdog& watchdog, const TrainingHooks& hooks) {
+  std::optional<Run> run;
+  {
+    const parallel::Watchdog::Scope scope(watchdog, "looking for checkpoints");
+    run.emplace(config, resume, mesh);
+    if (is_done(config, *run, mesh)) {
+      say_done(config, *run, mesh);
+      return ExitCode::ok;
+    }
+  }
   std::optional<Trainer> trainer;
   {
     const parallel::Watchdog::Scope scope(watchdog, "loading the model and the data");
-    trainer.emplace(config, mesh, device, watchdog, stop_requested);
+    trainer.emplace(config, *run, mesh, device, watchdog, hooks.stop_requested);
   }
   {
     const parallel::Watchdog::Scope scope(watchdog, "resuming");
-    trainer->resume(resume, resume_path);
+    trainer->restore();
+    run->begin();
   }
   parallel::on_all_ranks(mesh.world(), [&] {
+    hooks.folder_is_ours();
     if (mesh.world().rank() == 0) {
       write_text_atomically(config.output.dir + "/config.yaml", config::dump_config(config));
     }

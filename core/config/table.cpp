@@ -9,6 +9,7 @@
 
 #include "core/config/suggest.h"
 #include "core/error.h"
+#include "core/file/path_hint.h"
 
 namespace elastron::config {
 namespace {
@@ -316,13 +317,15 @@ void parse_into(const Table& table, std::string_view text, const std::string& so
 }
 
 std::string read_config_file(const std::string& path, Problems& problems) {
+  bool absent = false;
   const auto fail = [&](const std::string& why) {
     problems.add_at(path, "", "cannot read the configuration file: " + why,
-                    "check the path and its permissions");
+                    absent ? check_path(path) : "check the path and its permissions");
     return std::string();
   };
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"),
                                                              &std::fclose);
+  absent = !file && errno == ENOENT;
   if (!file) return fail(std::strerror(errno));
   // One byte more than is accepted; the YAML reader then says that it is too much.
   std::string text(kMaxYamlBytes + 1, '\0');

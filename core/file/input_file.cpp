@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/file/path_hint.h"
+
 namespace elastron {
 
 namespace {
@@ -25,8 +27,10 @@ InputFile::InputFile(const std::string& path, ExitCode kind) : path_(path), kind
   // Non-blocking, so that a pipe in the file's place cannot hang the program.
   descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) {
-    fail(kind, std::string("cannot open the file: ") + std::strerror(errno), path,
-         "check the path and its permissions");
+    const int error = errno;
+    const bool absent = error == ENOENT || error == ENOTDIR;
+    fail(kind, std::string("cannot open the file: ") + std::strerror(error), path,
+         absent ? check_path(path) : "check the path and its permissions");
   }
   struct stat status {};
   if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {

@@ -251,21 +251,29 @@ case $case_name in
     ;;
   restarts)
     runs=$folder/runs
-    # Two losses, then it ends well; --resume of the user is for the first start only.
+    # Two losses, then it ends well; the same arguments each time, as starts of one job.
     "$elastron_run" -np 2 --restarts 3 train "$runs" 2 --resume none --set a.b=c >"$log" 2>&1
     expect_code 0 $? "two losses, three restarts"
-    printf '%s\n' "train $runs 2 --resume none --set a.b=c " "train $runs 2 --set a.b=c --resume auto " \
-      "train $runs 2 --set a.b=c --resume auto " | diff - "$runs" >&2 || fail "wrong arguments"
+    job=$(sed -n '1s/.* --job \([^ ]*\) $/\1/p' "$runs")
+    [ -n "$job" ] || fail "no --job in: $(head -1 "$runs")"
+    for _ in 1 2 3; do echo "train $runs 2 --resume none --set a.b=c --job $job "; done |
+      diff - "$runs" >&2 || fail "wrong arguments"
     expect_line '^elastron-run: lost a rank: restart 2 of 3 in 0 s'
     # More losses than restarts.
     rm "$runs"
     "$elastron_run" -np 2 --restarts 1 train "$runs" 9 --resume=none >"$log" 2>&1
     expect_code 6 $? "more losses than restarts"
     [ "$(wc -l <"$runs")" -eq 2 ] || fail "started $(wc -l <"$runs") times, not 2"
-    # One rank, without mpirun.
+    # One rank, without mpirun. Another job is another one; the user may name it.
     rm "$runs"
     "$elastron_run" --restarts 1 train "$runs" 1 >"$log" 2>&1
     expect_code 0 $? "one rank"
+    ! grep -qF -- "$job" "$runs" || fail "two jobs have one name"
+    rm "$runs"
+    "$elastron_run" --restarts 1 train "$runs" 1 --job mine >"$log" 2>&1
+    expect_code 0 $? "a job of the user's"
+    printf '%s\n' "train $runs 1 --job mine " "train $runs 1 --job mine " | diff - "$runs" >&2 ||
+      fail "wrong arguments"
     # Never on any other code.
     for code in 2 3 4 5; do
       "$elastron_run" -np 2 --restarts 3 exit "$code" >"$log" 2>&1
