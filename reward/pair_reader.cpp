@@ -8,10 +8,12 @@
 namespace elastron::reward {
 
 PairReader::PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
-                       const std::string& model_folder, data::ChatTemplateSetting chat_template)
+                       const std::string& model_folder, data::ChatTemplateSetting chat_template,
+                       std::optional<int32_t> padding)
     : tokenizer_(tokenizer),
       eos_(std::move(eos)),
-      chat_(data::ChatTemplate::open(model_folder, chat_template)) {
+      chat_(data::ChatTemplate::open(model_folder, chat_template)),
+      padding_(padding) {
   ELASTRON_CHECK(!eos_.empty(), "a model has an end-of-sequence id");
   if (chat_.kind() != data::ChatTemplateSetting::none) {
     data::check_chat_template(chat_, tokenizer, model_folder);
@@ -65,7 +67,8 @@ PairIds PairReader::ids(const PreferenceRow& row) const {
 }
 
 FittedPair PairReader::fit(const PreferenceRow& row, int64_t limit, Overlong policy) const {
-  return fit_pair(ids(row), limit, policy, row.where);
+  FittedPair pair = fit_pair(ids(row), limit, policy, row.where);
+  return padding_ ? without_padding(std::move(pair), *padding_) : pair;
 }
 
 }  // namespace elastron::reward

@@ -3,6 +3,7 @@
 // where it is too long. (memory-reward spec, 3.6 and 5.7)
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,13 @@ namespace elastron::reward {
 
 class PairReader {
  public:
-  // `eos`: ids that end a sequence; the first is appended where none of them is last. The tokenizer
+  // `eos`: ids that end a sequence; the first is appended where none of them is last. `padding`:
+  // what a classifier's folder pads with, which fit() then leaves out at the end. The tokenizer
   // must outlive the reader. Throws InputError where it does not fit the chat template, or that is
   // not recognised (data.chat_template).
   PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
-             const std::string& model_folder, data::ChatTemplateSetting chat_template);
+             const std::string& model_folder, data::ChatTemplateSetting chat_template,
+             std::optional<int32_t> padding = {});
 
   PairIds ids(const PreferenceRow& row) const;
   FittedPair fit(const PreferenceRow& row, int64_t limit, Overlong policy) const;
@@ -31,6 +34,7 @@ class PairReader {
   const data::Tokenizer& tokenizer_;
   std::vector<int32_t> eos_;
   data::ChatTemplate chat_;
+  std::optional<int32_t> padding_;
 };
 
 }  // namespace elastron::reward
