@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -106,6 +107,16 @@ void log_line(LogLevel level, std::string_view message) {
   } else {
     LOG(INFO) << line;
   }
+}
+
+void log_warning_once(std::string_view message) {
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> said;
+  {
+    const std::lock_guard lock(mutex);
+    if (!said.emplace(message).second) return;
+  }
+  log_line(LogLevel::warning, message);
 }
 
 }  // namespace elastron

@@ -37,6 +37,8 @@ class Log {
 enum class LogLevel { info, warning };
 // One line: line breaks in `message` become spaces. Thread-safe.
 void log_line(LogLevel level, std::string_view message);
+// A warning that more than one part of a command may have reason for: said once per process.
+void log_warning_once(std::string_view message);
 
 template <class... Args>
 void log_info(fmt::format_string<Args...> format, Args&&... args) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 
 #include "core/error.h"
@@ -52,6 +53,9 @@ class JsonlSource final : public PackSource {
     return documents;
   }
   std::string fingerprint() const override { return fingerprint_; }
+  int64_t longest() const override {
+    return std::ranges::max_element(entries_, {}, &Entry::length)->length;
+  }
   std::string summary() const override {
     return fmt::format("{} documents, {} tokens in {} packs ({:.1f} % full), {}", entries_.size(),
                        tokens_.size(), packs_.size(),

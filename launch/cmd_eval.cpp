@@ -12,6 +12,7 @@
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/positions.h"
 #include "train/session.h"
 
 namespace elastron::launch {
@@ -83,9 +84,11 @@ class Evaluation {
         session_(config, /*training=*/pretrain_, runtime.mesh(), runtime.device()) {
     parallel::Mesh& mesh = runtime.mesh();
     parallel::on_all_ranks(mesh.world(), [&] {
-      source_ =
-          data::open_evaluation_source(config.data, session_.tokenizer(),
-                                       session_.decoder().config().eos_token_id, config.model.path);
+      source_ = data::open_evaluation_source(config.data, session_.tokenizer(),
+                                             session_.decoder().config().end_of_document(),
+                                             config.model.path);
+      train::check_positions(config, session_.decoder().config(), {source_.get()},
+                             /*trains=*/false);
     });
     if (checkpoint.empty()) return;
     std::string path;
@@ -130,7 +133,7 @@ class Evaluation {
 
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
-  const train::Config config = load_run_config(options.config, *everyone);
+  train::Config config = load_run_config(options.config, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
     if (config.train.objective != train::Objective::reward) return;
     throw UsageError("reward models are evaluated on pairs", "train.objective",

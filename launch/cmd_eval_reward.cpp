@@ -109,11 +109,15 @@ ExitCode run(const Options& options, parallel::World& world) {
         judge.prompt.system_prompt = read_small_file(options.system_prompt, kLongestPrompt);
       }
     });
-    const InferenceArguments inference{.model = config.model.path,
-                                       .router = config.reward.router,
-                                       .force = config.router.force,
-                                       .dtype = std::string(config::enum_name(config.model.dtype)),
-                                       .tensor = int(config.parallel.tensor)};
+    const InferenceArguments inference{
+        .model = config.model.path,
+        .router = config.reward.router,
+        .force = config.router.force,
+        .dtype = std::string(config::enum_name(config.model.dtype)),
+        .tensor = int(config.parallel.tensor),
+        .overrides = {"model.beyond_positions=" +
+                      std::string(config::enum_name(config.model.beyond_positions))},
+        .shorter = "lower --limit or --max-tokens"};
     rows = judge_rows(inference, world, files, options.out, judge, identity);
   }
   if (!rows) {

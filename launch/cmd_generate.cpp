@@ -109,6 +109,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 void add_generate(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("generate", "continues a prompt; shows the router's gates");
   auto options = std::make_shared<Options>();
+  options->inference.shorter = "give a shorter prompt, or a lower --max-tokens";
   options->inference.add_to(*command);
   auto* prompt = command->add_option("--prompt", options->prompt, "text; -: standard input");
   auto* ids = command->add_option("--ids", options->ids,

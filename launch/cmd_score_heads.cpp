@@ -12,6 +12,7 @@
 #include "router/layer_routers.h"
 #include "train/first_checkpoint.h"
 #include "train/head_scores.h"
+#include "train/positions.h"
 
 namespace elastron::launch {
 
@@ -53,8 +54,9 @@ class ScoredModel {
       folder_ = std::make_unique<model::ModelFolder>(config.model.path);
       const model::ModelConfig& m = folder_->config();
       tokenizer_ = data::load_tokenizer(config.model.path);
-      source_ =
-          data::open_evaluation_source(config.data, *tokenizer_, m.eos_token_id, config.model.path);
+      source_ = data::open_evaluation_source(config.data, *tokenizer_, m.end_of_document(),
+                                             config.model.path);
+      train::check_positions(config, m, {source_.get()}, /*trains=*/false);
       const model::DecoderOptions options{
           .dtype = config.model.compute_dtype(),
           .repack = false,
@@ -138,7 +140,7 @@ std::string result_text(const train::Config& config, const Options& options,
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   const Log log({.rank = world.rank()});
-  const train::Config config = load_config(options, *everyone);
+  train::Config config = load_config(options, *everyone);
   Runtime runtime(world, config);
   runtime.announce(world);
   ScoredModel model(config, runtime);

@@ -8,6 +8,7 @@
 #include "launch/device.h"
 #include "launch/runtime.h"
 #include "launch/signals.h"
+#include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/plan/run_shape.h"
 #include "train/session.h"
@@ -48,8 +49,11 @@ ExitCode run(const Options& options, parallel::World& world) {
   }
   on_stop_request(OnStop::note);
   parallel::on_all_ranks(*everyone, [&] {
-    train::check_memory(config, model::read_model_config(config.model.path),
-                        runtime.mesh().layout(), runtime.device(),
+    // Shapes that the weights do not have are a matter of the folder, not of memory.
+    const bool load = config.model.weights == train::WeightSource::load;
+    const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
+                                      : model::read_model_config(config.model.path);
+    train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
                         memory_per_rank(runtime.device(), world.node_size()));
   });
   runtime.announce(world);

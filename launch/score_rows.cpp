@@ -16,6 +16,7 @@
 #include "router/forced_gate.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/pair_scorer.h"
+#include "train/positions.h"
 #include "train/reward_workload.h"
 #include "train/session.h"
 
@@ -208,10 +209,11 @@ class RowScoring {
                                              .labels = !config_.has_reward_head(),
                                              .task_id = data::task_id(config_.reward.task)});
     config_.model.max_position.value = config_.data.max_tokens = longest;
-    if (longest > made_for_) {
-      log_warning("the longest sequence has {} positions, the model was made for {}", longest,
-                  made_for_);
-    }
+    parallel::on_all_ranks(*everyone_, [&] {
+      train::check_positions(
+          config_.model.beyond_positions, *model_, "the longest sequence", longest,
+          fmt::format("set --limit to {}", model_->max_position_embeddings), /*trains=*/false);
+    });
     runtime_ = std::make_unique<Runtime>(world, config_);
     config_ = train::with_stored_router(config_, runtime_->mesh(), runtime_->device());
     runtime_->announce(world);
@@ -281,11 +283,12 @@ class RowScoring {
     parallel::on_all_ranks(*everyone_, [&] {
       const std::string& folder = config_.model.path;
       tokenizer_ = data::load_tokenizer(folder);
-      const auto m = model::read_model_config(folder);
-      made_for_ = m.max_position_embeddings;
+      model_ = model::read_model_config(folder);
+      model_->end_of_document();  // there must be one
       auto controls = config_.data.control_tokens;
       if (controls == data::ControlTokens::automatic) controls = data::ControlTokens::text;
-      reader_.emplace(*tokenizer_, m.eos_token_ids, folder, config_.data.chat_template, controls);
+      reader_.emplace(*tokenizer_, model_->eos_token_ids, folder, config_.data.chat_template,
+                      controls, model_->classifier_padding());
     });
   }
 
@@ -410,7 +413,7 @@ class RowScoring {
   train::Config config_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
   std::optional<reward::PairReader> reader_;
-  int64_t made_for_ = 0;
+  std::optional<model::ModelConfig> model_;
   std::vector<Candidate> candidates_;
   std::vector<const Candidate*> usable_;
   std::optional<reward::RowSource> source_;

@@ -49,11 +49,12 @@ PairIds pair_of(std::vector<int32_t> prompt, std::vector<std::vector<int32_t>> r
 
 PairReader::PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
                        const std::string& model_folder, data::ChatTemplateSetting chat_template,
-                       data::ControlTokens controls)
+                       data::ControlTokens controls, std::optional<int32_t> padding)
     : tokenizer_(tokenizer),
       eos_(std::move(eos)),
       chat_(data::ChatTemplate::open(model_folder, chat_template)),
-      controls_(controls) {
+      controls_(controls),
+      padding_(padding) {
   ELASTRON_CHECK(!eos_.empty(), "a model has an end-of-sequence id");
   ELASTRON_CHECK(controls_ != data::ControlTokens::automatic, "the caller knows the use");
   if (chat_.kind() != data::ChatTemplateSetting::none) {
@@ -131,7 +132,8 @@ PairIds PairReader::ids_of_turns(const PreferenceRow& row) const {
 }
 
 FittedPair PairReader::fit(const PreferenceRow& row, int64_t limit, Overlong policy) const {
-  return fit_pair(ids(row), limit, policy, row.where);
+  FittedPair pair = fit_pair(ids(row), limit, policy, row.where);
+  return padding_ ? without_padding(std::move(pair), *padding_) : pair;
 }
 
 }  // namespace elastron::reward

@@ -3,6 +3,7 @@
 // where it is too long. (memory-reward spec, 3.6 and 5.7)
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,14 @@ namespace elastron::reward {
 
 class PairReader {
  public:
-  // `eos`: ids that end a sequence; the first is appended where none of them is last. The tokenizer
+  // `eos`: ids that end a sequence; the first is appended where none of them is last. `padding`:
+  // what a classifier's folder pads with, which fit() then leaves out at the end. The tokenizer
   // must outlive the reader. Throws InputError where it does not fit the chat template, or that is
   // not recognised (data.chat_template). `controls`: what becomes of control tokens that the row's
   // texts spell out; not automatic.
   PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
              const std::string& model_folder, data::ChatTemplateSetting chat_template,
-             data::ControlTokens controls);
+             data::ControlTokens controls, std::optional<int32_t> padding = {});
 
   PairIds ids(const PreferenceRow& row) const;
   FittedPair fit(const PreferenceRow& row, int64_t limit, Overlong policy) const;
@@ -45,6 +47,7 @@ class PairReader {
   std::vector<int32_t> eos_;
   data::ChatTemplate chat_;
   data::ControlTokens controls_;
+  std::optional<int32_t> padding_;
 };
 
 }  // namespace elastron::reward

@@ -25,7 +25,8 @@ class PairSource : public data::BatchSource {
       : data_(data),
         reward_(reward),
         training_(use == PairUse::training),
-        reader_(model.tokenizer, model.eos, model.folder, data.chat_template, controls(data)),
+        reader_(model.tokenizer, model.eos, model.folder, data.chat_template, controls(data),
+                model.padding),
         options_{.share = reward.share_prompts,
                  .labels = reward.loss == LossKind::simpo,
                  .task_id = data::task_id(reward.task)} {}
@@ -102,6 +103,13 @@ class FileSource final : public PairSource {
 
   int64_t packs() const override { return int64_t(pairs_.size()); }
   std::string fingerprint() const override { return fingerprint_; }
+  int64_t longest() const override {
+    size_t longest = 0;
+    for (const PairDocument& pair : pairs_) {
+      for (const auto& ids : pair.ids.sequences) longest = std::max(longest, ids.size());
+    }
+    return int64_t(longest);
+  }
   std::string summary() const override {
     int64_t apart = 0, shared = 0;
     for (const PairDocument& pair : pairs_) {
@@ -180,6 +188,7 @@ class TraceSource final : public PairSource {
     sum.add(packs());
     return sum.digest();
   }
+  int64_t longest() const override { return data_.max_tokens; }
   std::string summary() const override {
     return training_ ? "pairs of traces made on the fly, unlimited"
                      : fmt::format("{} pairs of traces made on the fly", packs());

@@ -25,6 +25,7 @@ class RowSource final : public data::BatchSource {
   data::PackedBatch batch(std::span<const int64_t> packs,
                           uint32_t micro_batch_index) const override;
   std::string fingerprint() const override;
+  int64_t longest() const override { return limit_; }
   std::string summary() const override { return std::to_string(rows_.size()) + " rows"; }
 
  private:
