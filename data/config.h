@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/config/schema.h"
+#include "core/limits.h"
 #include "data/chat_template.h"
 #include "data/document.h"
 #include "data/packing.h"
@@ -114,11 +115,12 @@ struct Schema<data::SyntheticConfig> {
           "kinds", &C::kinds,
           "weight by kind: needle, recall, trace, gist, continuation, pattern, repeat; empty: the "
           "six tasks evenly"),
-      field("lengths", &C::lengths, "document lengths in words, drawn evenly"),
-      field("clearance", &C::clearance, at_least(0),
+      field("lengths", &C::lengths, between(1, kMostTokens),
+            "document lengths in words, drawn evenly"),
+      field("clearance", &C::clearance, between(0, kMostTokens),
             "words between the last far fact and the question"),
       field("seed", &C::seed, at_least(0), "seed of the generator; evaluation uses seed + 1"),
-      field("eval_per_kind", &C::eval_per_kind, at_least(1),
+      field("eval_per_kind", &C::eval_per_kind, between(1, kMostPacksPerStep),
             "evaluation documents per kind and length")};
 };
 
@@ -130,9 +132,9 @@ struct Schema<data::DataConfig> {
             "records as JSON lines, files of elastron pack, or documents made on the fly"),
       field("train", &C::train, "training files"),
       field("eval", &C::eval, "evaluation files"),
-      field("max_tokens", &C::max_tokens, at_least(2),
+      field("max_tokens", &C::max_tokens, between(2, kMostTokens),
             "tokens per pack, and of the longest document"),
-      field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),
+      field("min_tokens", &C::min_tokens, between(1, kMostTokens), "shorter documents are dropped"),
       field("packing", &C::packing, "which documents share a pack"),
       field("label_mode", &C::label_mode, "predict every token, or the answer only"),
       field(
