@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/progress.h"
 
 namespace elastron {
 
@@ -50,6 +51,7 @@ class Log::Sink final : public google::LogSink {
     line += '\n';
 
     const std::lock_guard lock(mutex_);
+    clear_progress();
     // One call per line, so that the lines of several ranks do not mix.
     std::fwrite(line.data(), 1, line.size(), stderr);
     std::fflush(stderr);

@@ -1,6 +1,7 @@
 #include "data/config.h"
 
 #include "core/config/schema.h"
+#include "core/limits.h"
 
 namespace elastron::config {
 
@@ -22,11 +23,12 @@ struct Schema<data::SyntheticConfig> {
           "kinds", &C::kinds,
           "weight by kind: needle, recall, trace, gist, continuation, pattern, repeat; empty: the "
           "six tasks evenly"),
-      field("lengths", &C::lengths, "document lengths in words, drawn evenly"),
-      field("clearance", &C::clearance, at_least(0),
+      field("lengths", &C::lengths, between(1, kMostTokens),
+            "document lengths in words, drawn evenly"),
+      field("clearance", &C::clearance, between(0, kMostTokens),
             "words between the last far fact and the question"),
       field("seed", &C::seed, at_least(0), "seed of the generator; evaluation uses seed + 1"),
-      field("eval_per_kind", &C::eval_per_kind, at_least(1),
+      field("eval_per_kind", &C::eval_per_kind, between(1, kMostPacksPerStep),
             "evaluation documents per kind and length")};
 };
 template <>
@@ -38,9 +40,9 @@ struct Schema<data::DataConfig> {
       field("train", &C::train,
             "training files, folders of them, or patterns such as data/*.jsonl"),
       field("eval", &C::eval, "evaluation files, likewise"),
-      field("max_tokens", &C::max_tokens, at_least(2),
+      field("max_tokens", &C::max_tokens, between(2, kMostTokens),
             "tokens per pack, and of the longest document"),
-      field("min_tokens", &C::min_tokens, at_least(1), "shorter documents are dropped"),
+      field("min_tokens", &C::min_tokens, between(1, kMostTokens), "shorter documents are dropped"),
       field("packing", &C::packing, "which documents share a pack"),
       field("label_mode", &C::label_mode, "predict every token, or the answer only"),
       field(

@@ -94,6 +94,7 @@ PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank) {
   own.kind_ids = whole.kind_ids;
   own.answer_offsets = whole.answer_offsets;
   own.answer_lengths = whole.answer_lengths;
+  own.pack_ends = whole.pack_ends;
   own.pairs = whole.pairs;
   return own;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 #include "data/document.h"
@@ -50,11 +51,14 @@ int64_t PackedBatch::tokens_apart() const {
   return all;
 }
 
-PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
-                              uint32_t micro_batch_index) {
-  // Sample keys: micro batch in the upper half, document in the lower.
-  ELASTRON_CHECK(documents.size() <= 65536, "at most 65536 documents per micro batch");
-  ELASTRON_CHECK(micro_batch_index < 65536, "at most 65536 micro batches per step");
+void PackedBatch::place_in_step(int64_t before) {
+  ELASTRON_CHECK(before >= 0 && before + documents() <= int64_t(1) << 32,
+                 "at most 2^32 documents per step");
+  sample_keys.resize(size_t(documents()));
+  std::iota(sample_keys.begin(), sample_keys.end(), uint32_t(before));
+}
+
+PackedBatch make_packed_batch(const std::vector<const Document*>& documents) {
   int64_t tokens = 0;
   for (const Document* document : documents) tokens += document->length();
   ELASTRON_CHECK(tokens <= std::numeric_limits<int32_t>::max(), "cu_seqlens are 32-bit");
@@ -63,8 +67,8 @@ PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
   batch.targets.reserve(size_t(tokens));
   batch.positions.reserve(size_t(tokens));
   batch.cu_seqlens = {0};
-  for (size_t d = 0; d < documents.size(); ++d) {
-    const Document& document = *documents[d];
+  for (const Document* one : documents) {
+    const Document& document = *one;
     const int64_t n = document.length();
     batch.token_ids.insert(batch.token_ids.end(), document.ids.begin(), document.ids.end());
     for (int64_t i = 0; i < n; ++i) {
@@ -78,9 +82,10 @@ PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
     batch.kind_ids.push_back(document.kind_id);
     batch.answer_offsets.push_back(document.answer_offset);
     batch.answer_lengths.push_back(document.answer_length);
-    batch.sample_keys.push_back(micro_batch_index << 16 | uint32_t(d));
     batch.sample_ids.push_back(document.sample_id);
   }
+  batch.pack_ends = {int32_t(documents.size())};
+  batch.place_in_step(0);
   return batch;
 }
 

@@ -27,16 +27,18 @@ struct PackedBatch {
   std::vector<int32_t> token_ids;  // [T]
   std::vector<int32_t> targets;  // [T] label of position i is token i + 1 of the same document, or
                                  // -100: already shifted, so loss needs no neighbour
-  std::vector<int32_t> positions;     // [T] restart at 0 in each whole sequence
-  std::vector<int32_t> cu_seqlens;    // [S + 1]
-  std::vector<RangeIds> range_ids;    // [D] relative to the document's first sequence
-  std::vector<int32_t> task_ids;      // [D] 0..4: spec 9
-  std::vector<uint32_t> sample_keys;  // [D] names the document within its step, independent of the
-                                      // layout: keys the gate noise (spec 2.1)
-  std::vector<int64_t> sample_ids;    // [D] which record it was, for reports
-  std::vector<int32_t> kind_ids;      // [D] into the source's kind names, for reports
+  std::vector<int32_t> positions;   // [T] restart at 0 in each whole sequence
+  std::vector<int32_t> cu_seqlens;  // [S + 1]
+  std::vector<RangeIds> range_ids;  // [D] relative to the document's first sequence
+  std::vector<int32_t> task_ids;    // [D] 0..4: spec 9
+  std::vector<uint32_t>
+      sample_keys;                  // [D] how many documents stand before it in its step: keys the
+                                    // gate noise (spec 2.1), however a step is cut into batches
+  std::vector<int64_t> sample_ids;  // [D] which record it was, for reports
+  std::vector<int32_t> kind_ids;    // [D] into the source's kind names, for reports
   std::vector<int64_t> answer_offsets;  // [D] tokens between the user's part and the answer
   std::vector<int64_t> answer_lengths;  // [D] tokens of the answer, without what ends it
+  std::vector<int32_t> pack_ends;  // [P] documents up to the end of each pack: spec 7.1 is per pack
   // Empty where each document is one sequence. document_of [S]. prefix_of [S]: the sequence whose
   // tokens stand before this one's, a prompt that is computed once; -1 for a whole sequence.
   std::vector<int32_t> document_of, prefix_of;
@@ -50,7 +52,10 @@ struct PackedBatch {
   int64_t tokens() const { return int64_t(token_ids.size()); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
   int64_t documents() const { return int64_t(range_ids.size()); }
+  int64_t packs() const { return int64_t(pack_ends.size()); }
   int64_t labels() const;  // targets that are not -100
+  // Numbers the documents within their step, of which `before` stand before these.
+  void place_in_step(int64_t before);
   void pad(int64_t rows);  // with tokens of no sequence behind the last one, to so many rows
   int64_t document(int64_t sequence) const {
     return document_of.empty() ? sequence : document_of[size_t(sequence)];
@@ -77,10 +82,8 @@ struct PackedBatch {
 
 struct Document;  // data/document.h
 
-// Documents laid end to end. `micro_batch_index` is the global index of the micro batch within its
-// step, so that sample_keys do not depend on the layout.
-PackedBatch make_packed_batch(const std::vector<const Document*>& documents,
-                              uint32_t micro_batch_index);
+// Documents laid end to end, as one pack that is first in its step.
+PackedBatch make_packed_batch(const std::vector<const Document*>& documents);
 
 // The paper's five tasks, in the order of their ids (spec 9).
 inline constexpr int kTaskCount = 5;

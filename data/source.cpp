@@ -26,14 +26,18 @@ std::unique_ptr<PackSource> open_files(const std::vector<std::string>& files,
 
 }  // namespace
 
-PackedBatch PackSource::batch(std::span<const int64_t> packs, uint32_t micro_batch_index) const {
+PackedBatch PackSource::batch(std::span<const int64_t> packs) const {
   std::vector<Document> documents;
+  std::vector<int32_t> ends;
   for (const int64_t index : packs) {
     for (Document& d : pack(index)) documents.push_back(std::move(d));
+    ends.push_back(int32_t(documents.size()));
   }
   std::vector<const Document*> pointers;
   for (const Document& d : documents) pointers.push_back(&d);
-  return make_packed_batch(pointers, micro_batch_index);
+  PackedBatch batch = make_packed_batch(pointers);
+  batch.pack_ends = std::move(ends);
+  return batch;
 }
 
 std::unique_ptr<PackSource> open_training_source(const DataConfig& config,

@@ -18,8 +18,8 @@ class BatchSource {
   virtual ~BatchSource() = default;
   // Packs in the source; kUnlimited for a generator.
   virtual int64_t packs() const = 0;
-  // These packs end to end; micro_batch_index as in make_packed_batch().
-  virtual PackedBatch batch(std::span<const int64_t> packs, uint32_t micro_batch_index) const = 0;
+  // These packs end to end, as the first of a step (PackedBatch::place_in_step).
+  virtual PackedBatch batch(std::span<const int64_t> packs) const = 0;
   // Changes when the documents or their packing change: a cursor belongs to one fingerprint.
   virtual std::string fingerprint() const = 0;
   // Tokens of the longest document (of the longest sequence of a pair), or a bound where they are
@@ -41,7 +41,7 @@ class PackSource : public BatchSource {
  public:
   // The documents of a pack; at most max_tokens tokens together.
   virtual std::vector<Document> pack(int64_t index) const = 0;
-  PackedBatch batch(std::span<const int64_t> packs, uint32_t micro_batch_index) const override;
+  PackedBatch batch(std::span<const int64_t> packs) const override;
 };
 
 // Training packs, as `config` says. `model_folder`: where the chat template is. Throws InputError

@@ -1,11 +1,13 @@
 // elastron eval CONFIG.yaml... --checkpoint PATH [--out FILE.json] [--compare]
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
+#include "core/progress.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
 #include "launch/runtime.h"
@@ -37,7 +39,8 @@ Json figures_json(const train::EvalFigures& f) {
   return {{"documents", f.documents},
           {"labels", f.labels},
           {"loss", f.loss},
-          {"accuracy", f.accuracy},
+          {"answers", f.answers},
+          {"accuracy", train::accuracy_json(f)},
           {"msr", f.msr},
           {"esr_last_layer_last_query", f.esr_last_layer_last_query},
           {"esr_all_layers_last_query", f.esr_all_layers_last_query},
@@ -54,24 +57,44 @@ Json row_json(const Row& row) {
   return object;
 }
 
-// Accuracy of each kind under each way of deciding gates, and the router's MSR.
+// Accuracy and MSR of each kind under each way of deciding gates; how many documents have no
+// answer, where there are any.
 std::string table(const std::vector<Row>& rows) {
-  std::string text = fmt::format("\n{:<22}{:>6}", "accuracy", "docs");
-  for (const Row& r : rows) text += fmt::format("{:>16}", r.gates);
-  text += fmt::format("{:>14}\n", "MSR of router");
+  constexpr size_t kCell = 13;  // "accuracy  MSR"
+  const train::EvalFigures& all = rows.front().result.all;
+  const int64_t unanswered = all.documents - all.answers;
+  const auto width = [&](const Row& r) { return std::max(kCell, r.gates.size()); };
+  const auto first = [&](const std::string& name, const std::string& documents,
+                         const std::string& without) {
+    return fmt::format("{:<22}{:>6}", name, documents) +
+           (unanswered > 0 ? fmt::format("{:>11}", without) : "");
+  };
+  std::string names = first("", "", ""), heads = first("kind", "docs", "unanswered");
+  for (const Row& r : rows) {
+    names += fmt::format("  {:>{}}", r.gates, width(r));
+    heads += fmt::format("  {:>{}}", "accuracy  MSR", width(r));
+  }
+  std::string text = "\n" + names + "\n" + heads + "\n";
   const auto line = [&](const std::string& name, const auto& pick) {
-    text += fmt::format("{:<22}{:>6}", name, pick(rows.front()).documents);
-    double msr = 0;
+    const train::EvalFigures& f = pick(rows.front());
+    text += first(name, std::to_string(f.documents), std::to_string(f.documents - f.answers));
     for (const Row& r : rows) {
-      text += fmt::format("{:>16.3f}", pick(r).accuracy);
-      if (r.gates == "router") msr = pick(r).msr;
+      const std::string cell =
+          fmt::format("{:>8} {:>4.2f}", train::accuracy_text(pick(r)), pick(r).msr);
+      text += fmt::format("  {:>{}}", cell, width(r));
     }
-    text += fmt::format("{:>14.2f}\n", msr);
+    text += "\n";
   };
   for (const auto& [kind, unused] : rows.front().result.by_kind) {
-    line(kind, [&](const Row& r) { return r.result.by_kind.at(kind); });
+    line(
+        kind, [&](const Row& r) -> const auto& { return r.result.by_kind.at(kind); });
   }
-  line("all", [](const Row& r) { return r.result.all; });
+  line(
+      "all", [](const Row& r) -> const auto& { return r.result.all; });
+  if (unanswered > 0) {
+    text += fmt::format("{} of {} documents have no answer: accuracy is of the others\n",
+                        unanswered, all.documents);
+  }
   return text;
 }
 
@@ -105,7 +128,8 @@ class Evaluation {
     has_router_ = !pretrain_;
   }
 
-  Row run(const std::string& force) {
+  // `place`: "2 of 6".
+  Row run(const std::string& force, const std::string& place, Progress& progress) {
     const auto& m = session_.decoder().config();
     router::Force forced;
     parallel::on_all_ranks(runtime_.mesh().world(), [&] {
@@ -117,9 +141,13 @@ class Evaluation {
     });
     auto gates =
         forced.active ? session_.routed_by_gates(forced.gates) : session_.routed_by_router();
-    return {force == "none" ? "router" : force,
-            train::evaluate(config_, runtime_.mesh(), runtime_.device(), session_.decoder(), gates,
-                            *source_, [&] { runtime_.watchdog().beat(); })};
+    const std::string name = force == "none" ? "router" : force;
+    const std::string what = fmt::format("evaluating {} ({})", name, place);
+    return {name, train::evaluate(config_, runtime_.mesh(), runtime_.device(), session_.decoder(),
+                                  gates, *source_, [&](uint64_t done, uint64_t total) {
+                                    runtime_.watchdog().beat();
+                                    progress.show(what, done, total);
+                                  })};
   }
   bool has_router() const { return has_router_; }
 
@@ -144,21 +172,28 @@ ExitCode run(const Options& options, parallel::World& world) {
   Evaluation evaluation(config, runtime, options.checkpoint);
 
   std::vector<Row> rows;
+  Progress progress(world.rank() == 0);
+  constexpr int kRandomGates = 3;
+  const int ways = !options.compare ? 1 : evaluation.has_router() ? 3 + kRandomGates : 2;
+  const auto evaluate = [&](const std::string& force) {
+    rows.push_back(evaluation.run(force, fmt::format("{} of {}", rows.size() + 1, ways), progress));
+  };
   if (options.compare) {
-    rows.push_back(evaluation.run("full"));
-    rows.push_back(evaluation.run("sparse"));
+    evaluate("full");
+    evaluate("sparse");
     if (evaluation.has_router()) {
-      rows.push_back(evaluation.run("none"));
+      evaluate("none");
       // Static gates of the same sparsity as the router's, drawn at random.
       const double msr = rows.back().result.all.msr;
-      for (int seed = 1; seed <= 3; ++seed) {
-        rows.push_back(evaluation.run(fmt::format("random:{:.2f}:{}", msr, seed)));
+      for (int seed = 1; seed <= kRandomGates; ++seed) {
+        evaluate(fmt::format("random:{:.2f}:{}", msr, seed));
       }
     }
   } else {
-    rows.push_back(evaluation.run(
-        config.router.force == "none" && !evaluation.has_router() ? "full" : config.router.force));
+    const bool full = config.router.force == "none" && !evaluation.has_router();
+    evaluate(full ? "full" : config.router.force);
   }
+  progress.clear();
   parallel::on_all_ranks(*everyone, [&] {
     if (world.rank() != 0) return;
     std::fputs(table(rows).c_str(), stdout);
@@ -166,6 +201,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     Json all = Json::array();
     for (const Row& r : rows) all.push_back(row_json(r));
     write_text_atomically(options.out, (options.compare ? all : all[0]).dump(2) + "\n");
+    log_info("figures in {}", options.out);
   });
   return ExitCode::ok;
 }

@@ -45,6 +45,7 @@ void write_report(const std::string& out, const std::vector<std::string>& files,
   write_text_atomically(out + "/accuracy.svg", reward::accuracy_plot(report));
   write_text_atomically(out + "/summary.json", report.summary().dump(2) + "\n");
   std::fputs(report.text().c_str(), stdout);
+  log_info("report in {}: results.csv, accuracy.svg, summary.json, rows.jsonl", out);
 }
 
 ExitCode score_outputs(const Options& options, parallel::World& world) {

@@ -73,7 +73,7 @@ void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const
   model::Decoder& decoder = inference.decoder();
   Device& device = inference.runtime().device();
   const data::Document document = prompt_document(ids);
-  const data::PackedBatch batch = data::make_packed_batch({&document}, 0);
+  const data::PackedBatch batch = data::make_packed_batch({&document});
   const auto router_batch =
       train::make_router_batch(batch, inference.router_config(), 0, 1.0, /*sample=*/false);
   model::RoutedHeads heads;

@@ -1,7 +1,6 @@
 // elastron pack --model DIR --in FILES --out FILE.h5 --max-tokens N: records as JSON lines in,
 // packed token ids out.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -10,6 +9,7 @@
 #include <thread>
 
 #include "core/log.h"
+#include "core/progress.h"
 #include "data/pack_jsonl.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
@@ -36,63 +36,17 @@ struct Options {
 // Thrown out of the work when the user wants it to end.
 struct Stopped {};
 
-// One line that is drawn again on a terminal, a line now and then elsewhere.
-class Progress {
- public:
-  void operator()(const PackProgress& p) {
-    if (stop_requested()) {
-      finish();
-      throw Stopped();
-    }
-    const auto now = Clock::now();
-    if (p.phase != phase_) {
-      phase_ = p.phase;
-      begin_ = now;
-      shown_ = begin_;
-    }
-    const double wait = terminal_ ? 0.5 : 10.0;
-    if (seconds(shown_, now) < wait) return;
-    shown_ = now;
-    const std::string line = text(p, seconds(begin_, now));
-    if (terminal_) {
-      std::fprintf(stderr, "\r%s\033[K", line.c_str());
-      drawn_ = true;
-    } else {
-      std::fprintf(stderr, "%s\n", line.c_str());
-    }
+void show(Progress& progress, const PackProgress& p, double seconds) {
+  if (p.phase != PackProgress::Phase::tokenising) {
+    const bool writing = p.phase == PackProgress::Phase::writing;
+    return progress.show(writing ? "writing" : "verifying", p.done, p.total);
   }
-  void finish() {
-    if (drawn_) std::fputs("\r\033[K", stderr);
-    drawn_ = false;
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  static double seconds(Clock::time_point a, Clock::time_point b) {
-    return std::chrono::duration<double>(b - a).count();
-  }
-  static std::string text(const PackProgress& p, double elapsed) {
-    const double done = double(p.done), total = double(std::max<uint64_t>(p.total, 1));
-    const auto left = int64_t(done > 0 ? elapsed * (total - done) / done : 0);
-    const std::string eta =
-        fmt::format("eta {}:{:02}:{:02}", left / 3600, left / 60 % 60, left % 60);
-    if (p.phase == PackProgress::Phase::tokenising) {
-      return fmt::format(
-          "tokenising {:5.1f} % | {:.1f} of {:.1f} MB | {:.2f} MB/s | {} documents "
-          "| {} tokens | {}",
-          100 * done / total, done / 1e6, total / 1e6, done / 1e6 / elapsed, p.documents, p.tokens,
-          eta);
-    }
-    return fmt::format("{} {:5.1f} % | {}",
-                       p.phase == PackProgress::Phase::writing ? "writing" : "verifying",
-                       100 * done / total, eta);
-  }
-
-  const bool terminal_ = isatty(STDERR_FILENO) == 1;
-  bool drawn_ = false;
-  PackProgress::Phase phase_ = PackProgress::Phase::tokenising;
-  Clock::time_point begin_ = Clock::now(), shown_ = begin_;
-};
+  progress.show(
+      "tokenising", p.done, p.total,
+      fmt::format("{:.1f} of {:.1f} MB | {:.2f} MB/s | {} documents | {} tokens",
+                  double(p.done) / 1e6, double(p.total) / 1e6,
+                  seconds > 0 ? double(p.done) / 1e6 / seconds : 0.0, p.documents, p.tokens));
+}
 
 DataConfig data_config(const Options& options) {
   DataConfig config{.min_tokens = 1000, .overlong = data::Overlong::drop};
@@ -134,20 +88,23 @@ ExitCode run(const Options& options) {
   const int32_t eos = model::read_model_config(options.model).end_of_document();
   const int threads = options.threads > 0 ? options.threads
                                           : int(std::max(1u, std::thread::hardware_concurrency()));
-  Progress progress;
+  Progress progress(true);
+  const auto begin = std::chrono::steady_clock::now();
   on_stop_request(OnStop::note);
   try {
     const PackSummary summary =
         data::pack_jsonl(options.in, options.out, config, *tokenizer, eos, options.model, threads,
-                         [&](const PackProgress& p) { progress(p); });
-    progress.finish();
+                         [&](const PackProgress& p) {
+                           if (stop_requested()) throw Stopped();
+                           const auto now = std::chrono::steady_clock::now();
+                           show(progress, p, std::chrono::duration<double>(now - begin).count());
+                         });
+    progress.clear();
     std::fputs(summary_text(summary, options.out, config.max_tokens).c_str(), stdout);
   } catch (const Stopped&) {
+    progress.clear();
     std::fprintf(stderr, "stopped on request: nothing was written\n");
     return ExitCode::stopped;
-  } catch (...) {
-    progress.finish();
-    throw;
   }
   return ExitCode::ok;
 }

@@ -23,6 +23,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int kMostPlannedRanks = 65536;
+
 struct Options {
   ConfigArguments config;
   std::string device = "h200", json;
@@ -80,8 +82,15 @@ ExitCode plan(const Options& options) {
   const int64_t split = config.parallel.context * config.parallel.tensor;
   int ranks = options.ranks;
   if (ranks == 0) {
-    ranks = config.parallel.data.is_auto() ? int(std::max<int64_t>(int64_t(device.per_node), split))
-                                           : int(config.parallel.data.value_or(1) * split);
+    const int64_t wanted = config.parallel.data.is_auto()
+                               ? std::max<int64_t>(int64_t(device.per_node), split)
+                               : config.parallel.data.value_or(1) * split;
+    if (wanted > kMostPlannedRanks) {
+      throw UsageError(fmt::format("{} ranks are more than can be planned", wanted),
+                       "parallel.data, parallel.context, parallel.tensor",
+                       fmt::format("make their product {} at most", kMostPlannedRanks));
+    }
+    ranks = int(wanted);
   }
   const auto report = train::make_plan(config, model, ranks, options.layouts || options.ranks > 0,
                                        device, options.expected, options.pack_spread);
@@ -115,7 +124,7 @@ void add_plan(cli::App& app, Command& selected) {
   command->add_option("--device", options->device, "a name in configs/devices, or a file")
       ->capture_default_str();
   command->add_option("--ranks", options->ranks, "devices; ranks all layouts of so many")
-      ->check(cli::Range(1, 65536));
+      ->check(cli::Range(1, kMostPlannedRanks));
   command->add_flag("--layouts", options->layouts, "rank all layouts");
   command->add_option("--msr", options->expected.msr, "expected share of sparse heads")
       ->check(cli::Range(0.0, 1.0))

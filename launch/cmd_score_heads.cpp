@@ -1,9 +1,12 @@
 // elastron score-heads [CONFIG.yaml...] [--model DIR] [--data FILE.jsonl] --out FILE.json
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <memory>
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
+#include "core/progress.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
 #include "launch/runtime.h"
@@ -73,8 +76,13 @@ class ScoredModel {
   }
 
   train::HeadScoreResult score(const train::HeadScoreOptions& options) {
+    Progress progress(runtime_.mesh().world().rank() == 0);
     return train::score_heads(config_, runtime_.mesh(), runtime_.device(), *decoder_, routed_,
-                              *source_, *tokenizer_, options, [&] { runtime_.watchdog().beat(); });
+                              *source_, *tokenizer_, options, [&](uint64_t done, uint64_t total) {
+                                runtime_.watchdog().beat();
+                                progress.show("scoring heads", done, total,
+                                              fmt::format("{} of {} packs", done, total));
+                              });
   }
   const std::string& fingerprint() const { return fingerprint_; }
   std::string data_fingerprint() const { return source_->fingerprint(); }

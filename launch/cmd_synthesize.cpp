@@ -1,10 +1,14 @@
 // elastron synthesize --out FILE.jsonl: records of the synthetic long-context tasks; with --pairs,
 // chosen and rejected memory traces; with --tokenizer the tokenizer.json of the tasks' vocabulary.
+#include <fmt/format.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
 
 #include "core/file/atomic_file.h"
+#include "core/limits.h"
+#include "core/progress.h"
 #include "data/jsonl.h"
 #include "data/source.h"
 #include "data/synthetic/tasks.h"
@@ -36,11 +40,17 @@ using MakeLine = std::function<std::string(uint64_t i, size_t kind, int64_t leng
 // Kinds are taken in turn, and lengths when all kinds had theirs.
 void write_lines(const Options& options, size_t kinds, const MakeLine& make) {
   std::string text;
+  Progress progress(true);
   for (int64_t i = 0; i < options.records; ++i) {
+    progress.show("making records", uint64_t(i), uint64_t(options.records),
+                  fmt::format("{} of {}", i, options.records));
     const size_t lengths = options.lengths.size();
     text += make(uint64_t(i), size_t(i) % kinds, options.lengths[size_t(i) / kinds % lengths]);
   }
   write_text_atomically(options.out, text);
+  progress.clear();
+  fmt::print("{}: {} {}, {:.1f} MB\n", options.out, options.records,
+             options.pairs ? "pairs" : "records", double(text.size()) / 1e6);
 }
 
 void write_pairs(const Options& options) {
@@ -81,6 +91,7 @@ ExitCode run(const Options& options) {
   }
   if (!options.tokenizer.empty()) {
     write_text_atomically(options.tokenizer, data::synthetic_tokenizer_json());
+    fmt::print("{}: the tokenizer of the synthetic tasks\n", options.tokenizer);
   }
   if (options.out.empty()) return ExitCode::ok;
   options.pairs ? write_pairs(options) : write_records(options);
@@ -122,13 +133,15 @@ void add_synthesize(cli::App& app, Command& selected) {
   command->add_option("--tokenizer", options->tokenizer, "write the vocabulary's tokenizer.json");
   command->add_option("--kind", options->kinds,
                       "kinds, taken in turn; default: the six tasks, or all eight of pairs");
-  command->add_option("--length", options->lengths, "document lengths in words, taken in turn");
+  command->add_option("--length", options->lengths, "document lengths in words, taken in turn")
+      ->check(cli::Range(int64_t(1), kMostTokens));
   command->add_option("--records", options->records, "number of records")
       ->check(cli::PositiveNumber)
       ->capture_default_str();
   auto* clearance = command
                         ->add_option("--clearance", options->clearance,
                                      "words between the last far fact and the question")
+                        ->check(cli::Range(int64_t(0), kMostTokens))
                         ->capture_default_str();
   command->add_option("--seed", options->own_seed, "seed; default 1, of pairs 1000");
   add_pair_options(*command, *options);

@@ -78,7 +78,7 @@ std::string Generation::report() const {
 Tensor Generation::prefill() {
   model::Decoder& decoder = inference_.decoder();
   const data::Document document = prompt_document(prompt_);
-  const data::PackedBatch batch = data::make_packed_batch({&document}, 0);
+  const data::PackedBatch batch = data::make_packed_batch({&document});
   const auto router_batch =
       train::make_router_batch(batch, inference_.router_config(), 0, 1.0, /*sample=*/false);
   const Tensor hidden =

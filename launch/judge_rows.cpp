@@ -7,6 +7,7 @@
 
 #include "core/file/checksum.h"
 #include "core/log.h"
+#include "core/progress.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
 
@@ -95,7 +96,10 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
     Inference inference(world, arguments, longest);
     const size_t at_a_time = kRowsAtATime * size_t(inference.mesh().data().size());
     on_stop_request(OnStop::note);
+    Progress progress(first);
     for (size_t begin = 0; begin < tasks.size(); begin += at_a_time) {
+      progress.show("judging", begin, tasks.size(),
+                    fmt::format("{} of {} rows", begin, tasks.size()));
       const auto now = std::span<const JudgeTask>(tasks).subspan(
           begin, std::min(at_a_time, tasks.size() - begin));
       const auto outputs =
@@ -105,7 +109,6 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
         for (size_t i = 0; i < now.size(); ++i) {
           rows->append(judged(file_of(now[i]), *now[i].row, outputs[i]));
         }
-        log_info("judged {} of {} rows", begin + now.size(), tasks.size());
       });
       const bool more = begin + at_a_time < tasks.size();
       if (more && parallel::on_any_rank(*everyone, stop_requested())) return {};

@@ -8,6 +8,7 @@
 
 #include "core/file/checksum.h"
 #include "core/log.h"
+#include "core/progress.h"
 #include "data/tokenizer.h"
 #include "launch/signals.h"
 #include "model/weights/model_config.h"
@@ -259,8 +260,13 @@ class RowScoring {
     }
     const auto beat = [&] { runtime_->watchdog().beat(); };
     const auto at_a_time = size_t(runtime_->mesh().data().size());
+    Progress progress(everyone_->rank() == 0);
     for (size_t begin = 0; begin < groups.size(); begin += at_a_time) {
       const auto now = std::span(groups).subspan(begin, std::min(at_a_time, groups.size() - begin));
+      if (file != nullptr) {
+        progress.show("judging", begin, groups.size(),
+                      fmt::format("{} of {} rows", file->rows().size(), all_rows()));
+      }
       auto scored = pairs_->score(*source_, now, beat);
       if (pairs_before_) {
         const auto base = pairs_before_->score(*source_, now, beat);
@@ -376,7 +382,6 @@ class RowScoring {
         if (!file.done(files_[c->file].name, c->row->index)) file.append(judged(*c, pair));
       }
     }
-    log_info("judged {} of {} rows", file.rows().size(), all_rows());
   }
 
   reward::JudgedRow judged(const Candidate& c, const train::ScoredPair& pair) const {

@@ -64,7 +64,9 @@ void Watchdog::beat() {
 
 void Watchdog::publish_timeout() {
   const double seconds = phase_timeout_ > 0 ? phase_timeout_ : default_timeout_;
-  world_.activity().mine().timeout_ns = seconds > 0 ? int64_t(seconds / kNanosecond) : 0;
+  // More than 64 bits of nanoseconds is never.
+  world_.activity().mine().timeout_ns =
+      seconds > 0 ? int64_t(std::min(seconds / kNanosecond, 9e18)) : 0;
   wake_.notify_all();
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/config/schema.h"
+#include "core/limits.h"
 
 namespace elastron::config {
 
@@ -23,7 +24,8 @@ struct Schema<reward::TraceConfig> {
       field("kinds", &C::kinds,
             "weight by kind, {sequential, mixed}-{noise, drop, delayed, contradictory}; empty: all "
             "evenly"),
-      field("lengths", &C::lengths, "words of the prompt and a trace together, drawn evenly"),
+      field("lengths", &C::lengths, between(64, kMostTokens),
+            "words of the prompt and a trace together, drawn evenly"),
       field("entities", &C::entities, between(reward::kFewestEntities, reward::kMostEntities),
             "whom the memory is about; the coded lexicon has words for 19"),
       field("sections", &C::sections, between(reward::kFewestSections, reward::kMostSections),
@@ -32,7 +34,8 @@ struct Schema<reward::TraceConfig> {
             "english, or the words of the synthetic tasks; auto: those where the tokenizer has "
             "them"),
       field("seed", &C::seed, at_least(0), "seed of the generator; evaluation uses seed + 1"),
-      field("eval_pairs", &C::eval_pairs, at_least(1), "pairs held out for evaluation")};
+      field("eval_pairs", &C::eval_pairs, between(1, kMostPacksPerStep),
+            "pairs held out for evaluation")};
 };
 template <>
 struct Schema<reward::RewardConfig> {
@@ -68,9 +71,6 @@ struct Schema<reward::RewardConfig> {
     if (!known) problems.add("task", "'" + c.task + "' is no task", "use one of the five tasks");
     if (c.loss == reward::LossKind::simpo && c.margin) {
       problems.add("margin", "simpo takes no row margin", "set reward.simpo.gamma");
-    }
-    for (const int64_t length : c.traces.lengths) {
-      if (length < 64) problems.add("traces.lengths", "64 words or more", "raise the length");
     }
     if (c.traces.lengths.empty()) {
       problems.add("traces.lengths", "no lengths", "give at least one");

@@ -8,9 +8,7 @@
 namespace elastron::reward {
 
 data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
-                                  uint32_t micro_batch_index, const PairBatchOptions& options) {
-  ELASTRON_CHECK(pairs.size() <= 65536 && micro_batch_index < 65536,
-                 "at most 65536 pairs per micro batch and micro batches per step");
+                                  const PairBatchOptions& options) {
   data::PackedBatch batch;
   batch.cu_seqlens = {0};
   // Tokens [begin, end) of `ids` as the next sequence; labels from token `from` on.
@@ -27,8 +25,8 @@ data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
     batch.prefix_of.push_back(prefix);
     return int32_t(batch.cu_seqlens.size() - 2);
   };
-  for (size_t p = 0; p < pairs.size(); ++p) {
-    const PairDocument& pair = *pairs[p];
+  for (const PairDocument* one : pairs) {
+    const PairDocument& pair = *one;
     const auto& sequences = pair.ids.sequences;
     ELASTRON_CHECK(sequences.size() >= 2, "a pair has two responses or more");
     // The prompt's last token predicts the first of every response: with labels it is theirs.
@@ -56,11 +54,12 @@ data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
         {0, 0, 0, user - 1, 0, user - 1, user, int64_t(sequences.front().size()) - 1});
     batch.task_ids.push_back(options.task_id);
     batch.kind_ids.push_back(pair.kind_id);
-    batch.sample_keys.push_back(micro_batch_index << 16 | uint32_t(p));
     batch.sample_ids.push_back(pair.sample_id);
     batch.answer_offsets.push_back(0);
     batch.answer_lengths.push_back(0);
+    batch.pack_ends.push_back(int32_t(batch.range_ids.size()));
   }
+  batch.place_in_step(0);
   ELASTRON_CHECK(batch.token_ids.size() <= size_t(std::numeric_limits<int32_t>::max()),
                  "cu_seqlens are 32-bit");
   return batch;

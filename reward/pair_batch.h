@@ -23,7 +23,8 @@ struct PairBatchOptions {
   int32_t task_id = 0;
 };
 
+// Each pair is a pack; they are the first of a step.
 data::PackedBatch make_pair_batch(const std::vector<const PairDocument*>& pairs,
-                                  uint32_t micro_batch_index, const PairBatchOptions& options);
+                                  const PairBatchOptions& options);
 
 }  // namespace elastron::reward

@@ -31,13 +31,12 @@ class PairSource : public data::BatchSource {
                  .labels = reward.loss == LossKind::simpo,
                  .task_id = data::task_id(reward.task)} {}
 
-  data::PackedBatch batch(std::span<const int64_t> packs,
-                          uint32_t micro_batch_index) const override {
+  data::PackedBatch batch(std::span<const int64_t> packs) const override {
     std::vector<PairDocument> pairs;
     for (const int64_t index : packs) pairs.push_back(labelled(index));
     std::vector<const PairDocument*> pointers;
     for (const PairDocument& pair : pairs) pointers.push_back(&pair);
-    return make_pair_batch(pointers, micro_batch_index, options_);
+    return make_pair_batch(pointers, options_);
   }
 
  protected:

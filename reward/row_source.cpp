@@ -4,8 +4,7 @@
 
 namespace elastron::reward {
 
-data::PackedBatch RowSource::batch(std::span<const int64_t> packs,
-                                   uint32_t micro_batch_index) const {
+data::PackedBatch RowSource::batch(std::span<const int64_t> packs) const {
   std::vector<PairDocument> pairs;
   for (const int64_t index : packs) {
     const PreferenceRow& row = *rows_.at(size_t(index));
@@ -15,7 +14,7 @@ data::PackedBatch RowSource::batch(std::span<const int64_t> packs,
   }
   std::vector<const PairDocument*> pointers;
   for (const PairDocument& pair : pairs) pointers.push_back(&pair);
-  return make_pair_batch(pointers, micro_batch_index, options_);
+  return make_pair_batch(pointers, options_);
 }
 
 std::string RowSource::fingerprint() const {

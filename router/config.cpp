@@ -1,31 +1,33 @@
 #include "router/config.h"
 
 #include "core/config/schema.h"
+#include "core/limits.h"
 
 namespace elastron::config {
 
 template <>
 struct Schema<router::SsaConfig> {
   using C = router::SsaConfig;
-  static constexpr auto fields =
-      std::tuple{field("form", &C::form,
-                       "streaming: sink and local window; local: the last `local` tokens alone; "
-                       "triangle: streaming, and the last queries of a sequence see all"),
-                 field("sink", &C::sink, at_least(0),
-                       "tokens at the start of a sequence that sparse heads always see"),
-                 field("local", &C::local, at_least(1),
-                       "most recent tokens that sparse heads see, counted in blocks"),
-                 field("block", &C::block, at_least(1),
-                       "tokens per block: sink and local are rounded up to whole blocks"),
-                 field("last", &C::last, at_least(1), "queries that see all (form: triangle)")};
+  static constexpr auto fields = std::tuple{
+      field("form", &C::form,
+            "streaming: sink and local window; local: the last `local` tokens alone; "
+            "triangle: streaming, and the last queries of a sequence see all"),
+      field("sink", &C::sink, between(0, kMostTokens),
+            "tokens at the start of a sequence that sparse heads always see"),
+      field("local", &C::local, between(1, kMostTokens),
+            "most recent tokens that sparse heads see, counted in blocks"),
+      field("block", &C::block, between(1, kMostTokens),
+            "tokens per block: sink and local are rounded up to whole blocks"),
+      field("last", &C::last, between(1, kMostTokens), "queries that see all (form: triangle)")};
 };
 template <>
 struct Schema<router::XaConfig> {
   using C = router::XaConfig;
   static constexpr auto fields = std::tuple{
-      field("stride", &C::stride, at_least(1),
+      field("stride", &C::stride, between(1, kMostTokens),
             "tokens of a group: scores are sampled one in so many"),
-      field("block", &C::block, at_least(64), "tokens per block, a multiple of stride and of 64"),
+      field("block", &C::block, between(64, kMostTokens),
+            "tokens per block, a multiple of stride and of 64"),
       field("threshold", &C::threshold, between(0, 1),
             "share of a row's estimated attention that the chosen blocks hold"),
       field("select", &C::select, "exact, or as the published code selects in its first chunk")};
@@ -82,10 +84,10 @@ struct Schema<router::RouterConfig> {
             "noise of the training gate; logistic removes the bias of the sigmoid kind"),
       field("pool", &C::pool, "which tokens of the segment the router reads"),
       field("pool_segment", &C::pool_segment, "segment of the document that is pooled"),
-      field("pool_budget", &C::pool_budget, at_least(1),
+      field("pool_budget", &C::pool_budget, between(1, kMostTokens),
             "tokens read from each end of the segment by boundary pooling"),
       field("pool_dedup", &C::pool_dedup, "count tokens of overlapping ends once instead of twice"),
-      field("hidden_mult", &C::hidden_mult, at_least(1),
+      field("hidden_mult", &C::hidden_mult, between(1, 256),
             "hidden width of the router's MLPs in units of head_dim"),
       field("init", &C::init, "initialisation of the router MLP"),
       field("init_std", &C::init_std, greater_than(0),

@@ -79,46 +79,61 @@ std::vector<double> SparsityObjective::host(const Parameter& p) {
 }
 
 ObjectiveValue SparsityObjective::evaluate(std::span<const int32_t> tasks,
-                                           std::span<const double> msr, double accumulate_scale) {
+                                           std::span<const double> msr,
+                                           std::span<const int32_t> pack_ends,
+                                           double accumulate_scale) {
   ELASTRON_CHECK(tasks.size() == msr.size(), "one MSR per document");
+  ELASTRON_CHECK(!pack_ends.empty() && size_t(pack_ends.back()) == tasks.size(),
+                 "every document is in a pack");
+  const auto l1 = lambda1(), l2 = lambda2();
+  const bool accumulate = config_.enabled && accumulate_scale != 0 && lambda1_.trainable;
+  std::vector<double> d_lambda1(targets_.size(), 0.0), d_lambda2 = d_lambda1;
+  ObjectiveValue out;
+  size_t begin = 0;
+  for (const int32_t pack_end : pack_ends) {
+    const auto end = size_t(pack_end);
+    const auto weights = document_weights(tasks.subspan(begin, end - begin));
+    for (size_t b = begin; b < end; ++b) {
+      const auto task = size_t(tasks[b]);
+      const double w = weights[b - begin];
+      const double gap = msr[b] - targets_[task];
+      const double sign = gap > 0 ? 1.0 : (gap < 0 ? -1.0 : 0.0);
+      if (!config_.enabled) {
+        out.reg.push_back(std::abs(gap));
+        out.d_msr.push_back(w * sign);
+      } else {
+        const bool absolute = config_.diff == DiffKind::abs;
+        const double f = absolute ? std::abs(gap) : gap;
+        const double slope = absolute ? sign : 1.0;
+        out.reg.push_back(l1[task] * f + l2[task] * gap * gap);
+        out.d_msr.push_back(w * (l1[task] * slope + 2.0 * l2[task] * gap));
+        d_lambda1[task] += accumulate_scale * w * f;
+        d_lambda2[task] += accumulate_scale * w * gap * gap;
+      }
+      out.value += w * out.reg.back();
+    }
+    begin = end;
+  }
+  if (accumulate) {
+    add_to(lambda1_.grad, d_lambda1);
+    add_to(lambda2_.grad, d_lambda2);
+  }
+  return out;
+}
+
+std::vector<double> SparsityObjective::document_weights(std::span<const int32_t> tasks) const {
   std::vector<int64_t> documents(targets_.size(), 0);
   for (const int32_t t : tasks) {
     ELASTRON_CHECK(t >= 0 && size_t(t) < targets_.size(), "task without a target");
     ++documents[size_t(t)];
   }
   const auto present = double(std::ranges::count_if(documents, [](int64_t n) { return n > 0; }));
-
-  const auto l1 = lambda1(), l2 = lambda2();
-  std::vector<double> d_lambda1(targets_.size(), 0.0), d_lambda2 = d_lambda1;
-  ObjectiveValue out;
-  for (size_t b = 0; b < tasks.size(); ++b) {
-    const auto task = size_t(tasks[b]);
-    const double gap = msr[b] - targets_[task];
-    const double sign = gap > 0 ? 1.0 : (gap < 0 ? -1.0 : 0.0);
-    if (!config_.enabled) {
-      const double w = 1.0 / double(tasks.size());
-      out.reg.push_back(std::abs(gap));
-      out.d_msr.push_back(w * sign);
-      out.value += w * std::abs(gap);
-      continue;
-    }
-    const bool absolute = config_.diff == DiffKind::abs;
-    const double f = absolute ? std::abs(gap) : gap;
-    const double slope = absolute ? sign : 1.0;
-    const double w = 1.0 / (present * double(documents[task]));
-    out.reg.push_back(l1[task] * f + l2[task] * gap * gap);
-    out.d_msr.push_back(w * (l1[task] * slope + 2.0 * l2[task] * gap));
-    out.value += w * out.reg.back();
-    if (accumulate_scale != 0 && lambda1_.trainable) {
-      d_lambda1[task] += accumulate_scale * w * f;
-      d_lambda2[task] += accumulate_scale * w * gap * gap;
-    }
+  std::vector<double> weights;
+  for (const int32_t t : tasks) {
+    weights.push_back(config_.enabled ? 1.0 / (present * double(documents[size_t(t)]))
+                                      : 1.0 / double(tasks.size()));
   }
-  if (config_.enabled && accumulate_scale != 0 && lambda1_.trainable) {
-    add_to(lambda1_.grad, d_lambda1);
-    add_to(lambda2_.grad, d_lambda2);
-  }
-  return out;
+  return weights;
 }
 
 void SparsityObjective::clamp() {

@@ -2,7 +2,11 @@
 // sparsity and its target, with multipliers that ascend (spec 7.1, 7.2).
 //
 //   gap_b = MSR_b - t[task_b],  reg_b = lambda1[task_b] f(gap_b) + lambda2[task_b] gap_b^2,
-//   Reg = mean over the tasks present of (mean over that task's documents of reg_b)
+//   Reg = mean over the packs of a step of
+//         (mean over the tasks present in the pack of (mean over that task's documents of reg_b))
+//
+// A pack is what the paper's code has in a micro batch: with it as the unit, how many packs are
+// computed at a time changes nothing.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -37,15 +41,18 @@ class SparsityObjective {
   std::vector<double> lambda1() const { return host(lambda1_); }
   std::vector<double> lambda2() const { return host(lambda2_); }
 
-  // Value and gradient of Reg for one micro batch; tasks and msr per document. With
-  // accumulate_scale != 0, adds accumulate_scale times the multipliers' gradients.
+  // Value and gradient of the sum of Reg over some packs; tasks and msr per document, pack_ends the
+  // documents up to each pack's end. With accumulate_scale != 0, adds accumulate_scale times the
+  // multipliers' gradients.
   ObjectiveValue evaluate(std::span<const int32_t> tasks, std::span<const double> msr,
-                          double accumulate_scale);
+                          std::span<const int32_t> pack_ends, double accumulate_scale);
   // After an optimiser step: reg.lambda_clamp.
   void clamp();
 
  private:
   static std::vector<double> host(const Parameter& p);
+  // Of the documents of a pack, in its Reg.
+  std::vector<double> document_weights(std::span<const int32_t> tasks) const;
 
   RegConfig config_;
   std::vector<double> targets_;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/config/schema.h"
+#include "core/limits.h"
 
 namespace elastron::config {
 
@@ -16,7 +17,7 @@ struct Schema<train::ModelSection> {
       field("dtype", &C::dtype, "of weights and activations; sums are in float32 or wider"),
       field("full_attention", &C::full_attention,
             "on a GPU; auto: cuDNN for bfloat16 and 1024 tokens or more; own repeats bit for bit"),
-      field("max_position", &C::max_position, at_least(1),
+      field("max_position", &C::max_position, between(1, kMostTokens),
             "longest document in tokens; auto: data.max_tokens"),
       field("beyond_positions", &C::beyond_positions,
             "documents longer than the positions that the model folder covers; auto: error in "
@@ -26,19 +27,21 @@ template <>
 struct Schema<train::ParallelSection> {
   using C = train::ParallelSection;
   static constexpr auto fields = std::tuple{
-      field("tensor", &C::tensor, at_least(1), "ranks that split each layer's weights"),
+      field("tensor", &C::tensor, between(1, kMostRanks), "ranks that split each layer's weights"),
       field(
           "sequence", &C::sequence,
           "sequence parallelism: tensor ranks have a part of the rows each between these weights"),
-      field("context", &C::context, at_least(1), "ranks that split each sequence"),
+      field("context", &C::context, between(1, kMostRanks), "ranks that split each sequence"),
       field("context_kind", &C::context_kind,
             "gather: keys and values to every rank, all heads on each; ulysses: heads for rows"),
-      field("data", &C::data, at_least(1), "ranks that see different packs; auto: what is left"),
+      field("data", &C::data, between(1, kMostRanks),
+            "ranks that see different packs; auto: what is left"),
       field("balance", &C::balance,
             "cost: micro batches are dealt to data ranks by predicted work; none: in turns"),
       field("communicator", &C::communicator,
             "of GPU tensors; auto: nccl where each rank has a GPU of its own"),
-      field("bucket_bytes", &C::bucket_bytes, at_least(1), "size of a gradient bucket"),
+      field("bucket_bytes", &C::bucket_bytes, between(1, int64_t(1) << 40),
+            "size of a gradient bucket"),
       field("timeout_seconds", &C::timeout_seconds, at_least(0),
             "a rank without progress for so long ends the job; 0: never")};
 };
@@ -76,7 +79,7 @@ struct Schema<train::LossSection> {
       field("norm", &C::norm,
             "divide by the labels of the whole step, each micro batch by its own, or by the "
             "mean per micro batch over the run so far"),
-      field("chunk_rows", &C::chunk_rows, at_least(1),
+      field("chunk_rows", &C::chunk_rows, between(1, kMostTokens),
             "positions for which logits exist at a time")};
 };
 template <>
@@ -106,9 +109,11 @@ struct Schema<train::TrainSection> {
             "what trains, of backbone, router, reward_head and lora; empty: the objective's own, "
             "[backbone], [router] or [reward_head] ([lora] with reward.loss: simpo)"),
       section("lora", &C::lora, "low-rank adapters beside frozen weights (trainable: lora)"),
-      field("steps", &C::steps, at_least(1), "optimiser steps"),
-      field("global_batch", &C::global_batch, at_least(1), "packs per step, over all ranks"),
-      field("micro_batch", &C::micro_batch, at_least(1), "packs per forward pass of a rank"),
+      field("steps", &C::steps, between(1, kMostSteps), "optimiser steps"),
+      field("global_batch", &C::global_batch, between(1, kMostPacksPerStep),
+            "packs per step, over all ranks"),
+      field("micro_batch", &C::micro_batch, between(1, kMostPacksPerStep),
+            "packs per forward pass of a rank"),
       section("lr", &C::lr, "peak learning rates"),
       field("warmup_ratio", &C::warmup_ratio, between(0, 1), "share of the steps that warms up"),
       field("schedule", &C::schedule, "after warm-up"),
@@ -136,7 +141,8 @@ struct Schema<train::EvalSection> {
   using C = train::EvalSection;
   static constexpr auto fields = std::tuple{
       field("every", &C::every, at_least(0), "steps between evaluations; 0: none while training"),
-      field("micro_batch", &C::micro_batch, at_least(1), "documents per forward pass")};
+      field("micro_batch", &C::micro_batch, between(1, kMostPacksPerStep),
+            "documents per forward pass")};
 };
 template <>
 struct Schema<train::CheckpointSection> {

@@ -1,5 +1,7 @@
 #include "train/evaluate.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -13,7 +15,7 @@ namespace {
 
 // One group's sums, as doubles that can be added over ranks.
 struct Sums {
-  static constexpr size_t kValues = 9;
+  static constexpr size_t kValues = 10;
   std::array<double, kValues> v{};
 
   void add(const Sums& other) {
@@ -24,7 +26,8 @@ struct Sums {
     return {.documents = int64_t(v[0]),
             .labels = int64_t(v[1]),
             .loss = v[1] > 0 ? v[2] / v[1] : 0.0,
-            .accuracy = v[3] / n,
+            .answers = int64_t(v[9]),
+            .accuracy = v[9] > 0 ? std::optional(v[3] / v[9]) : std::nullopt,
             .msr = v[4] / n,
             .esr_last_layer_last_query = v[5] / n,
             .esr_all_layers_last_query = v[6] / n,
@@ -71,9 +74,17 @@ std::vector<Answer> judge_answers(const data::PackedBatch& batch, const LocalBat
 
 }  // namespace
 
+std::string accuracy_text(const EvalFigures& figures) {
+  return figures.accuracy ? fmt::format("{:.3f}", *figures.accuracy) : "-";
+}
+
+nlohmann::ordered_json accuracy_json(const EvalFigures& figures) {
+  return figures.accuracy ? nlohmann::ordered_json(*figures.accuracy) : nlohmann::ordered_json();
+}
+
 EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
                     model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
-                    const data::PackSource& source, const std::function<void()>& beat) {
+                    const data::PackSource& source, const OnProgress& on_progress) {
   const model::ModelConfig& m = decoder.config();
   const size_t kinds = source.kinds().size();
   std::vector<Sums> sums(size_t(data::kTaskCount) * kinds);
@@ -82,13 +93,15 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
   std::vector<double> skipped(size_t(m.num_layers * m.kv_heads), 0.0);
 
   const int64_t shard = mesh.data().rank(), shards = mesh.data().size();
+  const int64_t own = source.packs() / shards + (shard < source.packs() % shards ? 1 : 0);
+  int64_t done = 0, taken = 0;  // packs that were computed, and that are in `documents` at least
   std::vector<data::Document> documents;
   const auto run = [&] {
     if (documents.empty()) return;
-    beat();
+    on_progress(uint64_t(done), uint64_t(own));
     std::vector<const data::Document*> pointers;
     for (const auto& d : documents) pointers.push_back(&d);
-    const data::PackedBatch batch = data::make_packed_batch(pointers, 0);
+    const data::PackedBatch batch = data::make_packed_batch(pointers);
     const LocalBatch local(batch, config, mesh, device, 0, 1.0, /*sample=*/false);
     model::RoutedHeads heads;
     const Tensor hidden = decoder.forward(local.device(), local.router(), routed, nullptr, &heads);
@@ -111,7 +124,8 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       one.v[1] = answers[i].labels;
       one.v[2] = answers[i].loss;
       one.v[0] = 1;
-      one.v[3] = batch.answer_lengths[i] > 0 && answers[i].wrong == 0 ? 1 : 0;
+      one.v[9] = batch.answer_lengths[i] > 0 ? 1 : 0;
+      one.v[3] = one.v[9] > 0 && answers[i].wrong == 0 ? 1 : 0;
       one.v[4] = figures.msr;
       one.v[5] = figures.esr_last_layer_last_query;
       one.v[6] = figures.esr_all_layers_last_query;
@@ -120,6 +134,7 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       sums[size_t(batch.task_ids[i]) * kinds + size_t(batch.kind_ids[i])].add(one);
     }
     documents.clear();
+    done = taken;
   };
   int64_t tokens = 0;
   for (int64_t p = shard; p < source.packs(); p += shards) {
@@ -132,12 +147,14 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
       tokens += d.length();
       documents.push_back(std::move(d));
     }
+    ++taken;
     if (int64_t(documents.size()) >= config.eval.micro_batch) {
       run();
       tokens = 0;
     }
   }
   run();
+  on_progress(uint64_t(own), uint64_t(own));
 
   std::vector<double> flat;
   for (const Sums& s : sums) flat.insert(flat.end(), s.v.begin(), s.v.end());

@@ -111,7 +111,7 @@ class Scoring {
       begin += int32_t(d.length());
     }
     if (needles.empty()) return;
-    const data::PackedBatch batch = data::make_packed_batch(pointers, 0);
+    const data::PackedBatch batch = data::make_packed_batch(pointers);
     const int64_t own = m.q_heads / mesh_.tensor().size();
     CopyCounter counter(needles, std::move(rows), m.q_heads, own * mesh_.tensor().rank());
     const Tensor hidden =
@@ -220,10 +220,11 @@ std::vector<std::vector<int32_t>> needle_places(const data::Document& document,
 HeadScoreResult score_heads(const Config& config, parallel::Mesh& mesh, Device& device,
                             model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
                             const data::PackSource& source, const data::Tokenizer& tokenizer,
-                            const HeadScoreOptions& options, const std::function<void()>& beat) {
+                            const HeadScoreOptions& options, const OnProgress& on_progress) {
   Scoring scoring(config, mesh, device, decoder, routed, tokenizer, options);
-  for (int64_t p = mesh.data().rank(); p < source.packs(); p += mesh.data().size()) {
-    beat();
+  const int64_t ranks = mesh.data().size();
+  for (int64_t p = mesh.data().rank(); p < source.packs(); p += ranks) {
+    on_progress(uint64_t(p), uint64_t(source.packs()));
     scoring.add(source.pack(p));
   }
   return scoring.result();

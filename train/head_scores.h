@@ -9,9 +9,9 @@
 // where the model would have generated it anyway.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <vector>
 
+#include "core/progress.h"
 #include "data/source.h"
 #include "data/tokenizer.h"
 #include "model/decoder.h"
@@ -46,10 +46,10 @@ struct HeadScoreResult {
 
 // Collective over the mesh: data ranks share the documents, and each rank looks at its own heads;
 // the result is the same on all. `routed`: full attention. Without needles the scores
-// are empty.
+// are empty. on_progress is called before each of this rank's packs.
 HeadScoreResult score_heads(const Config& config, parallel::Mesh& mesh, Device& device,
                             model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
                             const data::PackSource& source, const data::Tokenizer& tokenizer,
-                            const HeadScoreOptions& options, const std::function<void()>& beat);
+                            const HeadScoreOptions& options, const OnProgress& on_progress);
 
 }  // namespace elastron::train

@@ -66,7 +66,7 @@ std::vector<ScoredPair> PairScorer::score(const data::BatchSource& source,
 
 std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
                                          std::span<const int64_t> packs) {
-  const data::PackedBatch batch = source.batch(packs, 0);
+  const data::PackedBatch batch = source.batch(packs);
   // Long pairs: as many tokens at a time as one of them may have.
   if (packs.size() > 1 && batch.tokens() > 2 * config_.data.max_tokens) {
     auto scored = pass(source, packs.first(packs.size() / 2));

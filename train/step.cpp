@@ -195,7 +195,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   // attention's is the sum of what the context group's ranks have; so is this one, all on one rank.
   std::vector<Tensor> d_gate;
   if (objective_ != nullptr && counts_batch) {
-    const auto value = objective_->evaluate(batch.task_ids, msr, objective_scale);
+    const auto value = objective_->evaluate(batch.task_ids, msr, batch.pack_ends, objective_scale);
     sums.sparsity_loss += value.value * objective_scale;
     const int64_t kv_heads = heads.gates.front().size(1);
     std::vector<double> d(size_t(batch.documents() * kv_heads));
@@ -231,10 +231,14 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
                            int64_t global_micro_batches, const std::function<void()>& beat) {
   // One divisor for the whole step, so that the loss does not depend on how labels are spread over
   // micro batches and ranks.
-  int64_t terms[] = {0};
-  for (const auto& batch : micro_batches) terms[0] += loss_.terms(batch);
-  mesh_.data().all_reduce_host(terms, parallel::ReduceOp::sum);
-  counters_.labels += terms[0];
+  int64_t counts[] = {0, 0};
+  for (const auto& batch : micro_batches) {
+    counts[0] += loss_.terms(batch);
+    counts[1] += batch.packs();
+  }
+  mesh_.data().all_reduce_host(counts, parallel::ReduceOp::sum);
+  const int64_t terms = counts[0], packs = counts[1];
+  counters_.labels += terms;
   counters_.micro_batches += global_micro_batches;
   const double accumulation =
       config_.train.accum == Accumulation::sum ? double(micro_batches.size()) : 1.0;
@@ -247,9 +251,9 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     beat();
     const auto& batch = micro_batches[i];
-    const double divisor = loss_divisor(loss_.terms(batch), terms[0], global_micro_batches);
+    const double divisor = loss_divisor(loss_.terms(batch), terms, global_micro_batches);
     const double loss_scale = divisor > 0 ? accumulation / divisor : 0.0;
-    micro_batch(step, batch, loss_scale, accumulation / double(global_micro_batches),
+    micro_batch(step, batch, loss_scale, accumulation / double(packs),
                 i + 1 == micro_batches.size(), sums);
   }
   device_.synchronize();

@@ -78,8 +78,8 @@ class StepRunner {
              std::vector<router::RoutedLayer>& routed, TrainingLoss& loss,
              router::SparsityObjective* objective, Optimizer& optimizer);
 
-  // `micro_batches`: this data rank's, in order; `global_micro_batches`: of all data ranks
-  // together. `beat` is called between micro batches (watchdog, signals).
+  // `micro_batches`: this data rank's, in order; of all data ranks together there are
+  // `global_micro_batches`. `beat` is called between micro batches (watchdog, signals).
   StepResult run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
                  int64_t global_micro_batches, const std::function<void()>& beat);
 

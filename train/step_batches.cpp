@@ -1,6 +1,7 @@
 #include "train/step_batches.h"
 
 #include <map>
+#include <numeric>
 #include <span>
 
 #include "data/balance.h"
@@ -54,23 +55,30 @@ StepBatches::Own StepBatches::of_step(const std::vector<int64_t>& packs) const {
   const auto size = size_t(config_.train.micro_batch);
   const auto micro_batches = int64_t(packs.size() / size);
   const auto make = [&](int64_t index) {
-    return source_.batch(std::span(packs).subspan(size_t(index) * size, size), uint32_t(index));
+    return source_.batch(std::span(packs).subspan(size_t(index) * size, size));
   };
   auto dealt = data::round_robin(micro_batches, data_.size());
-  // Costs follow from documents, which only a pack itself tells: each rank makes some, and keeps
-  // those that it is dealt.
+  // Costs, and how many documents there are, follow from what only a pack itself tells: each rank
+  // makes some, and keeps those that it is dealt.
   std::map<int64_t, data::PackedBatch> made;
   std::vector<double> costs(size_t(micro_batches), 0.0);
+  std::vector<int64_t> documents(size_t(micro_batches), 0);
   for (const int64_t index : dealt[size_t(data_.rank())]) {
-    costs[size_t(index)] = cost_(made[index] = make(index));
+    const data::PackedBatch& batch = made[index] = make(index);
+    costs[size_t(index)] = cost_(batch);
+    documents[size_t(index)] = batch.documents();
   }
   data_.all_reduce_host(std::span<double>(costs), parallel::ReduceOp::sum);
+  data_.all_reduce_host(std::span<int64_t>(documents), parallel::ReduceOp::sum);
+  std::vector<int64_t> before(documents.size(), 0);
+  std::exclusive_scan(documents.begin(), documents.end(), before.begin(), int64_t(0));
   dealt = deal(costs, data_.size(), config_.parallel.balance);
 
   Own own{.batches = {}, .imbalance = data::imbalance(costs, dealt)};
   for (const int64_t index : dealt[size_t(data_.rank())]) {
     const auto at = made.find(index);
     own.batches.push_back(at != made.end() ? std::move(at->second) : make(index));
+    own.batches.back().place_in_step(before[size_t(index)]);
   }
   return own;
 }

@@ -1,9 +1,9 @@
 // The micro batches of a step that this data rank computes.
 //
-// Which documents a micro batch has, and the keys of their noise, follow from its index in the step
-// and from nothing else. Who computes it is dealt by predicted cost (parallel.balance), as many for
-// each data rank: attention's share grows with the square of a document's length, and a step waits
-// for the rank with most to do.
+// Which documents a micro batch has follows from its index in the step, and the keys of their noise
+// from the documents' places in the step: neither from who computes it. Who does is dealt by
+// predicted cost (parallel.balance), as many for each data rank: attention's share grows with the
+// square of a document's length, and a step waits for the rank with most to do.
 #pragma once
 #include <cstdint>
 #include <span>

@@ -14,6 +14,7 @@
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/frozen_weights.h"
 #include "train/learning_rates.h"
 #include "train/plan/run_shape.h"
 #include "train/reporter.h"
@@ -40,6 +41,26 @@ parallel::Communicator* optimizer_group(const Config& config, parallel::Mesh& me
   return shared && mesh.grad().size() > 1 ? &mesh.grad() : nullptr;
 }
 
+// The order of the run's packs. Collective; throws UsageError where ranks and data do not go with
+// the step that the configuration asks for.
+std::unique_ptr<data::Sampler> open_sampler(const Config& config, parallel::Mesh& mesh,
+                                            const data::BatchSource& source) {
+  std::unique_ptr<data::Sampler> sampler;
+  parallel::on_all_ranks(mesh.world(), [&] {
+    const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
+    if (micro_batches % mesh.data().size() != 0) {
+      throw UsageError(
+          fmt::format("{} micro batches per step cannot be shared by {} data-parallel ranks",
+                      micro_batches, mesh.data().size()),
+          "train.global_batch", "make global_batch / micro_batch a multiple of the data ranks");
+    }
+    sampler =
+        std::make_unique<data::Sampler>(source.packs(), source.fingerprint(),
+                                        uint64_t(config.train.seed), config.train.global_batch);
+  });
+  return sampler;
+}
+
 class Trainer {
  public:
   Trainer(const Config& config, Run& run, parallel::Mesh& mesh, Device& device,
@@ -52,26 +73,18 @@ class Trainer {
         stop_requested_(stop_requested),
         session_(config, true, mesh, device),
         trained_(session_.objective_parameters()),
+        frozen_(session_.parameters()),
         optimizer_(trained_, config.train.adam, config.train.weight_decay,
                    optimizer_group(config, mesh)),
         routed_(session_.training_gates()),
         workload_(open_workload(config, mesh, device, session_)),
         runner_(config, mesh, device, session_.decoder(), routed_, workload_->loss(),
                 session_.objective(), optimizer_) {
-    const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
+    sampler_ = open_sampler(config, mesh, workload_->source());
     parallel::on_all_ranks(mesh.world(), [&] {
-      if (micro_batches % mesh.data().size() != 0) {
-        throw UsageError(
-            fmt::format("{} micro batches per step cannot be shared by {} data-parallel ranks",
-                        micro_batches, mesh.data().size()),
-            "train.global_batch", "make global_batch / micro_batch a multiple of the data ranks");
-      }
-      const data::BatchSource& source = workload_->source();
-      sampler_ =
-          std::make_unique<data::Sampler>(source.packs(), source.fingerprint(),
-                                          uint64_t(config.train.seed), config.train.global_batch);
-      batches_ = std::make_unique<StepBatches>(
-          config, source, MicroBatchCost(config, session_.decoder().config()), mesh.data());
+      batches_ = std::make_unique<StepBatches>(config, workload_->source(),
+                                               MicroBatchCost(config, session_.decoder().config()),
+                                               mesh.data());
     });
     log_info("data: {}", workload_->source().summary());
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
@@ -234,6 +247,8 @@ class Trainer {
   void save() {
     if (saved_step_ == step_) return;
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("saving step {}", step_));
+    // What was trained beside damaged weights is not worth keeping.
+    parallel::on_all_ranks(mesh_.world(), [&] { frozen_.check(mesh_.world().rank()); });
     const std::string path = store_->save(
         {.step = step_,
          .tokens_seen = tokens_,
@@ -290,6 +305,7 @@ class Trainer {
   const std::function<bool()>& stop_requested_;
   Session session_;
   ParameterList trained_;
+  FrozenWeights frozen_;
   Optimizer optimizer_;
   std::vector<router::RoutedLayer> routed_;
   std::unique_ptr<Workload> workload_;
@@ -373,15 +389,18 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
       trained += int64_t(p->grad.bytes()) + state / (sharing != nullptr ? sharing->size() : 1);
     }
   }
+  const auto workload = open_workload(config, mesh, device, session);
+  open_sampler(config, mesh, workload->source());
   const auto& layout = mesh.layout();
   return fmt::format(
       "# parameters: {} total, {} trainable\n"
       "# bytes per rank: {} parameters, {} gradients and optimiser state\n"
       "# layout: data {} x context {} x tensor {}, {} packs per step of up to {} tokens\n"
+      "# data: {}\n"
       "# {}\n",
       session.parameter_count(false), session.parameter_count(true), backbone, trained, layout.data,
       layout.context, layout.tensor, config.train.global_batch, config.data.max_tokens,
-      memory_plan(config, session, mesh, device));
+      workload->source().summary(), memory_plan(config, session, mesh, device));
 }
 
 }  // namespace elastron::train

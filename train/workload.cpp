@@ -40,18 +40,22 @@ class LanguageWorkload final : public Workload {
 
   Evaluated evaluate(const std::function<void()>& beat) override {
     auto gates = session_.evaluation_gates();
-    const EvalResult result =
-        train::evaluate(config_, mesh_, device_, session_.decoder(), gates, *evaluation_, beat);
+    const EvalResult result = train::evaluate(config_, mesh_, device_, session_.decoder(), gates,
+                                              *evaluation_, [&](uint64_t, uint64_t) { beat(); });
     Evaluated out{.loss = result.all.loss,
-                  .line = fmt::format("loss {:.4f} | accuracy {:.3f} | msr {:.2f}", result.all.loss,
-                                      result.all.accuracy, result.all.msr)};
+                  .line = fmt::format("loss {:.4f} | accuracy {} | msr {:.2f}", result.all.loss,
+                                      accuracy_text(result.all), result.all.msr)};
+    const int64_t unanswered = result.all.documents - result.all.answers;
+    if (unanswered > 0) out.line += fmt::format(" | {} without an answer", unanswered);
     auto accuracy = nlohmann::ordered_json::object();
     for (const auto& [kind, f] : result.by_kind) {
-      accuracy[kind] = f.accuracy;
-      out.line += fmt::format(" | {} {:.3f}", kind, f.accuracy);
+      accuracy[kind] = accuracy_json(f);
+      out.line += fmt::format(" | {} {}", kind, accuracy_text(f));
     }
     out.figures = {{"eval_loss", result.all.loss},
-                   {"eval_accuracy", result.all.accuracy},
+                   {"eval_accuracy", accuracy_json(result.all)},
+                   {"eval_documents", result.all.documents},
+                   {"eval_answers", result.all.answers},
                    {"eval_msr", result.all.msr},
                    {"eval_accuracy_by_kind", accuracy}};
     return out;

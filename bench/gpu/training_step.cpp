@@ -16,7 +16,7 @@ data::PackedBatch one_document(int64_t tokens, int64_t vocab) {
   data::Document document;
   for (int64_t t = 0; t < tokens; ++t) document.ids.push_back(int32_t(t * 7919 % vocab));
   document.user_length = 0;
-  return data::make_packed_batch({&document}, 0);
+  return data::make_packed_batch({&document});
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ TrainingRun::TrainingRun(const train::Config& config, const model::ModelConfig& 
     document.ids.push_back(int32_t(t * 7919 % m.vocab_size));
   }
   document.user_length = config_.data.max_tokens * 3 / 4;
-  batch_ = data::make_packed_batch({&document}, 0);
+  batch_ = data::make_packed_batch({&document});
 }
 
 train::StepResult TrainingRun::step(int64_t micro_batches) {

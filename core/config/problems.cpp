@@ -10,8 +10,6 @@ namespace elastron::config {
 
 namespace {
 
-constexpr size_t kMaxReported = 50;
-
 std::string one_line(std::string text) {
   std::ranges::replace_if(
       text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
@@ -53,7 +51,7 @@ bool Problems::touch(std::string_view section) const {
 void Problems::raise() const {
   if (list_.empty()) return;
   std::string earlier;
-  const size_t shown = std::min(list_.size(), kMaxReported);
+  const size_t shown = std::min(list_.size(), kMostReported);
   for (size_t i = 0; i + 1 < shown; ++i) {
     const Problem& p = list_[i];
     earlier += one_line(p.what + " (" + p.where + "): " + p.todo) + "\n";

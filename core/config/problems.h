@@ -34,12 +34,15 @@ class Problems {
   bool touch(std::string_view section) const;
 
   bool empty() const { return list_.empty(); }
+  // Whether there are so many that further ones are counted only: advice is not worth its cost.
+  bool enough() const { return list_.size() >= kMostReported; }
   size_t size() const { return list_.size(); }
   // Throws one UsageError, unless empty. Its text has one line per problem, in the order found:
   // "<what> (<where>): <what to do>".
   void raise() const;
 
  private:
+  static constexpr size_t kMostReported = 20;
   struct Problem {
     std::string key, what, where, todo;
   };

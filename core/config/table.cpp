@@ -37,6 +37,7 @@ class Index {
   }
 
   void report_unknown(const std::string& key, const std::string& where, Problems& problems) const {
+    if (problems.enough()) return problems.add_at(where, key, "unknown key", "remove it");
     const std::string meant = nearest(key, known_);
     std::string todo;
     if (!meant.empty() && meant != key) {

@@ -104,7 +104,7 @@ TEST(ContextShard, HasItsRowsOfTheBatch) {
   for (int i = 0; i < 40; ++i) short_one.ids.push_back(100 + i);
   long_one.user_length = 200;
   short_one.user_length = 20;
-  const PackedBatch whole = make_packed_batch({&long_one, &short_one}, 3);
+  const PackedBatch whole = make_packed_batch({&long_one, &short_one});
   const ContextPlan plan = plan_context(whole.cu_seqlens, 4, kContextBlock);
   int64_t labels = 0, real = 0;
   std::vector<int64_t> last_tokens;

@@ -238,7 +238,7 @@ TEST(PackedBatch, ConcatenatesAndShifts) {
     documents[i].sample_id = int64_t(100 + i);
     documents[i].kind_id = int32_t(i);
   }
-  const PackedBatch batch = make_packed_batch({&documents[0], &documents[1], &documents[2]}, 5);
+  PackedBatch batch = make_packed_batch({&documents[0], &documents[1], &documents[2]});
   EXPECT_EQ(batch.token_ids, (Ids{2, 3, 4, 5, 1, 6, 7, 8, 1, 1}));
   // No target crosses from one document to the next.
   EXPECT_EQ(batch.targets, (Ids{-100, -100, 5, 1, -100, 7, 8, 1, -100, -100}));
@@ -248,7 +248,8 @@ TEST(PackedBatch, ConcatenatesAndShifts) {
   EXPECT_EQ(batch.kind_ids, (Ids{0, 1, 2}));
   EXPECT_EQ(batch.answer_lengths, (std::vector<int64_t>{1, 2, 0}));
   EXPECT_EQ(batch.answer_offsets, (std::vector<int64_t>{0, 0, 0}));
-  EXPECT_EQ(batch.sample_keys, (std::vector<uint32_t>{5u << 16, 5u << 16 | 1, 5u << 16 | 2}));
+  EXPECT_EQ(batch.sample_keys, (std::vector<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(batch.pack_ends, (Ids{3}));
   EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{100, 101, 102}));
   EXPECT_EQ(batch.range_ids[1], (RangeIds{0, 0, 0, 0, 0, 0, 1, 3}));
   EXPECT_EQ(batch.tokens(), 10);
@@ -266,7 +267,7 @@ TEST(PackedBatch, AnswerRows) {
         make_document({.context = "a b", .answer = "c d", .task = "Code"}, *tokenizer, kEos, mode);
     const Document second =
         make_document({.context = "e f g", .answer = "h", .task = "Code"}, *tokenizer, kEos, mode);
-    const PackedBatch batch = make_packed_batch({&first, &second}, 0);
+    const PackedBatch batch = make_packed_batch({&first, &second});
     Ids answers;
     for (size_t s = 0; s < 2; ++s) {
       const int64_t row = batch.cu_seqlens[s] + batch.range_ids[s][6] - 1;

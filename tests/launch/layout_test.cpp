@@ -90,6 +90,49 @@ TEST(Layout, PretrainingCurveIsTheSameOnAnyLayout) {
   }
 }
 
+// Packs with unequal numbers of documents and of tasks, some of which draw gates at random: how
+// many are computed at a time, and by whom, changes neither noise nor objective.
+TEST(Layout, MicroBatchesChangeNothing) {
+  const std::string packs =
+      "--set train.steps=8 --set train.global_batch=24 --set data.synthetic.lengths=[64,80,190] ";
+  for (const std::string reg : {"true", "false"}) {
+    const std::string common = packs + "--set router.reg.enabled=" + reg + " ";
+    const Scratch one;
+    const auto golden = elastron(0, router_arguments(one.path(), common));
+    ASSERT_EQ(golden.code, 0) << golden.err;
+    struct {
+      int ranks, micro_batch;
+    } const cases[] = {{0, 2}, {0, 8}, {0, 24}, {2, 3}, {4, 2}};
+    for (const auto& c : cases) {
+      const Scratch other;
+      const std::string size = "--set train.micro_batch=" + std::to_string(c.micro_batch);
+      const auto run = elastron(c.ranks, router_arguments(other.path(), common + size));
+      ASSERT_EQ(run.code, 0) << run.err;
+      expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5,
+                        std::to_string(c.ranks) + " ranks, " + size + ", reg " + reg);
+    }
+  }
+}
+
+TEST(Layout, MicroBatchesOfRandomGatesChangeNothing) {
+  const auto arguments = [](const std::string& folder, int micro_batch) {
+    return "train " + config("pretrain") + " --set model.path=" + tiny_shapes() +
+           " --set output.dir=" + folder + " --set train.random_gates.share=0.5 " +
+           "--set train.steps=6 --set train.global_batch=8 --set train.micro_batch=" +
+           std::to_string(micro_batch);
+  };
+  const Scratch one;
+  ASSERT_EQ(elastron(0, arguments(one.path(), 1)).code, 0);
+  EXPECT_GT(metrics(one.path()).at(1)["msr"].get<double>(), 0.0);
+  for (const int micro_batch : {2, 8}) {
+    const Scratch other;
+    const auto run = elastron(0, arguments(other.path(), micro_batch));
+    ASSERT_EQ(run.code, 0) << run.err;
+    expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5,
+                      "micro_batch " + std::to_string(micro_batch));
+  }
+}
+
 TEST(Layout, GradientAccumulationAndBucketsChangeNothing) {
   const Scratch one, small;
   ASSERT_EQ(elastron(0, router_arguments(one.path(), "--set train.steps=8")).code, 0);

@@ -39,7 +39,7 @@ class DecoderFixture : public ::testing::Test {
     }
     std::vector<const data::Document*> pointers;
     for (const auto& d : documents) pointers.push_back(&d);
-    batch_ = data::make_packed_batch(pointers, 0);
+    batch_ = data::make_packed_batch(pointers);
 
     const auto rule = expected("rule").to_vector<int32_t>();
     config_.ssa = {.sink = rule[0] * rule[1], .local = rule[0] * rule[2], .block = rule[0]};
@@ -173,7 +173,7 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
     }
     documents[d].user_length = 5;
   }
-  const auto batch = data::make_packed_batch({&documents[0], &documents[1]}, 0);
+  const auto batch = data::make_packed_batch({&documents[0], &documents[1]});
   router::RouterConfig routing;
   routing.ssa = {.sink = 2, .local = 4, .block = 2};
   std::vector<router::RoutedLayer> layers;
@@ -252,7 +252,7 @@ TEST_F(DecoderFixture, RouterTraining) {
         train::count_heads(heads, batch_, *on_device.exchange, ops::AttentionMode::fa_ssa, 2, mesh);
     std::vector<double> msr;
     for (const auto& document : counts.documents) msr.push_back(double(document.sparse) / 8.0);
-    const auto value = objective.evaluate(batch_.task_ids, msr, 1.0);
+    const auto value = objective.evaluate(batch_.task_ids, msr, batch_.pack_ends, 1.0);
     EXPECT_NEAR(value.value, expected("router.reg").to_vector<double>()[0], 1e-12);
 
     std::vector<double> d_gate;

@@ -50,7 +50,7 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
     data::Document document;
     document.ids.assign(ids.begin(), ids.begin() + tokens);
     document.user_length = tokens;
-    const auto batch = data::make_packed_batch({&document}, 0);
+    const auto batch = data::make_packed_batch({&document});
     const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
     return decoder.forward(DeviceBatch::make(batch, cpu), rb, layers, nullptr, nullptr, cache)
         .to_vector<double>();

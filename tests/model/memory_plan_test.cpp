@@ -62,7 +62,7 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
     data::Document document;
     for (int64_t t = 0; t < tokens; ++t) document.ids.push_back(int32_t(t * 7 % 100));
     document.user_length = 16;
-    const auto batch = data::make_packed_batch({&document}, 0);
+    const auto batch = data::make_packed_batch({&document});
     const auto on_device = model::DeviceBatch::make(batch, device);
     const auto router_batch = train::make_router_batch(batch, routing, 0, 1.0, true);
 

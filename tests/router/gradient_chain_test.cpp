@@ -10,6 +10,7 @@
 #include "router/objective.h"
 #include "router/routed_layer.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/one_pack.h"
 
 namespace elastron::router {
 namespace {
@@ -98,12 +99,12 @@ class Chain : public ::testing::Test {
       }
     }
     msr_ = msr;
-    return loss + objective_->evaluate(tasks_, msr, 0.0).value;
+    return loss + test::evaluate_pack(*objective_, tasks_, msr, 0.0).value;
   }
 
   // Straight-through gradients as a training step takes them, with dReg/dMSR at `msr`.
   std::vector<Tensor> backward(const std::vector<double>& msr) {
-    const auto value = objective_->evaluate(tasks_, msr, 1.0);
+    const auto value = test::evaluate_pack(*objective_, tasks_, msr, 1.0);
     std::vector<double> d(kSequences * kHeads);
     for (size_t e = 0; e < d.size(); ++e) d[e] = -value.d_msr[e / kHeads] / (kLayers * kHeads);
     const Tensor d_objective = Tensor::from(d, {kSequences, kHeads}, cpu_);

@@ -14,6 +14,7 @@
 #include "router/routed_layer.h"
 #include "router/sparsity.h"
 #include "router/tau.h"
+#include "tests/support/one_pack.h"
 
 namespace elastron::router {
 namespace {
@@ -164,7 +165,7 @@ TEST_F(ObjectiveSettings, GateGradientOfTheSpec) {
   const double want[] = {0.0075, -0.0065625, 0.04375};
   const auto reg = [&](std::vector<double> sum_z) {
     for (double& z : sum_z) z = 1 - z / 8;
-    return objective.evaluate(tasks, sum_z, 0.0);
+    return test::evaluate_pack(objective, tasks, sum_z, 0.0);
   };
   const auto at = reg(open);
   for (size_t b = 0; b < 3; ++b) {
@@ -178,17 +179,56 @@ TEST_F(ObjectiveSettings, GateGradientOfTheSpec) {
 
 TEST_F(ObjectiveSettings, OneDocumentPerTaskCountsAsMuchAsMany) {
   SparsityObjective objective = make({});
-  const auto one = objective.evaluate(std::vector<int32_t>{1, 4}, std::vector<double>{0.3, 0.6}, 0);
-  const auto many = objective.evaluate(std::vector<int32_t>{1, 1, 1, 4},
-                                       std::vector<double>{0.3, 0.3, 0.3, 0.6}, 0);
+  const auto one =
+      test::evaluate_pack(objective, std::vector<int32_t>{1, 4}, std::vector<double>{0.3, 0.6}, 0);
+  const auto many = test::evaluate_pack(objective, std::vector<int32_t>{1, 1, 1, 4},
+                                        std::vector<double>{0.3, 0.3, 0.3, 0.6}, 0);
   EXPECT_NEAR(one.value, many.value, 1e-14);
   EXPECT_NEAR(one.d_msr[0], 3 * many.d_msr[0], 1e-14);
   EXPECT_NEAR(one.d_msr[1], many.d_msr[3], 1e-14);
 }
 
+// How many packs are computed at a time changes nothing: the step's objective is a mean over packs.
+TEST_F(ObjectiveSettings, PacksTogetherAreTheSumOfPacksAlone) {
+  for (const bool enabled : {true, false}) {
+    RegConfig config;
+    config.enabled = enabled;
+    SparsityObjective together = make(config), alone = make(config);
+    ParameterList of_together, of_alone;
+    together.append_parameters(of_together);
+    alone.append_parameters(of_alone);
+    const std::vector<int32_t> tasks = {0, 0, 3, 3, 1};
+    const std::vector<double> msr = {0.1, 0.9, 0.4, 0.6, 0.2};
+    const std::vector<int32_t> ends = {3, 4, 5};
+    const auto all = together.evaluate(tasks, msr, ends, 0.5);
+    double value = 0;
+    std::vector<double> d_msr;
+    size_t begin = 0;
+    for (const int32_t end : ends) {
+      const size_t n = size_t(end) - begin;
+      const auto one = test::evaluate_pack(alone, std::span(tasks).subspan(begin, n),
+                                           std::span(msr).subspan(begin, n), 0.5);
+      value += one.value;
+      d_msr.insert(d_msr.end(), one.d_msr.begin(), one.d_msr.end());
+      begin = size_t(end);
+    }
+    EXPECT_NEAR(all.value, value, 1e-14);
+    ASSERT_EQ(all.d_msr.size(), d_msr.size());
+    for (size_t b = 0; b < d_msr.size(); ++b) EXPECT_NEAR(all.d_msr[b], d_msr[b], 1e-14) << b;
+    // One mean over all five documents would be another number.
+    EXPECT_GT(std::abs(test::evaluate_pack(together, tasks, msr, 0.0).value * 3 - value), 1e-3);
+    for (size_t p = 0; p < of_together.size(); ++p) {
+      const auto a = of_together[p]->grad.to_vector<double>();
+      const auto b = of_alone[p]->grad.to_vector<double>();
+      for (size_t t = 0; t < a.size(); ++t) EXPECT_NEAR(a[t], b[t], 1e-14) << t;
+    }
+  }
+}
+
 TEST_F(ObjectiveSettings, AtTheTargetNothingPulls) {
   SparsityObjective objective = make({});
-  const auto at = objective.evaluate(std::vector<int32_t>{0}, std::vector<double>{0.7}, 1.0);
+  const auto at =
+      test::evaluate_pack(objective, std::vector<int32_t>{0}, std::vector<double>{0.7}, 1.0);
   EXPECT_EQ(at.value, 0.0);
   EXPECT_EQ(at.d_msr[0], 0.0);
 }
@@ -199,13 +239,13 @@ TEST_F(ObjectiveSettings, ScaleIsLinearAndAccumulates) {
   objective.append_parameters(lambdas);
   const std::vector<int32_t> tasks = {0, 2};
   const std::vector<double> msr = {0.4, 0.9};
-  objective.evaluate(tasks, msr, 0.0);
+  test::evaluate_pack(objective, tasks, msr, 0.0);
   for (const double g : lambdas[0]->grad.to_vector<double>()) EXPECT_EQ(g, 0.0);
-  objective.evaluate(tasks, msr, 1.0);
+  test::evaluate_pack(objective, tasks, msr, 1.0);
   const auto once = lambdas[0]->grad.to_vector<double>();
   EXPECT_GT(once[0], 0.0);
   EXPECT_EQ(once[1], 0.0);  // absent task
-  objective.evaluate(tasks, msr, 0.5);
+  test::evaluate_pack(objective, tasks, msr, 0.5);
   const auto more = lambdas[0]->grad.to_vector<double>();
   for (size_t t = 0; t < once.size(); ++t) EXPECT_NEAR(more[t], 1.5 * once[t], 1e-14);
 }
@@ -247,8 +287,9 @@ TEST_F(ObjectiveSettings, Clamp) {
 
 TEST_F(ObjectiveSettings, TaskWithoutTargetIsRefused) {
   SparsityObjective objective = make({});
-  EXPECT_THROW(objective.evaluate(std::vector<int32_t>{5}, std::vector<double>{0.5}, 0.0),
-               LogicError);
+  EXPECT_THROW(
+      test::evaluate_pack(objective, std::vector<int32_t>{5}, std::vector<double>{0.5}, 0.0),
+      LogicError);
 }
 
 // ESR by counting the pairs one by one.

@@ -13,6 +13,7 @@
 #include "router/routed_layer.h"
 #include "router/sparsity.h"
 #include "router/tau.h"
+#include "tests/support/one_pack.h"
 
 namespace elastron::router {
 namespace {
@@ -173,8 +174,8 @@ class Objective : public ::testing::Test {
     double* l1 = list_[0]->value.data<double>();
     double* l2 = list_[1]->value.data<double>();
     l1[0] = 0.2, l1[3] = 0.4, l2[0] = 0.1, l2[3] = 0.3;
-    return objective_->evaluate(std::vector<int32_t>{0, 0, 3}, std::vector<double>{0.5, 0.75, 0.5},
-                                1.0);
+    return test::evaluate_pack(*objective_, std::vector<int32_t>{0, 0, 3},
+                               std::vector<double>{0.5, 0.75, 0.5}, 1.0);
   }
   CpuDevice cpu_;
   std::unique_ptr<SparsityObjective> objective_;
@@ -205,13 +206,13 @@ TEST_F(Objective, GradientIsTheDerivative) {
   evaluate(DiffKind::abs);
   const std::vector<int32_t> tasks = {0, 0, 3};
   const std::vector<double> at = {0.41, 0.83, 0.27};
-  const auto v = objective_->evaluate(tasks, at, 0.0);
+  const auto v = test::evaluate_pack(*objective_, tasks, at, 0.0);
   for (size_t b = 0; b < at.size(); ++b) {
     auto up = at, down = at;
     up[b] += 1e-6;
     down[b] -= 1e-6;
-    const double slope = (objective_->evaluate(tasks, up, 0.0).value -
-                          objective_->evaluate(tasks, down, 0.0).value) /
+    const double slope = (test::evaluate_pack(*objective_, tasks, up, 0.0).value -
+                          test::evaluate_pack(*objective_, tasks, down, 0.0).value) /
                          2e-6;
     EXPECT_NEAR(v.d_msr[b], slope, 1e-8);
   }

@@ -131,7 +131,7 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
     data::Document document;
     for (int64_t t = 0; t < k.tokens; ++t) document.ids.push_back(int32_t(t * 7 % 100));
     document.user_length = 200;
-    const auto batch = data::make_packed_batch({&document}, 0);
+    const auto batch = data::make_packed_batch({&document});
     log.clear();
     const StepResult result = runner.run(0, {batch}, k.layout.data, [] {});
     EXPECT_FALSE(result.skipped);

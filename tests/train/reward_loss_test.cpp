@@ -93,8 +93,7 @@ class Judge {
   void remake() {
     std::vector<const reward::PairDocument*> pointers;
     for (const auto& pair : pairs) pointers.push_back(&pair);
-    batch =
-        reward::make_pair_batch(pointers, 0, {.share = options_.share, .labels = options_.simpo});
+    batch = reward::make_pair_batch(pointers, {.share = options_.share, .labels = options_.simpo});
   }
 
   Tensor hidden(model::SavedForward* saved = nullptr) {
