@@ -10,9 +10,10 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 # The compiler cache wants a folder that it can write to, and the build ends where it finds none.
-cache=${CCACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}}}
-mkdir -p "$cache" 2>/dev/null || true
-[ -w "$cache" ] || export CCACHE_DISABLE=1
+cache=${CCACHE_DIR:-${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}}
+if [ -z "$cache" ] || ! mkdir -p "$cache" 2>/dev/null || [ ! -w "$cache" ]; then
+  export CCACHE_DISABLE=1
+fi
 
 if ! cmake --preset "$preset" >"$log" 2>&1; then
   cat "$log" >&2
@@ -28,21 +29,26 @@ memory=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo 2>/dev
 command=(cmake --build --preset "$preset" -j "$jobs")
 [ $# -eq 0 ] || command+=(--target "$@")
 
+# A line at each tenth; what is no progress is a compiler's or ninja's message.
+show_tenths() {
+  local line shown=0 tenth
+  while IFS= read -r line || [ -n "$line" ]; do
+    if [[ $line =~ ^\[([0-9]+)/([0-9]+)\]\ ([0-9]+) ]]; then
+      tenth=$((10 * BASH_REMATCH[1] / BASH_REMATCH[2]))
+      [ "$tenth" -le "$shown" ] \
+        || echo "built ${BASH_REMATCH[1]} of ${BASH_REMATCH[2]} (${BASH_REMATCH[3]} s)"
+      shown=$tenth
+    elif [[ ! $line =~ ^ninja:\ (Entering|no\ work) ]]; then
+      printf '%s\n' "$line"
+    fi
+  done
+}
+
 build() {
   if [ -t 1 ]; then
     NINJA_STATUS='building %f of %t, %e s: ' "${command[@]}"
   else
-    # What is no progress is a compiler's message.
-    NINJA_STATUS='[%f/%t] %e s: ' "${command[@]}" 2>&1 | awk '
-      match($0, /^\[[0-9]+\/[0-9]+\] /) {
-        split(substr($0, 2, RLENGTH - 3), n, "/")
-        tenth = int(10 * n[1] / n[2])
-        if (tenth > shown) { printf "built %d of %d (%d s)\n", n[1], n[2], substr($0, RLENGTH + 1); fflush() }
-        shown = tenth
-        next
-      }
-      /^ninja: / { next }
-      { print; fflush() }'
+    NINJA_STATUS='[%f/%t] %e s: ' "${command[@]}" 2>&1 | show_tenths
   fi
 }
 if ! build; then
