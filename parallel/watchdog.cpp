@@ -115,7 +115,7 @@ void Watchdog::watch() {
       // Before a deadlock is claimed, whose process has stopped had time to show it.
       const std::chrono::seconds patience((first ? 0 : 3) + (others_first ? 6 : 0) +
                                           (deadlock ? 3 : 0));
-      if (wake_.wait_for(lock, patience, [this] { return stop_; })) return;
+      if (stopped_within(patience, lock)) return;
       if (first) {
         std::fprintf(stderr, "error: %s\n", diagnosis(Activity::now_ns()).c_str());
         std::fflush(stderr);
@@ -127,6 +127,16 @@ void Watchdog::watch() {
         timeout > 0 ? std::clamp<int64_t>(timeout / 10, 10'000'000, 1'000'000'000) : 1'000'000'000;
     wake_.wait_for(lock, std::chrono::nanoseconds(nap));
   }
+}
+
+// Shows meanwhile that the process runs.
+bool Watchdog::stopped_within(std::chrono::seconds time, std::unique_lock<std::mutex>& lock) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (!stop_ && std::chrono::steady_clock::now() < end) {
+    world_.activity().mine().alive_ns.store(Activity::now_ns(), std::memory_order_relaxed);
+    wake_.wait_for(lock, std::chrono::milliseconds(250));
+  }
+  return stop_;
 }
 
 // Missing: stopped, not in a collective, or in an earlier one, while others are further; unless
