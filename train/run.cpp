@@ -141,6 +141,7 @@ void Run::begin() {
       auto needed = inputs(config_);
       needed.push_back(record_.start);
       moved = folder_->begin(record_, needed);
+      record_ = *folder_->record();
       return;
     }
     // What is newer is of steps that this run takes again.

@@ -126,8 +126,7 @@ class Trainer {
       for (const auto& d : config::config_differences(before, config_)) {
         log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
       }
-      // A run that begins with it has a schedule of its own.
-      if (step_ == 0) return;
+      if (step_ == 0 || step_ >= config_.train.steps) return;
       for (const std::string& line : rate_jumps(before, config_, step_)) log_info("{}", line);
     });
   }
@@ -320,12 +319,7 @@ class Trainer {
 
 // Whether all steps are done, and what the end of a run writes is there. Collective.
 bool is_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
-  if (!run.from()) return false;
-  const CheckpointHeader& header = run.from()->header;
-  if (header.step < config.train.steps ||
-      header.objective != config::enum_name(config.train.objective)) {
-    return false;
-  }
+  if (!run.from() || run.from()->header.step < config.train.steps) return false;
   std::error_code unreadable_is_absent;
   const bool complete = config.train.objective != Objective::pretrain ||
                         fs::exists(config.output.dir + "/model/config.json", unreadable_is_absent);
@@ -352,10 +346,6 @@ ExitCode run_training(const Config& config, const ResumeRequest& resume, paralle
   {
     const parallel::Watchdog::Scope scope(watchdog, "looking for checkpoints");
     run.emplace(config, resume, mesh);
-    if (is_done(config, *run, mesh)) {
-      say_done(config, *run, mesh);
-      return ExitCode::ok;
-    }
   }
   std::optional<Trainer> trainer;
   {
@@ -365,6 +355,10 @@ ExitCode run_training(const Config& config, const ResumeRequest& resume, paralle
   {
     const parallel::Watchdog::Scope scope(watchdog, "resuming");
     trainer->restore();
+    if (is_done(config, *run, mesh)) {
+      say_done(config, *run, mesh);
+      return ExitCode::ok;
+    }
     run->begin();
   }
   parallel::on_all_ranks(mesh.world(), [&] {

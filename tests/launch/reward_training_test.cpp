@@ -63,13 +63,6 @@ TEST_P(Reward, CurveIsTheSameOnContextRanks) {
   }
 }
 
-// Without the file's name.
-std::string contents(const std::string& checkpoint) {
-  const auto text = elastron(0, "inspect " + checkpoint);
-  EXPECT_EQ(text.code, 0) << text.err;
-  return text.out.substr(text.out.find('\n'));
-}
-
 TEST_P(Reward, ResumesExactly) {
   const std::string last = "/checkpoints/step-00000008.h5";
   const Scratch whole;

@@ -57,7 +57,7 @@ class RunTest : public ::testing::Test {
   };
   // A start that begins, saves a checkpoint of `save_at` if asked to, and writes metrics.
   Begun start(const ResumeRequest& request, int64_t save_at = -1) {
-    Run run(config_, request, mesh_);
+    train::Run run(config_, request, mesh_);
     run.begin();
     const Begun begun = {run.id(), run.from() ? run.from()->path : "", run.goes_on()};
     write("run/metrics.jsonl", run.id());
@@ -69,7 +69,7 @@ class RunTest : public ::testing::Test {
   }
   void expect_failure(const ResumeRequest& request, ExitCode kind, const std::string& fragment) {
     try {
-      Run run(config_, request, mesh_);
+      train::Run run(config_, request, mesh_);
       ADD_FAILURE() << "no failure";
     } catch (const parallel::AgreedFailure& failure) {
       EXPECT_EQ(failure.kind(), kind);
@@ -119,7 +119,7 @@ TEST_F(RunTest, ANewOneNeverSeesTheOldOne) {
   EXPECT_EQ(previous().size(), 1u);
   // The old one goes on where it is now.
   config_.output.dir = scratch_ + "/" + kept;
-  EXPECT_EQ(Run(config_, kAuto, mesh_).id(), old.id);
+  EXPECT_EQ(train::Run(config_, kAuto, mesh_).id(), old.id);
 }
 
 TEST_F(RunTest, ACheckpointOfAnotherRunBeginsANewOne) {
@@ -225,7 +225,7 @@ TEST_F(RunTest, DamageIsTold) {
   const std::string folder = dir() + "/checkpoints/";
   fs::copy(folder + "step-00000004.h5", folder + "step-00000009.h5");
   write("run/checkpoints/latest", "step-00000009.h5\n");
-  EXPECT_EQ(Run(config_, kAuto, mesh_).from()->header.step, 8);
+  EXPECT_EQ(train::Run(config_, kAuto, mesh_).from()->header.step, 8);
   expect_failure(with(folder + "step-00000009.h5"), ExitCode::checkpoint,
                  "the file's name says step 9, it holds step 4");
   for (const char* name : {"metrics.jsonl", "log.txt", "config.yaml", "checkpoints/best",
