@@ -3,9 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
-#include "data/balance.h"
+#include "parallel/mesh.h"
 #include "train/step_batches.h"
 
 namespace elastron::train {
