@@ -227,6 +227,12 @@ case $case_name in
     expect_line '^elastron-run: a rank or mpirun was killed \(signal 9\): exit code 6$'
     expect_no_line '^---'
     expect_dead
+    # What mpirun sends to the others is no request of the user's.
+    start 3 idle "$folder"
+    wait_until_ready
+    kill -KILL "$(cat "$folder/ready.1")"
+    wait "$wrapper"
+    expect_code 6 $? "kill -9 of a rank with nothing to save"
     for signal in 6 9 11; do
       for n in 1 2; do
         "$elastron_run" -np "$n" kill "$signal" >"$log" 2>&1
