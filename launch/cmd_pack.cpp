@@ -123,13 +123,13 @@ std::string summary_text(const PackSummary& s, const std::string& out, int64_t m
 }
 
 ExitCode run(const Options& options) {
+  on_stop_request(OnStop::note);
   const DataConfig config = data_config(options);
   const auto tokenizer = data::load_tokenizer(options.model);
   const int32_t eos = model::read_model_config(options.model).eos_token_id;
   const int threads = options.threads > 0 ? options.threads
                                           : int(std::max(1u, std::thread::hardware_concurrency()));
   Progress progress;
-  on_stop_request(OnStop::note);
   try {
     const PackSummary summary =
         data::pack_jsonl(options.in, options.out, config, *tokenizer, eos, options.model, threads,
