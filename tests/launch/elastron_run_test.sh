@@ -356,8 +356,8 @@ MPIRUN
       "no program to run (/nowhere/elastron): build it, or correct ELASTRON_BIN" train
     (ulimit -n 70 && refused "only 70 files may be open (ulimit -n): raise the limit to at least 96" -np 2 train
       exit "$failures") || failures=$((failures + 1))
-    (ulimit -f 1000 && refused "files may have 1000 KiB only (ulimit -f): Open MPI needs 32768 for several ranks" \
-      -np 2 train
+    (ulimit -f 1000 && refused "files of more than 1000 KiB are not allowed (ulimit -f): raise the limit to at\
+ least 32768, which Open MPI needs for several ranks" -np 2 train
       exit "$failures") || failures=$((failures + 1))
     "$elastron_run" --help >"$log"
     expect_code 0 $? "--help"
