@@ -83,6 +83,7 @@ std::string summary_text(const PackSummary& s, const std::string& out, int64_t m
 
 ExitCode run(const Options& options) {
   const Log log({});
+  on_stop_request(OnStop::note);
   const DataConfig config = data_config(options);
   const auto tokenizer = data::load_tokenizer(options.model);
   const int32_t eos = model::read_model_config(options.model).end_of_document();
@@ -90,7 +91,6 @@ ExitCode run(const Options& options) {
                                           : int(std::max(1u, std::thread::hardware_concurrency()));
   Progress progress(true);
   const auto begin = std::chrono::steady_clock::now();
-  on_stop_request(OnStop::note);
   try {
     const PackSummary summary =
         data::pack_jsonl(options.in, options.out, config, *tokenizer, eos, options.model, threads,

@@ -227,6 +227,12 @@ case $case_name in
     expect_line '^elastron-run: a rank or mpirun was killed \(signal 9\): exit code 6$'
     expect_no_line '^---'
     expect_dead
+    # What mpirun sends to the others is no request of the user's.
+    start 3 idle "$folder"
+    wait_until_ready
+    kill -KILL "$(cat "$folder/ready.1")"
+    wait "$wrapper"
+    expect_code 6 $? "kill -9 of a rank with nothing to save"
     for signal in 6 9 11; do
       for n in 1 2; do
         "$elastron_run" -np "$n" kill "$signal" >"$log" 2>&1
@@ -358,8 +364,8 @@ MPIRUN
       "no program to run (/nowhere/elastron): build it, or correct ELASTRON_BIN" train
     (ulimit -n 70 && refused "only 70 files may be open (ulimit -n): raise the limit to at least 96" -np 2 train
       exit "$failures") || failures=$((failures + 1))
-    (ulimit -f 1000 && refused "files may have 1000 KiB only (ulimit -f): Open MPI needs 32768 for several ranks" \
-      -np 2 train
+    (ulimit -f 1000 && refused "files of more than 1000 KiB are not allowed (ulimit -f): raise the limit to at\
+ least 32768, which Open MPI needs for several ranks" -np 2 train
       exit "$failures") || failures=$((failures + 1))
     "$elastron_run" --help >"$log"
     expect_code 0 $? "--help"
