@@ -52,9 +52,8 @@ void Run::decide(const ResumeRequest& request) {
   const bool again = before_ && !request.job.empty() && before_->job == request.job;
   if (request.mode == ResumeMode::automatic || again) {
     go_on();
-    return;
-  }
-  if (request.mode == ResumeMode::none) {
+    if (!is_new_) return;
+  } else if (request.mode == ResumeMode::none) {
     begin_anew({});
   } else {
     const VerifiedCheckpoint named = verified(request.path, config_.output.dir);

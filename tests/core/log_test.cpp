@@ -63,6 +63,7 @@ TEST_F(LogTest, FileGetsTheSameLinesAppended) {
   std::string all;
   for (int run = 0; run < 2; ++run) {
     const std::string text = stderr_of({.rank = 0}, [&](Log& log) {
+      log_info("before the file is known");
       log.write_to(file_);
       log_info("run {}", run);
     });

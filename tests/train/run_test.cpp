@@ -167,6 +167,15 @@ TEST_F(RunTest, StartsOfOneJobBeginOneRun) {
   EXPECT_EQ(previous().size(), 2u);
 }
 
+// Also one whose checkpoints went, so that it began anew by itself.
+TEST_F(RunTest, AJobThatBeganAnewStaysOneRun) {
+  const Begun old = start(kAuto, 8);
+  fs::remove_all(dir() + "/checkpoints");
+  const Begun fresh = start({.mode = ResumeMode::automatic, .job = "j"});
+  EXPECT_NE(fresh.id, old.id);
+  EXPECT_EQ(start({.mode = ResumeMode::none, .job = "j"}).id, fresh.id);
+}
+
 // Of version 0.1, or imported into the folder.
 TEST_F(RunTest, AFolderWithoutIdsGoesOn) {
   save("", 6);
