@@ -67,6 +67,37 @@ Record parse_record(const nlohmann::json& object, const std::string& where) {
   return record;
 }
 
+// Whether a text is the beginning of a JSON value whose end is missing. Builds nothing.
+class EndOfValue final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  static bool missing(std::string_view text) {
+    EndOfValue reader;
+    if (nlohmann::json::sax_parse(text, &reader)) return false;
+    // The parser counts the end of its input as one more byte.
+    return reader.position_ > text.size();
+  }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
+    position_ = position;
+    return false;
+  }
+
+ private:
+  size_t position_ = 0;
+};
+
 // Files that people take for JSON lines, by their first bytes.
 struct OtherKind {
   std::string_view begins, name, todo;
@@ -132,7 +163,7 @@ nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
                                const JsonLimits& limits) {
   const std::string where = place_of(line, path);
   // Before UTF-8, of which a cut may leave half a character.
-  if (!line.terminated && !nlohmann::json::accept(line.text)) {
+  if (!line.terminated && EndOfValue::missing(line.text)) {
     throw InputError("the file ends in the middle of a record", where,
                      "the file may be cut off: copy or make it again");
   }

@@ -85,7 +85,8 @@ JudgePrompts::JudgePrompts(const data::Tokenizer& tokenizer, const std::string& 
 }
 
 std::vector<int32_t> JudgePrompts::controls_in(const PreferenceRow& row) const {
-  std::vector<std::string_view> texts = {row.prompt[0].content, row.chosen};
+  std::vector<std::string_view> texts = {row.chosen};
+  for (const auto& message : row.prompt) texts.emplace_back(message.content);
   texts.insert(texts.end(), row.rejected.begin(), row.rejected.end());
   return data::find_controls(texts, tokenizer_, options_.control_tokens, row.where);
 }

@@ -103,7 +103,9 @@ AddedTokens::AddedTokens(std::vector<AddedToken> as_written, std::vector<AddedTo
     : as_written_(as_written), normalized_(normalized), nfc_(nfc) {
   for (const auto* tokens : {&as_written, &normalized}) {
     for (const AddedToken& token : *tokens) {
-      if (token.control) controls_.push_back(token.id);
+      if (!token.control) continue;
+      controls_.push_back(token.id);
+      normalized_controls_ = normalized_controls_ || tokens == &normalized;
     }
   }
   std::ranges::sort(controls_);
@@ -135,9 +137,14 @@ void AddedTokens::split(std::string_view text, std::span<const TextRange> plain,
 
 std::vector<int32_t> AddedTokens::controls_in(std::string_view text) const {
   std::vector<int32_t> found;
-  split(text, {}, [&](const AddedTokenSplitter::Part& part) {
+  const auto take = [&](const AddedTokenSplitter::Part& part) {
     if (part.control) found.push_back(part.id);
-  });
+  };
+  if (normalized_controls_) {
+    split(text, {}, take);
+  } else {
+    for (const auto& part : as_written_.split(text)) take(part);
+  }
   return found;
 }
 

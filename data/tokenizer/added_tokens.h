@@ -62,7 +62,8 @@ class AddedTokens {
 
  private:
   AddedTokenSplitter as_written_, normalized_;
-  std::vector<int32_t> controls_;  // ascending
+  std::vector<int32_t> controls_;     // ascending
+  bool normalized_controls_ = false;  // some of them ask to be normalized
   bool nfc_;
 };
 

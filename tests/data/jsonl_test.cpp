@@ -114,6 +114,7 @@ TEST(Jsonl, RefusesWithFileLineAndField) {
 }
 
 TEST(Jsonl, CutOffAnywhereInTheLastLine) {
+  using namespace std::string_literals;
   const test::TemporaryFolder folder;
   for (size_t keep = 1; keep < kGood.size(); ++keep) {
     const std::string path =
@@ -124,6 +125,24 @@ TEST(Jsonl, CutOffAnywhereInTheLastLine) {
         << keep;
   }
   EXPECT_EQ(read_all(folder.write("x.jsonl", kGood + "\n" + kGood)).size(), 2u);
+  // Inside a character, a word, a number; behind an escape.
+  for (const std::string& cut :
+       {"{\"context\": \"\xe4\xb8"s, "{\"context\": \"\xf0"s, R"({"n": tru)"s, R"({"n": -)"s,
+        R"({"n": 1.)"s, R"({"n": "\u12)"s}) {
+    EXPECT_NE(test::error_of<InputError>([&] {
+                read_all(folder.write("x.jsonl", cut));
+              }).find("the file ends in the middle of a record"),
+              std::string::npos)
+        << cut;
+  }
+  // What is wrong before its end is not the end.
+  for (const std::string& bad : {R"({"context": NaN, "n": 1})"s, R"({"context": NaN)"s, "{]"s,
+                                 "{\"context\": \"\xff\", \"n\": 1}"s}) {
+    const std::string message =
+        test::error_of<InputError>([&] { read_all(folder.write("x.jsonl", bad)); });
+    EXPECT_NE(message, "");
+    EXPECT_EQ(message.find("the file ends"), std::string::npos) << bad << message;
+  }
 }
 
 TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {

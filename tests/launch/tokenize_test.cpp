@@ -62,6 +62,33 @@ TEST(Tokenize, Conversations) {
   EXPECT_TRUE(llama.ends_with("<|end_header_id|>\\n\\nb<|eot_id|>\"\n")) << llama;
 }
 
+// A template of the folder's is not taken for another one: neither by itself nor without a word.
+TEST(Tokenize, TheFoldersOwnTemplate) {
+  const Scratch folder;
+  const std::string chat = kFixtures + "/chat/", model = "--model " + folder.path() + " --chat";
+  const std::string question = R"([{"role": "user", "content": "a"}])";
+  write_text(folder / "tokenizer.json", read_text(kFixtures + "/tokenizer/qwen3/tokenizer.json"));
+  const std::string qwen3 = read_text(chat + "qwen3/chat_template.jinja");
+  write_text(folder / "chat_template.jinja", qwen3);
+  const Outcome known = tokenize(model, question);
+  EXPECT_EQ(known.code, 0) << known.err;
+  EXPECT_EQ(known.err, "");
+  // One that has everything of Qwen3's, and more.
+  write_text(folder / "chat_template.jinja", "{{- '' }}" + qwen3);
+  const Outcome unknown = tokenize(model, question);
+  EXPECT_EQ(unknown.code, 3);
+  EXPECT_EQ(unknown.err.find("error: the chat template (XXH3-128 "), 0u) << unknown.err;
+  const Outcome asked = tokenize(model + " --chat-template qwen3", question);
+  EXPECT_EQ(asked.code, 0) << asked.err;
+  EXPECT_EQ(asked.out, known.out);
+  EXPECT_NE(asked.err.find("warning: data.chat_template: qwen3 is used as asked, and the folder's "
+                           "own template is another one (" +
+                           (folder / "chat_template.jinja")),
+            std::string::npos)
+      << asked.err;
+  EXPECT_EQ(std::count(asked.err.begin(), asked.err.end(), '\n'), 1) << asked.err;
+}
+
 TEST(Tokenize, SaysWhatIsWrong) {
   const struct {
     std::string arguments, input;
