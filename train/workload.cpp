@@ -22,8 +22,8 @@ class LanguageWorkload final : public Workload {
         device_(device),
         session_(session),
         loss_(session.decoder(), config.train.loss.chunk_rows) {
-    const int32_t eos = session.decoder().config().end_of_document();
     parallel::on_all_ranks(mesh.world(), [&] {
+      const int32_t eos = session.decoder().config().end_of_document();
       source_ =
           data::open_training_source(config.data, session.tokenizer(), eos, config.model.path);
       if (config.eval.every > 0) {

@@ -144,8 +144,10 @@ void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices)
     if (std::ranges::find(kHarmless, key) != std::end(kHarmless)) continue;
     const auto refused = std::ranges::find(kRefused, key, &Refused::key);
     if (refused == std::end(kRefused)) {
-      // Whatever it is, null and false ask for nothing.
-      if (!value.is_null() && value != false) unknown.push_back(shown(key));
+      // Whatever it is, null, false and empty lists ask for nothing.
+      const bool nothing =
+          value.is_null() || value == false || (value.is_structured() && value.empty());
+      if (!nothing) unknown.push_back(shown(key));
     } else if (!asks_for_nothing(value, refused->neutral)) {
       c.fail("'" + key + "' (" + shown(value) + ") is not supported", "use a model without it");
     }

@@ -112,7 +112,7 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
     if (!ops::all_finite(p->value)) misfits.of("not finite:").push_back(p->name);
     progress.add(p->value.bytes());
   }
-  misfits.throw_if_any("the weights hold numbers that are none", path_,
+  misfits.throw_if_any("the weights hold values that are not numbers", path_,
                        "use a model folder from before its training went wrong, or copy it again");
 }
 

@@ -21,6 +21,12 @@ const std::string kRouter = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/ro
 const std::string kReward = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml";
 const std::string kFixtures = ELASTRON_TEST_FIXTURES;
 
+// Outlives every tensor.
+CpuDevice& cpu() {
+  static CpuDevice device;
+  return device;
+}
+
 size_t count(const std::string& text, const std::string& part) {
   size_t found = 0;
   for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++found;
@@ -48,7 +54,7 @@ class Folder {
   std::map<std::string, Tensor> tensors() {
     const SafetensorsFile in(file("model.safetensors"));
     std::map<std::string, Tensor> all;
-    for (const auto& [name, entry] : in.entries()) all[name] = in.read(name, cpu_);
+    for (const auto& [name, entry] : in.entries()) all[name] = in.read(name, cpu());
     return all;
   }
   void save(const std::map<std::string, Tensor>& tensors) {
@@ -57,7 +63,6 @@ class Folder {
 
  private:
   Scratch scratch_;
-  CpuDevice cpu_;
 };
 
 Outcome logits(const std::string& model, const std::string& out, const std::string& more = "",
@@ -71,9 +76,8 @@ Outcome logits(const std::string& model, const std::string& out, const std::stri
 }
 
 std::vector<float> values(const std::string& file) {
-  CpuDevice cpu;
   const Hdf5File h5 = Hdf5File::open(file, false);
-  Tensor t = Tensor::empty(h5.describe("/sequence_0/logits").shape, DType::f32, cpu);
+  Tensor t = Tensor::empty(h5.describe("/sequence_0/logits").shape, DType::f32, cpu());
   h5.read("/sequence_0/logits", t, {0, 0});
   return t.to_vector<float>();
 }
@@ -162,12 +166,11 @@ TEST_F(Classifier, OtherHeadsAreRefused) {
   folder_.save(tensors);
   refused({"missing score.weight", "unexpected v_head.summary.weight"});
   tensors = whole;
-  CpuDevice cpu;
-  tensors["score.bias"] = Tensor::zeros({1}, DType::f32, cpu);
+  tensors["score.bias"] = Tensor::zeros({1}, DType::f32, cpu());
   folder_.save(tensors);
   refused({"unexpected score.bias"});
   tensors = whole;
-  tensors["score.weight"] = Tensor::zeros({2, 16}, DType::f32, cpu);
+  tensors["score.weight"] = Tensor::zeros({2, 16}, DType::f32, cpu());
   folder_.save(tensors);
   refused({"misshapen score.weight", "[2, 16]"});
   folder_.set("architectures", {"Qwen3ForCausalLM"});
@@ -277,16 +280,17 @@ TEST(ModelFolder, GenerationConfigEndsTexts) {
 TEST(ModelFolder, PositionsBeyondItsOwn) {
   const Scratch scratch;
   Folder folder(tiny_backbone());
-  folder.set("max_position_embeddings", 100);  // documents have up to 200 tokens
-  const std::string what = "the model's positions cover 100";
+  folder.set("max_position_embeddings", 80);  // documents have up to 91 tokens, pairs more
+  const std::string what = "the model's positions cover 80";
   const auto run = [&](const std::string& policy) {
     return elastron(2, train(folder.path(), scratch / ("run" + policy),
                              policy.empty() ? "" : "--set model.beyond_positions=" + policy));
   };
   for (const char* policy : {"", "error"}) {
-    expect_error(run(policy), 2,
-                 {"the longest document has ", what, "config.json, max_position_embeddings",
-                  "data.max_tokens to 100", "model.beyond_positions: warn"});
+    expect_error(
+        run(policy), 2,
+        {"the longest document has 91 tokens", what, "config.json, max_position_embeddings",
+         "data.max_tokens to 80", "model.beyond_positions: warn"});
   }
   for (const char* policy : {"warn", "allow"}) {
     const auto o = run(policy);
