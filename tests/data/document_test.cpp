@@ -191,7 +191,12 @@ TEST(PackedBatch, ConcatenatesAndShifts) {
   EXPECT_EQ(batch.tokens(), 10);
   EXPECT_EQ(batch.sequences(), 3);
   EXPECT_EQ(batch.labels(), 5);
-  EXPECT_THROW(make_packed_batch({&documents[0]}, 1 << 16), LogicError);
+  // Behind more documents than 16 bits count, and never the same key twice.
+  batch.place_in_step(70000);
+  EXPECT_EQ(batch.sample_keys, (std::vector<uint32_t>{70000, 70001, 70002}));
+  batch.place_in_step((int64_t(1) << 32) - 3);
+  EXPECT_EQ(batch.sample_keys.back(), ~uint32_t(0));
+  EXPECT_THROW(batch.place_in_step((int64_t(1) << 32) - 2), LogicError);
 }
 
 // The answer's tokens are the targets of the `answer_lengths` rows from the last user token on:
