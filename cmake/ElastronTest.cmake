@@ -7,7 +7,7 @@ if(ELASTRON_SANITIZE)
 endif()
 
 # elastron_test(name SOURCES a.cpp ... LIBRARIES elastron_core ... [TIMEOUT seconds] [LABELS ...])
-# One binary, each GoogleTest case its own CTest test.
+# One binary, one CTest test.
 function(elastron_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)

@@ -32,7 +32,7 @@ class Device {
 
   virtual DeviceKind kind() const = 0;
   virtual std::string description() const = 0;
-  // At least 64-byte aligned; contents are undefined. Thread-safe. Throws Error(input) with what
+  // At least 64-byte aligned; contents are undefined. Thread-safe. Throws UsageError with what
   // was asked and what is held when the system has no more.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* block, size_t bytes) noexcept = 0;

@@ -13,6 +13,16 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kHalfCharacter = "an escape of half a surrogate pair, which is no character";
+
+// What JSON lacks and Python's json writes; empty where the text has something else at `offset`.
+std::string_view number_of_python(std::string_view text, size_t offset) {
+  for (const std::string_view word : {"NaN", "-Infinity", "Infinity"}) {
+    if (text.substr(std::min(offset, text.size())).starts_with(word)) return word;
+  }
+  return {};
+}
+
 // Lets the handler know how far the parser has read; its callbacks do not say.
 struct TrackedIterator {
   using iterator_category = std::input_iterator_tag;
@@ -70,9 +80,10 @@ class Builder final : public nlohmann::json_sax<json> {
   bool parse_error(size_t, const std::string&, const json::exception& error) override {
     // Overflow of a number is the one error of another kind.
     if (error.id == 406) return fail("number too large");
-    const bool ended =
-        std::string_view(error.what()).find("unexpected end of input") != std::string_view::npos;
-    return fail(ended ? "unexpected end" : "not valid JSON");
+    const std::string_view what = error.what();
+    if (what.find("unexpected end of input") != what.npos) return fail("unexpected end");
+    if (what.find("surrogate") != what.npos) return fail(kHalfCharacter);
+    return fail("not valid JSON");
   }
 
   json take() { return std::move(root_); }
@@ -120,14 +131,23 @@ class Builder final : public nlohmann::json_sax<json> {
 };
 
 [[noreturn]] void refuse(std::string_view text, const std::string& where, size_t offset,
-                         const std::string& complaint) {
+                         std::string complaint) {
+  std::string todo = "correct the file or make it anew";
+  // The parser has read the sign when it finds that no digit follows.
+  if (offset > 0 && text.substr(offset - 1).starts_with("-Infinity")) --offset;
+  if (const auto word = number_of_python(text, offset); !word.empty()) {
+    complaint = std::string(word) + " is no number of JSON";
+    todo = "write null in its place, or leave the field out";
+  } else if (complaint == kHalfCharacter) {
+    todo = "write both halves, or \\ufffd in their place";
+  }
   const std::string_view before = text.substr(0, offset);
   const auto line = 1 + std::ranges::count(before, '\n');
   const size_t line_start = before.rfind('\n') + 1;  // 0 when there is none
   throw InputError(
       "not acceptable JSON: " + complaint,
       where + ", line " + std::to_string(line) + " byte " + std::to_string(offset - line_start + 1),
-      "correct the file or make it anew");
+      todo);
 }
 
 }  // namespace

@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "core/progress.h"
@@ -32,6 +34,8 @@ class Log::Sink final : public google::LogSink {
     const std::lock_guard lock(mutex_);
     if (file_ != nullptr) std::fclose(file_);
     file_ = file;
+    for (const std::string& line : early_) write(line);
+    early_.clear();
   }
 
   using google::LogSink::send;
@@ -51,6 +55,17 @@ class Log::Sink final : public google::LogSink {
     // One call per line, so that the lines of several ranks do not mix.
     std::fwrite(line.data(), 1, line.size(), stderr);
     std::fflush(stderr);
+    if (file_ != nullptr) {
+      write(line);
+    } else if (early_.size() < kMostEarly) {
+      early_.push_back(line);
+    }
+  }
+
+ private:
+  static constexpr size_t kMostEarly = 1000;
+
+  void write(const std::string& line) {
     if (file_ == nullptr) return;
     if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
       std::fprintf(stderr, "warning: the log file is no longer written: %s\n",
@@ -60,9 +75,9 @@ class Log::Sink final : public google::LogSink {
     }
   }
 
- private:
   const LogOptions options_;
   std::mutex mutex_;
+  std::vector<std::string> early_;  // said before there was a file
   std::FILE* file_ = nullptr;
 };
 
@@ -94,6 +109,16 @@ void log_line(LogLevel level, std::string_view message) {
   } else {
     LOG(INFO) << line;
   }
+}
+
+void log_warning_once(std::string_view message) {
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> said;
+  {
+    const std::lock_guard lock(mutex);
+    if (!said.emplace(message).second) return;
+  }
+  log_line(LogLevel::warning, message);
 }
 
 }  // namespace elastron

@@ -23,7 +23,8 @@ class Log {
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
-  // From here on lines also go to this file (appended). Does nothing on ranks that do not speak.
+  // Lines also go to this file (appended), those from before too. Does nothing on ranks that do not
+  // speak.
   // Throws UsageError when the file cannot be opened. A later failure to write is said once on
   // stderr and does not stop the run.
   void write_to(const std::filesystem::path& file);
@@ -36,6 +37,8 @@ class Log {
 enum class LogLevel { info, warning };
 // One line: line breaks in `message` become spaces. Thread-safe.
 void log_line(LogLevel level, std::string_view message);
+// A warning that more than one part of a command may have reason for: said once per process.
+void log_warning_once(std::string_view message);
 
 template <class... Args>
 void log_info(fmt::format_string<Args...> format, Args&&... args) {

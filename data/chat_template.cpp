@@ -1,13 +1,20 @@
 #include "data/chat_template.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "core/config/problems.h"
 #include "core/error.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
+#include "core/log.h"
+#include "data/config.h"
+#include "data/known_templates.h"
 #include "data/space.h"
 
 namespace elastron::data {
@@ -16,7 +23,9 @@ namespace {
 
 constexpr uint64_t kMostTemplateBytes = uint64_t(1) << 20;
 constexpr uint64_t kMostConfigBytes = uint64_t(16) << 20;
-constexpr const char* kSetTheKey = "set data.chat_template to qwen3, llama3 or none";
+constexpr const char* kWhatIsPossible =
+    "data.chat_template: none takes records as plain text; qwen3 or llama3 renders them as Qwen3's "
+    "or Llama-3.1's template would, which is right only where the model was trained on that form";
 
 // chat_template of tokenizer_config.json: a string, or a list of {name, template} of which the one
 // named "default" counts.
@@ -36,36 +45,56 @@ std::optional<std::string> template_of_config(const std::string& path) {
       }
     }
   }
-  throw InputError("'chat_template' is neither a text nor a list with a default", path, kSetTheKey);
-}
-
-bool has_all(std::string_view text, std::initializer_list<std::string_view> features) {
-  for (const std::string_view feature : features) {
-    if (text.find(feature) == text.npos) return false;
-  }
-  return true;
-}
-
-// By what makes the rendering what it is. Relatives that render otherwise lack a feature or have
-// one of the excluded ones: Qwen3-2507 has no switch for thinking, vision and later models know
-// <|vision_start|>, Llama-3.2 asks the clock for its date, Llama-3 has no date.
-std::optional<ChatTemplateSetting> recognise(std::string_view text) {
-  if (has_all(text, {"<|im_start|>", "<|im_end|>", "<think>", "</think>",
-                     "enable_thinking is false", "last_query_index"}) &&
-      text.find("<|vision_start|>") == text.npos) {
-    return ChatTemplateSetting::qwen3;
-  }
-  if (has_all(text, {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-                     "Cutting Knowledge Date: December 2023", "26 Jul 2024"}) &&
-      text.find("strftime_now") == text.npos) {
-    return ChatTemplateSetting::llama3;
-  }
-  return {};
+  throw InputError("'chat_template' is neither a text nor a list with a default", path,
+                   kWhatIsPossible);
 }
 
 bool exists(const std::string& path) {
   std::error_code ignored;
   return std::filesystem::exists(path, ignored);
+}
+
+struct FoundTemplate {
+  std::string path, text;
+};
+
+std::optional<FoundTemplate> template_of(const std::string& folder) {
+  std::string path = folder + "/chat_template.jinja";
+  if (exists(path)) return FoundTemplate{path, read_small_file(path, kMostTemplateBytes)};
+  path = folder + "/tokenizer_config.json";
+  if (!exists(path)) return {};
+  auto text = template_of_config(path);
+  return text ? std::optional(FoundTemplate{path, std::move(*text)}) : std::nullopt;
+}
+
+// Of a template that is not rendered.
+std::string said_of(const FoundTemplate& found, const KnownTemplate* known) {
+  if (known != nullptr)
+    return fmt::format("the chat template is {}: not rendered here", known->name);
+  return fmt::format("the chat template (XXH3-128 {}) is not one of those that are rendered here",
+                     template_hash(found.text));
+}
+
+// Where the setting renders something else than the folder's template. Once: training and
+// evaluation data ask for the same one.
+void warn_of_another(const std::string& folder, ChatTemplateSetting setting) {
+  static std::mutex mutex;
+  static std::set<std::pair<std::string, ChatTemplateSetting>> said;
+  const std::lock_guard lock(mutex);
+  if (!said.insert({folder, setting}).second) return;
+  const auto name = config::enum_name(setting);
+  try {
+    const std::optional<FoundTemplate> found = template_of(folder);
+    const KnownTemplate* known = found ? known_template(found->text) : nullptr;
+    if (!found || (known != nullptr && known->rendered_by == setting)) return;
+    log_warning(
+        "data.chat_template: {} is used as asked, and the folder's own template is another one "
+        "({}): conversations look different from those of the folder's model",
+        name, known != nullptr ? std::string(known->name) : found->path);
+  } catch (const InputError& error) {
+    log_warning("data.chat_template: {} is used as asked; the folder's own is not readable: {}",
+                name, error.what());
+  }
 }
 
 std::string_view strip(std::string_view text) {
@@ -85,7 +114,26 @@ bool is_tool_response(std::string_view text) {
   return text.starts_with("<tool_response>") && text.ends_with("</tool_response>");
 }
 
-std::string render_qwen3(std::span<const ChatMessage> messages, bool generation_prompt) {
+// Puts a conversation together, and remembers what of it are contents.
+class Rendering {
+ public:
+  Rendering& form(std::string_view text) {
+    chat_.text += text;
+    return *this;
+  }
+  Rendering& content(std::string_view text) {
+    const size_t begin = chat_.text.size();
+    chat_.text += text;
+    if (!text.empty()) chat_.contents.push_back({begin, chat_.text.size()});
+    return *this;
+  }
+  RenderedChat take() { return std::move(chat_); }
+
+ private:
+  RenderedChat chat_;
+};
+
+RenderedChat render_qwen3(std::span<const ChatMessage> messages, bool generation_prompt) {
   constexpr std::string_view kThinkEnd = "</think>";
   constexpr std::string_view kThink = "<think>";
   // Answers after the last question keep their thoughts.
@@ -96,11 +144,11 @@ std::string render_qwen3(std::span<const ChatMessage> messages, bool generation_
       break;
     }
   }
-  std::string text;
+  Rendering chat;
   for (size_t i = 0; i < messages.size(); ++i) {
     const auto& [role, whole] = messages[i];
     std::string_view content = whole;
-    text.append("<|im_start|>").append(role).append("\n");
+    chat.form("<|im_start|>").form(role).form("\n");
     if (role == "assistant") {
       std::string_view thoughts;
       if (const size_t end = content.find(kThinkEnd); end != content.npos) {
@@ -112,56 +160,54 @@ std::string render_qwen3(std::span<const ChatMessage> messages, bool generation_
         content = strip_newlines_left(content.substr(content.rfind(kThinkEnd) + kThinkEnd.size()));
       }
       if (i > last_query && (i + 1 == messages.size() || !thoughts.empty())) {
-        text.append("<think>\n").append(strip_newlines_right(thoughts)).append("\n</think>\n\n");
+        chat.form("<think>\n").content(strip_newlines_right(thoughts)).form("\n</think>\n\n");
         content = strip_newlines_left(content);
       }
     }
-    text.append(content).append("<|im_end|>\n");
+    chat.content(content).form("<|im_end|>\n");
   }
-  if (generation_prompt) text += "<|im_start|>assistant\n<think>\n\n</think>\n\n";
-  return text;
+  if (generation_prompt) chat.form("<|im_start|>assistant\n<think>\n\n</think>\n\n");
+  return chat.take();
 }
 
-std::string render_llama3(std::span<const ChatMessage> messages, bool generation_prompt) {
-  std::string text =
+RenderedChat render_llama3(std::span<const ChatMessage> messages, bool generation_prompt) {
+  Rendering chat;
+  chat.form(
       "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-      "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
+      "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
   if (messages.front().role == "system") {
-    text += strip(messages.front().content);
+    chat.content(strip(messages.front().content));
     messages = messages.subspan(1);
   }
-  text += "<|eot_id|>";
+  chat.form("<|eot_id|>");
   for (const auto& [role, content] : messages) {
-    text.append("<|start_header_id|>").append(role).append("<|end_header_id|>\n\n");
-    text.append(strip(content)).append("<|eot_id|>");
+    chat.form("<|start_header_id|>").form(role).form("<|end_header_id|>\n\n");
+    chat.content(strip(content)).form("<|eot_id|>");
   }
-  if (generation_prompt) text += "<|start_header_id|>assistant<|end_header_id|>\n\n";
-  return text;
+  if (generation_prompt) chat.form("<|start_header_id|>assistant<|end_header_id|>\n\n");
+  return chat.take();
 }
 
 }  // namespace
 
 ChatTemplate ChatTemplate::open(const std::string& folder, ChatTemplateSetting setting) {
-  if (setting != ChatTemplateSetting::automatic) return ChatTemplate(setting);
-  std::string path = folder + "/chat_template.jinja";
-  std::optional<std::string> text;
-  if (exists(path)) {
-    text = read_small_file(path, kMostTemplateBytes);
-  } else if (path = folder + "/tokenizer_config.json"; exists(path)) {
-    text = template_of_config(path);
+  if (setting != ChatTemplateSetting::automatic) {
+    if (setting != ChatTemplateSetting::none) warn_of_another(folder, setting);
+    return ChatTemplate(setting);
   }
-  if (!text) return ChatTemplate(ChatTemplateSetting::none);
-  const auto kind = recognise(*text);
-  if (!kind) {
-    throw InputError("the chat template is neither Qwen3's nor Llama-3.1's", path, kSetTheKey);
+  const std::optional<FoundTemplate> found = template_of(folder);
+  if (!found) return ChatTemplate(ChatTemplateSetting::none);
+  const KnownTemplate* known = known_template(found->text);
+  if (known == nullptr || known->rendered_by == ChatTemplateSetting::none) {
+    throw InputError(said_of(*found, known), found->path, kWhatIsPossible);
   }
-  return ChatTemplate(*kind);
+  return ChatTemplate(known->rendered_by);
 }
 
 ChatTemplateSetting ChatTemplate::kind() const { return kind_; }
 
-std::string ChatTemplate::render(std::span<const ChatMessage> messages,
-                                 bool generation_prompt) const {
+RenderedChat ChatTemplate::render(std::span<const ChatMessage> messages,
+                                  bool generation_prompt) const {
   ELASTRON_CHECK(kind_ == ChatTemplateSetting::qwen3 || kind_ == ChatTemplateSetting::llama3,
                  "a conversation needs a chat template");
   if (messages.empty()) {

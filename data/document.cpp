@@ -28,21 +28,24 @@ void append(std::vector<int32_t>& ids, const std::vector<int32_t>& more) {
 
 // Ids and lengths of user text and answer as turns of a conversation.
 void fill_turns(Document& document, const std::string& user, const std::string& answer,
-                const Tokenizer& tokenizer, const ChatTemplate& chat) {
+                const Tokenizer& tokenizer, const ChatTemplate& chat, bool plain) {
+  const auto encode = [&](std::string_view text, const std::vector<TextRange>& contents) {
+    return plain ? tokenizer.encode(text, contents) : tokenizer.encode(text);
+  };
   std::vector<ChatMessage> messages = {{"user", user}};
-  const std::string user_turn = chat.render(messages, false);
-  document.ids = tokenizer.encode(user_turn);
+  const auto [user_turn, user_contents] = chat.render(messages, false);
+  document.ids = encode(user_turn, user_contents);
   document.user_length = document.length();
   if (answer.empty()) return;
-  const std::string opened = chat.render(messages, true);
+  const std::string opened = chat.render(messages, true).text;
   messages.push_back({"assistant", answer});
-  const std::string whole = chat.render(messages, false);
+  const auto [whole, contents] = chat.render(messages, false);
   ELASTRON_CHECK(whole.starts_with(user_turn) && opened.starts_with(user_turn),
                  "a turn that depends on the next one");
   // The next turn starts with a special token, which text is cut at: so these are the ids of the
   // whole.
   const std::string turn = whole.substr(user_turn.size());
-  const auto ids = tokenizer.encode(turn);
+  const auto ids = encode(turn, ranges_within(contents, user_turn.size(), whole.size()));
   append(document.ids, ids);
   // Which of them are the answer: what neither opens nor ends the turn.
   const auto opening = int64_t(tokenizer.encode(opened.substr(user_turn.size())).size());
@@ -77,15 +80,21 @@ std::string user_text(const Record& record, const Prompts& prompts) {
 }
 
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
-                       LabelMode labels, const Prompts& prompts, const ChatTemplate* chat) {
+                       LabelMode labels, const Prompts& prompts, const ChatTemplate* chat,
+                       ControlTokens controls) {
+  const bool plain = controls == ControlTokens::text;
   Document document;
   const std::string user = user_text(record, prompts);
   if (uses(chat)) {
-    fill_turns(document, user, record.answer, tokenizer, *chat);
+    fill_turns(document, user, record.answer, tokenizer, *chat, plain);
   } else {
-    document.ids = tokenizer.encode(user);
+    const auto encode = [&](const std::string& text) {
+      const TextRange all = {0, text.size()};
+      return tokenizer.encode(text, {&all, plain ? size_t(1) : size_t(0)});
+    };
+    document.ids = encode(user);
     document.user_length = document.length();
-    const auto answer = tokenizer.encode(record.answer);
+    const auto answer = encode(record.answer);
     document.answer_length = int64_t(answer.size());
     append(document.ids, answer);
   }

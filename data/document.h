@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/chat_template.h"
+#include "data/control_tokens.h"
 #include "data/packed_batch.h"
 #include "data/record.h"
 #include "data/tokenizer.h"
@@ -53,10 +54,12 @@ std::string user_text(const Record& record, const Prompts& prompts = {});
 // Without `chat` (or with one of kind none) user text and answer are tokenised apart, so that the
 // border between them is exact. With it they are a conversation of two turns, or one where the
 // answer is empty, and the user's part is the user's turn. Appends `eos` unless it is last already.
-// task_id() must know the task, and `chat` must have passed check_chat_template.
+// task_id() must know the task, and `chat` must have passed check_chat_template. `controls`:
+// whether control tokens in the record's text become real ones (keep) or stay text.
 Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t eos,
                        LabelMode labels, const Prompts& prompts = {},
-                       const ChatTemplate* chat = nullptr);
+                       const ChatTemplate* chat = nullptr,
+                       ControlTokens controls = ControlTokens::keep);
 
 // Throws InputError naming `folder` unless the tokenizer has the template's special tokens: text is
 // cut at those, so that the tokens of one turn do not depend on the next.

@@ -19,7 +19,18 @@ constexpr size_t kBytesInFlight = size_t(64) << 20;
 constexpr size_t kBatchesPerThread = 8;
 constexpr size_t kMostKinds = 1 << 16;
 
-enum class Fate : uint8_t { kept, unknown_task, too_short, overlong };
+// More kinds of faults than this are counted together.
+constexpr size_t kMostReasons = 20;
+
+enum class Fate : uint8_t { kept, unknown_task, too_short, overlong, bad };
+
+void count_bad(const std::string& fault, const std::string& where, RecordCounts& counts) {
+  ++counts.bad;
+  const bool known = counts.bad_by_reason.contains(fault);
+  const bool room = counts.bad_by_reason.size() < kMostReasons;
+  auto& those = counts.bad_by_reason[known || room ? fault : "other faults"];
+  if (those.records++ == 0) those.first = where;
+}
 
 }  // namespace
 
@@ -34,11 +45,24 @@ struct DocumentReader::Outcome {
   Document document;
   std::string kind;
   std::string where;
+  std::string fault;              // of a bad record
+  std::vector<int32_t> controls;  // in its text
 };
 
 std::string RecordCounts::dropped_text() const {
-  return fmt::format("dropped: {} unknown task, {} short, {} overlong", unknown_task, too_short,
-                     overlong);
+  return fmt::format("dropped: {} unknown task, {} short, {} overlong{}", unknown_task, too_short,
+                     overlong, bad > 0 ? fmt::format(", {} bad", bad) : "");
+}
+
+std::string RecordCounts::bad_text() const {
+  if (bad == 0) return "";
+  std::string text = fmt::format("skipped {} bad record{}", bad, bad == 1 ? "" : "s");
+  const char* between = ": ";
+  for (const auto& [reason, those] : bad_by_reason) {
+    text += fmt::format("{}{} ({}, first {})", between, reason, those.records, those.first);
+    between = "; ";
+  }
+  return text;
 }
 
 DocumentReader::DocumentReader(const DataConfig& config, const Tokenizer& tokenizer, int32_t eos,
@@ -46,6 +70,8 @@ DocumentReader::DocumentReader(const DataConfig& config, const Tokenizer& tokeni
     : config_(config),
       tokenizer_(tokenizer),
       eos_(eos),
+      controls_(config.control_tokens == ControlTokens::automatic ? ControlTokens::keep
+                                                                  : config.control_tokens),
       chat_(ChatTemplate::open(model_folder, config.chat_template)) {
   check_chat_template(chat_, tokenizer, model_folder);
 }
@@ -53,10 +79,18 @@ DocumentReader::DocumentReader(const DataConfig& config, const Tokenizer& tokeni
 std::vector<DocumentReader::Outcome> DocumentReader::make_documents(const Batch& batch) const {
   std::vector<Outcome> outcomes;
   for (const JsonlLine& line : batch.lines) {
-    const Record record = parse_jsonl(line, batch.path);
     const std::string where = place_of(line, batch.path);
     Outcome& outcome = outcomes.emplace_back();
     outcome.where = where;
+    Record record;
+    try {
+      record = parse_jsonl(line, batch.path);
+    } catch (const InputError& error) {
+      if (config_.bad_records == BadRecords::error) throw;
+      outcome.fate = Fate::bad;
+      outcome.fault = fault_of(error, where);
+      continue;
+    }
     outcome.kind = record.kind.empty() ? record.task : record.kind;
     if (task_id(record.task) < 0) {
       if (config_.unknown_task == UnknownTask::error) {
@@ -68,8 +102,10 @@ std::vector<DocumentReader::Outcome> DocumentReader::make_documents(const Batch&
       outcome.fate = Fate::unknown_task;
       continue;
     }
-    Document document =
-        make_document(record, tokenizer_, eos_, config_.label_mode, config_.prompts, &chat_);
+    Document document = make_document(record, tokenizer_, eos_, config_.label_mode, config_.prompts,
+                                      &chat_, controls_);
+    outcome.controls = find_controls({record.context, record.question, record.answer}, tokenizer_,
+                                     controls_, where);
     if (document.length() > config_.max_tokens) {
       if (config_.overlong == Overlong::error) {
         throw InputError(fmt::format("the document has {} tokens, more than data.max_tokens = {}",
@@ -102,6 +138,7 @@ void DocumentReader::take(std::vector<Outcome>&& outcomes, RecordCounts& counts,
       case Fate::unknown_task: ++counts.unknown_task; break;
       case Fate::overlong: ++counts.overlong; break;
       case Fate::too_short: ++counts.too_short; break;
+      case Fate::bad: count_bad(o.fault, o.where, counts); break;
       case Fate::kept:
         o.document.kind_id = kind_id(o.kind);
         if (kinds_.size() > kMostKinds) {
@@ -109,6 +146,7 @@ void DocumentReader::take(std::vector<Outcome>&& outcomes, RecordCounts& counts,
                            o.where + ", metadata.kind", "a kind is a group of records; use few");
         }
         o.document.sample_id = sample;
+        counts.controls.add(o.controls, tokenizer_, o.where);
         on_document(std::move(o.document));
         break;
     }

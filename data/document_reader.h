@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,19 @@ namespace elastron::data {
 
 // What became of the records.
 struct RecordCounts {
-  int64_t records = 0, unknown_task = 0, too_short = 0, overlong = 0;
-  int64_t dropped() const { return unknown_task + too_short + overlong; }
+  int64_t records = 0, unknown_task = 0, too_short = 0, overlong = 0, bad = 0;
+  // Of the bad ones, by what is wrong with them.
+  struct Bad {
+    int64_t records = 0;
+    std::string first;  // where
+  };
+  std::map<std::string, Bad> bad_by_reason;
+  ControlCount controls;
+
+  int64_t dropped() const { return unknown_task + too_short + overlong + bad; }
   std::string dropped_text() const;  // "dropped: 1 unknown task, 2 short, 3 overlong"
+  // "skipped 2 bad records: field 'context' is missing (2, first a.jsonl:7)"; empty: none was.
+  std::string bad_text() const;
 };
 
 struct ReadProgress {
@@ -32,12 +43,14 @@ class DocumentReader {
                  const std::string& model_folder);
 
   ChatTemplateSetting chat_template() const { return chat_.kind(); }
+  // What becomes of control tokens in the text: never automatic.
+  ControlTokens control_tokens() const { return controls_; }
 
   // Calls `on_document` for each document that is kept, in order, from this thread; kind_id is its
   // place in kinds(), sample_id the number of its record over all files. `on_progress` is called
   // now and then. What is held at a time is bounded (64 MiB of text, or one record), whatever the
-  // number of threads. Throws InputError for the first bad record, unknown task or overlong
-  // document in the files' order (as the configuration says).
+  // number of threads. Throws InputError for the first bad record, unknown task, overlong document
+  // or control token in the files' order (as the configuration says).
   RecordCounts read(const std::vector<std::string>& files, int threads,
                     const std::function<void(Document&&)>& on_document,
                     const std::function<void(const ReadProgress&)>& on_progress = {});
@@ -56,6 +69,7 @@ class DocumentReader {
   const DataConfig& config_;
   const Tokenizer& tokenizer_;
   int32_t eos_;
+  ControlTokens controls_;
   ChatTemplate chat_;
   std::vector<std::string> kinds_;
 };

@@ -1,5 +1,7 @@
 #include "data/jsonl.h"
 
+#include <algorithm>
+#include <span>
 #include <string_view>
 
 #include "core/error.h"
@@ -50,7 +52,7 @@ Record parse_record(const nlohmann::json& object, const std::string& where) {
   Record record;
   record.context = text_field(object, "context", "context", where);
   record.question = text_field(object, "question", "question", where);
-  record.answer = text_field(object, "answer", "answer", where);
+  if (object.contains("answer")) record.answer = text_field(object, "answer", "answer", where);
   const nlohmann::json metadata = metadata_of(object, where);
   record.task = text_field(metadata, "task", "metadata.task", where);
   if (metadata.contains("kind")) {
@@ -65,9 +67,47 @@ Record parse_record(const nlohmann::json& object, const std::string& where) {
   return record;
 }
 
+// Files that people take for JSON lines, by their first bytes.
+struct OtherKind {
+  std::string_view begins, name, todo;
+};
+using namespace std::string_view_literals;
+constexpr OtherKind kOtherKinds[] = {
+    {"\x1f\x8b"sv, "gzip data", "unpack it (gunzip)"},
+    {"\x28\xb5\x2f\xfd"sv, "Zstandard data", "unpack it (unzstd)"},
+    {"\xfd"
+     "7zXZ"sv,
+     "xz data", "unpack it (unxz)"},
+    {"BZh"sv, "bzip2 data", "unpack it (bunzip2)"},
+    {"PK\x03\x04"sv, "a zip archive", "unpack it (unzip)"},
+    {"PAR1"sv, "Parquet", "convert it with launch/convert_parquet.py"},
+    {"ARROW1"sv, "Arrow data", "convert it to JSON lines"},
+    {"\x89HDF"sv, "HDF5", "set data.format: packed if elastron pack wrote it"},
+    {"version https://git-lfs"sv, "a Git LFS pointer", "fetch the file itself (git lfs pull)"},
+    {"\xff\xfe\0\0"sv, "UTF-32 text", "convert it to UTF-8 (iconv)"},
+    {"\0\0\xfe\xff"sv, "UTF-32 text", "convert it to UTF-8 (iconv)"},
+    {"\xff\xfe"sv, "UTF-16 text", "convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"},
+    {"\xfe\xff"sv, "UTF-16 text", "convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"},
+    {"{\0"sv, "UTF-16 text", "convert it to UTF-8 (iconv -f UTF-16LE -t UTF-8)"},
+    {"\0{"sv, "UTF-16 text", "convert it to UTF-8 (iconv -f UTF-16BE -t UTF-8)"},
+};
+
+void refuse_other_kinds(const std::string& path) {
+  const InputFile file(path);
+  std::string head(size_t(std::min<uint64_t>(file.size(), 32)), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(head)));
+  for (const OtherKind& kind : kOtherKinds) {
+    if (!head.starts_with(kind.begins)) continue;
+    throw InputError("the file is " + std::string(kind.name) + ", not JSON lines of UTF-8", path,
+                     std::string(kind.todo));
+  }
+}
+
 }  // namespace
 
-JsonlReader::JsonlReader(const std::string& path) : lines_(path, kLongestLine) {}
+JsonlReader::JsonlReader(const std::string& path) : lines_(path, kLongestLine) {
+  refuse_other_kinds(path);
+}
 
 bool JsonlReader::next(JsonlLine& line) {
   while (lines_.next()) {
@@ -88,7 +128,8 @@ std::string place_of(const JsonlLine& line, const std::string& path) {
   return path + ":" + std::to_string(line.number);
 }
 
-nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path, JsonLimits limits) {
+nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
+                               const JsonLimits& limits) {
   const std::string where = place_of(line, path);
   // Before UTF-8, of which a cut may leave half a character.
   if (!line.terminated && !nlohmann::json::accept(line.text)) {
@@ -100,6 +141,11 @@ nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path, J
                      "convert the file to UTF-8");
   }
   return parse_json_strict(line.text, where, limits);
+}
+
+std::string fault_of(const Error& error, const std::string& place) {
+  const std::string_view line = error.what();
+  return std::string(line.substr(0, line.find(" (" + place)));
 }
 
 Record parse_jsonl(const JsonlLine& line, const std::string& path) {

@@ -2,11 +2,16 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "core/error.h"
 #include "core/file/line_reader.h"
-#include "core/json.h"
 #include "data/record.h"
+
+namespace elastron {
+struct JsonLimits;
+}
 
 namespace elastron::data {
 
@@ -18,7 +23,8 @@ struct JsonlLine {
 };
 
 // Reads a file front to back; memory is bounded by the longest line. Throws InputError: missing,
-// not a regular file, empty, cut off meanwhile, a line over 64 MiB.
+// not a regular file, empty, cut off meanwhile, a line over 64 MiB, or no lines of UTF-8 by its
+// first bytes: compressed, UTF-16, Parquet and the like.
 class JsonlReader {
  public:
   explicit JsonlReader(const std::string& path);
@@ -33,16 +39,20 @@ class JsonlReader {
 
 // The value of a line. Throws InputError naming file:line for one that is not UTF-8, not JSON, or
 // cut off at the end of the file.
-nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path, JsonLimits limits);
+nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
+                               const JsonLimits& limits);
 
-// `metadata` is an object, or its text: JSON, or what Python's str() makes of a dict. Its "kind" is
-// optional, its "is_prefix" true by default. U+FEFF is stripped (spec 9). Throws InputError naming
-// file:line and the field for a line that is not UTF-8, not a valid record, or cut off at the end
-// of the file.
+// A missing "answer" is an empty one: the record has none. `metadata` is an object, or its text:
+// JSON, or what Python's str() makes of a dict. Its "kind" is optional, its "is_prefix" true by
+// default. U+FEFF is stripped (spec 9). Throws InputError naming file:line and the field for a line
+// that is not UTF-8, not a valid record, or cut off at the end of the file.
 Record parse_jsonl(const JsonlLine& line, const std::string& path);
 
 // "file:line".
 std::string place_of(const JsonlLine& line, const std::string& path);
+
+// What is wrong, without the place that parse_jsonl named and without advice: to count faults by.
+std::string fault_of(const Error& error, const std::string& place);
 
 // Calls `on_record` for each record with its place; blank lines are skipped.
 void read_jsonl(const std::string& path,

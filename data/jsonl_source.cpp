@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 
 #include "core/error.h"
 #include "core/file/checksum.h"
+#include "core/log.h"
 
 namespace elastron::data {
 
@@ -20,6 +22,10 @@ class JsonlSource final : public PackSource {
     DocumentReader reader(config, tokenizer, eos, model_folder);
     counts_ = reader.read(files, 1, [this](Document&& d) { add(d); });
     kinds_ = reader.kinds();
+    for (const std::string& remark :
+         {counts_.bad_text(), counts_.controls.text(reader.control_tokens(), "records")}) {
+      if (!remark.empty()) log_warning("{}: {}", key, remark);
+    }
     if (entries_.empty()) no_document_left(counts_, files, key);
     tokens_.shrink_to_fit();
     std::vector<int64_t> lengths;
@@ -47,6 +53,9 @@ class JsonlSource final : public PackSource {
     return documents;
   }
   std::string fingerprint() const override { return fingerprint_; }
+  int64_t longest() const override {
+    return std::ranges::max_element(entries_, {}, &Entry::length)->length;
+  }
   std::string summary() const override {
     return fmt::format("{} documents, {} tokens in {} packs ({:.1f} % full), {}", entries_.size(),
                        tokens_.size(), packs_.size(),

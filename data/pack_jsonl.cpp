@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file/scratch_file.h"
+#include "data/file_list.h"
 #include "data/jsonl_source.h"
 #include "data/packed_writer.h"
 
@@ -79,10 +80,11 @@ class Spill {
 
 }  // namespace
 
-PackSummary pack_jsonl(const std::vector<std::string>& files, const std::string& out,
+PackSummary pack_jsonl(const std::vector<std::string>& names, const std::string& out,
                        const DataConfig& config, const Tokenizer& tokenizer, int32_t eos,
                        const std::string& model_folder, int threads,
                        const std::function<void(const PackProgress&)>& on_progress) {
+  const std::vector<std::string> files = data_files(names, ".jsonl", "--in");
   check_out(out, files);
   if (config.max_tokens > std::numeric_limits<int32_t>::max()) {
     throw UsageError("max_tokens is too large", "--max-tokens", "use less than 2^31");
@@ -99,6 +101,7 @@ PackSummary pack_jsonl(const std::vector<std::string>& files, const std::string&
 
   PackSummary summary;
   DocumentReader reader(config, tokenizer, eos, model_folder);
+  summary.control_tokens = reader.control_tokens();
   Spill spill(folder_of(out));
   summary.counts = reader.read(
       files, threads,

@@ -239,6 +239,14 @@ void PackedFile::check_packs() {
   }
 }
 
+int64_t PackedFile::longest_document() const {
+  int64_t longest = 0;
+  for (size_t i = 0; i + 1 < document_offsets_.size(); ++i) {
+    longest = std::max(longest, document_offsets_[i + 1] - document_offsets_[i]);
+  }
+  return longest;
+}
+
 std::vector<Document> PackedFile::pack(int64_t index) const {
   ELASTRON_CHECK(index >= 0 && index < packs(), "pack index out of range");
   const auto first = size_t(pack_offsets_[size_t(index)]);

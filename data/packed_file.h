@@ -43,6 +43,7 @@ class PackedFile {
   int64_t documents() const { return int64_t(document_offsets_.size()) - 1; }
   int64_t tokens() const { return document_offsets_.back(); }
   int64_t longest_pack() const { return longest_pack_; }  // tokens
+  int64_t longest_document() const;                       // tokens
   // Changes when anything in the file does.
   const std::string& fingerprint() const { return fingerprint_; }
 

@@ -43,6 +43,11 @@ class PackedSource final : public PackSource {
     for (const Part& part : parts_) sum.add(part.file.fingerprint());
     return sum.digest();
   }
+  int64_t longest() const override {
+    int64_t longest = 0;
+    for (const Part& part : parts_) longest = std::max(longest, part.file.longest_document());
+    return longest;
+  }
   std::string summary() const override {
     int64_t documents = 0, tokens = 0, room = 0;
     for (const Part& part : parts_) {

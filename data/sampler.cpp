@@ -63,6 +63,12 @@ std::vector<int64_t> Sampler::next_step() {
   return step;
 }
 
+std::optional<double> Sampler::passes() const {
+  if (packs_ == PackSource::kUnlimited) return {};
+  const int64_t used = packs_ - packs_ % packs_per_step_;
+  return double(epoch_) + double(position_) / double(used);
+}
+
 std::map<std::string, std::string> Sampler::state() const {
   return {{"epoch", std::to_string(epoch_)},
           {"position", std::to_string(position_)},

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ class Sampler {
   // set, seed or step size.
   std::map<std::string, std::string> state() const;
   void restore(const std::map<std::string, std::string>& state);
+
+  // Through the data so far, as a fraction; nothing where it has no end.
+  std::optional<double> passes() const;
 
   int64_t epoch() const { return epoch_; }
   int64_t position() const { return position_; }

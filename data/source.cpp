@@ -1,6 +1,7 @@
 #include "data/source.h"
 
 #include "core/error.h"
+#include "data/file_list.h"
 #include "data/jsonl_source.h"
 #include "data/packed_source.h"
 #include "data/synthetic_source.h"
@@ -17,9 +18,10 @@ std::unique_ptr<PackSource> open_files(const std::vector<std::string>& files,
     throw UsageError("no data", key, "name files, or set data.format: synthetic");
   }
   if (config.format == Format::packed) {
-    return open_packed_source(files, key, config, tokenizer, eos);
+    return open_packed_source(data_files(files, ".h5", key), key, config, tokenizer, eos);
   }
-  return open_jsonl_source(files, key, config, packing, tokenizer, eos, model_folder);
+  return open_jsonl_source(data_files(files, ".jsonl", key), key, config, packing, tokenizer, eos,
+                           model_folder);
 }
 
 }  // namespace

@@ -22,6 +22,9 @@ class BatchSource {
   virtual PackedBatch batch(std::span<const int64_t> packs) const = 0;
   // Changes when the documents or their packing change: a cursor belongs to one fingerprint.
   virtual std::string fingerprint() const = 0;
+  // Tokens of the longest document (of the longest sequence of a pair), or a bound where they are
+  // made on the fly.
+  virtual int64_t longest() const = 0;
   // One line for people: documents, tokens, fill.
   virtual std::string summary() const = 0;
   // Names behind Document::kind_id.

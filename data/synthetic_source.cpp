@@ -57,6 +57,10 @@ class SyntheticSource : public PackSource {
     return sum.digest();
   }
 
+  int64_t longest() const override {
+    return std::ranges::max(config_.synthetic.lengths) + 1;  // and what ends it
+  }
+
  protected:
   Document document(uint64_t seed, int kind, uint64_t index, int64_t length) const {
     const Record record =

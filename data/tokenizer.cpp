@@ -2,6 +2,7 @@
 
 #include "core/file/input_file.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "data/tokenizer/byte_level_bpe_file.h"
 #include "data/tokenizer/file.h"
 #include "data/tokenizer/word_level.h"
@@ -11,7 +12,10 @@ namespace elastron::data {
 namespace {
 
 std::unique_ptr<Tokenizer> read_word_level(const TokenizerFile& file) {
-  for (const char* key : {"normalizer", "decoder"}) file.require_null(key);
+  file.require_null("decoder");
+  if (const std::string normalizer = file.normalizer(); normalizer != "null") {
+    file.unsupported("normalizer", normalizer, "null");
+  }
   const std::string split = file.type_of(file.top("pre_tokenizer"), "pre_tokenizer");
   if (split != "Whitespace" && split != "WhitespaceSplit") {
     file.unsupported("pre_tokenizer", split, "Whitespace and WhitespaceSplit");
@@ -30,7 +34,12 @@ std::unique_ptr<Tokenizer> read_word_level(const TokenizerFile& file) {
 std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view text, const std::string& where) {
   const nlohmann::json root = parse_json_strict(text, where);
   const TokenizerFile file(root, where);
-  for (const char* key : {"truncation", "padding"}) file.require_null(key);
+  // Left there by somebody's last padded call; the reference goes by its own arguments.
+  for (const char* key : {"truncation", "padding"}) {
+    if (!file.top(key).is_null()) {
+      log_info("{}: '{}' is ignored, as transformers does", where, key);
+    }
+  }
   const std::string kind = file.type_of(file.top("model"), "model");
   if (kind == "WordLevel") return read_word_level(file);
   if (kind == "BPE") return read_byte_level_bpe(file);

@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/text_range.h"
 
 namespace elastron::data {
 
@@ -17,7 +20,15 @@ class Tokenizer {
   // text are recognised, as by the reference with add_special_tokens=False. What is not UTF-8 in
   // `text` counts as U+FFFD, as Python decodes with errors="replace". Thread-safe. Throws
   // InputError for text that the tokenizer cannot handle (a split pattern that takes for ever).
-  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  std::vector<int32_t> encode(std::string_view text) const { return encode(text, {}); }
+  // The same, except that control tokens (added tokens that tokenizer.json calls special) are text
+  // like any other where they reach into one of `plain`, as by the reference with
+  // split_special_tokens=True. The ranges ascend and do not overlap.
+  virtual std::vector<int32_t> encode(std::string_view text,
+                                      std::span<const TextRange> plain) const = 0;
+  // The control tokens that encode(text) finds, in order.
+  virtual std::vector<int32_t> controls_in(std::string_view text) const = 0;
+  virtual bool is_control(int32_t id) const = 0;
   // Special tokens are kept. Always UTF-8: bytes that are not become U+FFFD. An id outside
   // [0, vocab_size) is an InputError.
   virtual std::string decode(const std::vector<int32_t>& ids) const = 0;

@@ -1,7 +1,6 @@
 // elastron eval CONFIG.yaml... --checkpoint PATH [--out FILE.json] [--compare]
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -10,10 +9,12 @@
 #include "core/json.h"
 #include "core/progress.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/runtime.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/positions.h"
 #include "train/session.h"
 
 namespace elastron::launch {
@@ -106,13 +107,16 @@ class Evaluation {
         session_(config, /*training=*/pretrain_, runtime.mesh(), runtime.device()) {
     parallel::Mesh& mesh = runtime.mesh();
     parallel::on_all_ranks(mesh.world(), [&] {
-      source_ =
-          data::open_evaluation_source(config.data, session_.tokenizer(),
-                                       session_.decoder().config().eos_token_id, config.model.path);
+      source_ = data::open_evaluation_source(config.data, session_.tokenizer(),
+                                             session_.decoder().config().end_of_document(),
+                                             config.model.path);
+      train::check_positions(config, session_.decoder().config(), {source_.get()},
+                             /*trains=*/false);
     });
     if (checkpoint.empty()) return;
     std::string path;
-    parallel::on_all_ranks(mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint); });
+    parallel::on_all_ranks(
+        mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint, config.output.dir); });
     const auto header = train::verify_checkpoint(path, mesh);
     parallel::on_all_ranks(mesh.world(), [&] {
       if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
@@ -157,7 +161,7 @@ class Evaluation {
 
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
-  const train::Config config = load_run_config(options.config, *everyone);
+  train::Config config = load_run_config(options.config, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
     if (config.train.objective != train::Objective::reward) return;
     throw UsageError("reward models are evaluated on pairs", "train.objective",
@@ -204,15 +208,17 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_eval(CLI::App& app, Command& selected) {
+void add_eval(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("eval", "loss, accuracy and sparsity on the evaluation data");
   auto options = std::make_shared<Options>();
   command->add_option("CONFIG", options->config.files, "configuration files, merged left to right")
       ->required();
   command->add_option("--set", options->config.overrides, "set a key: --set router.force=full")
       ->allow_extra_args(false);
-  command->add_option("--checkpoint", options->checkpoint,
-                      "checkpoint, or a run's folder; without one the model folder's weights");
+  command->add_option(
+      "--checkpoint", options->checkpoint,
+      "checkpoint, a run's folder, or latest or best of output.dir; without one the "
+      "model folder's weights");
   command->add_option("--out", options->out, "write the figures as JSON");
   command->add_flag("--compare", options->compare,
                     "full, sparse, the router, and random static gates of the router's sparsity");

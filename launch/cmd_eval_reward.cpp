@@ -1,7 +1,6 @@
 // elastron eval-reward CONFIG.yaml... --checkpoint PATH --data DIR_OR_FILES --out DIR
 //                      [--judge discriminative|generative]
 // elastron eval-reward --outputs FILES --out DIR: what the published evaluator wrote.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include "core/file/checksum.h"
 #include "core/file/input_file.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/judge_rows.h"
 #include "launch/score_rows.h"
 #include "parallel/agree.h"
@@ -84,7 +84,8 @@ ExitCode run(const Options& options, parallel::World& world) {
   const Log log({.rank = world.rank()});
   std::vector<EvaluationFile> files;
   parallel::on_all_ranks(*everyone, [&] {
-    files = read_evaluation_files(options.data, config.reward.bad_rows, world.rank() == 0);
+    files = read_evaluation_files(options.data, config.reward.bad_rows, config.data.bad_records,
+                                  world.rank() == 0);
   });
   reward::EvaluationIdentity identity = {{"rows", rows_checksum(files)}};
   std::optional<std::vector<reward::JudgedRow>> rows;
@@ -95,6 +96,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     judge.order = options.order == "both" ? reward::JudgeOrder::both : reward::JudgeOrder::drawn;
     judge.prompt.limit = options.score.limit;
     judge.prompt.chat_template = config.data.chat_template;
+    judge.prompt.control_tokens = config.data.control_tokens;
     parallel::on_all_ranks(*everyone, [&] {
       if (config.parallel.context != 1) {
         throw UsageError("a generative judge has whole sequences", "parallel.context",
@@ -108,11 +110,15 @@ ExitCode run(const Options& options, parallel::World& world) {
         judge.prompt.system_prompt = read_small_file(options.system_prompt, kLongestPrompt);
       }
     });
-    const InferenceArguments inference{.model = config.model.path,
-                                       .router = config.reward.router,
-                                       .force = config.router.force,
-                                       .dtype = std::string(config::enum_name(config.model.dtype)),
-                                       .tensor = int(config.parallel.tensor)};
+    const InferenceArguments inference{
+        .model = config.model.path,
+        .router = config.reward.router,
+        .force = config.router.force,
+        .dtype = std::string(config::enum_name(config.model.dtype)),
+        .tensor = int(config.parallel.tensor),
+        .overrides = {"model.beyond_positions=" +
+                      std::string(config::enum_name(config.model.beyond_positions))},
+        .shorter = "lower --limit or --max-tokens"};
     rows = judge_rows(inference, world, files, options.out, judge, identity);
   }
   if (!rows) {
@@ -127,7 +133,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_eval_reward(CLI::App& app, Command& selected) {
+void add_eval_reward(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("eval-reward", "a reward model's MemoryRewardBench report, or a judge's");
   auto options = std::make_shared<Options>();
@@ -143,12 +149,12 @@ void add_eval_reward(CLI::App& app, Command& selected) {
                    "folder of the report; an interrupted one is gone on with")
       ->required();
   command->add_option("--judge", options->judge, "discriminative: scores; generative: verdicts")
-      ->check(CLI::IsMember({"discriminative", "generative"}))
+      ->check(cli::IsMember({"discriminative", "generative"}))
       ->capture_default_str();
   command
       ->add_option("--limit", options->score.limit,
                    "tokens from which a sequence (generative: a prompt) loses its middle")
-      ->check(CLI::Range(32, 1 << 24))
+      ->check(cli::Range(32, 1 << 24))
       ->capture_default_str();
   command->add_flag("!--no-untrained", options->score.untrained,
                     "leave out the baseline of an untrained head, which takes a second pass where "
@@ -156,19 +162,19 @@ void add_eval_reward(CLI::App& app, Command& selected) {
   command
       ->add_option("--order", options->order,
                    "generative: which response is A; both: every row twice, for consistency")
-      ->check(CLI::IsMember({"drawn", "both"}))
+      ->check(cli::IsMember({"drawn", "both"}))
       ->capture_default_str();
   command->add_option("--system-prompt", options->system_prompt,
                       "generative: file with the text in place of the built-in ones");
   auto& generation = options->generative.generation;
   command->add_option("--max-tokens", generation.max_tokens, "generative: most tokens of an answer")
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(cli::Range(1, 1 << 24))
       ->capture_default_str();
   command->add_option("--temperature", generation.sampling.temperature, "generative: 0: greedy")
-      ->check(CLI::NonNegativeNumber)
+      ->check(cli::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--top-p", generation.sampling.top_p, "generative")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(cli::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", generation.sampling.seed, "generative: of orders and tokens")
       ->capture_default_str();
@@ -178,7 +184,7 @@ void add_eval_reward(CLI::App& app, Command& selected) {
       ->excludes(data);
   command->callback([&selected, options] {
     if (options->outputs.empty() && (options->data.empty() || options->config.files.empty())) {
-      throw CLI::ValidationError("CONFIG and --data are needed, or --outputs");
+      throw cli::ValidationError("CONFIG and --data are needed, or --outputs");
     }
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

@@ -1,10 +1,10 @@
 // elastron export --checkpoint PATH --out DIR [--format hf-reference|safetensors] [--model DIR]
-//                 [--dtype float32|bfloat16]
-#include <CLI/CLI.hpp>
+//                 [--dtype float32|bfloat16] [--base-model NAME]
 #include <memory>
 
 #include "core/log.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "parallel/agree.h"
 #include "router/reference_exchange.h"
 #include "train/checkpoint/checkpoint.h"
@@ -17,7 +17,7 @@ namespace elastron::launch {
 namespace {
 
 struct Options {
-  std::string checkpoint, out, format = "safetensors", model, dtype;
+  std::string checkpoint, out, format = "safetensors", model, dtype, base_model;
 };
 
 void export_router(const Options& options, const router::StoredRouter& router, Device& device) {
@@ -43,7 +43,10 @@ void export_reward(const Options& options, const train::StoredReward& reward, De
   if (!options.dtype.empty()) dtype = dtype_from_name(options.dtype);
   const std::string model = options.model.empty() ? reward.config.model.path : options.model;
   if (options.format == "safetensors") {
-    train::write_reward_adapter(options.out, reward, model, dtype);
+    // As the user calls it: what reads the adapter looks for its base under that name.
+    const std::string& base =
+        options.base_model.empty() ? reward.config.model.path : options.base_model;
+    train::write_reward_adapter(options.out, reward, model, base, dtype);
   } else {
     train::write_reward_model(options.out, reward, model, dtype, device);
   }
@@ -81,7 +84,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_export(CLI::App& app, Command& selected) {
+void add_export(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("export", "a trained router or reward model as files for others");
   auto options = std::make_shared<Options>();
@@ -96,19 +99,22 @@ void add_export(CLI::App& app, Command& selected) {
                    "implementation; of a reward model: hf-reference, a model folder of the "
                    "transformers library, or safetensors, its adapters and head as the peft "
                    "library reads them")
-      ->check(CLI::IsMember({"safetensors", "hf-reference"}))
+      ->check(cli::IsMember({"safetensors", "hf-reference"}))
       ->capture_default_str();
   command
       ->add_option(
           "--model", options->model,
           "the backbone's folder; without it, what the checkpoint was trained on is looked "
           "at, and of a router's hf-reference only the keys of its own are written")
-      ->check(CLI::ExistingDirectory);
+      ->check(cli::ExistingDirectory);
+  command->add_option("--base-model", options->base_model,
+                      "how adapters name their base model, such as Qwen/Qwen3-8B; default: "
+                      "model.path of the run");
   command
       ->add_option("--dtype", options->dtype,
                    "what the tensors are stored in; default: float32, which is exact, or a whole "
                    "model's own")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+      ->check(cli::IsMember({"float32", "bfloat16"}));
   command->callback([&selected, options] {
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

@@ -1,5 +1,4 @@
 // elastron generate --model DIR [--router PATH] --prompt TEXT|- [--chat]
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
@@ -10,6 +9,7 @@
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/generation.h"
 #include "launch/inference.h"
 #include "parallel/agree.h"
@@ -71,7 +71,7 @@ class Prompt {
       throw UsageError("the model folder has no chat template", "--chat", "leave --chat out");
     }
     const data::ChatMessage turn{.role = "user", .content = text};
-    return form.render({&turn, 1}, /*generation_prompt=*/true);
+    return form.render({&turn, 1}, /*generation_prompt=*/true).text;
   }
 
   std::unique_ptr<data::Tokenizer> tokenizer_;
@@ -106,9 +106,10 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_generate(CLI::App& app, Command& selected) {
+void add_generate(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("generate", "continues a prompt; shows the router's gates");
   auto options = std::make_shared<Options>();
+  options->inference.shorter = "give a shorter prompt, or a lower --max-tokens";
   options->inference.add_to(*command);
   auto* prompt = command->add_option("--prompt", options->prompt, "text; -: standard input");
   auto* ids = command->add_option("--ids", options->ids,
@@ -117,29 +118,29 @@ void add_generate(CLI::App& app, Command& selected) {
   command->add_flag("--chat", options->chat, "the prompt is a user's turn of a conversation")
       ->needs(prompt);
   command->add_option("--max-tokens", options->generation.max_tokens, "most tokens to generate")
-      ->check(CLI::Range(1, 1 << 24));
+      ->check(cli::Range(1, 1 << 24));
   command
       ->add_option("--temperature", options->generation.sampling.temperature,
                    "0: the likeliest token")
-      ->check(CLI::NonNegativeNumber);
+      ->check(cli::NonNegativeNumber);
   command
       ->add_option("--top-p", options->generation.sampling.top_p,
                    "draw among the likeliest tokens that have this probability together")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(cli::Range(0.0, 1.0));
   command->add_option("--seed", options->generation.sampling.seed, "of drawn tokens");
   command->add_flag("--ignore-eos", options->generation.ignore_eos,
                     "go on after the end-of-sequence token");
   command
       ->add_option("--decode", options->generation.decode,
                    "sparse: streaming heads keep sink and local window only; full: all keys")
-      ->check(CLI::IsMember({"sparse", "full"}));
+      ->check(cli::IsMember({"sparse", "full"}));
   command
       ->add_option("--window", options->generation.window,
                    "local window of decoding in whole blocks, or in tokens exactly")
-      ->check(CLI::IsMember({"block", "token"}));
+      ->check(cli::IsMember({"block", "token"}));
   command->callback([&selected, options] {
     if (options->prompt.empty() == options->ids.empty()) {
-      throw CLI::ValidationError("one of --prompt and --ids is needed");
+      throw cli::ValidationError("one of --prompt and --ids is needed");
     }
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

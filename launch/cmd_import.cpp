@@ -1,10 +1,10 @@
 // elastron import --from DIR --model DIR --out DIR: a router, or the adapter of a reward model, of
 // other origin as a checkpoint.
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "core/log.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "train/adapter_exchange.h"
 #include "train/router_exchange.h"
 
@@ -34,7 +34,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_import(CLI::App& app, Command& selected) {
+void add_import(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("import", "a router or an adapter of other origin as a checkpoint");
   auto options = std::make_shared<Options>();

@@ -1,9 +1,10 @@
-// elastron inspect PATH.h5: what a checkpoint holds, and whether it is whole.
-#include <CLI/CLI.hpp>
+// elastron inspect CHECKPOINT [--config] [--json]: what a checkpoint holds, and whether it is
+// whole.
 #include <cstdio>
 #include <memory>
 
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "train/checkpoint/folder.h"
 #include "train/checkpoint/inspect.h"
 
@@ -11,19 +12,33 @@ namespace elastron::launch {
 
 namespace {
 
-ExitCode inspect(const std::string& path) {
+struct Options {
+  std::string path;
+  train::InspectOptions shown;
+};
+
+ExitCode inspect(const Options& options) {
   std::fflush(nullptr);  // nothing buffered goes into the child
-  std::fputs(train::inspect_checkpoint(train::resolve_checkpoint(path)).c_str(), stdout);
+  const std::string path = train::resolve_checkpoint(options.path);
+  std::fputs(train::inspect_checkpoint(path, options.shown).c_str(), stdout);
   return ExitCode::ok;
 }
 
 }  // namespace
 
-void add_inspect(CLI::App& app, Command& selected) {
+void add_inspect(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("inspect", "what a checkpoint holds, and whether it is whole");
-  auto path = std::make_shared<std::string>();
-  command->add_option("PATH", *path, "checkpoint, or a run's folder")->required();
-  command->callback([&selected, path] { selected.alone = [path] { return inspect(*path); }; });
+  auto options = std::make_shared<Options>();
+  command
+      ->add_option("CHECKPOINT", options->path,
+                   "a file, a run's folder, or RUNFOLDER/latest, RUNFOLDER/best")
+      ->required();
+  auto* config = command->add_flag("--config", options->shown.config,
+                                   "the whole configuration that it was trained with");
+  command->add_flag("--json", options->shown.json, "for programs: one object with everything")
+      ->excludes(config);
+  command->callback(
+      [&selected, options] { selected.alone = [options] { return inspect(*options); }; });
 }
 
 }  // namespace elastron::launch

@@ -1,5 +1,4 @@
 // elastron logits --model DIR --tokens FILE.json --out FILE.h5 [--router PATH]
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -8,6 +7,7 @@
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/inference.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
@@ -130,7 +130,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_logits(CLI::App& app, Command& selected) {
+void add_logits(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("logits", "forward pass of a model folder on token ids");
   auto options = std::make_shared<Options>();
   options->inference.add_to(*command);

@@ -2,16 +2,17 @@
 // packed token ids out.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <thread>
 
+#include "core/log.h"
 #include "core/progress.h"
 #include "data/pack_jsonl.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/signals.h"
 #include "model/weights/model_config.h"
 #include "train/config.h"
@@ -73,13 +74,19 @@ std::string summary_text(const PackSummary& s, const std::string& out, int64_t m
     text += fmt::format("  {}: {} documents, {} tokens\n", data::kTaskNames[t],
                         s.tasks[t].documents, s.tasks[t].tokens);
   }
+  for (const std::string& remark :
+       {s.counts.bad_text(), s.counts.controls.text(s.control_tokens, "records")}) {
+    if (!remark.empty()) text += "  " + remark + "\n";
+  }
   return text;
 }
 
 ExitCode run(const Options& options) {
+  const Log log({});
+  on_stop_request(OnStop::note);
   const DataConfig config = data_config(options);
   const auto tokenizer = data::load_tokenizer(options.model);
-  const int32_t eos = model::read_model_config(options.model).eos_token_id;
+  const int32_t eos = model::read_model_config(options.model).end_of_document();
   const int threads = options.threads > 0 ? options.threads
                                           : int(std::max(1u, std::thread::hardware_concurrency()));
   Progress progress(true);
@@ -103,7 +110,7 @@ ExitCode run(const Options& options) {
 }
 
 template <class T>
-CLI::Option* add_change(CLI::App& command, Options& options, const std::string& flag,
+cli::Option* add_change(cli::App& command, Options& options, const std::string& flag,
                         T DataConfig::*member, const std::string& doc) {
   return command.add_option_function<T>(
       flag,
@@ -114,7 +121,7 @@ CLI::Option* add_change(CLI::App& command, Options& options, const std::string& 
 }
 
 template <class E>
-void add_choice(CLI::App& command, Options& options, const std::string& flag, E DataConfig::*member,
+void add_choice(cli::App& command, Options& options, const std::string& flag, E DataConfig::*member,
                 const std::string& doc) {
   std::vector<std::string> names;
   for (const auto& entry : config::EnumNames<E>::names) names.emplace_back(entry.name);
@@ -129,10 +136,10 @@ void add_choice(CLI::App& command, Options& options, const std::string& flag, E 
             }
           },
           doc)
-      ->check(CLI::IsMember(names));
+      ->check(cli::IsMember(names));
 }
 
-void add_prompt(CLI::App& command, Options& options, const std::string& flag,
+void add_prompt(cli::App& command, Options& options, const std::string& flag,
                 std::string data::Prompts::*member, const std::string& doc) {
   command.add_option_function<std::string>(
       flag,
@@ -144,22 +151,22 @@ void add_prompt(CLI::App& command, Options& options, const std::string& flag,
 
 }  // namespace
 
-void add_pack(CLI::App& app, Command& selected) {
+void add_pack(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("pack", "tokenises and packs JSONL records for training");
   auto shared = std::make_shared<Options>();
   Options& options = *shared;
   command->add_option("--model", options.model, "model folder with tokenizer.json and config.json")
       ->required();
-  command->add_option("--in", options.in, "JSONL files")->required();
+  command->add_option("--in", options.in, "JSONL files, folders of them, or patterns")->required();
   command->add_option("--out", options.out, "packed file (.h5); replaced when all is done")
       ->required();
   add_change(*command, options, "--max-tokens", &DataConfig::max_tokens,
              "tokens per pack, and of the longest document")
-      ->check(CLI::PositiveNumber)
+      ->check(cli::PositiveNumber)
       ->required();
   add_change(*command, options, "--min-tokens", &DataConfig::min_tokens,
              "shorter documents are dropped; default 1000")
-      ->check(CLI::PositiveNumber);
+      ->check(cli::PositiveNumber);
   add_choice(*command, options, "--packing", &DataConfig::packing,
              "which documents share a pack; default sorted");
   add_choice(*command, options, "--label-mode", &DataConfig::label_mode,
@@ -168,6 +175,13 @@ void add_pack(CLI::App& app, Command& selected) {
              "what to do with a record of an unknown task; default error");
   add_choice(*command, options, "--overlong", &DataConfig::overlong,
              "what to do with a document longer than --max-tokens; default drop");
+  add_choice(*command, options, "--bad-records", &DataConfig::bad_records,
+             "what to do with a line that is no record: end, or skip it and say how many; default "
+             "error");
+  add_choice(
+      *command, options, "--control-tokens", &DataConfig::control_tokens,
+      "what becomes of control tokens spelled out in a record's text: kept as such, text, or "
+      "an error; default auto, keep");
   add_choice(*command, options, "--chat-template", &DataConfig::chat_template,
              "how question and answer become a conversation; default auto, the model folder's");
   add_prompt(*command, options, "--summarization-before", &data::Prompts::summarization_before,
@@ -179,7 +193,7 @@ void add_pack(CLI::App& app, Command& selected) {
   command->add_option("--config", options.config,
                       "configuration files of a run: their `data` section instead of the defaults");
   command->add_option("--threads", options.threads, "default: all processors")
-      ->check(CLI::Range(1, 1024));
+      ->check(cli::Range(1, 1024));
   command->callback([&selected, shared] { selected.alone = [shared] { return run(*shared); }; });
 }
 

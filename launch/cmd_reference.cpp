@@ -1,14 +1,14 @@
 // elastron reference: every configuration key with its meaning and default
 // (configs/reference.yaml).
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "train/config.h"
 
 namespace elastron::launch {
 
-void add_reference(CLI::App& app, Command& selected) {
+void add_reference(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("reference", "prints every configuration key");
   command->callback([&selected] {
     selected.alone = [] {

@@ -1,7 +1,6 @@
 // elastron score-heads [CONFIG.yaml...] [--model DIR] [--data FILE.jsonl] --out FILE.json
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
@@ -9,12 +8,14 @@
 #include "core/json.h"
 #include "core/progress.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/runtime.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "router/layer_routers.h"
 #include "train/first_checkpoint.h"
 #include "train/head_scores.h"
+#include "train/positions.h"
 
 namespace elastron::launch {
 
@@ -56,8 +57,9 @@ class ScoredModel {
       folder_ = std::make_unique<model::ModelFolder>(config.model.path);
       const model::ModelConfig& m = folder_->config();
       tokenizer_ = data::load_tokenizer(config.model.path);
-      source_ =
-          data::open_evaluation_source(config.data, *tokenizer_, m.eos_token_id, config.model.path);
+      source_ = data::open_evaluation_source(config.data, *tokenizer_, m.end_of_document(),
+                                             config.model.path);
+      train::check_positions(config, m, {source_.get()}, /*trains=*/false);
       const model::DecoderOptions options{
           .dtype = config.model.compute_dtype(),
           .repack = false,
@@ -146,7 +148,7 @@ std::string result_text(const train::Config& config, const Options& options,
 ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   const Log log({.rank = world.rank()});
-  const train::Config config = load_config(options, *everyone);
+  train::Config config = load_config(options, *everyone);
   Runtime runtime(world, config);
   runtime.announce(world);
   ScoredModel model(config, runtime);
@@ -171,7 +173,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 
 }  // namespace
 
-void add_score_heads(CLI::App& app, Command& selected) {
+void add_score_heads(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("score-heads", "how much each attention head retrieves from the context");
   auto options = std::make_shared<Options>();
@@ -187,12 +189,12 @@ void add_score_heads(CLI::App& app, Command& selected) {
       ->add_option("--needles", options->needles,
                    "answered: those whose whole answer is the model's own choice, token by token; "
                    "all: the others too")
-      ->check(CLI::IsMember({"answered", "all"}))
+      ->check(cli::IsMember({"answered", "all"}))
       ->capture_default_str();
   command
       ->add_option("--after", options->after,
                    "keys up to so many tokens behind the answer's token count as well")
-      ->check(CLI::Range(0, 64))
+      ->check(cli::Range(0, 64))
       ->capture_default_str();
   command->add_option("--out", options->out, "JSON; router.force=scores:FILE:MSR reads it")
       ->required();

@@ -2,7 +2,6 @@
 // chosen and rejected memory traces; with --tokenizer the tokenizer.json of the tasks' vocabulary.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "data/source.h"
 #include "data/synthetic/tasks.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "reward/trace_rows.h"
 
 namespace elastron::launch {
@@ -98,34 +98,34 @@ ExitCode run(const Options& options) {
   return ExitCode::ok;
 }
 
-void add_pair_options(CLI::App& command, Options& options) {
+void add_pair_options(cli::App& command, Options& options) {
   auto* pairs = command.add_flag("--pairs", options.pairs, "preference pairs of memory traces");
   command.add_option("--entities", options.traces.entities, "whom a memory is about")
-      ->check(CLI::Range(reward::kFewestEntities, reward::kMostEntities))
+      ->check(cli::Range(reward::kFewestEntities, reward::kMostEntities))
       ->needs(pairs)
       ->capture_default_str();
   command.add_option("--sections", options.traces.sections, "that a prompt is told in")
-      ->check(CLI::Range(reward::kFewestSections, reward::kMostSections))
+      ->check(cli::Range(reward::kFewestSections, reward::kMostSections))
       ->needs(pairs)
       ->capture_default_str();
   command
       .add_option("--lexicon", options.lexicon,
                   "english, or coded: the words of the synthetic tasks")
-      ->check(CLI::IsMember({"english", "coded"}))
+      ->check(cli::IsMember({"english", "coded"}))
       ->needs(pairs)
       ->capture_default_str();
   command
       .add_option("--form", options.form,
                   "preference: prompt, chosen, rejected; benchmark: MemoryRewardBench's standard "
                   "form")
-      ->check(CLI::IsMember({"preference", "benchmark"}))
+      ->check(cli::IsMember({"preference", "benchmark"}))
       ->needs(pairs)
       ->capture_default_str();
 }
 
 }  // namespace
 
-void add_synthesize(CLI::App& app, Command& selected) {
+void add_synthesize(cli::App& app, Command& selected) {
   auto* command =
       app.add_subcommand("synthesize", "writes synthetic long-context tasks, or pairs, as JSONL");
   auto options = std::make_shared<Options>();
@@ -134,14 +134,14 @@ void add_synthesize(CLI::App& app, Command& selected) {
   command->add_option("--kind", options->kinds,
                       "kinds, taken in turn; default: the six tasks, or all eight of pairs");
   command->add_option("--length", options->lengths, "document lengths in words, taken in turn")
-      ->check(CLI::Range(int64_t(1), kMostTokens));
+      ->check(cli::Range(int64_t(1), kMostTokens));
   command->add_option("--records", options->records, "number of records")
-      ->check(CLI::PositiveNumber)
+      ->check(cli::PositiveNumber)
       ->capture_default_str();
   auto* clearance = command
                         ->add_option("--clearance", options->clearance,
                                      "words between the last far fact and the question")
-                        ->check(CLI::Range(int64_t(0), kMostTokens))
+                        ->check(cli::Range(int64_t(0), kMostTokens))
                         ->capture_default_str();
   command->add_option("--seed", options->own_seed, "seed; default 1, of pairs 1000");
   add_pair_options(*command, *options);

@@ -1,15 +1,17 @@
 // elastron tokenize --model DIR: token ids of text, a JSON list per line of standard input. --chat
 // reads conversations, --decode goes back.
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 
 #include "core/json.h"
+#include "core/log.h"
+#include "data/chat_messages.h"
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 
 namespace elastron::launch {
 
@@ -60,36 +62,17 @@ std::string decoded_line(const data::Tokenizer& tokenizer, const std::string& li
   return json(tokenizer.decode(ids)).dump(-1, ' ', /*ensure_ascii=*/true);
 }
 
-// [{"role": ..., "content": ...}, ...] as text. The prompt for an answer follows unless the last
-// message is one.
+// A conversation as text. The prompt for an answer follows unless the last message is one.
 std::string chat_text(const ChatTemplate& chat, const std::string& line, const std::string& where) {
-  const json list = parse_json_strict(line, where);
-  const auto is_text = [](const json& message, const char* key) {
-    return message.contains(key) && message[key].is_string();
-  };
-  std::vector<data::ChatMessage> messages;
-  for (const json& message : list) {
-    if (!list.is_array() || !message.is_object() || message.size() != 2 ||
-        !is_text(message, "role") || !is_text(message, "content")) {
-      messages.clear();
-      break;
-    }
-    messages.push_back({message["role"], message["content"]});
-  }
-  if (messages.empty()) {
-    throw InputError("not a conversation", where,
-                     R"(give lines such as [{"role": "user", "content": "Hello"}])");
-  }
-  try {
-    return chat.render(messages, messages.back().role != "assistant");
-  } catch (const InputError& error) {
-    throw InputError(error.what(), where, "correct the line");
-  }
+  const auto messages =
+      data::chat_messages(parse_json_strict(line, where), "the conversation", where);
+  return chat.render(messages, messages.back().role != "assistant").text;
 }
 
 ExitCode tokenize(const Options& options) {
   // A filter: it has nothing to save, so signals end it.
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
+  const Log log({});
   const auto tokenizer = data::load_tokenizer(options.model);
   const auto chat = ChatTemplate::open(
       options.model, options.chat ? setting(options.chat_template) : ChatTemplateSetting::none);
@@ -118,7 +101,7 @@ ExitCode tokenize(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app, Command& selected) {
+void add_tokenize(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("tokenize", "token ids of the lines of standard input");
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "model folder with tokenizer.json")->required();
@@ -127,7 +110,7 @@ void add_tokenize(CLI::App& app, Command& selected) {
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
       ->add_option("--chat-template", options->chat_template, "default: auto, the model folder's")
-      ->check(CLI::IsMember({"auto", "qwen3", "llama3"}))
+      ->check(cli::IsMember({"auto", "qwen3", "llama3"}))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

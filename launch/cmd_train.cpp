@@ -1,13 +1,14 @@
-// elastron train CONFIG.yaml... [--resume auto|none|PATH] [--dry-run] [--dump-config] [--set k=v]
-#include <CLI/CLI.hpp>
+// elastron train CONFIG.yaml... [--resume auto|none|PATH]
+// [--job TEXT] [--dry-run] [--dump-config] [--set k=v]
 #include <cstdio>
 #include <memory>
 
-#include "core/file/atomic_file.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
 #include "launch/device.h"
 #include "launch/runtime.h"
 #include "launch/signals.h"
+#include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/plan/run_shape.h"
 #include "train/session.h"
@@ -19,7 +20,7 @@ namespace {
 
 struct Options {
   ConfigArguments config;
-  std::string resume = "auto";
+  std::string resume = "auto", job;
   bool dry_run = false, dump_config = false;
 };
 
@@ -46,35 +47,43 @@ ExitCode run(const Options& options, parallel::World& world) {
     }
     return ExitCode::ok;
   }
+  on_stop_request(OnStop::note);
   parallel::on_all_ranks(*everyone, [&] {
-    train::check_memory(config, model::read_model_config(config.model.path),
-                        runtime.mesh().layout(), runtime.device(),
+    // Shapes that the weights do not have are a matter of the folder, not of memory.
+    const bool load = config.model.weights == train::WeightSource::load;
+    const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
+                                      : model::read_model_config(config.model.path);
+    train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
                         memory_per_rank(runtime.device(), world.node_size()));
-  });
-  parallel::on_all_ranks(*everyone, [&] {
-    if (world.rank() != 0) return;
-    make_folder(config.output.dir);
-    log.write_to(config.output.dir + "/log.txt");
   });
   runtime.announce(world);
   const auto mode = options.resume == "auto"   ? train::ResumeMode::automatic
                     : options.resume == "none" ? train::ResumeMode::none
                                                : train::ResumeMode::path;
-  return train::run_training(config, mode, options.resume, runtime.mesh(), runtime.device(),
-                             runtime.watchdog(), stop_requested);
+  return train::run_training(config, {.mode = mode, .path = options.resume, .job = options.job},
+                             runtime.mesh(), runtime.device(), runtime.watchdog(),
+                             {.stop_requested = stop_requested, .folder_is_ours = [&] {
+                                log.write_to(config.output.dir + "/log.txt");
+                              }});
 }
 
 }  // namespace
 
-void add_train(CLI::App& app, Command& selected) {
+void add_train(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("train", "trains what train.objective says");
   auto options = std::make_shared<Options>();
   command->add_option("CONFIG", options->config.files, "configuration files, merged left to right")
       ->required();
   command->add_option("--set", options->config.overrides, "set a key: --set train.steps=20")
       ->allow_extra_args(false);
-  command->add_option("--resume", options->resume, "auto, none, or a checkpoint")
+  command
+      ->add_option("--resume", options->resume,
+                   "auto: go on with the run in output.dir; none: a new one; or a checkpoint: "
+                   "latest, best, a file, a run's folder")
       ->capture_default_str();
+  command->add_option("--job", options->job,
+                      "any text: of several starts with the same one only the first begins what "
+                      "--resume none or a checkpoint says, the others go on with it");
   command->add_flag("--dry-run", options->dry_run,
                     "print the resolved configuration, parameters and memory, and end");
   command->add_flag("--dump-config", options->dump_config,

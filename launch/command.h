@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "parallel/world.h"
 
-namespace CLI {
+namespace elastron::launch::cli {
 class App;
 }
 
@@ -18,22 +18,22 @@ struct Command {
   std::function<ExitCode()> alone;
 };
 
-using AddSubcommand = void (*)(CLI::App& app, Command& selected);
+using AddSubcommand = void (*)(cli::App& app, Command& selected);
 
-void add_train(CLI::App& app, Command& selected);
-void add_eval(CLI::App& app, Command& selected);
-void add_eval_reward(CLI::App& app, Command& selected);
-void add_inspect(CLI::App& app, Command& selected);
-void add_pack(CLI::App& app, Command& selected);
-void add_plan(CLI::App& app, Command& selected);
-void add_synthesize(CLI::App& app, Command& selected);
-void add_tokenize(CLI::App& app, Command& selected);
-void add_reference(CLI::App& app, Command& selected);
-void add_export(CLI::App& app, Command& selected);
-void add_import(CLI::App& app, Command& selected);
-void add_logits(CLI::App& app, Command& selected);
-void add_score_heads(CLI::App& app, Command& selected);
-void add_generate(CLI::App& app, Command& selected);
+void add_train(cli::App& app, Command& selected);
+void add_eval(cli::App& app, Command& selected);
+void add_eval_reward(cli::App& app, Command& selected);
+void add_inspect(cli::App& app, Command& selected);
+void add_pack(cli::App& app, Command& selected);
+void add_plan(cli::App& app, Command& selected);
+void add_synthesize(cli::App& app, Command& selected);
+void add_tokenize(cli::App& app, Command& selected);
+void add_reference(cli::App& app, Command& selected);
+void add_export(cli::App& app, Command& selected);
+void add_import(cli::App& app, Command& selected);
+void add_logits(cli::App& app, Command& selected);
+void add_score_heads(cli::App& app, Command& selected);
+void add_generate(cli::App& app, Command& selected);
 
 inline constexpr AddSubcommand kSubcommands[] = {
     add_plan,    add_train,    add_eval,        add_eval_reward, add_pack,

@@ -74,13 +74,14 @@ void warn_of_settings(const EvaluationFile& file) {
 }  // namespace
 
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
-                                                  reward::BadRows bad_rows, bool speaks) {
+                                                  reward::BadRows bad_rows,
+                                                  data::BadRecords bad_records, bool speaks) {
   std::vector<EvaluationFile> files;
   std::set<std::string> names;
   for (const std::string& path : expand(paths)) {
     const std::string name = fs::path(path).stem().string();
     if (!names.insert(name).second) refuse_second_file(name, path);
-    files.push_back({name, path, reward::read_preference_file(path, bad_rows)});
+    files.push_back({name, path, reward::read_preference_file(path, bad_rows, bad_records)});
     if (!speaks) continue;
     warn_of_settings(files.back());
     for (const auto& [reason, count] : files.back().content.left_out) {

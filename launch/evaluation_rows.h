@@ -21,7 +21,8 @@ struct EvaluationFile {
 // InputError for bad rows (reward/rows.h). Settings that the benchmark does not have are said in a
 // warning where `speaks`.
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
-                                                  reward::BadRows bad_rows, bool speaks);
+                                                  reward::BadRows bad_rows,
+                                                  data::BadRecords bad_records, bool speaks);
 
 // Throws UsageError: reports tell files by their names.
 [[noreturn]] void refuse_second_file(const std::string& name, const std::string& path);

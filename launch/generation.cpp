@@ -40,7 +40,7 @@ Generation::Generation(Inference& inference, std::vector<int32_t> prompt, int64_
 std::vector<int32_t> Generation::run(const std::function<void()>& beat) {
   Tensor hidden = prefill();
   std::vector<int32_t> generated;
-  const auto& stop = inference_.decoder().config().eos_token_ids;
+  const auto& stop = inference_.decoder().config().stop_token_ids;
   while (int64_t(generated.size()) < options_.max_tokens) {
     beat();
     const int64_t position = int64_t(prompt_.size() + generated.size());

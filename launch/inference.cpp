@@ -1,15 +1,15 @@
 #include "launch/inference.h"
 
-#include <CLI/CLI.hpp>
-
 #include "core/log.h"
+#include "launch/command_line.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/positions.h"
 #include "train/router_exchange.h"
 
 namespace elastron::launch {
 
-void InferenceArguments::add_to(CLI::App& command) {
+void InferenceArguments::add_to(cli::App& command) {
   command.add_option("--model", model, "Hugging Face model folder")->required();
   command.add_option("--router", router,
                      "trained router: a checkpoint, or what export made of one; without it every "
@@ -19,13 +19,15 @@ void InferenceArguments::add_to(CLI::App& command) {
       "gates in place of the router's: full | sparse | static:FILE | scores:FILE:MSR | "
       "random:MSR:SEED | none");
   command.add_option("--dtype", dtype, "auto (the folder's), float32, bfloat16 or float64")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float64"}));
+      ->check(cli::IsMember({"auto", "float32", "bfloat16", "float64"}));
   command
       .add_option("--tensor", tensor,
                   "ranks that split the weights; 0: as many as the heads allow, the others "
                   "take sequences of their own")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--set", overrides, "set a key of the router: --set router.ssa.local=256")
+      ->check(cli::NonNegativeNumber);
+  command
+      .add_option("--set", overrides,
+                  "set a key of the router: --set router.ssa.local=256; or model.beyond_positions")
       ->allow_extra_args(false);
 }
 
@@ -40,11 +42,12 @@ int widest_tensor_group(const model::ModelConfig& m, int ranks) {
   return widest;
 }
 
-DType compute_dtype(const std::string& name, const model::ModelConfig& m) {
-  if (name == "float32") return DType::f32;
-  if (name == "bfloat16") return DType::bf16;
-  if (name == "float64") return DType::f64;
-  return m.dtype;
+train::ComputeDType compute_dtype(const std::string& name, const model::ModelConfig& m) {
+  using train::ComputeDType;
+  if (name == "float32") return ComputeDType::float32;
+  if (name == "bfloat16") return ComputeDType::bfloat16;
+  if (name == "float64") return ComputeDType::float64;
+  return m.dtype == DType::bf16 ? ComputeDType::bfloat16 : ComputeDType::float32;
 }
 
 }  // namespace
@@ -57,20 +60,21 @@ Inference::Inference(parallel::World& world, const InferenceArguments& arguments
                             arguments.overrides.end());
   parallel::on_all_ranks(*everyone, [&] {
     for (const std::string& assignment : arguments.overrides) {
-      if (assignment.starts_with("router.")) continue;
+      if (assignment.starts_with("router.") || assignment.starts_with("model.beyond_positions=")) {
+        continue;
+      }
       throw UsageError("'" + assignment + "' sets no key of the router", "--set",
-                       "set router.* here");
+                       "set router.* or model.beyond_positions here");
     }
   });
   config_ = load_run_config(settings, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
     const auto m = model::read_model_config(arguments.model);
+    config_.model.dtype = compute_dtype(arguments.dtype, m);
     config_.parallel.tensor =
         arguments.tensor > 0 ? arguments.tensor : widest_tensor_group(m, world.size());
-    if (max_position > m.max_position_embeddings) {
-      log_warning("the longest sequence has {} positions, the model was made for {}", max_position,
-                  m.max_position_embeddings);
-    }
+    train::check_positions(config_.model.beyond_positions, m, "the longest sequence", max_position,
+                           arguments.shorter, /*trains=*/false);
   });
   runtime_ = std::make_unique<Runtime>(world, config_);
   std::optional<router::StoredRouter> stored;
@@ -98,7 +102,7 @@ void Inference::load(const InferenceArguments& arguments, int64_t max_position,
                      const std::optional<router::StoredRouter>& stored) {
   const model::ModelFolder folder(arguments.model);
   const model::ModelConfig& m = folder.config();
-  const DType dtype = compute_dtype(arguments.dtype, m);
+  const DType dtype = config_.model.compute_dtype();
   decoder_ = std::make_unique<model::Decoder>(
       m, model::DecoderOptions{.dtype = dtype, .repack = false, .max_position = max_position},
       mesh().tensor(), runtime_->device());

@@ -11,7 +11,7 @@
 #include "router/exchange.h"
 #include "router/layer_routers.h"
 
-namespace CLI {
+namespace elastron::launch::cli {
 class App;
 }
 
@@ -23,9 +23,11 @@ struct InferenceArguments {
   std::string force = "none";          // router.force; without a router "none" is full attention
   std::string dtype = "auto";          // auto: the folder's
   int tensor = 0;                      // ranks that split the weights; 0: as many as can
-  std::vector<std::string> overrides;  // router.*
+  std::vector<std::string> overrides;  // router.*, model.beyond_positions
+  // What the user can do where sequences reach beyond the model's positions.
+  std::string shorter = "give shorter sequences";
 
-  void add_to(CLI::App& command);
+  void add_to(cli::App& command);
 };
 
 class Inference {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "model/weights/model_config.h"
 #include "parallel/agree.h"
 
@@ -59,6 +60,7 @@ std::vector<bool> Judge::orders(const JudgeTask& task) const {
 
 int64_t Judge::longest(parallel::Communicator& everyone, std::span<const JudgeTask> tasks) const {
   int64_t most[] = {1};
+  std::vector<int64_t> controls(tasks.size(), 0);
   parallel::on_all_ranks(everyone, [&] {
     for (size_t i = size_t(everyone.rank()); i < tasks.size(); i += size_t(everyone.size())) {
       for (const bool chosen_is_a : orders(tasks[i])) {
@@ -69,8 +71,15 @@ int64_t Judge::longest(parallel::Communicator& everyone, std::span<const JudgeTa
         }
         most[0] = std::max(most[0], int64_t(prompt.ids.size()));
       }
+      controls[i] = int64_t(prompts_.controls_in(*tasks[i].row).size());
     }
   });
+  everyone.all_reduce_host(std::span<int64_t>(controls), parallel::ReduceOp::sum);
+  data::ControlCount count;
+  for (size_t i = 0; i < tasks.size(); ++i) count.add(controls[i], tasks[i].row->where);
+  if (const auto remark = count.text(prompts_.controls(), "rows"); !remark.empty()) {
+    log_warning("judged rows: {}", remark);
+  }
   everyone.all_reduce_host(most, parallel::ReduceOp::max);
   return most[0] + options_.generation.max_tokens;
 }

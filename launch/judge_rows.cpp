@@ -67,10 +67,14 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
     identity["router"] = arguments.router + " " + arguments.force;
     identity["limit"] = std::to_string(options.prompt.limit);
     identity["settings"] = fmt::format(
-        "temperature {}, top_p {}, seed {}, max tokens {}, order {}, system prompt {}, decode {}",
+        "temperature {}, top_p {}, seed {}, max tokens {}, order {}, system prompt {}, decode {}, "
+        "control tokens {}",
         g.sampling.temperature, g.sampling.top_p, g.sampling.seed, g.max_tokens,
         options.order == reward::JudgeOrder::both ? "both" : "drawn",
-        options.prompt.system_prompt.empty() ? "by file" : prompt.digest(), g.decode);
+        options.prompt.system_prompt.empty() ? "by file" : prompt.digest(), g.decode,
+        options.prompt.control_tokens == data::ControlTokens::automatic
+            ? "text"
+            : config::enum_name(options.prompt.control_tokens));
     rows = std::make_unique<reward::JudgedRowsFile>(out, identity, names_of(files));
     for (const JudgeTask& task : all) todo += rows->done(task.file, task.index) ? '-' : '+';
     for (const EvaluationFile& file : files) {
@@ -91,6 +95,7 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
     const int64_t longest = judge->longest(*everyone, tasks);
     Inference inference(world, arguments, longest);
     const size_t at_a_time = kRowsAtATime * size_t(inference.mesh().data().size());
+    on_stop_request(OnStop::note);
     Progress progress(first);
     for (size_t begin = 0; begin < tasks.size(); begin += at_a_time) {
       progress.show("judging", begin, tasks.size(),

@@ -3,13 +3,17 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <sstream>
 
+#include "core/config/suggest.h"
 #include "core/error.h"
 #include "launch/command.h"
+#include "launch/command_line.h"
+#include "launch/limits.h"
 #include "launch/signals.h"
 #include "launch/version.h"
 #include "parallel/agree.h"
@@ -38,14 +42,31 @@ bool first_rank() {
   return true;
 }
 
+// The parser would only say that a subcommand is missing.
+void check_subcommand(CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* subcommand : app.get_subcommands({})) {
+    names.push_back(subcommand->get_name());
+  }
+  if (word.starts_with('-') || std::ranges::find(names, word) != names.end()) return;
+  const std::string meant = config::nearest(word, names);
+  throw UsageError("there is no subcommand '" + word + "'", "command line",
+                   (meant.empty() ? "" : "did you mean " + meant + "? ") + "see elastron --help");
+}
+
 // -> the exit code when there is nothing to run.
 std::optional<int> parse(int argc, char** argv, Command& selected) {
   CLI::App app{"Elastron: trains Attention Routers on frozen decoders.", "elastron"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text());
-  for (const auto& add : kSubcommands) add(app, selected);
+  cli::App root(&app);
+  for (const auto& add : kSubcommands) add(root, selected);
   try {
+    if (argc > 1) check_subcommand(app, argv[1]);
     app.parse(argc, argv);
+  } catch (const UsageError& error) {
+    if (first_rank()) print_error(error.what());
+    return int(error.kind());
   } catch (const CLI::ParseError& error) {
     // Help and version are "errors" with code 0.
     if (error.get_exit_code() == 0) {
@@ -88,7 +109,10 @@ int run_alone(const Command& command) {
 int run_together(const Command& command) {
   std::unique_ptr<parallel::World> world;
   try {
+    // A rank that ends while it connects can leave its mpirun hanging.
+    on_stop_request(OnStop::note);
     world = std::make_unique<parallel::World>();
+    on_stop_request(OnStop::end);
     const ExitCode code = command.together(*world);
     world->finalize();
     return int(code);
@@ -119,7 +143,13 @@ int run_together(const Command& command) {
 
 int main(int argc, char** argv) {
   using namespace elastron::launch;
-  install_stop_signals();
+  try {
+    prepare_limits();
+    take_stop_signals();
+  } catch (const elastron::Error& error) {
+    if (first_rank()) print_error(error.what());
+    return int(error.kind());
+  }
   Command command;
   if (const auto code = parse(argc, argv, command)) return *code;
   return command.alone ? run_alone(command) : run_together(command);

@@ -1,21 +1,31 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, trains a router on the small backbone with two ranks on the CPU,
-# and compares it with full, sparse and random static attention. Safe to run again: training starts
-# afresh.
+# Installs what is missing, builds the program, trains a router on the small backbone with two ranks on
+# the CPU, and compares it with full, sparse and random static attention. Safe to run again: training
+# starts afresh, and what was there is moved to previous/ in the same folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 config=configs/tiny/router.yaml
 run=runs/tiny-router
 
-launch/setup.sh
-launch/build.sh release
-rm -rf "$run"
-launch/elastron-run -np 2 train "$config"
-launch/elastron-run -np 2 eval "$config" --checkpoint "$run" --compare --out "$run/comparison.json"
+# phase NAME COMMAND...: runs it, and notes how long it took.
+times=""
+phase() {
+  local name=$1 begin=$SECONDS
+  shift
+  "$@"
+  times+="$name $((SECONDS - begin)) s, "
+}
+
+phase install launch/setup.sh
+phase build launch/build.sh release elastron
+phase train launch/elastron-run -np 2 train "$config" --resume none
+phase eval launch/elastron-run -np 2 eval "$config" --checkpoint "$run" --compare \
+  --out "$run/comparison.json"
 cat <<TEXT
 
 checkpoint  $run/checkpoints/$(cat "$run/checkpoints/latest")
 metrics     $run/metrics.jsonl
 config      $run/config.yaml
 figures     $run/comparison.json
+time        ${times}in all $SECONDS s
 TEXT

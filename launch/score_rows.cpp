@@ -17,6 +17,7 @@
 #include "router/forced_gate.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/pair_scorer.h"
+#include "train/positions.h"
 #include "train/reward_workload.h"
 #include "train/session.h"
 
@@ -45,7 +46,7 @@ struct Candidate {
 std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
                                const reward::PairReader& reader, int64_t limit,
                                reward::Overlong policy, parallel::Communicator& everyone) {
-  constexpr size_t kValues = 6;
+  constexpr size_t kValues = 7;
   std::vector<Candidate> candidates;
   for (size_t f = 0; f < files.size(); ++f) {
     for (const auto& row : files[f].content.rows) candidates.push_back({.file = f, .row = &row});
@@ -63,9 +64,11 @@ std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
       for (const auto& sequence : fitted.sequences) v[3] = std::max(v[3], tokens(sequence));
       v[4] = fitted.truncated ? 1 : 0;
       v[5] = int64_t(fitted.drop_reason);
+      v[6] = int64_t(reader.controls_in(*candidates[i].row).size());
     }
   });
   everyone.all_reduce_host(std::span<int64_t>(flat), parallel::ReduceOp::sum);
+  data::ControlCount controls;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const int64_t* v = &flat[i * kValues];
     candidates[i].size = {.prompt = v[0],
@@ -74,6 +77,10 @@ std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
                           .longest = v[3],
                           .truncated = v[4] != 0,
                           .dropped = reward::DropReason(v[5])};
+    controls.add(v[6], candidates[i].row->where);
+  }
+  if (const auto remark = controls.text(reader.controls(), "rows"); !remark.empty()) {
+    log_warning("judged rows: {}", remark);
   }
   return candidates;
 }
@@ -84,11 +91,13 @@ struct Trained {
   train::CheckpointHeader header;
 };
 
-std::optional<Trained> find_checkpoint(const std::string& named, parallel::World& world) {
+std::optional<Trained> find_checkpoint(const std::string& named, const std::string& run_folder,
+                                       parallel::World& world) {
   if (named.empty()) return {};
   parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
   Trained found;
-  parallel::on_all_ranks(mesh.world(), [&] { found.path = train::resolve_checkpoint(named); });
+  parallel::on_all_ranks(mesh.world(),
+                         [&] { found.path = train::resolve_checkpoint(named, run_folder); });
   found.header = train::verify_checkpoint(found.path, mesh);
   parallel::on_all_ranks(mesh.world(), [&] {
     if (found.header.objective == config::enum_name(train::Objective::reward)) return;
@@ -182,7 +191,7 @@ class RowScoring {
       : files_(files),
         options_(options),
         everyone_(world.split(0, world.rank(), "world")),
-        checkpoint_(find_checkpoint(options.checkpoint, world)) {
+        checkpoint_(find_checkpoint(options.checkpoint, config.output.dir, world)) {
     parallel::on_all_ranks(*everyone_, [&] { config_ = as_trained(config, checkpoint_); });
     open_reader();
     const auto policy = config_.reward.evaluation_overlong();
@@ -201,10 +210,11 @@ class RowScoring {
                                              .labels = !config_.has_reward_head(),
                                              .task_id = data::task_id(config_.reward.task)});
     config_.model.max_position.value = config_.data.max_tokens = longest;
-    if (longest > made_for_) {
-      log_warning("the longest sequence has {} positions, the model was made for {}", longest,
-                  made_for_);
-    }
+    parallel::on_all_ranks(*everyone_, [&] {
+      train::check_positions(
+          config_.model.beyond_positions, *model_, "the longest sequence", longest,
+          fmt::format("set --limit to {}", model_->max_position_embeddings), /*trains=*/false);
+    });
     runtime_ = std::make_unique<Runtime>(world, config_);
     config_ = train::with_stored_router(config_, runtime_->mesh(), runtime_->device());
     runtime_->announce(world);
@@ -230,6 +240,7 @@ class RowScoring {
     model.train.lora = config_.train.lora;
     model.train.seed = config_.train.seed;
     model.data.chat_template = config_.data.chat_template;
+    model.data.control_tokens = reader_->controls();
     Checksum sum;
     sum.add(config::dump_config(model));
     of_rows["router, reward and adapters"] = sum.digest();
@@ -238,6 +249,7 @@ class RowScoring {
 
   // `file`: on rank 0. -> whether all is done.
   bool run(reward::JudgedRowsFile* file) {
+    on_stop_request(OnStop::note);
     parallel::on_all_ranks(*everyone_, [&] {
       if (file != nullptr) append_skipped(*file);
     });
@@ -277,9 +289,12 @@ class RowScoring {
     parallel::on_all_ranks(*everyone_, [&] {
       const std::string& folder = config_.model.path;
       tokenizer_ = data::load_tokenizer(folder);
-      const auto m = model::read_model_config(folder);
-      made_for_ = m.max_position_embeddings;
-      reader_.emplace(*tokenizer_, m.eos_token_ids, folder, config_.data.chat_template);
+      model_ = model::read_model_config(folder);
+      model_->end_of_document();  // there must be one
+      auto controls = config_.data.control_tokens;
+      if (controls == data::ControlTokens::automatic) controls = data::ControlTokens::text;
+      reader_.emplace(*tokenizer_, model_->eos_token_ids, folder, config_.data.chat_template,
+                      controls, model_->classifier_padding());
     });
   }
 
@@ -403,7 +418,7 @@ class RowScoring {
   train::Config config_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
   std::optional<reward::PairReader> reader_;
-  int64_t made_for_ = 0;
+  std::optional<model::ModelConfig> model_;
   std::vector<Candidate> candidates_;
   std::vector<const Candidate*> usable_;
   std::optional<reward::RowSource> source_;

@@ -9,7 +9,7 @@ frontend=nvidia-cudnn-frontend==1.32.0
 packages=(g++ cmake ninja-build ccache pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
           libyaml-cpp-dev libgoogle-glog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
           libxxhash-dev libutf8proc-dev libpcre2-dev libdnnl-dev libprotobuf-dev protobuf-compiler
-          libgtest-dev libbenchmark-dev iproute2)
+          libgtest-dev libbenchmark-dev iproute2 procps python3)
 has_cuda=false
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
   has_cuda=true
@@ -22,25 +22,43 @@ for package in "${packages[@]}"; do
     || missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then
-  echo "installing: ${missing[*]}"
+  if ! command -v apt-get >/dev/null; then
+    echo "error: packages are missing (${missing[*]}): install what stands for them on this system;" \
+      "Debian 12 has all of them" >&2
+    exit 2
+  fi
   as_root=()
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
-      echo "error: packages are missing (${missing[*]}): install them as root, or install sudo" >&2
+      echo "error: packages are missing (${missing[*]}): run launch/setup.sh as root once, or" \
+        "install sudo" >&2
       exit 2
     fi
     as_root=(sudo)
   fi
-  export DEBIAN_FRONTEND=noninteractive
-  "${as_root[@]}" apt-get -qq update
-  "${as_root[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+  echo "installing: ${missing[*]}"
+  # apt's own words are shown where it fails. sudo hands no variables on; another apt may be at work.
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C \
+      apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1
+  }
+  # Lists of which a part could not be fetched may do.
+  apt update || true
+  if ! apt install -y --no-install-recommends "${missing[@]}"; then
+    cat "$log" >&2
+    echo "error: packages could not be installed (apt-get): see above; the network or the sources of" \
+      "packages may be the cause" >&2
+    exit 2
+  fi
 fi
 
 # Headers only; the Python package is where they come from. Without them the build has no cuDNN.
 if $has_cuda && [ "$(cat .deps/cudnn-frontend/version 2>/dev/null)" != "$frontend" ]; then
   echo "fetching: $frontend"
   folder=$(mktemp -d)
-  trap 'rm -rf "$folder"' EXIT
+  trap 'rm -rf "$folder" "${log:-}"' EXIT
   if python3 -m pip download -q --disable-pip-version-check --no-deps -d "$folder" "$frontend" \
       && python3 -m zipfile -e "$folder"/*.whl "$folder/unpacked"; then
     rm -rf .deps/cudnn-frontend

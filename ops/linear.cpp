@@ -25,6 +25,10 @@ LinearWeight::~LinearWeight() = default;
 LinearWeight::LinearWeight(LinearWeight&&) noexcept = default;
 LinearWeight& LinearWeight::operator=(LinearWeight&&) noexcept = default;
 
+bool has_products(DType dtype, Device& device) {
+  return device.kind() != DeviceKind::cpu || cpu::has_products(dtype, device);
+}
+
 Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
   ELASTRON_CHECK(x.rank() == 2 && x.size(1) == w.in_features(),
                  "linear: x " + x.shape().str() + ", weight " + w.tensor().shape().str());

@@ -38,6 +38,9 @@ class LinearWeight {
   std::unique_ptr<Packed> packed_;
 };
 
+// Whether the device multiplies matrices of this dtype; bfloat16 needs AVX-512 on a CPU.
+bool has_products(DType dtype, Device& device);
+
 // x [tokens, in], w [out, in], bias [out] or undefined -> [tokens, out]; all of one dtype.
 Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias = {});
 

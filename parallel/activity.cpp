@@ -31,6 +31,13 @@ int64_t RankActivity::held_up_by() const {
   return on_gpu > 0 ? on_gpu : waiting_for.load(std::memory_order_acquire);
 }
 
+int64_t RankActivity::lifeless_ns(int64_t now_ns) const {
+  // A watchdog looks every second or more often.
+  constexpr int64_t kMoment = 2'500'000'000;
+  const int64_t seen = alive_ns.load(std::memory_order_relaxed);
+  return seen > 0 && now_ns - seen > kMoment ? now_ns - seen : 0;
+}
+
 Activity::Activity(ActivityBoard* board, RankActivity* ranks, int node_size, int node_rank,
                    int rank)
     : board_(board), ranks_(ranks), node_size_(node_size), node_rank_(node_rank) {

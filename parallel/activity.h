@@ -26,8 +26,9 @@ struct RankActivity {
   std::atomic<int64_t> beats{0};         // 0: not watched yet
   std::atomic<int64_t> last_beat_ns{0};  // CLOCK_MONOTONIC, common to the machine
   std::atomic<int64_t> timeout_ns{0};    // of the current phase
-  std::atomic<int64_t> collectives{0};   // started so far
-  std::atomic<int64_t> waiting_for{0};   // number of the collective it is blocked in, or 0
+  std::atomic<int64_t> alive_ns{0};     // the watchdog's last look: it looks while the process runs
+  std::atomic<int64_t> collectives{0};  // started so far
+  std::atomic<int64_t> waiting_for{0};  // number of the collective it is blocked in, or 0
   // The same for the oldest collective that this rank's GPU has begun and not ended: the host runs
   // ahead of it.
   std::atomic<int64_t> gpu_waiting_for{0};
@@ -38,6 +39,10 @@ struct RankActivity {
   // The collective that holds this rank up, or 0: the GPU's, where both wait, as it was started
   // before.
   int64_t held_up_by() const;
+
+  // For how long nothing of the process has run, a stopped or swapped-out one; 0 for moments, and
+  // where no watchdog looks.
+  int64_t lifeless_ns(int64_t now_ns) const;
 };
 
 // The board of one machine. The first rank whose time-out expires takes the word; the others stay

@@ -53,6 +53,7 @@ Watchdog::~Watchdog() {
   RankActivity& mine = world_.activity().mine();
   mine.timeout_ns = 0;
   mine.beats = 0;
+  mine.alive_ns = 0;
 }
 
 void Watchdog::beat() {
@@ -97,22 +98,26 @@ Watchdog::Scope::~Scope() {
 
 void Watchdog::watch() {
   Activity& activity = world_.activity();
-  const RankActivity& mine = activity.mine();
+  RankActivity& mine = activity.mine();
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const int64_t timeout = mine.timeout_ns.load();
     const int64_t now = Activity::now_ns();
+    mine.alive_ns.store(now, std::memory_order_relaxed);
     const bool watched = timeout > 0 && mine.beats.load(std::memory_order_acquire) > 0;
     const int64_t silent = now - mine.last_beat_ns.load(std::memory_order_relaxed);
     if (watched && silent > timeout) {
       // One line: whoever is second gives the first the time to say it and to abort. So do machines
       // on which all ranks wait for another one: that one knows more, or rank 0's speaks for them.
       const bool first = activity.take_the_word();
-      const bool others_first = activity.of(0).rank.load() != 0 && nobody_missing_here();
-      const std::chrono::seconds patience((first ? 0 : 3) + (others_first ? 6 : 0));
-      if (wake_.wait_for(lock, patience, [this] { return stop_; })) return;
+      const bool deadlock = nobody_missing_here(now);
+      const bool others_first = deadlock && activity.of(0).rank.load() != 0;
+      // Before a deadlock is claimed, whose process has stopped had time to show it.
+      const std::chrono::seconds patience((first ? 0 : 3) + (others_first ? 6 : 0) +
+                                          (deadlock ? 3 : 0));
+      if (stopped_within(patience, lock)) return;
       if (first) {
-        std::fprintf(stderr, "error: %s\n", diagnosis(now).c_str());
+        std::fprintf(stderr, "error: %s\n", diagnosis(Activity::now_ns()).c_str());
         std::fflush(stderr);
       }
       world_.abort(ExitCode::communication);
@@ -124,9 +129,20 @@ void Watchdog::watch() {
   }
 }
 
-// Missing: not in a collective, or in an earlier one, while others are further; unless that one may
-// be waiting for another machine.
-bool Watchdog::is_missing(const RankActivity& rank) const {
+// Shows meanwhile that the process runs.
+bool Watchdog::stopped_within(std::chrono::seconds time, std::unique_lock<std::mutex>& lock) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (!stop_ && std::chrono::steady_clock::now() < end) {
+    world_.activity().mine().alive_ns.store(Activity::now_ns(), std::memory_order_relaxed);
+    wake_.wait_for(lock, std::chrono::milliseconds(250));
+  }
+  return stop_;
+}
+
+// Missing: stopped, not in a collective, or in an earlier one, while others are further; unless
+// that one may be waiting for another machine.
+bool Watchdog::is_missing(const RankActivity& rank, int64_t now_ns) const {
+  if (rank.lifeless_ns(now_ns) > 0) return true;
   const Activity& activity = world_.activity();
   int64_t furthest = 0;
   for (int r = 0; r < activity.node_size(); ++r) {
@@ -136,10 +152,10 @@ bool Watchdog::is_missing(const RankActivity& rank) const {
   return held_up_by == 0 || (held_up_by < furthest && world_.elsewhere().empty());
 }
 
-bool Watchdog::nobody_missing_here() const {
+bool Watchdog::nobody_missing_here(int64_t now_ns) const {
   const Activity& activity = world_.activity();
   for (int r = 0; r < activity.node_size(); ++r) {
-    if (is_missing(activity.of(r))) return false;
+    if (is_missing(activity.of(r), now_ns)) return false;
   }
   return true;
 }
@@ -159,12 +175,16 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   std::string missing, waiting;
   for (int r = 0; r < activity.node_size(); ++r) {
     const RankActivity& other = activity.of(r);
-    if (!is_missing(other)) {
+    if (!is_missing(other, now_ns)) {
       append(waiting, fmt::format("rank {} {}", other.rank.load(), collective_of(other)));
     } else {
-      append(missing, fmt::format("rank {} ({}, {}, last beat {:.1f} s ago)", other.rank.load(),
-                                  other.phase.load(), standing(other),
-                                  double(now_ns - other.last_beat_ns.load()) * kNanosecond));
+      const double lifeless = double(other.lifeless_ns(now_ns)) * kNanosecond;
+      append(
+          missing,
+          fmt::format("rank {} ({}, {}{}, last beat {:.1f} s ago)", other.rank.load(),
+                      other.phase.load(),
+                      lifeless > 0 ? fmt::format("stopped for {:.1f} s, ", lifeless) : "",
+                      standing(other), double(now_ns - other.last_beat_ns.load()) * kNanosecond));
     }
   }
   std::string advice;

@@ -10,6 +10,7 @@
 //     watchdog.beat();                                       // between micro batches
 //   }
 #pragma once
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -53,8 +54,9 @@ class Watchdog {
  private:
   void watch();
   void publish_timeout();
-  bool is_missing(const RankActivity& rank) const;
-  bool nobody_missing_here() const;
+  bool stopped_within(std::chrono::seconds time, std::unique_lock<std::mutex>& lock);
+  bool is_missing(const RankActivity& rank, int64_t now_ns) const;
+  bool nobody_missing_here(int64_t now_ns) const;
   std::string diagnosis(int64_t now_ns) const;
 
   World& world_;

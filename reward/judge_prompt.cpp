@@ -14,6 +14,27 @@ namespace {
 
 constexpr int64_t kLeastLimit = 11;  // of without_middle
 
+// Of the text that the ids decode to, what lies between their control tokens: what else it spells
+// out was text before.
+std::vector<data::TextRange> between_controls(const std::vector<int32_t>& ids,
+                                              const data::Tokenizer& tokenizer) {
+  std::vector<data::TextRange> ranges;
+  size_t begin = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (!tokenizer.is_control(ids[i])) continue;
+    const auto to_here = [&](size_t count) {
+      return tokenizer.decode({ids.begin(), ids.begin() + int64_t(count)}).size();
+    };
+    const size_t end = to_here(i + 1);
+    const size_t token = tokenizer.decode({ids[i]}).size();
+    if (end - token > begin) ranges.push_back({begin, end - token});
+    begin = end;
+  }
+  const size_t size = tokenizer.decode(ids).size();
+  if (size > begin) ranges.push_back({begin, size});
+  return ranges;
+}
+
 std::string base_name(std::string_view file) {
   return std::filesystem::path(file).filename().string();
 }
@@ -58,11 +79,31 @@ JudgePrompts::JudgePrompts(const data::Tokenizer& tokenizer, const std::string& 
                      "judge with a model that was trained on conversations");
   }
   data::check_chat_template(chat_, tokenizer, model_folder);
+  if (options_.control_tokens == data::ControlTokens::automatic) {
+    options_.control_tokens = data::ControlTokens::text;
+  }
+}
+
+std::vector<int32_t> JudgePrompts::controls_in(const PreferenceRow& row) const {
+  std::vector<std::string_view> texts = {row.prompt[0].content, row.chosen};
+  texts.insert(texts.end(), row.rejected.begin(), row.rejected.end());
+  return data::find_controls(texts, tokenizer_, options_.control_tokens, row.where);
+}
+
+std::vector<int32_t> JudgePrompts::encode(std::string_view text,
+                                          const std::vector<data::TextRange>& contents) const {
+  return options_.control_tokens == data::ControlTokens::text ? tokenizer_.encode(text, contents)
+                                                              : tokenizer_.encode(text);
 }
 
 std::string JudgePrompts::text(const PreferenceRow& row, std::string_view file,
                                bool chosen_is_a) const {
-  if (row.prompt.size() != 1 || row.prompt[0].role != "user") {
+  return rendered(row, file, chosen_is_a).text;
+}
+
+data::RenderedChat JudgePrompts::rendered(const PreferenceRow& row, std::string_view file,
+                                          bool chosen_is_a) const {
+  if (row.prompt.size() != 1 || !row.before.empty() || row.prompt[0].role != "user") {
     throw InputError("a judge is asked about one question, and the prompt is a conversation",
                      row.where, "give the prompt as text");
   }
@@ -83,11 +124,12 @@ std::string JudgePrompts::text(const PreferenceRow& row, std::string_view file,
 JudgePrompt JudgePrompts::prompt(const PreferenceRow& row, std::string_view file,
                                  bool chosen_is_a) const {
   JudgePrompt prompt;
-  prompt.ids = tokenizer_.encode(text(row, file, chosen_is_a));
+  const data::RenderedChat chat = rendered(row, file, chosen_is_a);
+  prompt.ids = encode(chat.text, chat.contents);
   prompt.whole_tokens = int64_t(prompt.ids.size());
   if (prompt.whole_tokens < options_.limit) return prompt;
   const auto ends = without_middle(std::move(prompt.ids), options_.limit);
-  prompt.ids = tokenizer_.encode(tokenizer_.decode(ends));
+  prompt.ids = encode(tokenizer_.decode(ends), between_controls(ends, tokenizer_));
   prompt.skipped = int64_t(prompt.ids.size()) >= options_.limit;
   prompt.truncated = !prompt.skipped;
   if (prompt.skipped) prompt.ids.clear();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/chat_template.h"
+#include "data/control_tokens.h"
 #include "data/tokenizer.h"
 #include "reward/rows.h"
 
@@ -34,6 +35,9 @@ struct JudgePromptOptions {
   std::string system_prompt;  // empty: the file's
   int64_t limit = 131072;     // tokens; at least 11
   data::ChatTemplateSetting chat_template = data::ChatTemplateSetting::automatic;
+  // Of control tokens that question, responses or system prompt spell out; automatic: text, so that
+  // a response cannot end the user's turn and write the verdict.
+  data::ControlTokens control_tokens = data::ControlTokens::automatic;
 };
 
 struct JudgePrompt {
@@ -58,7 +62,17 @@ class JudgePrompts {
   // decoded and tokenised again, as published; one that is still too long is skipped.
   JudgePrompt prompt(const PreferenceRow& row, std::string_view file, bool chosen_is_a) const;
 
+  // The control tokens that question and responses spell out. Throws InputError where there are
+  // some and they are to be an error.
+  std::vector<int32_t> controls_in(const PreferenceRow& row) const;
+  data::ControlTokens controls() const { return options_.control_tokens; }  // not automatic
+
  private:
+  data::RenderedChat rendered(const PreferenceRow& row, std::string_view file,
+                              bool chosen_is_a) const;
+  std::vector<int32_t> encode(std::string_view text,
+                              const std::vector<data::TextRange>& contents) const;
+
   const data::Tokenizer& tokenizer_;
   JudgePromptOptions options_;
   data::ChatTemplate chat_;

@@ -94,4 +94,17 @@ FittedPair fit_pair(const PairIds& pair, int64_t limit, Overlong policy, const s
   return fitted;
 }
 
+FittedPair without_padding(FittedPair pair, int32_t padding) {
+  if (pair.dropped()) return pair;
+  for (size_t i = 0; i < pair.sequences.size(); ++i) {
+    auto& ids = pair.sequences[i];
+    const int64_t whole = length(ids);
+    while (ids.size() > 1 && ids.back() == padding) ids.pop_back();
+    pair.response_tokens[i] = std::max<int64_t>(pair.response_tokens[i] - (whole - length(ids)), 0);
+    // A response that was nothing else: the prompt's last token is scored, and no longer shared.
+    pair.shared = std::min(pair.shared, length(ids) - 1);
+  }
+  return pair;
+}
+
 }  // namespace elastron::reward

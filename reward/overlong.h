@@ -44,4 +44,9 @@ std::vector<int32_t> without_middle(std::vector<int32_t> ids, int64_t limit);
 // `where` is for Overlong::error, which throws InputError.
 FittedPair fit_pair(const PairIds& pair, int64_t limit, Overlong policy, const std::string& where);
 
+// The sequences up to the token that a sequence classifier of the transformers library scores: the
+// last one that is not `padding`, be that the end of the response or not; the first where all are.
+// What stands behind it no score depends on.
+FittedPair without_padding(FittedPair pair, int32_t padding);
+
 }  // namespace elastron::reward

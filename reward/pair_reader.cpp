@@ -1,71 +1,139 @@
 #include "reward/pair_reader.h"
 
 #include <algorithm>
+#include <iterator>
+#include <span>
 
 #include "core/error.h"
 #include "data/document.h"
 
 namespace elastron::reward {
 
-PairReader::PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
-                       const std::string& model_folder, data::ChatTemplateSetting chat_template)
-    : tokenizer_(tokenizer),
-      eos_(std::move(eos)),
-      chat_(data::ChatTemplate::open(model_folder, chat_template)) {
-  ELASTRON_CHECK(!eos_.empty(), "a model has an end-of-sequence id");
-  if (chat_.kind() != data::ChatTemplateSetting::none) {
-    data::check_chat_template(chat_, tokenizer, model_folder);
+namespace {
+
+// The responses of a row, the chosen one first: what stands before each, and its text.
+struct Response {
+  std::span<const data::ChatMessage> before;
+  const std::string& text;
+};
+
+std::vector<Response> responses_of(const PreferenceRow& row) {
+  std::vector<Response> responses;
+  for (size_t i = 0; i <= row.rejected.size(); ++i) {
+    responses.push_back(
+        {row.before.empty() ? std::span<const data::ChatMessage>() : std::span(row.before[i]),
+         i == 0 ? row.chosen : row.rejected[i - 1]});
   }
+  return responses;
 }
 
-std::vector<int32_t> PairReader::response(const std::string& text) const {
-  // The template's newline behind the end of a turn is not judged.
-  auto ids = tokenizer_.encode(text.substr(0, text.find_last_not_of('\n') + 1));
-  if (ids.empty() || std::ranges::find(eos_, ids.back()) == eos_.end()) ids.push_back(eos_.front());
-  return ids;
+// Messages without a template: joined by blank lines.
+std::string joined(std::span<const data::ChatMessage> messages) {
+  std::string text;
+  for (const auto& message : messages) {
+    text.append(text.empty() ? "" : "\n\n").append(message.content);
+  }
+  return text;
 }
 
-PairIds PairReader::ids(const PreferenceRow& row) const {
+PairIds pair_of(std::vector<int32_t> prompt, std::vector<std::vector<int32_t>> responses) {
   PairIds pair;
-  std::vector<std::string> texts = {row.chosen};
-  texts.insert(texts.end(), row.rejected.begin(), row.rejected.end());
-  std::vector<std::vector<int32_t>> responses;
-  if (chat_.kind() == data::ChatTemplateSetting::none) {
-    std::string prompt;
-    for (const auto& message : row.prompt) {
-      prompt.append(prompt.empty() ? "" : "\n\n").append(message.content);
-    }
-    pair.prompt = tokenizer_.encode(prompt);
-    for (const std::string& text : texts) responses.push_back(response(text));
-  } else {
-    // What opens the assistant's turn belongs to the prompt, unless a response's own thoughts make
-    // it another one.
-    std::vector<std::string> whole;
-    auto messages = row.prompt;
-    messages.push_back({"assistant", ""});
-    for (const std::string& text : texts) {
-      messages.back().content = text;
-      whole.push_back(chat_.render(messages, false));
-    }
-    std::string prompt = chat_.render(row.prompt, true);
-    const auto begins = [&](const std::string& text) { return text.starts_with(prompt); };
-    if (!std::ranges::all_of(whole, begins)) prompt = chat_.render(row.prompt, false);
-    if (!std::ranges::all_of(whole, begins)) {
-      throw InputError(
-          "the chat template changes the prompt with the response", row.where,
-          "end the prompt with a message of the user, or set data.chat_template: none");
-    }
-    pair.prompt = tokenizer_.encode(prompt);
-    for (const std::string& text : whole) responses.push_back(response(text.substr(prompt.size())));
-  }
+  pair.prompt = std::move(prompt);
   pair.chosen = std::move(responses.front());
   pair.rejected.assign(std::make_move_iterator(responses.begin() + 1),
                        std::make_move_iterator(responses.end()));
   return pair;
 }
 
+}  // namespace
+
+PairReader::PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
+                       const std::string& model_folder, data::ChatTemplateSetting chat_template,
+                       data::ControlTokens controls, std::optional<int32_t> padding)
+    : tokenizer_(tokenizer),
+      eos_(std::move(eos)),
+      chat_(data::ChatTemplate::open(model_folder, chat_template)),
+      controls_(controls),
+      padding_(padding) {
+  ELASTRON_CHECK(!eos_.empty(), "a model has an end-of-sequence id");
+  ELASTRON_CHECK(controls_ != data::ControlTokens::automatic, "the caller knows the use");
+  if (chat_.kind() != data::ChatTemplateSetting::none) {
+    data::check_chat_template(chat_, tokenizer, model_folder);
+  }
+}
+
+std::vector<int32_t> PairReader::controls_in(const PreferenceRow& row) const {
+  std::vector<std::string_view> texts;
+  for (const auto& message : row.prompt) texts.emplace_back(message.content);
+  for (const Response& r : responses_of(row)) {
+    for (const auto& message : r.before) texts.emplace_back(message.content);
+    texts.emplace_back(r.text);
+  }
+  return data::find_controls(texts, tokenizer_, controls_, row.where);
+}
+
+std::vector<int32_t> PairReader::encode(std::string_view text,
+                                        const std::vector<data::TextRange>& contents) const {
+  return controls_ == data::ControlTokens::text ? tokenizer_.encode(text, contents)
+                                                : tokenizer_.encode(text);
+}
+
+std::vector<int32_t> PairReader::response(std::string_view text,
+                                          const std::vector<data::TextRange>& contents) const {
+  // The template's newline behind the end of a turn is not judged.
+  auto ids = encode(text.substr(0, text.find_last_not_of('\n') + 1), contents);
+  if (ids.empty() || std::ranges::find(eos_, ids.back()) == eos_.end()) ids.push_back(eos_.front());
+  return ids;
+}
+
+PairIds PairReader::ids(const PreferenceRow& row) const {
+  return chat_.kind() == data::ChatTemplateSetting::none ? ids_of_texts(row) : ids_of_turns(row);
+}
+
+PairIds PairReader::ids_of_texts(const PreferenceRow& row) const {
+  const auto all = [](const std::string& text) {
+    return std::vector<data::TextRange>{{0, text.size()}};
+  };
+  std::vector<std::vector<int32_t>> responses;
+  for (const Response& r : responses_of(row)) {
+    const std::string text = r.before.empty() ? r.text : joined(r.before) + "\n\n" + r.text;
+    responses.push_back(response(text, all(text)));
+  }
+  const std::string prompt = joined(row.prompt);
+  return pair_of(encode(prompt, all(prompt)), std::move(responses));
+}
+
+PairIds PairReader::ids_of_turns(const PreferenceRow& row) const {
+  // What opens the assistant's turn belongs to the prompt, unless a response's own thoughts make
+  // it another one.
+  std::vector<data::RenderedChat> whole;
+  for (const Response& r : responses_of(row)) {
+    auto messages = row.prompt;
+    messages.insert(messages.end(), r.before.begin(), r.before.end());
+    messages.push_back({"assistant", r.text});
+    whole.push_back(chat_.render(messages, false));
+  }
+  data::RenderedChat prompt = chat_.render(row.prompt, true);
+  const auto begins = [&](const data::RenderedChat& chat) {
+    return chat.text.starts_with(prompt.text);
+  };
+  if (!std::ranges::all_of(whole, begins)) prompt = chat_.render(row.prompt, false);
+  if (!std::ranges::all_of(whole, begins)) {
+    throw InputError("the chat template changes the prompt with the response", row.where,
+                     "end the prompt with a message of the user, or set data.chat_template: none");
+  }
+  const size_t border = prompt.text.size();
+  std::vector<std::vector<int32_t>> responses;
+  for (const data::RenderedChat& chat : whole) {
+    responses.push_back(response(std::string_view(chat.text).substr(border),
+                                 data::ranges_within(chat.contents, border, chat.text.size())));
+  }
+  return pair_of(encode(prompt.text, prompt.contents), std::move(responses));
+}
+
 FittedPair PairReader::fit(const PreferenceRow& row, int64_t limit, Overlong policy) const {
-  return fit_pair(ids(row), limit, policy, row.where);
+  FittedPair pair = fit_pair(ids(row), limit, policy, row.where);
+  return padding_ ? without_padding(std::move(pair), *padding_) : pair;
 }
 
 }  // namespace elastron::reward

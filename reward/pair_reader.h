@@ -3,11 +3,13 @@
 // where it is too long. (memory-reward spec, 3.6 and 5.7)
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/chat_template.h"
 #include "data/config.h"
+#include "data/control_tokens.h"
 #include "data/tokenizer.h"
 #include "reward/overlong.h"
 #include "reward/rows.h"
@@ -16,21 +18,36 @@ namespace elastron::reward {
 
 class PairReader {
  public:
-  // `eos`: ids that end a sequence; the first is appended where none of them is last. The tokenizer
+  // `eos`: ids that end a sequence; the first is appended where none of them is last. `padding`:
+  // what a classifier's folder pads with, which fit() then leaves out at the end. The tokenizer
   // must outlive the reader. Throws InputError where it does not fit the chat template, or that is
-  // not recognised (data.chat_template).
+  // not recognised (data.chat_template). `controls`: what becomes of control tokens that the row's
+  // texts spell out; not automatic.
   PairReader(const data::Tokenizer& tokenizer, std::vector<int32_t> eos,
-             const std::string& model_folder, data::ChatTemplateSetting chat_template);
+             const std::string& model_folder, data::ChatTemplateSetting chat_template,
+             data::ControlTokens controls, std::optional<int32_t> padding = {});
 
   PairIds ids(const PreferenceRow& row) const;
   FittedPair fit(const PreferenceRow& row, int64_t limit, Overlong policy) const;
+  // The control tokens in the row's texts. Throws InputError where there are some and `controls` is
+  // `error`.
+  std::vector<int32_t> controls_in(const PreferenceRow& row) const;
+  data::ControlTokens controls() const { return controls_; }
 
  private:
-  std::vector<int32_t> response(const std::string& text) const;
+  // `contents`: of the text, what is the row's.
+  std::vector<int32_t> encode(std::string_view text,
+                              const std::vector<data::TextRange>& contents) const;
+  std::vector<int32_t> response(std::string_view text,
+                                const std::vector<data::TextRange>& contents) const;
+  PairIds ids_of_texts(const PreferenceRow& row) const;
+  PairIds ids_of_turns(const PreferenceRow& row) const;
 
   const data::Tokenizer& tokenizer_;
   std::vector<int32_t> eos_;
   data::ChatTemplate chat_;
+  data::ControlTokens controls_;
+  std::optional<int32_t> padding_;
 };
 
 }  // namespace elastron::reward

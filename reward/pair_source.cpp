@@ -8,8 +8,10 @@
 
 #include "core/error.h"
 #include "core/file/checksum.h"
+#include "core/log.h"
 #include "core/philox.h"
 #include "data/document.h"
+#include "data/file_list.h"
 #include "reward/pair_batch.h"
 
 namespace elastron::reward {
@@ -23,7 +25,8 @@ class PairSource : public data::BatchSource {
       : data_(data),
         reward_(reward),
         training_(use == PairUse::training),
-        reader_(model.tokenizer, model.eos, model.folder, data.chat_template),
+        reader_(model.tokenizer, model.eos, model.folder, data.chat_template, controls(data),
+                model.padding),
         options_{.share = reward.share_prompts,
                  .labels = reward.loss == LossKind::simpo,
                  .task_id = data::task_id(reward.task)} {}
@@ -55,6 +58,11 @@ class PairSource : public data::BatchSource {
   PairReader reader_;
 
  private:
+  static data::ControlTokens controls(const data::DataConfig& data) {
+    const auto setting = data.control_tokens;
+    return setting == data::ControlTokens::automatic ? data::ControlTokens::keep : setting;
+  }
+
   // reward.shuffle_labels: which pairs are turned round is a property of the pair.
   PairDocument labelled(int64_t index) const {
     PairDocument one = pair(index);
@@ -78,7 +86,10 @@ class FileSource final : public PairSource {
     if (files.empty()) {
       throw UsageError("no data", key, "name files, or set data.format: synthetic");
     }
-    for (const std::string& path : files) read(path);
+    for (const std::string& path : data::data_files(files, ".jsonl", key)) read(path, model);
+    if (const auto remark = controls_.text(reader_.controls(), "rows"); !remark.empty()) {
+      log_warning("{}: {}", key, remark);
+    }
     if (pairs_.empty()) {
       throw InputError(fmt::format("no pair is left of {} rows ({})", rows_, left_out_text()),
                        fmt::format("{}: {}", key, fmt::join(files, ", ")),
@@ -91,6 +102,13 @@ class FileSource final : public PairSource {
 
   int64_t packs() const override { return int64_t(pairs_.size()); }
   std::string fingerprint() const override { return fingerprint_; }
+  int64_t longest() const override {
+    size_t longest = 0;
+    for (const PairDocument& pair : pairs_) {
+      for (const auto& ids : pair.ids.sequences) longest = std::max(longest, ids.size());
+    }
+    return int64_t(longest);
+  }
   std::string summary() const override {
     int64_t apart = 0, shared = 0;
     for (const PairDocument& pair : pairs_) {
@@ -106,8 +124,8 @@ class FileSource final : public PairSource {
   }
 
  private:
-  void read(const std::string& path) {
-    PreferenceFile file = read_preference_file(path, reward_.bad_rows);
+  void read(const std::string& path, const PairModel& model) {
+    PreferenceFile file = read_preference_file(path, reward_.bad_rows, data_.bad_records);
     rows_ += file.lines();
     for (const auto& [reason, count] : file.left_out) left_out_[reason] += count;
     for (const PreferenceRow& row : file.rows) {
@@ -117,6 +135,7 @@ class FileSource final : public PairSource {
         ++left_out_[drop_reason_text(pair.ids.drop_reason)];
         continue;
       }
+      controls_.add(reader_.controls_in(row), model.tokenizer, row.where);
       truncated_ += pair.ids.truncated ? 1 : 0;
       pair.margin = row.margin;
       pair.kind_id = kind(row.setting.empty() ? "pairs" : row.setting);
@@ -144,6 +163,7 @@ class FileSource final : public PairSource {
 
   std::vector<PairDocument> pairs_;
   std::map<std::string, int64_t> left_out_;
+  data::ControlCount controls_;
   int64_t rows_ = 0, truncated_ = 0;
   std::string fingerprint_;
 };
@@ -167,6 +187,7 @@ class TraceSource final : public PairSource {
     sum.add(packs());
     return sum.digest();
   }
+  int64_t longest() const override { return data_.max_tokens; }
   std::string summary() const override {
     return training_ ? "pairs of traces made on the fly, unlimited"
                      : fmt::format("{} pairs of traces made on the fly", packs());

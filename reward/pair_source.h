@@ -1,6 +1,7 @@
 // Where pairs come from: preference files, tokenised when opened, or traces made on the fly.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct PairModel {
   const data::Tokenizer& tokenizer;  // must outlive the source
   std::vector<int32_t> eos;
   std::string folder;
+  std::optional<int32_t> padding;  // a classifier's
 };
 
 enum class PairUse : uint8_t { training, evaluation };

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "core/json.h"
 #include "data/jsonl.h"
 #include "reward/json_fields.h"
 #include "reward/results_table.h"

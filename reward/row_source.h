@@ -24,6 +24,7 @@ class RowSource final : public data::BatchSource {
   int64_t packs() const override { return int64_t(rows_.size()); }
   data::PackedBatch batch(std::span<const int64_t> packs) const override;
   std::string fingerprint() const override;
+  int64_t longest() const override { return limit_; }
   std::string summary() const override { return std::to_string(rows_.size()) + " rows"; }
 
  private:

@@ -5,6 +5,9 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/json.h"
+#include "data/chat_messages.h"
+#include "reward/message_pairs.h"
 #include "reward/results_table.h"
 
 namespace elastron::reward {
@@ -14,7 +17,10 @@ namespace {
 using nlohmann::json;
 
 const char* const kFields =
-    "give prompt, chosen and rejected, or question, chosen, rejected, task and ctx_length";
+    "give prompt, chosen and rejected, chosen and rejected as lists of messages, or question, "
+    "chosen, rejected, task and ctx_length";
+// More kinds of faults than this are counted together.
+constexpr size_t kMostReasons = 20;
 
 const json& field(const json& object, const char* name, const std::string& where) {
   const auto it = object.find(name);
@@ -45,20 +51,7 @@ std::vector<data::ChatMessage> messages_of(const json& value, const std::string&
   if (!value.is_array() || value.empty()) {
     throw InputError("field 'prompt' is neither a string nor a list of messages", where, kFields);
   }
-  std::vector<data::ChatMessage> messages;
-  for (const json& item : value) {
-    if (!item.is_object()) {
-      throw InputError("a message of 'prompt' is not an object", where,
-                       "give each message a role and its content");
-    }
-    const std::string role = text_of(field(item, "role", where), "prompt.role", where);
-    if (role != "system" && role != "user" && role != "assistant") {
-      throw InputError("a message has the role '" + role.substr(0, 40) + "'", where,
-                       "roles are system, user and assistant");
-    }
-    messages.push_back({role, text_of(field(item, "content", where), "prompt.content", where)});
-  }
-  return messages;
+  return data::chat_messages(value, "'prompt'", where);
 }
 
 bool of_benchmark(const PreferenceRow& row) { return !row.length.empty(); }
@@ -72,6 +65,13 @@ void add_to(Checksum& sum, const PreferenceRow& row) {
   }
   sum.add(row.chosen);
   for (const std::string& rejected : row.rejected) sum.add(rejected);
+  for (const auto& messages : row.before) {
+    sum.add(int64_t(messages.size()));
+    for (const auto& message : messages) {
+      sum.add(message.role);
+      sum.add(message.content);
+    }
+  }
 }
 
 PreferenceRow parse_preference_row(const data::JsonlLine& line, const std::string& path) {
@@ -80,32 +80,36 @@ PreferenceRow parse_preference_row(const data::JsonlLine& line, const std::strin
   // Traces nest: graphs of steps with their own lists.
   const json object = data::parse_json_line(line, path, {.max_depth = 64});
   if (!object.is_object()) throw InputError("the line is not a JSON object", row.where, kFields);
-  const bool has_prompt = object.contains("prompt");
-  const bool has_question = object.contains("question") && object.contains("ctx_length");
-  if (has_prompt && !has_question) {
-    row.prompt = messages_of(object["prompt"], row.where);
-    if (object.contains("rejected") && object.contains("rejects")) {
-      throw InputError("the row has both 'rejected' and 'rejects'", row.where, "give one of them");
-    }
-    const char* name = object.contains("rejects") ? "rejects" : "rejected";
-    row.rejected = texts_of(field(object, name, row.where), name, row.where);
-    if (const auto it = object.find("margin"); it != object.end() && !it->is_null()) {
-      if (!it->is_number()) {
-        throw InputError("field 'margin' is not a number", row.where, "leave it out, or give one");
-      }
-      row.margin = it->get<double>();
-    }
-  } else {
-    row.prompt = {{"user", text_of(field(object, "question", row.where), "question", row.where)}};
+  if (object.contains("question") && object.contains("ctx_length")) {
+    row.prompt = {{"user", text_of(object["question"], "question", row.where)}};
+    row.chosen = text_of(field(object, "chosen", row.where), "chosen", row.where);
     row.rejected = {text_of(field(object, "rejected", row.where), "rejected", row.where)};
     row.setting = text_of(field(object, "task", row.where), "task", row.where);
-    row.length = text_of(field(object, "ctx_length", row.where), "ctx_length", row.where);
+    row.length = text_of(object["ctx_length"], "ctx_length", row.where);
     if (object.contains("subtask")) row.subtask = text_of(object["subtask"], "subtask", row.where);
     if (row.length.empty() || row.setting.empty()) {
       throw InputError("field 'task' or 'ctx_length' is empty", row.where, kFields);
     }
+    return row;
   }
-  row.chosen = text_of(field(object, "chosen", row.where), "chosen", row.where);
+  if (object.contains("rejected") && object.contains("rejects")) {
+    throw InputError("the row has both 'rejected' and 'rejects'", row.where, "give one of them");
+  }
+  const char* name = object.contains("rejects") ? "rejects" : "rejected";
+  if (has_message_lists(object)) {
+    field(object, name, row.where);
+    read_message_lists(row, object, name);
+  } else {
+    row.prompt = messages_of(field(object, "prompt", row.where), row.where);
+    row.rejected = texts_of(field(object, name, row.where), name, row.where);
+    row.chosen = text_of(field(object, "chosen", row.where), "chosen", row.where);
+  }
+  if (const auto it = object.find("margin"); it != object.end() && !it->is_null()) {
+    if (!it->is_number()) {
+      throw InputError("field 'margin' is not a number", row.where, "leave it out, or give one");
+    }
+    row.margin = it->get<double>();
+  }
   return row;
 }
 
@@ -116,8 +120,9 @@ std::string reason_to_leave_out(const PreferenceRow& row) {
   if (blank(row.chosen) || std::any_of(row.rejected.begin(), row.rejected.end(), blank)) {
     return "empty response";
   }
-  if (std::find(row.rejected.begin(), row.rejected.end(), row.chosen) != row.rejected.end()) {
-    return "chosen equals rejected";
+  for (size_t i = 0; i < row.rejected.size(); ++i) {
+    const bool same_before = row.before.empty() || row.before[i + 1] == row.before[0];
+    if (row.rejected[i] == row.chosen && same_before) return "chosen equals rejected";
   }
   if (of_benchmark(row) && std::find(std::begin(kLengthClasses), std::end(kLengthClasses),
                                      row.length) == std::end(kLengthClasses)) {
@@ -126,14 +131,31 @@ std::string reason_to_leave_out(const PreferenceRow& row) {
   return "";
 }
 
-PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows) {
+PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows,
+                                    data::BadRecords bad_records) {
   PreferenceFile file;
   data::JsonlReader reader(path);
   std::set<std::string> known;
   std::string first;
   bool benchmark = false;
   for (data::JsonlLine line; reader.next(line);) {
-    PreferenceRow row = parse_preference_row(line, path);
+    PreferenceRow row;
+    row.where = data::place_of(line, path);
+    row.index = file.lines();
+    const auto leave_out = [&](std::string reason) {
+      const bool room = file.left_out.size() < kMostReasons;
+      if (!room && !file.left_out.contains(reason)) reason = "other faults";
+      ++file.left_out[reason];
+      row.left_out = reason;
+      file.bad_rows.push_back(std::move(row));
+    };
+    try {
+      row = parse_preference_row(line, path);
+    } catch (const InputError& error) {
+      if (bad_records == data::BadRecords::error) throw;
+      leave_out("no row: " + data::fault_of(error, row.where));
+      continue;
+    }
     row.index = file.lines();
     if (first.empty()) {
       first = row.where;
@@ -151,11 +173,11 @@ PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows) {
     if (reason.empty()) {
       file.rows.push_back(std::move(row));
     } else if (bad_rows == BadRows::error) {
-      throw InputError(reason, row.where, "mend the row, or have such rows left out and counted");
+      throw InputError(reason, row.where,
+                       "mend the row, or set reward.bad_rows: skip, which leaves such rows out and "
+                       "counts them");
     } else {
-      ++file.left_out[reason];
-      row.left_out = reason;
-      file.bad_rows.push_back(std::move(row));
+      leave_out(reason);
     }
   }
   return file;

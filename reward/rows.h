@@ -1,6 +1,8 @@
-// Preference data: a prompt, a chosen response, one or more rejected ones. JSON lines of two forms:
+// Preference data: a prompt, a chosen response, one or more rejected ones. JSON lines of two forms,
+// the first in two ways:
 //   {"prompt": text or [{"role", "content"}], "chosen": text, "rejected" or "rejects": text or
 //    [text], "margin": number}                                                  (margin optional)
+//   the same with lists of messages as responses (reward/message_pairs.h)
 //   rows of MemoryRewardBench, raw or standard: question, chosen, rejected, task, subtask,
 //   ctx_length, and more that is passed over (memory-reward spec, 2)
 // Fields are found by name; what is not known is passed over, as the published files differ from
@@ -13,6 +15,7 @@
 
 #include "core/file/checksum.h"
 #include "data/chat_template.h"
+#include "data/config.h"
 #include "data/jsonl.h"
 
 namespace elastron::reward {
@@ -21,6 +24,9 @@ struct PreferenceRow {
   std::vector<data::ChatMessage> prompt;  // a prompt that is text: one message of the user
   std::string chosen;
   std::vector<std::string> rejected;
+  // Of conversations that part before their last answer: the messages between the prompt and each
+  // response, the chosen one's first. Empty: the responses follow the prompt.
+  std::vector<std::vector<data::ChatMessage>> before;
   double margin = 0;
   // Of MemoryRewardBench; empty in the other form. `setting` is the field `task`: a setting's name
   // in raw rows, the file's in standard ones.
@@ -47,11 +53,14 @@ struct PreferenceFile {
   std::vector<PreferenceRow> rows;
   std::vector<PreferenceRow> bad_rows;      // that were left out
   std::map<std::string, int64_t> left_out;  // their number by reason
+  // Lines that are no rows are among them, under data.bad_records: skip.
   int64_t lines() const { return int64_t(rows.size() + bad_rows.size()); }
 };
 
 // All rows of a file, which must be of one form. `skip` counts the rows it leaves out; `error`
-// throws InputError at the first. A line that is no row at all is an error either way.
-PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows);
+// throws InputError at the first. A line that is no row at all is an error, or is left out and
+// counted too, as `bad_records` says.
+PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows,
+                                    data::BadRecords bad_records = data::BadRecords::error);
 
 }  // namespace elastron::reward

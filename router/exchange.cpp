@@ -1,5 +1,6 @@
 #include "router/exchange.h"
 
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/misfits.h"

@@ -2,7 +2,7 @@
 // the published implementation (spec 11.1). Files as such are train/router_exchange.h's.
 #pragma once
 #include <map>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

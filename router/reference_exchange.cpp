@@ -1,6 +1,7 @@
 #include "router/reference_exchange.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "ops/elementwise.h"
 #include "router/static_mask.h"

@@ -1,14 +1,26 @@
 #include "train/first_checkpoint.h"
 
+#include <filesystem>
+
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/run_folder.h"
 #include "train/step.h"
 
 namespace elastron::train {
 
+namespace fs = std::filesystem;
+
 void require_new_checkpoint_folder(const std::string& folder) {
   if (folder.ends_with(".h5")) {
     throw UsageError("checkpoints name themselves", folder, "name a folder");
+  }
+  const fs::path path = fs::path(folder + "/").lexically_normal().parent_path();
+  std::error_code unreadable_is_absent;
+  if (path.filename() == "checkpoints" &&
+      fs::exists(path.parent_path() / RunFolder::kRecord, unreadable_is_absent)) {
+    throw UsageError("the folder belongs to a run", folder,
+                     "name another folder, and start with --resume and its name");
   }
   if (!checkpoints_in(folder).empty()) {
     throw UsageError("the folder already has checkpoints", folder, "name another folder");

@@ -1,18 +1,19 @@
 #include "train/reporter.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <optional>
 #include <utility>
 
 #include "core/file/append_file.h"
-#include "core/file/atomic_file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "train/learning_rates.h"
 #include "train/metrics/event_file.h"
+#include "train/metrics/metrics_file.h"
 #include "train/metrics/scalar_tags.h"
 #include "train/plan/run_shape.h"
 #include "train/reward_loss.h"
@@ -23,19 +24,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Keeps the lines of a metrics file up to `last_step`; a torn last line goes too.
-void cut_metrics(const std::string& path, int64_t last_step) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return;
-  std::string kept, line;
-  while (std::getline(in, line)) {
-    if (in.eof()) break;  // no newline: torn
-    const auto object = nlohmann::json::parse(line, nullptr, false);
-    if (object.is_discarded() || !object.contains("step") || object["step"] > last_step) break;
-    kept += line + "\n";
-  }
-  in.close();
-  write_text_atomically(path, kept);
+// ISO 8601, with milliseconds.
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::now();
+  const auto since = now.time_since_epoch() % std::chrono::seconds(1);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(now)),
+                     std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
 }
 
 std::string duration(double seconds) {
@@ -57,24 +52,6 @@ Json named(const std::vector<double>& values) {
   return map;
 }
 
-constexpr std::pair<ParameterGroup, const char*> kRates[] = {
-    {ParameterGroup::lora, "lr_lora"},
-    {ParameterGroup::backbone, "lr_backbone"},
-    {ParameterGroup::head, "lr_head"},
-    {ParameterGroup::router, "lr_router"},
-    {ParameterGroup::lambda, "lr_lambda"}};
-
-bool trains_group(const Config& config, ParameterGroup group) {
-  switch (group) {
-    case ParameterGroup::lora: return config.trains(Part::lora);
-    case ParameterGroup::backbone: return config.trains(Part::backbone);
-    case ParameterGroup::head: return config.trains(Part::reward_head);
-    case ParameterGroup::router:
-    case ParameterGroup::lambda: return config.trains(Part::router);
-  }
-  return false;
-}
-
 // Whose rate stands for the run's.
 ParameterGroup leading_group(const Config& config) {
   for (const auto& [group, name] : kRates) {
@@ -87,11 +64,15 @@ ParameterGroup leading_group(const Config& config) {
 
 class Reporter::Sinks {
  public:
-  Sinks(const OutputSection& output, int64_t last_step)
-      : metrics_((cut_metrics(metrics_path(output), last_step), metrics_path(output))) {
+  Sinks(const OutputSection& output, std::string run, int64_t last_step)
+      : run_(std::move(run)),
+        metrics_((cut_metrics(metrics_path(output), last_step), metrics_path(output))) {
     if (output.tensorboard) events_.emplace(output.dir + "/tensorboard", last_step);
   }
-  void write(int64_t step, const Json& object) {
+  // Every line says when it was written and by which run.
+  void write(int64_t step, Json object) {
+    object["time"] = utc_now();
+    object["run"] = run_;
     metrics_.append(object.dump() + "\n");
     if (!events_) return;
     const auto scalars = scalars_by_tag(object);
@@ -103,12 +84,13 @@ class Reporter::Sinks {
     return output.dir + "/metrics.jsonl";
   }
 
+  std::string run_;
   AppendFile metrics_;
   std::optional<EventFile> events_;
 };
 
-Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, const Device& device,
-                   const model::Decoder& decoder, int ranks)
+Reporter::Reporter(const Config& config, std::string run, bool speaks, int64_t first_step,
+                   const Device& device, const model::Decoder& decoder, int ranks)
     : config_(config),
       device_(device),
       decoder_(decoder),
@@ -116,12 +98,13 @@ Reporter::Reporter(const Config& config, bool speaks, int64_t first_step, const 
       last_(std::chrono::steady_clock::now()),
       begin_(last_),
       first_step_(first_step) {
-  if (speaks) sinks_ = std::make_unique<Sinks>(config.output, first_step);
+  if (speaks) sinks_ = std::make_unique<Sinks>(config.output, std::move(run), first_step);
 }
 
 Reporter::~Reporter() = default;
 
-void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObjective* objective) {
+void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObjective* objective,
+                    std::optional<double> passes) {
   std::optional<RewardFigures> pairs;
   if (config_.train.objective == Objective::reward) pairs = RewardLoss::figures(r.loss_sums);
   tokens_since_ += r.tokens;
@@ -202,6 +185,7 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
     object["pairs_per_second"] = seconds > 0 ? double(pairs_since_) / seconds : 0;
     object["prompt_tokens_saved"] = r.tokens_apart - r.tokens;
   }
+  if (passes) object["epoch"] = *passes;
   object["lr"] = lr;
   for (const auto& [group, name] : kRates) {
     if (trains_group(config_, group)) object[name] = r.lr.at(group);

@@ -2,6 +2,7 @@
 #pragma once
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/device.h"
@@ -19,12 +20,14 @@ class Reporter {
   // On the rank that speaks; on others nothing is written. `first_step`: metrics of that step and
   // later ones, left by an interrupted run, are cut off.
   // `decoder` is asked for its shapes, for what a step takes of the GPUs of all `ranks`.
-  Reporter(const Config& config, bool speaks, int64_t first_step, const Device& device,
-           const model::Decoder& decoder, int ranks);
+  Reporter(const Config& config, std::string run, bool speaks, int64_t first_step,
+           const Device& device, const model::Decoder& decoder, int ranks);
   ~Reporter();
 
   // `step` counts from 1: steps done. Called after every step; logs every log.every steps.
-  void step(int64_t step, const StepResult& result, const router::SparsityObjective* objective);
+  // `passes`: through the data so far, where it has an end.
+  void step(int64_t step, const StepResult& result, const router::SparsityObjective* objective,
+            std::optional<double> passes);
   void evaluation(int64_t step, const Workload::Evaluated& result);
   void skipped(int64_t step, const StepResult& result, int64_t in_a_row);
 

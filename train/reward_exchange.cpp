@@ -1,11 +1,13 @@
 #include "train/reward_exchange.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "data/tokenizer.h"
+#include "model/weights/expected_tensors.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
@@ -17,8 +19,6 @@
 namespace elastron::train {
 
 namespace {
-
-constexpr const char* kLmHead = "lm_head.weight";
 
 bool is_adapter(const std::string& name) {
   return name.ends_with(kFactorA) || name.ends_with(kFactorB);
@@ -38,22 +38,37 @@ void merge(Tensor& w, const Tensor& a, const Tensor& b, double scale) {
   w = product;
 }
 
+bool ends_texts(const model::ModelConfig& m, int32_t id) {
+  return std::ranges::find(m.eos_token_ids, id) != m.eos_token_ids.end();
+}
+
 // Hugging Face scores the last token that is not padding: a padding id that also ends sequences
 // would make that the token before the end.
 int32_t padding_id(const model::ModelConfig& m, const std::string& model) {
-  const auto ends = [&](int32_t id) {
-    return std::ranges::find(m.eos_token_ids, id) != m.eos_token_ids.end();
-  };
-  if (m.pad_token_id && !ends(*m.pad_token_id)) return *m.pad_token_id;
+  // A classifier was scored, and trained on, by the id that it has (reward/overlong.h).
+  if (m.sequence_classifier && m.pad_token_id) return *m.pad_token_id;
+  if (m.pad_token_id && !ends_texts(m, *m.pad_token_id)) return *m.pad_token_id;
   const auto tokenizer = data::load_tokenizer(model);
   for (const char* name :
        {"<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|endoftext|>", "<unk>"}) {
     const auto id = tokenizer->id(name);
-    if (id && *id < m.vocab_size && !ends(*id)) return *id;
+    if (id && *id < m.vocab_size && !ends_texts(m, *id)) return *id;
   }
   if (tokenizer->vocab_size() < m.vocab_size) return int32_t(m.vocab_size - 1);
   throw InputError("the model has no token to pad with", model + "/config.json",
                    "set pad_token_id to a token that no text has");
+}
+
+// Adapters leave the base model's config.json as it is, with its padding id.
+void warn_of_padding(const std::string& model) {
+  std::error_code unreadable_is_absent;
+  if (!std::filesystem::exists(model + "/config.json", unreadable_is_absent)) return;
+  const model::ModelConfig m = model::read_model_config(model);
+  if (m.sequence_classifier || !m.pad_token_id || !ends_texts(m, *m.pad_token_id)) return;
+  log_warning(
+      "pad_token_id {} of {} ends texts: with it the transformers library would score the token "
+      "before the last one. Load the base model with a pad_token_id that no text has",
+      *m.pad_token_id, m.where);
 }
 
 nlohmann::ordered_json classifier_config(const model::ModelConfig& m, const std::string& model,
@@ -117,6 +132,8 @@ std::map<std::string, Tensor> merged_backbone(const StoredReward& reward, const 
   }
   const model::ModelFolder base(model);
   for (const auto& [name, file] : base.homes()) {
+    const bool again = name == model::kLmHead && base.config().tie_word_embeddings;
+    if (again || model::is_buffer(name)) continue;
     Tensor w = file->read(name, device);
     const std::string stem = name.substr(0, name.rfind(".weight"));
     const auto a = reward.tensors.find(stem + kFactorA), b = reward.tensors.find(stem + kFactorB);
@@ -137,7 +154,7 @@ void write_reward_model(const std::string& folder, const StoredReward& reward,
   const DType stored = dtype.value_or(m.dtype);
   const bool head = reward.config.has_reward_head();
   auto whole = merged_backbone(reward, model, device);
-  if (head || m.tie_word_embeddings) whole.erase(kLmHead);
+  if (head) whole.erase(model::kLmHead);
   if (const auto it = reward.tensors.find(reward::kHeadName); it != reward.tensors.end()) {
     whole[reward::kHeadName] = it->second;
   } else if (head && !whole.contains(reward::kHeadName)) {
@@ -157,7 +174,8 @@ void write_reward_model(const std::string& folder, const StoredReward& reward,
 }
 
 void write_reward_adapter(const std::string& folder, const StoredReward& reward,
-                          const std::string& model, std::optional<DType> dtype) {
+                          const std::string& model, const std::string& base,
+                          std::optional<DType> dtype) {
   if (!reward.config.has_lora()) {
     throw UsageError("the reward model has no adapters", "--format safetensors",
                      "use --format hf-reference: a whole model");
@@ -174,7 +192,7 @@ void write_reward_adapter(const std::string& folder, const StoredReward& reward,
   const bool classifier = reward.config.has_reward_head();
   nlohmann::ordered_json config = {{"peft_type", "LORA"},
                                    {"task_type", classifier ? "SEQ_CLS" : "CAUSAL_LM"},
-                                   {"base_model_name_or_path", model},
+                                   {"base_model_name_or_path", base},
                                    {"r", lora.rank},
                                    {"lora_alpha", lora.alpha},
                                    {"lora_dropout", 0.0},
@@ -184,6 +202,7 @@ void write_reward_adapter(const std::string& folder, const StoredReward& reward,
                                    {"use_rslora", false},
                                    {"init_lora_weights", true},
                                    {"inference_mode", true}};
+  if (classifier) warn_of_padding(model);
   config["modules_to_save"] = nullptr;
   if (head) config["modules_to_save"] = {"score"};
   make_folder(folder, ExitCode::input);

@@ -30,8 +30,10 @@ StoredReward read_reward(const std::string& path, const CheckpointHeader& header
 // reward.loss: simpo a causal language model.
 void write_reward_model(const std::string& folder, const StoredReward& reward,
                         const std::string& model, std::optional<DType> dtype, Device& device);
-// Adapters and head apart from the backbone, as the peft library reads them.
+// Adapters and head apart from the backbone, as the peft library reads them. `base`: what they call
+// their base model.
 void write_reward_adapter(const std::string& folder, const StoredReward& reward,
-                          const std::string& model, std::optional<DType> dtype);
+                          const std::string& model, const std::string& base,
+                          std::optional<DType> dtype);
 
 }  // namespace elastron::train

@@ -10,6 +10,7 @@
 
 #include "parallel/agree.h"
 #include "train/pair_scorer.h"
+#include "train/positions.h"
 
 namespace elastron::train {
 
@@ -31,9 +32,12 @@ std::optional<RewardScale> RewardScale::from(const NamedValues& values) {
 }
 
 reward::PairModel pair_model(const Config& config, Session& session) {
+  const model::ModelConfig& m = session.decoder().config();
+  m.end_of_document();  // there must be one
   return {.tokenizer = session.tokenizer(),
-          .eos = session.decoder().config().eos_token_ids,
-          .folder = config.model.path};
+          .eos = m.eos_token_ids,
+          .folder = config.model.path,
+          .padding = m.classifier_padding()};
 }
 
 RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Device& device,
@@ -49,8 +53,12 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
     reward::RewardConfig pairs = config.reward;
     pairs.share_prompts = pairs.share_prompts && config.router.sees_by_position_only();
     source_ = reward::open_pair_source(config.data, pairs, reward::PairUse::training, model);
-    if (config.eval.every == 0) return;
-    evaluation_ = reward::open_pair_source(config.data, pairs, reward::PairUse::evaluation, model);
+    if (config.eval.every > 0) {
+      evaluation_ =
+          reward::open_pair_source(config.data, pairs, reward::PairUse::evaluation, model);
+    }
+    check_positions(config, session.decoder().config(), {source_.get(), evaluation_.get()},
+                    /*trains=*/true);
   });
 }
 

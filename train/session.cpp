@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "model/weights/expected_tensors.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/plan/run_shape.h"
@@ -41,7 +42,11 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
   std::string checksums;
   parallel::on_all_ranks(mesh.world(), [&] {
     tokenizer_ = data::load_tokenizer(config.model.path);
-    const model::ModelConfig m = model::read_model_config(config.model.path);
+    if (config.model.weights == WeightSource::load) {
+      folder = std::make_unique<model::ModelFolder>(config.model.path);
+    }
+    const model::ModelConfig m =
+        folder ? folder->config() : model::read_model_config(config.model.path);
     if (tokenizer_->vocab_size() > m.vocab_size) {
       throw InputError("the tokenizer has " + std::to_string(tokenizer_->vocab_size()) +
                            " ids, the model " + std::to_string(m.vocab_size),
@@ -63,8 +68,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       head_is_new_ = head_ != nullptr;
       fingerprint_ = "random";
     } else {
-      folder = std::make_unique<model::ModelFolder>(config.model.path);
-      folder->load(of_folder, options.lm_head ? "" : "lm_head.weight");
+      folder->load(of_folder, options.lm_head ? "" : model::kLmHead);
       if (!pretrain) {
         checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
       }

@@ -8,6 +8,7 @@
 #include "ops/elementwise.h"
 #include "router/tau.h"
 #include "train/attention_pairs.h"
+#include "train/learning_rates.h"
 #include "train/local_batch.h"
 
 namespace elastron::train {
@@ -38,9 +39,7 @@ StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& devic
       trains_decoder_(
           std::ranges::any_of(optimizer.parameters(),
                               [](const Parameter* p) { return p->group != ParameterGroup::head; })),
-      reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes),
-      schedule_(Schedule::make(config.train.schedule, config.train.steps, config.train.warmup_ratio,
-                               config.train.final_lr_ratio)) {}
+      reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes) {}
 
 router::RouterBatch make_router_batch(const data::PackedBatch& batch,
                                       const router::RouterConfig& config, int64_t step, double tau,
@@ -310,13 +309,7 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   const double scheduled = router::gate_temperature(config_.router, step, config_.train.steps);
   for (const auto& layer : routed_) result.tau += layer.temperature(scheduled);
   result.tau /= double(routed_.size());
-  const double multiplier = schedule_.multiplier(step);
-  const LearningRates& lr = config_.train.lr;
-  result.lr = {{ParameterGroup::router, lr.router * multiplier},
-               {ParameterGroup::lambda, lr.lambda * multiplier},
-               {ParameterGroup::backbone, lr.backbone * multiplier},
-               {ParameterGroup::head, lr.head * multiplier},
-               {ParameterGroup::lora, lr.lora * multiplier}};
+  result.lr = learning_rates(config_.train, step);
 
   // Loss and norm are the same bits on every rank, so every rank takes the same branch.
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {

@@ -19,7 +19,6 @@
 #include "train/config.h"
 #include "train/loss.h"
 #include "train/optimizer.h"
-#include "train/schedule.h"
 
 namespace elastron::train {
 
@@ -115,7 +114,6 @@ class StepRunner {
   Optimizer& optimizer_;
   bool trains_decoder_;  // something below the final hidden states, so that it has a backward pass
   parallel::GradientReducer reducer_;
-  Schedule schedule_;
   Counters counters_;
 };
 

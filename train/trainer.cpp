@@ -15,6 +15,7 @@
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/frozen_weights.h"
+#include "train/learning_rates.h"
 #include "train/plan/run_shape.h"
 #include "train/reporter.h"
 #include "train/session.h"
@@ -62,9 +63,10 @@ std::unique_ptr<data::Sampler> open_sampler(const Config& config, parallel::Mesh
 
 class Trainer {
  public:
-  Trainer(const Config& config, parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
-          const std::function<bool()>& stop_requested)
+  Trainer(const Config& config, Run& run, parallel::Mesh& mesh, Device& device,
+          parallel::Watchdog& watchdog, const std::function<bool()>& stop_requested)
       : config_(config),
+        run_(run),
         mesh_(mesh),
         device_(device),
         watchdog_(watchdog),
@@ -77,8 +79,7 @@ class Trainer {
         routed_(session_.training_gates()),
         workload_(open_workload(config, mesh, device, session_)),
         runner_(config, mesh, device, session_.decoder(), routed_, workload_->loss(),
-                session_.objective(), optimizer_),
-        store_(config.output.dir + "/checkpoints", config.checkpoint.keep, mesh) {
+                session_.objective(), optimizer_) {
     sampler_ = open_sampler(config, mesh, workload_->source());
     parallel::on_all_ranks(mesh.world(), [&] {
       batches_ = std::make_unique<StepBatches>(config, workload_->source(),
@@ -89,16 +90,12 @@ class Trainer {
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
   }
 
-  void resume(ResumeMode mode, const std::string& path) {
-    std::optional<std::string> from;
-    if (mode == ResumeMode::automatic) from = store_.newest_whole();
-    if (mode == ResumeMode::path) {
-      parallel::on_all_ranks(mesh_.world(), [&] { from = resolve_checkpoint(path); });
-    }
-    if (!from) return;
-    const CheckpointHeader header = verify_checkpoint(*from, mesh_);
-    parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, *from); });
-    load_tensors(*from, tensors(), mesh_);
+  // What the checkpoint holds from which the run goes on or begins. The folder is not touched.
+  void restore() {
+    if (!run_.from()) return;
+    const auto& [path, header] = *run_.from();
+    parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, path); });
+    load_tensors(path, tensors(), mesh_);
     for (Parameter* p : trained_) {
       if (p->master.defined() && p->value.raw() != p->master.raw()) {
         ops::cast_into(p->master, p->value);
@@ -114,25 +111,31 @@ class Trainer {
       runner_.restore(counters);
       workload_->restore(header.state);
       const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
-      if (loss != header.state.end() && at != header.state.end()) {
+      // Of another run's checkpoints none is the best of this one.
+      if (run_.goes_on() && loss != header.state.end() && at != header.state.end()) {
         best_loss_ = std::strtod(loss->second.c_str(), nullptr);
         best_step_ = std::stoll(at->second);
       }
     });
     step_ = header.step;
     tokens_ = header.tokens_seen;
-    saved_step_ = step_;
-    store_.mark_best(best_step_);  // it may have been killed before it did
-    log_info("resumed from {} at step {}", *from, step_);
-    const Config before = config::parse_config<Config>(header.config, *from);
-    for (const auto& d : config::config_differences(before, config_)) {
-      log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
-    }
+    if (run_.goes_on()) saved_step_ = step_;
+    log_info("resumed from {} at step {}", path, step_);
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      const Config before = config::parse_config<Config>(header.config, path);
+      for (const auto& d : config::config_differences(before, config_)) {
+        log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
+      }
+      if (step_ == 0 || step_ >= config_.train.steps) return;
+      for (const std::string& line : rate_jumps(before, config_, step_)) log_info("{}", line);
+    });
   }
 
   ExitCode run() {
-    Reporter reporter(config_, mesh_.world().rank() == 0, step_, device_, session_.decoder(),
-                      mesh_.world().size());
+    store_.emplace(config_.output.dir + "/checkpoints", config_.checkpoint.keep, mesh_);
+    store_->mark_best(best_step_);  // it may have been killed before it did
+    Reporter reporter(config_, run_.id(), mesh_.world().rank() == 0, step_, device_,
+                      session_.decoder(), mesh_.world().size());
     int64_t skips = 0;
     while (step_ < config_.train.steps) {
       const StepResult result = one_step();
@@ -152,7 +155,7 @@ class Trainer {
       } else {
         skips = 0;
       }
-      reporter.step(step_, result, session_.objective());
+      reporter.step(step_, result, session_.objective(), sampler_->passes());
       bool best = false;
       if (config_.eval.every > 0 && step_ % config_.eval.every == 0) {
         const Workload::Evaluated evaluated = evaluation();
@@ -166,14 +169,22 @@ class Trainer {
       const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
       const bool stop = asked_to_stop();
       if (due || stop || best) save();
-      if (best) store_.mark_best(step_);
+      if (best) store_->mark_best(step_);
       if (stop) {
-        log_info("stopped on request at step {}", step_);
+        log_info("stopped on request at step {}: {}", step_, written());
         return ExitCode::stopped;
       }
     }
+    if (skips > 0 && runner_.counters().updates == 0) {
+      parallel::on_all_ranks(mesh_.world(), [&] {
+        throw NumericalError("no step had a finite loss and gradient: nothing was trained",
+                             fmt::format("step {}", step_),
+                             "look for weights that are not finite, or lower the learning rate");
+      });
+    }
     save();
     if (config_.train.objective == Objective::pretrain) export_backbone();
+    log_info("done at step {}: {}", step_, written());
     return ExitCode::ok;
   }
 
@@ -237,18 +248,29 @@ class Trainer {
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("saving step {}", step_));
     // What was trained beside damaged weights is not worth keeping.
     parallel::on_all_ranks(mesh_.world(), [&] { frozen_.check(mesh_.world().rank()); });
-    const std::string path = store_.save(
+    const std::string path = store_->save(
         {.step = step_,
          .tokens_seen = tokens_,
          .objective = std::string(config::enum_name(config_.train.objective)),
          .backbone_fingerprint = session_.backbone_fingerprint(),
          .config = config::dump_config(config_),
+         .run = run_.id(),
          .state = state(),
          .data = sampler_->state(),
          .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config_.train.seed)}}},
         tensors());
     saved_step_ = step_;
+    run_.saved();
     log_info("saved {}", path);
+  }
+
+  // What is where, for people.
+  std::string written() const {
+    const std::string& folder = config_.output.dir;
+    std::string text = fmt::format("checkpoint {}/checkpoints/{}", folder, checkpoint_name(step_));
+    if (best_step_ >= 0) text += fmt::format(", best {}", checkpoint_name(best_step_));
+    text += fmt::format(", metrics {}/metrics.jsonl", folder);
+    return text;
   }
 
   // The trained backbone as a Hugging Face folder.
@@ -275,6 +297,7 @@ class Trainer {
   }
 
   const Config& config_;
+  Run& run_;
   parallel::Mesh& mesh_;
   Device& device_;
   parallel::Watchdog& watchdog_;
@@ -286,7 +309,7 @@ class Trainer {
   std::vector<router::RoutedLayer> routed_;
   std::unique_ptr<Workload> workload_;
   StepRunner runner_;
-  CheckpointStore store_;
+  std::optional<CheckpointStore> store_;
   std::unique_ptr<data::Sampler> sampler_;
   std::unique_ptr<StepBatches> batches_;
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
@@ -294,21 +317,52 @@ class Trainer {
   int64_t best_step_ = -1;
 };
 
+// Whether all steps are done, and what the end of a run writes is there. Collective.
+bool is_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
+  if (!run.from() || run.from()->header.step < config.train.steps) return false;
+  std::error_code unreadable_is_absent;
+  const bool complete = config.train.objective != Objective::pretrain ||
+                        fs::exists(config.output.dir + "/model/config.json", unreadable_is_absent);
+  return parallel::on_any_rank(mesh.world(), complete && mesh.world().rank() == 0);
+}
+
+void say_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
+  const auto& [path, header] = *run.from();
+  const auto best = header.state.find("best_step");
+  if (run.goes_on() && best != header.state.end()) {
+    // It may have been killed before it did.
+    CheckpointStore(config.output.dir + "/checkpoints", config.checkpoint.keep, mesh)
+        .mark_best(std::strtoll(best->second.c_str(), nullptr, 10));
+  }
+  log_info("already at step {} of {}: nothing to train ({}); raise train.steps to go on",
+           header.step, config.train.steps, path);
+}
+
 }  // namespace
 
-ExitCode run_training(const Config& config, ResumeMode resume, const std::string& resume_path,
-                      parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
-                      const std::function<bool()>& stop_requested) {
+ExitCode run_training(const Config& config, const ResumeRequest& resume, parallel::Mesh& mesh,
+                      Device& device, parallel::Watchdog& watchdog, const TrainingHooks& hooks) {
+  std::optional<Run> run;
+  {
+    const parallel::Watchdog::Scope scope(watchdog, "looking for checkpoints");
+    run.emplace(config, resume, mesh);
+  }
   std::optional<Trainer> trainer;
   {
     const parallel::Watchdog::Scope scope(watchdog, "loading the model and the data");
-    trainer.emplace(config, mesh, device, watchdog, stop_requested);
+    trainer.emplace(config, *run, mesh, device, watchdog, hooks.stop_requested);
   }
   {
     const parallel::Watchdog::Scope scope(watchdog, "resuming");
-    trainer->resume(resume, resume_path);
+    trainer->restore();
+    if (is_done(config, *run, mesh)) {
+      say_done(config, *run, mesh);
+      return ExitCode::ok;
+    }
+    run->begin();
   }
   parallel::on_all_ranks(mesh.world(), [&] {
+    hooks.folder_is_ours();
     if (mesh.world().rank() == 0) {
       write_text_atomically(config.output.dir + "/config.yaml", config::dump_config(config));
     }

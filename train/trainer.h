@@ -8,17 +8,22 @@
 #include "parallel/mesh.h"
 #include "parallel/watchdog.h"
 #include "train/config.h"
+#include "train/run.h"
 
 namespace elastron::train {
 
-enum class ResumeMode : uint8_t { automatic, none, path };
+struct TrainingHooks {
+  std::function<bool()> stop_requested;  // asked on every rank after every step
+  // On every rank, once output.dir is the run's own: what is written there before is an earlier
+  // run's.
+  std::function<void()> folder_is_ours;
+};
 
-// Collective over the mesh. `stop_requested` is asked on every rank after every step; the watchdog
-// is told what is being done. -> ok, or stopped after a checkpoint was saved. Throws NumericalError
-// when more than train.max_skips steps in a row were not finite.
-ExitCode run_training(const Config& config, ResumeMode resume, const std::string& resume_path,
-                      parallel::Mesh& mesh, Device& device, parallel::Watchdog& watchdog,
-                      const std::function<bool()>& stop_requested);
+// Collective over the mesh. The watchdog is told what is being done. -> ok, or stopped after a
+// checkpoint was saved. Throws NumericalError when more than train.max_skips steps in a row were
+// not finite, or all of them.
+ExitCode run_training(const Config& config, const ResumeRequest& resume, parallel::Mesh& mesh,
+                      Device& device, parallel::Watchdog& watchdog, const TrainingHooks& hooks);
 
 // What a run would be, without training: parameters, bytes per rank, layout. For --dry-run.
 std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& device);

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "parallel/agree.h"
 #include "train/evaluate.h"
+#include "train/positions.h"
 #include "train/reward_workload.h"
 
 namespace elastron::train {
@@ -19,13 +22,16 @@ class LanguageWorkload final : public Workload {
         device_(device),
         session_(session),
         loss_(session.decoder(), config.train.loss.chunk_rows) {
-    const int32_t eos = session.decoder().config().eos_token_id;
+    const int32_t eos = session.decoder().config().end_of_document();
     parallel::on_all_ranks(mesh.world(), [&] {
       source_ =
           data::open_training_source(config.data, session.tokenizer(), eos, config.model.path);
-      if (config.eval.every == 0) return;
-      evaluation_ =
-          data::open_evaluation_source(config.data, session.tokenizer(), eos, config.model.path);
+      if (config.eval.every > 0) {
+        evaluation_ =
+            data::open_evaluation_source(config.data, session.tokenizer(), eos, config.model.path);
+      }
+      check_positions(config, session.decoder().config(), {source_.get(), evaluation_.get()},
+                      /*trains=*/true);
     });
   }
 

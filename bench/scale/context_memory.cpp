@@ -3,7 +3,7 @@
 
 #include "bench/scale/context.h"
 #include "bench/scale/training_run.h"
-#include "core/config/schema.h"
+#include "core/config/names.h"
 #include "parallel/world.h"
 #include "train/plan/run_shape.h"
 

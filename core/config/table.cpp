@@ -9,6 +9,7 @@
 
 #include "core/config/suggest.h"
 #include "core/error.h"
+#include "core/file/path_hint.h"
 
 namespace elastron::config {
 namespace {
@@ -272,14 +273,60 @@ std::vector<Difference> compare(const Table& before, const Table& after) {
   return differences;
 }
 
+Table::Table() = default;
+Table::Table(Table&&) noexcept = default;
+Table::~Table() = default;
+
+void append_section(Table& table, std::string_view key, std::string_view doc, Table part) {
+  const std::string name(key);
+  for (Leaf& leaf : part.leaves) {
+    leaf.key = name + "." + leaf.key;
+    table.leaves.push_back(std::move(leaf));
+  }
+  for (Section& section : part.sections) {
+    const bool whole = section.key.empty();
+    section.key = whole ? name : name + "." + section.key;
+    if (whole) section.doc = doc;
+    table.sections.push_back(std::move(section));
+  }
+}
+
+void load_into(const Table& table, std::span<const std::string> files,
+               std::span<const std::string> overrides, Origins* origins) {
+  Origins local;
+  Origins& known = origins != nullptr ? *origins : local;
+  Problems problems;
+  for (const std::string& file : files) {
+    const std::string text = read_config_file(file, problems);
+    apply_document(table, parse_yaml(text, file, problems), file, known, problems);
+  }
+  for (const std::string& assignment : overrides) {
+    apply_override(table, assignment, known, problems);
+  }
+  run_checks(table, known, problems);
+  problems.raise();
+}
+
+void parse_into(const Table& table, std::string_view text, const std::string& source,
+                Origins* origins) {
+  Origins local;
+  Origins& known = origins != nullptr ? *origins : local;
+  Problems problems;
+  apply_document(table, parse_yaml(text, source, problems), source, known, problems);
+  run_checks(table, known, problems);
+  problems.raise();
+}
+
 std::string read_config_file(const std::string& path, Problems& problems) {
+  bool absent = false;
   const auto fail = [&](const std::string& why) {
     problems.add_at(path, "", "cannot read the configuration file: " + why,
-                    "check the path and its permissions");
+                    absent ? check_path(path) : "check the path and its permissions");
     return std::string();
   };
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"),
                                                              &std::fclose);
+  absent = !file && errno == ENOENT;
   if (!file) return fail(std::strerror(errno));
   // One byte more than is accepted; the YAML reader then says that it is too much.
   std::string text(kMaxYamlBytes + 1, '\0');

@@ -4,6 +4,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/config/value.h"
@@ -30,11 +31,25 @@ struct Section {
 struct Table {
   std::vector<Leaf> leaves;       // in the order of the schemas
   std::vector<Section> sections;  // outer before inner; the first is the whole ("")
+
+  // In table.cpp, so that users of a table compile none of it.
+  Table();
+  Table(Table&&) noexcept;
+  ~Table();
 };
+
+// Makes the table of a nested struct a section of `table`: its keys follow "key.".
+void append_section(Table& table, std::string_view key, std::string_view doc, Table part);
 
 struct Difference {
   std::string key, before, after;
 };
+
+// What load_config and parse_config do (load.h), with the object that the table refers to.
+void load_into(const Table& table, std::span<const std::string> files,
+               std::span<const std::string> overrides, Origins* origins);
+void parse_into(const Table& table, std::string_view text, const std::string& source,
+                Origins* origins);
 
 // Reads one document (a map) into the object, and notes where each value came from.
 void apply_document(const Table& table, const Node& document, const std::string& source,

@@ -18,8 +18,25 @@ constexpr const char* kRemedy = "check the disk, or use another checkpoint";
 
 static_assert(sizeof(hid_t) == sizeof(int64_t));
 
+// Of "file write failed: time = ..., filename = ..., error message = 'No space left on device', buf
+// =
+// ..." what failed and why; the rest is for the library's authors.
+std::string for_people(std::string text) {
+  const std::string reason = "error message = '";
+  const size_t details = text.find(": time = "), begin = text.find(reason);
+  if (details != text.npos && begin != text.npos) {
+    const size_t from = begin + reason.size();
+    return text.substr(0, details + 2) + text.substr(from, text.find('\'', from) - from);
+  }
+  if (const size_t tail = text.find(", buf = "); tail != text.npos) text.resize(tail);
+  for (char& c : text) {
+    if (c == '\n') c = ' ';
+  }
+  return text;
+}
+
 // The innermost message of HDF5's error stack, which is then cleared: it is the one that says why,
-// with the errno. Its tail (buffer addresses, sizes) is for the library's authors.
+// with the errno.
 std::string library_message() {
   std::string text;
   const auto collect = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
@@ -29,11 +46,7 @@ std::string library_message() {
   };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &text);
   H5Eclear2(H5E_DEFAULT);
-  if (const size_t tail = text.find(", buf = "); tail != text.npos) text.resize(tail);
-  for (char& c : text) {
-    if (c == '\n') c = ' ';
-  }
-  return text.empty() ? "HDF5 error" : text;
+  return text.empty() ? "HDF5 error" : for_people(std::move(text));
 }
 
 [[noreturn]] void fail(const std::string& what, const std::string& where) {

@@ -6,7 +6,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
+
+#include "core/file/path_hint.h"
 
 namespace elastron {
 
@@ -25,8 +28,10 @@ InputFile::InputFile(const std::string& path, ExitCode kind) : path_(path), kind
   // Non-blocking, so that a pipe in the file's place cannot hang the program.
   descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) {
-    fail(kind, std::string("cannot open the file: ") + std::strerror(errno), path,
-         "check the path and its permissions");
+    const int error = errno;
+    const bool absent = error == ENOENT || error == ENOTDIR;
+    fail(kind, std::string("cannot open the file: ") + std::strerror(error), path,
+         absent ? check_path(path) : "check the path and its permissions");
   }
   struct stat status {};
   if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
@@ -63,12 +68,23 @@ void InputFile::read_at(uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
+void refuse_lfs_pointer(const InputFile& file) {
+  constexpr std::string_view kBegin = "version https://git-lfs.github.com/spec/";
+  if (file.size() < kBegin.size()) return;
+  std::string begin(kBegin.size(), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(begin)));
+  if (begin != kBegin) return;
+  throw InputError("this is a Git LFS pointer, not the file itself", file.path(),
+                   "run git lfs pull in its folder");
+}
+
 std::string read_small_file(const std::string& path, uint64_t most) {
   const InputFile file(path);
   if (file.size() > most) {
     throw InputError("the file has " + std::to_string(file.size()) + " bytes", path,
                      "at most " + std::to_string(most) + " are accepted; check the path");
   }
+  refuse_lfs_pointer(file);
   std::string text(size_t(file.size()), '\0');
   file.read_at(0, std::as_writable_bytes(std::span(text)));
   return text;

@@ -30,7 +30,12 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-// The whole of a small file. Throws InputError when it has more than `most` bytes.
+// Throws InputError where the file is the few lines that Git LFS leaves in the place of one that it
+// has not fetched yet. For files that come from repositories.
+void refuse_lfs_pointer(const InputFile& file);
+
+// The whole of a small file. Throws InputError when it has more than `most` bytes,
+// or is the pointer to a file that Git LFS has not fetched.
 std::string read_small_file(const std::string& path, uint64_t most);
 
 }  // namespace elastron

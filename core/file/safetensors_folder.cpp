@@ -39,11 +39,31 @@ SafetensorsFolder::SafetensorsFolder(const std::string& path) : path_(path) {
 
 const SafetensorsFile& SafetensorsFolder::open(const std::string& name) {
   const std::string file_path = path_ + "/" + name;
-  if (!exists(file_path)) {
-    throw InputError("the weight file is missing", file_path,
-                     "use a complete model folder, or set model.weights: random");
-  }
+  if (!exists(file_path)) refuse_missing(file_path);
   return *files_.emplace_back(std::make_unique<SafetensorsFile>(file_path));
+}
+
+// What lies there instead may say what to do.
+void SafetensorsFolder::refuse_missing(const std::string& file_path) const {
+  std::string shard, pickled;
+  std::error_code unreadable_is_empty;
+  for (const auto& entry : std::filesystem::directory_iterator(path_, unreadable_is_empty)) {
+    const std::string name = entry.path().filename().string();
+    const bool numbered = name.find("-of-") != name.npos;
+    if (numbered && name.ends_with(".safetensors")) shard = std::max(shard, name);
+    if (name.starts_with("pytorch_model") || name.ends_with(".bin") || name.ends_with(".pth")) {
+      pickled = std::max(pickled, name);
+    }
+  }
+  std::string todo = "use a complete model folder, or set model.weights: random";
+  if (!exists(path_ + "/" + kIndex) && !shard.empty()) {
+    todo = "shards such as " + shard + " need " + kIndex + ": copy it too";
+  } else if (!pickled.empty()) {
+    todo = pickled +
+           " is not read: save the model with the transformers library "
+           "(save_pretrained writes safetensors)";
+  }
+  throw InputError("the weight file is missing", file_path, todo);
 }
 
 void SafetensorsFolder::open_indexed(const std::string& index_path) {

@@ -28,6 +28,7 @@ class SafetensorsFolder {
  private:
   void open_indexed(const std::string& index_path);
   const SafetensorsFile& open(const std::string& name);
+  [[noreturn]] void refuse_missing(const std::string& file_path) const;
 
   std::string path_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;

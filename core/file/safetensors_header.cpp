@@ -274,6 +274,7 @@ bool is_floating(Storage storage) { return storage <= Storage::bf16; }
 SafetensorsHeader read_safetensors_header(const InputFile& file) {
   const std::string& path = file.path();
   if (file.size() < 8) throw InputError("the file has no header", path, kRemedy);
+  refuse_lfs_pointer(file);
   uint64_t length = 0;
   file.read_at(0, std::as_writable_bytes(std::span(&length, 1)));
   if (length > kLongestHeader || length > file.size() - 8) {

@@ -4,7 +4,6 @@
 #include "core/error.h"
 #include "core/utf8.h"
 #include "data/tokenizer/byte_level.h"
-#include "data/tokenizer/nfc.h"
 #include "data/tokenizer/token_table.h"
 
 namespace elastron::data {
@@ -41,14 +40,14 @@ class ByteLevelBpeTokenizer final : public Tokenizer {
   ByteLevelBpeTokenizer(ByteLevelBpe parts, const std::array<int32_t, 256>& ids_of_bytes)
       : vocabulary_(std::move(parts.vocabulary)),
         added_(std::move(parts.added)),
-        nfc_(parts.nfc),
         splits_(std::move(parts.splits)),
         bytes_(decoded(vocabulary_)),
         merges_(parts.merges, ids_of_bytes),
         whole_(bytes_, size_t(parts.model_tokens)) {
     std::vector<int32_t> ids;
     for (int32_t id = 0; id < parts.model_tokens; ++id) {
-      if (!token_bytes(vocabulary_.token(id))) continue;
+      // A control token is never made of text: where it is meant it was found before.
+      if (!token_bytes(vocabulary_.token(id)) || added_.is_control(id)) continue;
       if (!parts.ignore_merges) {
         ids.clear();
         merges_.apply(bytes_[id], ids);
@@ -58,26 +57,24 @@ class ByteLevelBpeTokenizer final : public Tokenizer {
     }
   }
 
-  std::vector<int32_t> encode(std::string_view text) const override {
+  using Tokenizer::encode;
+  std::vector<int32_t> encode(std::string_view text,
+                              std::span<const TextRange> plain) const override {
     std::vector<int32_t> ids;
     ids.reserve(text.size() / 4 + 4);
-    std::string replaced, composed;
-    for (const auto& part : added_.as_written.split(replace_invalid_utf8(text, replaced))) {
+    added_.split(text, plain, [&](const AddedTokenSplitter::Part& part) {
       if (part.id >= 0) {
         ids.push_back(part.id);
-        continue;
+      } else {
+        encode_from_step(0, part.text, ids);
       }
-      const std::string_view normal = nfc_ ? to_nfc(part.text, composed) : part.text;
-      for (const auto& piece : added_.normalized.split(normal)) {
-        if (piece.id >= 0) {
-          ids.push_back(piece.id);
-        } else {
-          encode_from_step(0, piece.text, ids);
-        }
-      }
-    }
+    });
     return ids;
   }
+  std::vector<int32_t> controls_in(std::string_view text) const override {
+    return added_.controls_in(text);
+  }
+  bool is_control(int32_t id) const override { return added_.is_control(id); }
 
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string bytes, replaced;
@@ -113,7 +110,6 @@ class ByteLevelBpeTokenizer final : public Tokenizer {
 
   Vocabulary vocabulary_;
   AddedTokens added_;
-  bool nfc_;
   std::vector<SplitStep> splits_;
   TokenBytes bytes_;
   Merges merges_;

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "data/tokenizer.h"
+#include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/merges.h"
-#include "data/tokenizer/split.h"
 #include "data/tokenizer/split_regex.h"
 #include "data/tokenizer/vocabulary.h"
 
@@ -21,7 +21,6 @@ struct ByteLevelBpe {
   Vocabulary vocabulary;     // all tokens, as tokenizer.json writes them
   int32_t model_tokens = 0;  // those below are the model's, the others were added
   AddedTokens added;
-  bool nfc = false;
   std::vector<SplitStep> splits;
   std::vector<Merge> merges;   // by rank
   bool ignore_merges = false;  // a piece that is a token of the model is that token

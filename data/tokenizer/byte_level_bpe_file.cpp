@@ -19,7 +19,7 @@ class Reader {
 
   std::unique_ptr<Tokenizer> read() {
     check_model_options();
-    const std::string normalizer = file_.type_of(file_.top("normalizer"), "normalizer");
+    const std::string normalizer = file_.normalizer();
     if (normalizer != "null" && normalizer != "NFC") {
       file_.unsupported("normalizer", normalizer, "NFC and null");
     }
@@ -35,7 +35,6 @@ class Reader {
         {.vocabulary = std::move(tokens.vocabulary),
          .model_tokens = tokens.model_tokens,
          .added = std::move(added),
-         .nfc = nfc,
          .splits = std::move(splits),
          .merges = std::move(merges),
          .ignore_merges = file_.flag(model_, "model", "ignore_merges", false)},

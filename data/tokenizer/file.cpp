@@ -18,15 +18,12 @@ constexpr size_t kMostAddedTokenBytes = 1024;
 AddedTokens added_tokens(const TokenizerFile::Tokens& tokens, bool nfc) {
   std::vector<AddedToken> as_written, normalized;
   for (const auto& added : tokens.added) {
-    const std::string& content = tokens.vocabulary.token(added.id);
-    std::string composed;
-    if (!added.normalized) {
-      as_written.push_back({content, added.id});
-    } else {
-      normalized.push_back({nfc ? std::string(to_nfc(content, composed)) : content, added.id});
-    }
+    std::string content = tokens.vocabulary.token(added.id), composed;
+    if (added.normalized && nfc) content = std::string(to_nfc(content, composed));
+    auto& round = added.normalized ? normalized : as_written;
+    round.push_back({.content = std::move(content), .id = added.id, .control = added.control});
   }
-  return {AddedTokenSplitter(std::move(as_written)), AddedTokenSplitter(std::move(normalized))};
+  return {std::move(as_written), std::move(normalized), nfc};
 }
 
 TokenizerFile::TokenizerFile(const json& root, std::string where)
@@ -37,6 +34,7 @@ TokenizerFile::TokenizerFile(const json& root, std::string where)
 TokenizerFile::Tokens TokenizerFile::tokens() const {
   const json& words = member(top("model"), "model.vocab", "vocab");
   if (!words.is_object()) fail("'model.vocab' is not an object");
+  if (words.empty()) fail("'model.vocab' is empty");
   std::vector<std::pair<std::string, int64_t>> entries;
   entries.reserve(words.size());
   for (const auto& [token, id] : words.items()) entries.emplace_back(token, token_id(id, token));
@@ -71,7 +69,9 @@ TokenizerFile::Tokens TokenizerFile::tokens() const {
            " is not the next free one, " + std::to_string(next - 1));
     }
     entries.emplace_back(shown, id);
-    added.push_back({int32_t(id), flag(token, name, "normalized", true)});
+    added.push_back({.id = int32_t(id),
+                     .normalized = flag(token, name, "normalized", true),
+                     .control = flag(token, name, "special", false)});
   }
   return {Vocabulary(std::move(entries), where_), int32_t(model_tokens), std::move(added)};
 }
@@ -122,6 +122,16 @@ std::string TokenizerFile::type_of(const json& value, const std::string& name) c
     fail("'" + name + ".type' is missing or not a string");
   }
   return value["type"].get<std::string>();
+}
+
+std::string TokenizerFile::normalizer() const {
+  const json& value = top("normalizer");
+  const std::string type = type_of(value, "normalizer");
+  if (type != "Sequence") return type;
+  const json& list = member(value, "normalizer.normalizers", "normalizers");
+  if (!list.is_array()) fail("'normalizer.normalizers' is not a list");
+  if (list.empty()) return "null";
+  return list.size() == 1 ? type_of(list[0], "normalizer.normalizers[0]") : type;
 }
 
 const nlohmann::json& TokenizerFile::top(const char* key) const {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/tokenizer/split.h"
+#include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/vocabulary.h"
 
 namespace elastron::data {
@@ -28,6 +28,7 @@ class TokenizerFile {
     struct Added {
       int32_t id = 0;
       bool normalized = false;
+      bool control = false;  // "special"
     };
     std::vector<Added> added;  // also those that are in 'model.vocab'
   };
@@ -47,6 +48,8 @@ class TokenizerFile {
   bool flag(const json& object, const std::string& name, const char* key, bool otherwise) const;
   // The 'type' of an object, "null" for null.
   std::string type_of(const json& value, const std::string& name) const;
+  // The type of the normalizer; a "Sequence" of none or one is that one.
+  std::string normalizer() const;
   // A key of the file that may be missing: then null.
   const json& top(const char* key) const;
 

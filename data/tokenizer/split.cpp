@@ -77,17 +77,6 @@ std::vector<std::string_view> runs(std::string_view text, ClassOf class_of) {
   return pieces;
 }
 
-// Compares a token's byte at `position` with a byte.
-struct Compare {
-  size_t position;
-  bool operator()(const AddedToken& token, char byte) const {
-    return uint8_t(token.content[position]) < uint8_t(byte);
-  }
-  bool operator()(char byte, const AddedToken& token) const {
-    return uint8_t(byte) < uint8_t(token.content[position]);
-  }
-};
-
 }  // namespace
 
 bool is_white_space(std::string_view character) {
@@ -103,59 +92,5 @@ std::vector<std::string_view> split_whitespace(std::string_view text) {
 }
 
 std::vector<std::string_view> split_words(std::string_view text) { return runs(text, classify); }
-
-AddedTokenSplitter::AddedTokenSplitter(std::vector<AddedToken> tokens)
-    : tokens_(std::move(tokens)) {
-  std::ranges::stable_sort(tokens_, {}, &AddedToken::content);
-  // std::ranges::unique gives a subrange, which clang 14 (fuzzing) cannot instantiate.
-  const auto end =
-      std::unique(tokens_.begin(), tokens_.end(),
-                  [](const AddedToken& a, const AddedToken& b) { return a.content == b.content; });
-  tokens_.erase(end, tokens_.end());
-  for (uint32_t i = 0; i < tokens_.size(); ++i) {
-    ELASTRON_CHECK(!tokens_[i].content.empty(), "an added token without text");
-    auto& [first, last] = by_first_byte_[uint8_t(tokens_[i].content[0])];
-    if (last == 0) first = i;
-    last = i + 1;
-  }
-}
-
-const AddedToken* AddedTokenSplitter::longest_at(std::string_view text) const {
-  auto [first, last] = by_first_byte_[uint8_t(text[0])];
-  const AddedToken* longest = nullptr;
-  // Tokens [first, last) agree with the text in `length` bytes. In order of content the one that
-  // ends there comes first.
-  for (size_t length = 1; first < last; ++length) {
-    if (tokens_[first].content.size() == length) longest = &tokens_[first++];
-    if (length == text.size()) break;
-    const auto begin = tokens_.begin();
-    const auto [from, to] =
-        std::equal_range(begin + first, begin + last, text[length], Compare{length});
-    first = uint32_t(from - begin);
-    last = uint32_t(to - begin);
-  }
-  return longest;
-}
-
-std::vector<AddedTokenSplitter::Part> AddedTokenSplitter::split(std::string_view text) const {
-  std::vector<Part> parts;
-  size_t begin = 0;
-  for (size_t at = 0; at < text.size();) {
-    if (by_first_byte_[uint8_t(text[at])].second == 0) {
-      ++at;
-      continue;
-    }
-    const AddedToken* token = longest_at(text.substr(at));
-    if (token == nullptr) {
-      ++at;
-      continue;
-    }
-    if (at > begin) parts.push_back({text.substr(begin, at - begin), -1});
-    parts.push_back({text.substr(at, token->content.size()), token->id});
-    begin = at += token->content.size();
-  }
-  if (begin < text.size()) parts.push_back({text.substr(begin), -1});
-  return parts;
-}
 
 }  // namespace elastron::data

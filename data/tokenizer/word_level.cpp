@@ -1,6 +1,6 @@
 #include "data/tokenizer/word_level.h"
 
-#include "core/utf8.h"
+#include "data/tokenizer/split.h"
 
 namespace elastron::data {
 
@@ -14,26 +14,25 @@ class WordLevelTokenizer final : public Tokenizer {
         unknown_(unknown),
         split_(split) {}
 
-  std::vector<int32_t> encode(std::string_view text) const override {
+  using Tokenizer::encode;
+  std::vector<int32_t> encode(std::string_view text,
+                              std::span<const TextRange> plain) const override {
     std::vector<int32_t> ids;
-    std::string replaced;
-    for (const auto& outer : added_.as_written.split(replace_invalid_utf8(text, replaced))) {
-      if (outer.id >= 0) {
-        ids.push_back(outer.id);
-        continue;
+    added_.split(text, plain, [&](const AddedTokenSplitter::Part& part) {
+      if (part.id >= 0) {
+        ids.push_back(part.id);
+        return;
       }
-      for (const auto& part : added_.normalized.split(outer.text)) {
-        if (part.id >= 0) {
-          ids.push_back(part.id);
-          continue;
-        }
-        const auto pieces =
-            split_ == WordSplit::words ? split_words(part.text) : split_whitespace(part.text);
-        for (const std::string_view piece : pieces) ids.push_back(id(piece).value_or(unknown_));
-      }
-    }
+      const auto pieces =
+          split_ == WordSplit::words ? split_words(part.text) : split_whitespace(part.text);
+      for (const std::string_view piece : pieces) ids.push_back(plain_id(piece, !plain.empty()));
+    });
     return ids;
   }
+  std::vector<int32_t> controls_in(std::string_view text) const override {
+    return added_.controls_in(text);
+  }
+  bool is_control(int32_t id) const override { return added_.is_control(id); }
   // Words with a space between, as the reference joins tokens when there is no decoder.
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string text;
@@ -47,6 +46,12 @@ class WordLevelTokenizer final : public Tokenizer {
   std::optional<int32_t> id(std::string_view token) const override { return vocabulary_.id(token); }
 
  private:
+  // A piece that is spelled like a control token and was not found as one is an unknown word.
+  int32_t plain_id(std::string_view piece, bool some_plain) const {
+    const auto found = id(piece);
+    return found && !(some_plain && is_control(*found)) ? *found : unknown_;
+  }
+
   Vocabulary vocabulary_;
   AddedTokens added_;
   int32_t unknown_;

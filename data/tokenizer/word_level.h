@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "data/tokenizer.h"
-#include "data/tokenizer/split.h"
+#include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/vocabulary.h"
 
 namespace elastron::data {

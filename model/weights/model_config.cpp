@@ -6,6 +6,11 @@
 #include "core/error.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
+#include "core/log.h"
+#include "model/weights/config_keys.h"
+#include "model/weights/config_reader.h"
+#include "model/weights/rope_settings.h"
+#include "model/weights/stop_tokens.h"
 
 namespace elastron::model {
 
@@ -17,162 +22,53 @@ constexpr int64_t kMostTokens = (int64_t(1) << 31) - 1;  // token ids and positi
 
 struct Architecture {
   const char* name;
+  const char* family;  // config.json's model_type
   bool qk_norm;
+  // Where head_dim is missing, as the transformers library takes it; 0: hidden_size over the heads.
+  int64_t head_dim;
   bool sequence_classifier = false;
 };
 // Parameters have Hugging Face's names in all of them; q_norm and k_norm only where qk_norm is set.
 constexpr std::array<Architecture, 4> kArchitectures = {
-    {{"Qwen3ForCausalLM", true},
-     {"LlamaForCausalLM", false},
-     {"Qwen3ForSequenceClassification", true, true},
-     {"LlamaForSequenceClassification", false, true}}};
+    {{"Qwen3ForCausalLM", "qwen3", true, 128},
+     {"LlamaForCausalLM", "llama", false, 0},
+     {"Qwen3ForSequenceClassification", "qwen3", true, 128, true},
+     {"LlamaForSequenceClassification", "llama", false, 0, true}}};
 
-class Reader {
- public:
-  Reader(const nlohmann::json& root, std::string where) : root_(root), where_(std::move(where)) {}
-
-  [[noreturn]] void fail(const std::string& what, const std::string& todo) const {
-    throw InputError(what, where_, todo);
-  }
-  bool has(const char* key) const { return root_.contains(key) && !root_[key].is_null(); }
-
-  int64_t integer(const char* key, int64_t least, int64_t most,
-                  std::optional<int64_t> missing = {}) const {
-    if (!has(key)) {
-      if (missing) return *missing;
-      fail(std::string("'") + key + "' is missing",
-           "use the config.json of a Qwen3 or Llama model");
-    }
-    return whole_number(root_[key], key, least, most);
-  }
-  int64_t whole_number(const nlohmann::json& value, const char* key, int64_t least,
-                       int64_t most) const {
-    const bool fits = value.is_number_unsigned()
-                          ? value.get<uint64_t>() >= uint64_t(std::max<int64_t>(least, 0)) &&
-                                value.get<uint64_t>() <= uint64_t(most)
-                          : value.is_number_integer() && value.get<int64_t>() >= least;
-    if (!fits) {
-      fail(std::string("'") + key + "' is not a whole number from " + std::to_string(least) +
-               " to " + std::to_string(most),
-           "correct the value");
-    }
-    return value.get<int64_t>();
-  }
-  double number(const nlohmann::json& object, const char* key, double missing) const {
-    if (!object.contains(key) || object[key].is_null()) return missing;
-    if (!object[key].is_number() || !(object[key].get<double>() > 0)) {
-      fail(std::string("'") + key + "' is not a positive number", "correct the value");
-    }
-    return object[key].get<double>();
-  }
-  double number(const char* key, double missing) const { return number(root_, key, missing); }
-  bool boolean(const char* key, bool missing) const {
-    if (!has(key)) return missing;
-    if (!root_[key].is_boolean()) {
-      fail(std::string("'") + key + "' is not true or false", "correct the value");
-    }
-    return root_[key].get<bool>();
-  }
-  std::string text(const char* key, const char* missing) const {
-    if (!has(key)) return missing;
-    if (!root_[key].is_string()) {
-      fail(std::string("'") + key + "' is not a text", "correct the value");
-    }
-    return root_[key].get<std::string>();
-  }
-  void unsupported_if(bool present, const char* key) const {
-    if (present) fail(std::string("'") + key + "' is not supported", "use a model without it");
-  }
-
- private:
-  const nlohmann::json& root_;
-  std::string where_;
-};
-
-Architecture read_architecture(const nlohmann::json& root, const Reader& r) {
+Architecture read_architecture(const ConfigReader& r) {
   std::string supported = "use a model folder of ";
   for (const Architecture& a : kArchitectures) {
     supported += (&a == kArchitectures.data() ? "" : " or ") + std::string(a.name);
   }
-  if (!root.contains("architectures") || !root["architectures"].is_array() ||
-      root["architectures"].size() != 1 || !root["architectures"][0].is_string()) {
+  if (!r.has("architectures") || !r.at("architectures").is_array() ||
+      r.at("architectures").size() != 1 || !r.at("architectures")[0].is_string()) {
     r.fail("'architectures' is not a list of one name", supported);
   }
-  const auto name = root["architectures"][0].get<std::string>();
+  const auto& name = r.at("architectures")[0].get_ref<const std::string&>();
   const auto found =
       std::ranges::find_if(kArchitectures, [&](const Architecture& a) { return name == a.name; });
   if (found == kArchitectures.end()) {
-    r.fail("architecture " + root["architectures"][0].dump() + " is not supported", supported);
+    r.fail("architecture " + shown(r.at("architectures")[0]) + " is not supported", supported);
+  }
+  // The transformers library goes by this one.
+  if (const std::string family = r.text("model_type", found->family); family != found->family) {
+    r.fail("'model_type' is " + shown(family) + ", 'architectures' says " + name,
+           "correct the one that is wrong");
   }
   return *found;
 }
 
-void refuse_unsupported(const nlohmann::json& root, const Reader& r) {
-  r.unsupported_if(r.boolean("attention_bias", false), "attention_bias");
-  r.unsupported_if(r.boolean("mlp_bias", false), "mlp_bias");
-  r.unsupported_if(r.boolean("use_sliding_window", false), "use_sliding_window");
-  r.unsupported_if(r.has("quantization_config"), "quantization_config");
-  if (r.has("layer_types")) {
-    const auto& types = root["layer_types"];
-    const bool all_full =
-        types.is_array() &&
-        std::ranges::all_of(types, [](const nlohmann::json& t) { return t == "full_attention"; });
-    if (!all_full)
-      r.fail("'layer_types' names other layers than full_attention", "use a model without them");
-  }
-  if (r.text("hidden_act", "silu") != "silu") {
-    r.fail("'hidden_act' is not silu", "use a model with SwiGLU");
-  }
+void check_labels(const ConfigReader& r) {
+  const int64_t labels = r.integer("num_labels", 0, kMostTokens, 1);
+  const bool one_name = !r.has("id2label") || r.at("id2label").size() == 1;
+  if (labels == 1 && one_name) return;
+  r.fail("the classifier has " +
+             std::to_string(labels != 1 ? size_t(labels) : r.at("id2label").size()) + " labels ('" +
+             (labels != 1 ? "num_labels" : "id2label") + "')",
+         "use a reward model: one label, a score");
 }
 
-// Older files have rope_theta and rope_scaling, newer ones both in rope_parameters.
-void read_rope(const nlohmann::json& root, const Reader& r, ModelConfig& c) {
-  c.rope.theta = r.number("rope_theta", 10000.0);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!r.has(key)) continue;
-    const auto& rope = root[key];
-    if (!rope.is_object()) r.fail(std::string("'") + key + "' is not an object", "correct it");
-    c.rope.theta = r.number(rope, "rope_theta", c.rope.theta);
-    // "type" is what it was called before.
-    const char* kind = rope.contains("rope_type") ? "rope_type" : "type";
-    if (!rope.contains(kind) || rope[kind] == "default") continue;
-    if (rope[kind] != "llama3") {
-      r.fail(std::string("the ") + kind + " " + rope[kind].dump() + " of '" + key +
-                 "' is not supported",
-             "use a model with llama3 rope scaling, or without");
-    }
-    for (const char* needed :
-         {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
-      if (!rope.contains(needed)) {
-        r.fail(std::string("'") + needed + "' of '" + key + "' is missing", "add it");
-      }
-    }
-    const ops::Llama3RopeScaling s = {
-        .factor = r.number(rope, "factor", 0),
-        .low_freq_factor = r.number(rope, "low_freq_factor", 0),
-        .high_freq_factor = r.number(rope, "high_freq_factor", 0),
-        .original_max_position = r.number(rope, "original_max_position_embeddings", 0)};
-    if (!(s.factor >= 1) || !(s.high_freq_factor > s.low_freq_factor) ||
-        !(s.original_max_position >= 1)) {
-      r.fail(std::string("'") + key + "' needs factor >= 1 and high_freq_factor > low_freq_factor",
-             "correct the values");
-    }
-    c.rope.scaling = s;
-  }
-}
-
-std::vector<int32_t> read_eos(const nlohmann::json& root, const Reader& r, int64_t vocab_size) {
-  if (!r.has("eos_token_id") || !root["eos_token_id"].is_array()) {
-    return {int32_t(r.integer("eos_token_id", 0, vocab_size - 1))};
-  }
-  const auto& list = root["eos_token_id"];
-  if (list.empty())
-    r.fail("'eos_token_id' is an empty list", "name the token that ends a document");
-  for (const auto& id : list) r.whole_number(id, "eos_token_id", 0, vocab_size - 1);
-  return list.get<std::vector<int32_t>>();
-}
-
-DType read_dtype(const Reader& r) {
+DType read_dtype(const ConfigReader& r) {
   const std::string name = r.text("torch_dtype", r.text("dtype", "float32").c_str());
   if (name == "float32" || name == "float16") return DType::f32;
   if (name == "bfloat16") return DType::bf16;
@@ -186,9 +82,10 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   if (!root.is_object()) {
     throw InputError("the file is not a JSON object", where, "use a config.json");
   }
-  const Reader r(root, where);
-  const Architecture architecture = read_architecture(root, r);
+  const ConfigReader r(root, where);
+  const Architecture architecture = read_architecture(r);
   ModelConfig c;
+  c.where = where;
   c.architecture = architecture.name;
   c.qk_norm = architecture.qk_norm;
   c.sequence_classifier = architecture.sequence_classifier;
@@ -200,35 +97,76 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   if (c.q_heads % c.kv_heads != 0) {
     r.fail("'num_key_value_heads' does not divide 'num_attention_heads'", "correct the heads");
   }
-  if (!r.has("head_dim") && c.hidden_size % c.q_heads != 0) {
+  const bool derived = !r.has("head_dim") && architecture.head_dim == 0;
+  if (derived && c.hidden_size % c.q_heads != 0) {
     r.fail("'num_attention_heads' does not divide 'hidden_size'", "give head_dim");
   }
-  c.head_dim = r.integer("head_dim", 2, 256, c.hidden_size / c.q_heads);
+  c.head_dim =
+      r.integer("head_dim", 2, 256, derived ? c.hidden_size / c.q_heads : architecture.head_dim);
   if (c.head_dim % 2 != 0 || c.head_dim < 2 || c.head_dim > 256) {
     r.fail("'head_dim' is not an even number from 2 to 256", "use another model");
   }
   c.vocab_size = r.integer("vocab_size", 1, kMostTokens);
   c.max_position_embeddings = r.integer("max_position_embeddings", 1, kMostTokens);
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
-  read_rope(root, r, c);
+  check_config_keys(r, c.notices);
+  if (c.sequence_classifier) check_labels(r);
+  c.rope = read_rope(r, c.notices);
   c.initializer_range = r.number("initializer_range", 0.02);
   c.tie_word_embeddings = r.boolean("tie_word_embeddings", false);
-  c.eos_token_ids = read_eos(root, r, c.vocab_size);
-  c.eos_token_id = c.eos_token_ids.front();
+  c.eos_token_ids = c.stop_token_ids = read_end_tokens(r, c.vocab_size);
   if (r.has("bos_token_id")) {
     c.bos_token_id = int32_t(r.integer("bos_token_id", 0, c.vocab_size - 1));
   }
-  if (r.has("pad_token_id") && root["pad_token_id"] != -1) {
+  if (r.has("pad_token_id") && r.at("pad_token_id") != -1) {
     c.pad_token_id = int32_t(r.integer("pad_token_id", 0, c.vocab_size - 1));
   }
   c.dtype = read_dtype(r);
-  refuse_unsupported(root, r);
   return c;
+}
+
+namespace {
+
+std::string text_of(const std::vector<int32_t>& ids) { return nlohmann::json(ids).dump(); }
+
+// Where config.json names no end of a text, and which tokens end one beside those that it names.
+void read_end_of_text(const std::string& folder, ModelConfig& c) {
+  const auto generation = generation_end_tokens(folder, c.vocab_size);
+  if (c.eos_token_ids.empty() && !generation.empty()) {
+    c.eos_token_ids = generation;
+    c.notices.push_back("config.json names no eos_token_id: " + text_of(generation) +
+                        " of generation_config.json");
+  }
+  if (c.eos_token_ids.empty()) {
+    c.eos_token_ids = tokenizer_end_tokens(folder, c.vocab_size);
+    if (!c.eos_token_ids.empty()) {
+      c.notices.push_back("config.json names no eos_token_id: " + text_of(c.eos_token_ids) +
+                          ", the eos_token of tokenizer_config.json");
+    }
+  }
+  c.stop_token_ids = c.eos_token_ids;
+  for (const int32_t id : generation) {
+    if (std::ranges::find(c.stop_token_ids, id) == c.stop_token_ids.end()) {
+      c.stop_token_ids.push_back(id);
+    }
+  }
+}
+
+}  // namespace
+
+int32_t ModelConfig::end_of_document() const {
+  if (!eos_token_ids.empty()) return eos_token_ids.front();
+  throw InputError("no token ends a document: 'eos_token_id' is missing", where,
+                   "add it, or generation_config.json or tokenizer_config.json that name it");
 }
 
 ModelConfig read_model_config(const std::string& folder) {
   const std::string path = folder + "/config.json";
-  return parse_model_config(read_small_file(path, kLongestConfig), path);
+  ModelConfig c = parse_model_config(read_small_file(path, kLongestConfig), path);
+  read_end_of_text(folder, c);
+  // Several parts of a command read the same folder.
+  for (const std::string& notice : c.notices) log_warning_once(folder + ": " + notice);
+  return c;
 }
 
 }  // namespace elastron::model

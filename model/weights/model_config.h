@@ -28,14 +28,31 @@ struct ModelConfig {
   int64_t max_position_embeddings = 0;
   double initializer_range = 0.02;
   std::optional<int32_t> bos_token_id, pad_token_id;
-  int32_t eos_token_id = 0;  // ends a document: the first one where the file lists several
-  std::vector<int32_t> eos_token_ids;  // all of them: each ends generation
-  DType dtype = DType::f32;            // the file's torch_dtype; float16 counts as float32
+  // config.json's, in its order; where it has none, what generation_config.json or
+  // tokenizer_config.json say. May be empty: end_of_document() is for what needs one.
+  std::vector<int32_t> eos_token_ids;
+  // Each ends generation: those, and generation_config.json's.
+  std::vector<int32_t> stop_token_ids;
+  DType dtype = DType::f32;  // the file's torch_dtype; float16 counts as float32
+  std::string where;         // the file, for messages
+  // What a user should know of how the file is read. read_model_config has logged them.
+  std::vector<std::string> notices;
+
+  // Ends a document: the first id. Throws InputError where there is none.
+  int32_t end_of_document() const;
+  // What a classifier's sequences may end with behind the token that is scored.
+  std::optional<int32_t> classifier_padding() const {
+    return sequence_classifier ? pad_token_id : std::nullopt;
+  }
 };
 
 // Throws InputError naming file and key: a key that is missing, of the wrong type, out of range or
 // contradictory, or a variant that is not supported.
+//
+// Of a folder: config.json, and what the files beside it say about the end of a text. Each notice
+// is logged once per process, however often the folder is read.
 ModelConfig read_model_config(const std::string& folder);
+// Of the text of a config.json alone.
 ModelConfig parse_model_config(std::string_view json, const std::string& where);
 
 }  // namespace elastron::model

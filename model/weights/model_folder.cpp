@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "core/misfits.h"
+#include "model/weights/expected_tensors.h"
 #include "ops/elementwise.h"
 
 namespace elastron::model {
@@ -61,7 +62,16 @@ class LoadProgress {
 }  // namespace
 
 ModelFolder::ModelFolder(const std::string& path)
-    : path_(path), config_(read_model_config(path)), weights_(path) {}
+    : path_(path), config_(read_model_config(path)), weights_(path) {
+  check_tensors(config_, weights_, path_);
+  // As the transformers library does: what is stored counts, not what the config says of it.
+  if (!config_.tie_word_embeddings || !weights_.homes().contains(kLmHead)) return;
+  if (same_bytes(weights_.homes(), kEmbedding, kLmHead)) return;
+  config_.tie_word_embeddings = false;
+  log_warning_once(path_ +
+                   ": config.json ties the LM head to the embedding, but lm_head.weight is another "
+                   "tensor: it is used as it is (tie_word_embeddings: false says so)");
+}
 
 void ModelFolder::load(const ParameterList& parameters, const std::string& unused) const {
   Misfits misfits;
@@ -85,9 +95,10 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
   }
   for (const auto& [name, file] : homes) {
     // A tied head may be stored as well; it is the embedding again.
-    const bool tied_head = config_.tie_word_embeddings && name == "lm_head.weight";
-    if (!wanted.contains(name) && !tied_head && name != unused)
+    const bool tied_head = config_.tie_word_embeddings && name == kLmHead;
+    if (!wanted.contains(name) && !tied_head && name != unused && !is_buffer(name)) {
       misfits.of("unexpected").push_back(name);
+    }
   }
   misfits.throw_if_any("the weights do not fit the config", path_,
                        "use weights and config.json of one model");
@@ -98,8 +109,11 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
     if (p->trainable && p->master.raw() != p->value.raw()) {
       file.read(p->name, p->logical_shape, p->partition, p->master);
     }
+    if (!ops::all_finite(p->value)) misfits.of("not finite:").push_back(p->name);
     progress.add(p->value.bytes());
   }
+  misfits.throw_if_any("the weights hold numbers that are none", path_,
+                       "use a model folder from before its training went wrong, or copy it again");
 }
 
 std::string ModelFolder::tensor_checksums(int part, int parts) const {
@@ -108,7 +122,7 @@ std::string ModelFolder::tensor_checksums(int part, int parts) const {
   int index = 0;
   for (const auto& [name, file] : weights_.homes()) {
     // Whether a tied head is stored as well says nothing about the model.
-    if (config_.tie_word_embeddings && name == "lm_head.weight") continue;
+    if ((config_.tie_word_embeddings && name == kLmHead) || is_buffer(name)) continue;
     if (index++ % parts != part) continue;
     const auto& entry = file->entries().at(name);
     Checksum sum;
@@ -184,7 +198,12 @@ void write_model_folder(const std::string& folder, const std::string& like,
     if (dtype && tensor.dtype() != *dtype) tensor = ops::cast(tensor, *dtype);
   }
   // Everything is read before anything is written: `like` may be the folder itself.
-  const std::string config = config_text(like, converted.begin()->second.dtype(), changes);
+  nlohmann::ordered_json all_changes = changes;
+  // A head of its own, even if the folder's config.json called it tied.
+  if (converted.contains(kLmHead) && read_model_config(like).tie_word_embeddings) {
+    all_changes["tie_word_embeddings"] = false;
+  }
+  const std::string config = config_text(like, converted.begin()->second.dtype(), all_changes);
   std::map<std::string, std::string> copies;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
                            "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -204,6 +223,11 @@ void write_model_folder(const std::string& folder, const std::string& like,
   write_safetensors(folder + "/" + SafetensorsFolder::kWeights, converted, {{"format", "pt"}});
   for (const auto& [name, text] : copies) write_text_atomically(folder + "/" + name, text);
   write_text_atomically(folder + "/config.json", config);
+}
+
+void write_model_folder(const std::string& folder, const std::string& like,
+                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype) {
+  write_model_folder(folder, like, tensors, dtype, nlohmann::ordered_json::object());
 }
 
 }  // namespace elastron::model

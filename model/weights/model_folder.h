@@ -6,13 +6,13 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/file/safetensors_folder.h"
-#include "core/json.h"
 #include "core/parameter.h"
 #include "model/weights/model_config.h"
 
@@ -53,8 +53,10 @@ class ModelFolder {
 // over has no config.json meanwhile, so that it is never taken for a model while it is half one.
 // Throws InputError naming the file and errno.
 void write_model_folder(const std::string& folder, const std::string& like,
+                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype,
+                        const nlohmann::ordered_json& changes);
+void write_model_folder(const std::string& folder, const std::string& like,
                         const std::map<std::string, Tensor>& tensors,
-                        std::optional<DType> dtype = {},
-                        const nlohmann::ordered_json& changes = {});
+                        std::optional<DType> dtype = {});
 
 }  // namespace elastron::model

@@ -168,6 +168,19 @@ void run(Key key, const Tensor& source, const Tensor& weights, const Tensor& bia
 
 }  // namespace
 
+bool has_products(DType dtype, Device& device) {
+  if (dtype == DType::f64) return true;
+  Library& library = device.attached<Library>();
+  const std::lock_guard lock(library.mutex);
+  const Key any{.product = Product::forward, .dtype = dtype, .rows = 64, .out = 64, .in = 64};
+  try {
+    describe(any, layouts_of(any), library.engine);
+  } catch (const dnnl::error&) {
+    return false;
+  }
+  return true;
+}
+
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, PackedWeight* packed,
                     Tensor& y) {
   const int64_t rows = x.size(0), out = w.size(0), in = w.size(1);

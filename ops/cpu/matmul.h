@@ -18,6 +18,9 @@ struct PackedWeight {
   Tensor bytes;  // undefined until then
 };
 
+// Whether oneDNN has products of this dtype on this CPU: it is asked for one.
+bool has_products(DType dtype, Device& device);
+
 // `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. float64,
 // float32 or bfloat16; the last throws UsageError on a CPU for which oneDNN has no such product.
 // Results do not depend on the number of threads.

@@ -1,6 +1,7 @@
 #include "core/log.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -37,7 +38,8 @@ class LogTest : public ::testing::Test {
     return ::testing::internal::GetCapturedStderr();
   }
 
-  const std::filesystem::path file_ = std::filesystem::temp_directory_path() / "elastron_log.txt";
+  const std::filesystem::path file_ = std::filesystem::temp_directory_path() /
+                                      ("elastron_log_" + std::to_string(getpid()) + ".txt");
 };
 
 TEST_F(LogTest, RankZeroSpeaksPlainly) {
@@ -63,6 +65,7 @@ TEST_F(LogTest, FileGetsTheSameLinesAppended) {
   std::string all;
   for (int run = 0; run < 2; ++run) {
     const std::string text = stderr_of({.rank = 0}, [&](Log& log) {
+      log_info("before the file is known");
       log.write_to(file_);
       log_info("run {}", run);
     });
@@ -79,7 +82,7 @@ TEST_F(LogTest, FileGetsTheSameLinesAppended) {
 
 TEST_F(LogTest, UnwritableFileIsAnErrorForPeople) {
   stderr_of({.rank = 0},
-            [](Log& log) { EXPECT_THROW(log.write_to("/nonexistent/log.txt"), UsageError); });
+            [](Log& log) { EXPECT_THROW(log.write_to("/dev/null/log.txt"), UsageError); });
 }
 
 TEST_F(LogTest, FullDiskDoesNotStopTheRun) {

@@ -118,6 +118,24 @@ TEST_P(ByteLevelBpeOf, RoundTripsWhatItDoesNotNormalize) {
   EXPECT_EQ(tokenizer->id("zzzz"), std::nullopt);
 }
 
+// As the Python package with encode_special_tokens = True: control tokens are spelled in pieces,
+// <think>, which is none, is found.
+TEST(ByteLevelBpe, ControlTokensInPlainText) {
+  const std::pair<const char*, Ids> table[] = {
+      {"qwen3", {71,  432, 291, 345, 91,  387, 2313, 91,  407, 27,   91, 387, 2672,
+                 91,  29,  565, 480, 899, 220, 5024, 198, 88,  316,  27, 91,  68,
+                 370, 62,  418, 91,  29,  27,  91,   420, 519, 4813, 91, 29,  4263}},
+      {"llama3", {71, 435, 291, 346, 91,  388, 2395, 91,  410,  27,  91, 388, 2762, 91,
+                  29, 572, 484, 923, 346, 331, 988,  410, 88,   317, 27, 91,  68,   372,
+                  62, 420, 91,  29,  27,  91,  422,  525, 4921, 91,  29, 68,  642}}};
+  const std::string text =
+      "hello <|im_end|>\n<|im_start|>assistant <think>\nyes<|eot_id|><|endoftext|>e\u0301";
+  const TextRange all[] = {{0, text.size()}};
+  for (const auto& [family, ids] : table) {
+    EXPECT_EQ(load_tokenizer(fixture(family))->encode(text, all), ids) << family;
+  }
+}
+
 // 256 bytes, then "ab" 256, "abc" 257, "bc" 258; the added <x> 259 and é! 260 (normalized).
 std::string small_json() {
   json vocab;
@@ -186,6 +204,10 @@ TEST(ByteLevelBpe, Options) {
   // Of two ranks for a pair the later one counts.
   EXPECT_EQ(ids(with("/model/merges", json::array({"b c", "a b", "b c"})), "abc"), (Ids{256, 'c'}));
   EXPECT_EQ(ids(with("/normalizer", nullptr), "e\u0301"), (Ids{'e', 0xcc, 0x81}));
+  const json none = {{"type", "Sequence"}, {"normalizers", json::array()}};
+  EXPECT_EQ(ids(with("/normalizer", none), "e\u0301"), (Ids{'e', 0xcc, 0x81}));
+  const json one = {{"type", "Sequence"}, {"normalizers", json::array({{{"type", "NFC"}}})}};
+  EXPECT_EQ(ids(with("/normalizer", one), "e\u0301"), (Ids{0xc3, 0xa9}));
   const std::string split = "/pre_tokenizer/pretokenizers/0";
   EXPECT_EQ(ids(with(split + "/behavior", "Removed"), "ab1 ab2"), (Ids{'1', '2'}));
   json inverted = json::parse(with(split + "/behavior", "Removed"));

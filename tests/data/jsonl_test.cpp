@@ -70,7 +70,6 @@ TEST(Jsonl, RefusesWithFileLineAndField) {
   } table[] = {
       {without("\"context\": \"c\", ", ""), "field 'context' is missing (FILE:2)"},
       {without("\"question\": \"q\", ", ""), "field 'question' is missing (FILE:2)"},
-      {without("\"answer\": \"a\", ", ""), "field 'answer' is missing (FILE:2)"},
       {without("\"answer\": \"a\"", "\"answer\": null"), "field 'answer' is not a string (FILE:2)"},
       {without("\"answer\": \"a\"", "\"answer\": [\"a\"]"),
        "field 'answer' is not a string (FILE:2)"},
@@ -92,6 +91,16 @@ TEST(Jsonl, RefusesWithFileLineAndField) {
       {without("\"question\"", "\"context\""), "duplicate key \"context\" (FILE:2, line 1 byte "},
       {kGood + kGood, "(FILE:2, line 1 byte "},
       {std::string(100, '[') + std::string(100, ']'), "(FILE:2, line 1 byte 17)"},
+      {without("\"task\"", "\"score\": NaN, \"task\""),
+       "not acceptable JSON: NaN is no number of JSON (FILE:2, line 1 byte 72): write null"},
+      {without("\"task\"", "\"score\": [Infinity], \"task\""),
+       "Infinity is no number of JSON (FILE:2, line 1 byte 73): write null"},
+      {without("\"task\"", "\"score\": -Infinity, \"task\""),
+       "not acceptable JSON: -Infinity is no number of JSON (FILE:2, line 1 byte 72): write null"},
+      {without("\"q\"", "\"a \\ud83d x\""),
+       "not acceptable JSON: an escape of half a surrogate pair, which is no character (FILE:2, "
+       "line "
+       "1 byte "},
   };
   const test::TemporaryFolder folder;
   for (const auto& row : table) {
@@ -128,6 +137,43 @@ TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {
        {folder.path() + "/none.jsonl", folder.path(), folder.write("empty.jsonl", "")}) {
     const std::string message = test::error_of<Error>([&] { read_all(path); });
     EXPECT_NE(message.find(path), message.npos) << message;
+  }
+}
+
+TEST(Jsonl, ARecordWithoutAnAnswer) {
+  const test::TemporaryFolder folder;
+  const auto records = read_all(folder.write(
+      "x.jsonl", R"({"context": "c", "question": "q", "metadata": {"task": "Code"}})"));
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].answer, "");
+}
+
+TEST(Jsonl, SaysWhatAFileIsThatIsNoText) {
+  using namespace std::string_literals;
+  const test::TemporaryFolder folder;
+  const std::pair<std::string, std::string> table[] = {
+      {"\x1f\x8b\x08\0x"s, "gzip data"},
+      {"\x28\xb5\x2f\xfd\x24"s, "Zstandard data"},
+      {"\xfd"
+       "7zXZ\0"s,
+       "xz data"},
+      {"BZh91AY"s, "bzip2 data"},
+      {"PK\x03\x04\x14"s, "a zip archive"},
+      {"PAR1\x15"s, "Parquet"},
+      {"ARROW1\0"s, "Arrow data"},
+      {"\x89HDF\r\n"s, "HDF5"},
+      {"\xff\xfe{\0\"\0"s, "UTF-16 text"},
+      {"\xfe\xff\0{"s, "UTF-16 text"},
+      {"{\0\"\0"s, "UTF-16 text"},
+      {"\xff\xfe\0\0{\0\0\0"s, "UTF-32 text"},
+      {"version https://git-lfs.github.com/spec/v1\n"s, "a Git LFS pointer"},
+  };
+  for (const auto& [bytes, name] : table) {
+    const std::string path = folder.write("x.jsonl", bytes);
+    const std::string begin = "the file is " + name + ", not JSON lines of UTF-8 (" + path + "): ";
+    const std::string message = test::error_of<InputError>([&] { read_all(path); });
+    EXPECT_TRUE(message.starts_with(begin)) << message;
+    EXPECT_GT(message.size(), begin.size());
   }
 }
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <set>
 
+#include "data/document_reader.h"
+#include "data/file_list.h"
 #include "data/jsonl.h"
 #include "data/synthetic/tasks.h"
 #include "tests/data/support.h"
@@ -93,6 +95,89 @@ TEST_F(JsonlSourceTest, DropsWhatItIsToldTo) {
             "no document is left of 3 records (dropped: 1 unknown task, 1 short, 1 overlong) "
             "(data.train: " +
                 config_.train[0] + "): check the files, data.min_tokens and data.max_tokens");
+}
+
+TEST_F(JsonlSourceTest, BadRecordsAreSkippedAndCountedWhereAsked) {
+  const std::string good = line("a b", "Code");
+  const std::string bad = R"({"context": 3, "question": "", "metadata": {"task": "Code"}})";
+  const std::string content = good + bad + "\n" + good + "{\n" + bad + "\n" + good;
+  EXPECT_NE(refusal(content).find("train.jsonl:2"), std::string::npos) << refusal(content);
+  config_.bad_records = BadRecords::skip;
+  const std::string path = folder_.write("train.jsonl", content);
+  DocumentReader reader(config_, *tokenizer_, kEos, folder_.path());
+  std::vector<int64_t> samples;
+  const RecordCounts counts =
+      reader.read({path}, 2, [&](Document&& d) { samples.push_back(d.sample_id); });
+  EXPECT_EQ(samples, (std::vector<int64_t>{0, 2, 5}));  // numbered as the lines are
+  EXPECT_EQ(counts.records, 6);
+  EXPECT_EQ(counts.dropped_text(), "dropped: 0 unknown task, 0 short, 0 overlong, 3 bad");
+  EXPECT_EQ(counts.bad_text(), "skipped 3 bad records: field 'context' is not a string (2, first " +
+                                   path + ":2); not acceptable JSON: unexpected end (1, first " +
+                                   path + ":4)");
+  EXPECT_EQ(RecordCounts().bad_text(), "");
+  // Nothing else changes: the packs are those of the good records.
+  EXPECT_EQ(open(content)->fingerprint(), open(good + good + good)->fingerprint());
+  EXPECT_NE(refusal("{\n").find("no document is left of 1 records (dropped: 0 unknown task, 0 "
+                                "short, 0 overlong, 1 bad)"),
+            std::string::npos);
+}
+
+TEST_F(JsonlSourceTest, ControlTokensInTheTextAreKeptOrTextOrAnError) {
+  const std::string content = line("a <eos> b", "Code") + line("a b", "Code");
+  const auto ids = [&](ControlTokens setting) {
+    config_.control_tokens = setting;
+    config_.packing = Packing::none;
+    return open(content)->pack(0)[0].ids;
+  };
+  const Ids kept = {2, kEos, 3, 9, kEos};
+  EXPECT_EQ(ids(ControlTokens::automatic), kept);
+  EXPECT_EQ(ids(ControlTokens::keep), kept);
+  EXPECT_EQ(ids(ControlTokens::text), (Ids{2, 0, 3, 9, kEos}));
+  config_.control_tokens = ControlTokens::error;
+  EXPECT_NE(refusal(content).find("the text has the control token '<eos>' (" + folder_.path() +
+                                  "/train.jsonl:1)"),
+            std::string::npos)
+      << refusal(content);
+  config_.control_tokens = ControlTokens::automatic;
+  DocumentReader reader(config_, *tokenizer_, kEos, folder_.path());
+  const auto counts = reader.read({folder_.path() + "/train.jsonl"}, 1, [](Document&&) {});
+  EXPECT_EQ(counts.controls.tokens, 1);
+  EXPECT_EQ(counts.controls.records, 1);
+  EXPECT_EQ(reader.control_tokens(), ControlTokens::keep);
+}
+
+TEST_F(JsonlSourceTest, FoldersAndPatternsStandForTheirFilesInOrder) {
+  const std::string b = folder_.write("b.jsonl", line("b b", "Code"));
+  const std::string a10 = folder_.write("a10.jsonl", line("a", "Code"));
+  const std::string a9 = folder_.write("a9.jsonl", line("a a a", "Code"));
+  const std::string odd = folder_.write("[1].jsonl", line("c c c c", "Code"));
+  folder_.write(".hidden.jsonl", "x");
+  folder_.write("notes.txt", "x");
+  std::filesystem::create_directory(folder_.path() + "/empty.jsonl");
+  const std::string here = folder_.path();
+  const auto files = [&](const std::vector<std::string>& names) {
+    return data_files(names, ".jsonl", "data.train");
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(files({here}), (Names{here + "/[1].jsonl", here + "/a10.jsonl", here + "/a9.jsonl",
+                                  here + "/b.jsonl"}));
+  EXPECT_EQ(files({b, here + "/a*.jsonl"}), (Names{b, a10, a9}));
+  EXPECT_EQ(files({here + "/a?.jsonl", here + "/[bc].jsonl"}), (Names{a9, b}));
+  EXPECT_EQ(files({odd}), Names{odd});  // a file's own name is no pattern
+  EXPECT_EQ(files({here + "/none.jsonl"}), Names{here + "/none.jsonl"});  // said when it is opened
+  for (const auto& [name, what] :
+       {std::pair{here + "/x*.jsonl", "no file matches (data.train: "},
+        std::pair{here + "/empty.jsonl", "the folder has no .jsonl files (data.train: "}}) {
+    const std::string error = test::error_of<InputError>([&] { files({name}); });
+    EXPECT_TRUE(error.starts_with(what + name + "): ")) << error;
+  }
+  // The same files, however they are named, are the same data.
+  config_.train = {here};
+  const auto all = open_training_source(config_, *tokenizer_, kEos, here);
+  config_.train = {odd, a10, a9, b};
+  EXPECT_EQ(all->fingerprint(),
+            open_training_source(config_, *tokenizer_, kEos, here)->fingerprint());
+  EXPECT_EQ(all->packs(), 3);
 }
 
 TEST_F(JsonlSourceTest, FingerprintNamesContentAndPacking) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/synthetic/tasks.h"
+#include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/split.h"
 #include "tests/data/support.h"
 
@@ -47,11 +48,52 @@ TEST(Split, AddedTokensLeftmostThenLongest) {
   EXPECT_EQ(ids("<a><c>"), (Parts{{"<a>", 1}, {"<c>", -1}}));
 }
 
+TEST(Split, ControlTokensAreNotFoundInPlainText) {
+  const AddedTokenSplitter splitter({{"<a>", 1, true}, {"<a><b>", 2, true}, {"<b>", 3}});
+  using Parts = std::vector<std::pair<std::string_view, int32_t>>;
+  const auto ids = [&](std::string_view text, const std::vector<TextRange>& plain) {
+    Parts parts;
+    for (const auto& p : splitter.split(text, plain)) parts.emplace_back(p.text, p.id);
+    return parts;
+  };
+  EXPECT_EQ(ids("<a>x<a>", {{4, 7}}), (Parts{{"<a>", 1}, {"x<a>", -1}}));
+  EXPECT_EQ(ids("<a>x<a>", {{0, 3}}), (Parts{{"<a>x", -1}, {"<a>", 1}}));
+  // One byte of it is enough; a border is not.
+  EXPECT_EQ(ids("x<a>y", {{3, 4}}), (Parts{{"x<a>y", -1}}));
+  EXPECT_EQ(ids("x<a>y", {{0, 1}, {4, 5}}), (Parts{{"x", -1}, {"<a>", 1}, {"y", -1}}));
+  // Other added tokens are found all the same, and a shorter control token before plain text.
+  EXPECT_EQ(ids("<a><b>", {{0, 6}}), (Parts{{"<a>", -1}, {"<b>", 3}}));
+  EXPECT_EQ(ids("<a><b>", {{3, 6}}), (Parts{{"<a>", 1}, {"<b>", 3}}));
+}
+
+TEST(Split, PlainTextIsFollowedThroughWhatChangesIt) {
+  // In the second round, behind NFC and U+FFFD, which are shorter and longer than what was there.
+  const AddedTokens tokens({}, {{"<a>", 1, true}}, /*nfc=*/true);
+  const std::string text = "e\u0301\xff<a>e\u0301\xff<a>";
+  const auto found = [&](std::vector<TextRange> plain) {
+    std::string shown;
+    tokens.split(text, plain, [&](const AddedTokenSplitter::Part& part) {
+      shown += part.id >= 0 ? "[" + std::string(part.text) + "]" : std::string(part.text);
+    });
+    return shown;
+  };
+  const std::string other = "\u00e9\ufffd";
+  EXPECT_EQ(found({}), other + "[<a>]" + other + "[<a>]");
+  EXPECT_EQ(found({{0, 7}}), other + "<a>" + other + "[<a>]");
+  EXPECT_EQ(found({{7, text.size()}}), other + "[<a>]" + other + "<a>");
+  EXPECT_EQ(tokens.controls_in(text), (Ids{1, 1}));
+}
+
 TEST(Tokenizer, WordLevel) {
   const auto t = test::letters();
   EXPECT_EQ(t->vocab_size(), 10);
   EXPECT_EQ(t->encode("\na b\n\nzz h "), (Ids{2, 3, 0, 9}));
   EXPECT_EQ(t->encode("a<eos>b"), (Ids{2, 1, 3}));  // found before the text is split
+  const TextRange plain[] = {{0, 13}};
+  EXPECT_EQ(t->encode("a <eos> b<eos><eos>", plain), (Ids{2, 0, 0, 1}));
+  EXPECT_EQ(t->controls_in("a <eos> b<eos>"), (Ids{1, 1}));
+  EXPECT_TRUE(t->is_control(1));
+  EXPECT_FALSE(t->is_control(2));
   EXPECT_EQ(t->encode(""), Ids{});
   EXPECT_EQ(t->encode("a \xff b"), (Ids{2, 0, 3}));  // U+FFFD is an unknown word
   EXPECT_EQ(t->decode({2, 3, 0, 1}), "a b <unk> <eos>");
@@ -82,6 +124,29 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return at == text.npos ? text : text.replace(at, from.size(), to);
 }
 
+TEST(Tokenizer, TakesWhatChangesNothing) {
+  const std::string padded =
+      replaced(replaced(test::letters_json(), "\"truncation\": null",
+                        R"("truncation": {"direction": "Right", "max_length": 1, "stride": 0})"),
+               "\"padding\": null", R"("padding": {"strategy": {"Fixed": 9}, "pad_id": 1})");
+  EXPECT_EQ(parse_tokenizer(padded, "t")->encode("a b"), (Ids{2, 3}));
+  const std::string sequence = replaced(test::letters_json(), "\"normalizer\": null",
+                                        R"("normalizer": {"type": "Sequence", "normalizers": []})");
+  EXPECT_EQ(parse_tokenizer(sequence, "t")->encode("a b"), (Ids{2, 3}));
+}
+
+// The unknown word may be an added token, and is all there is then.
+TEST(Tokenizer, RefusesAnEmptyVocabulary) {
+  const std::string json = test::letters_json();
+  const size_t begin = json.find("\"<unk>\": 0"), end = json.find("}, \"unk_token\"");
+  std::string empty = json.substr(0, begin) + json.substr(end);
+  empty = replaced(replaced(empty, "\"id\": 1", "\"id\": 0"), "<eos>", "<unk>");
+  EXPECT_NE(test::error_of<InputError>([&] {
+              parse_tokenizer(empty, "t");
+            }).find("'model.vocab' is empty (t)"),
+            std::string::npos);
+}
+
 TEST(Tokenizer, RefusesWhatItWouldGetWrong) {
   const struct {
     std::string from, to, message;
@@ -93,10 +158,10 @@ TEST(Tokenizer, RefusesWhatItWouldGetWrong) {
        "pre_tokenizer 'null' is not supported"},
       {"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}",
        "normalizer 'NFC' is not supported"},
+      {"\"normalizer\": null",
+       R"("normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFD"}]})",
+       "normalizer 'Sequence' is not supported"},
       {"\"decoder\": null", "\"decoder\": {\"type\": \"Fuse\"}", "decoder 'Fuse' is not supported"},
-      {"\"truncation\": null", "\"truncation\": {\"max_length\": 5}",
-       "truncation 'that is not null' is not supported"},
-      {"\"padding\": null", "\"padding\": 3", "padding 'that is not null' is not supported"},
       {"\"a\": 2", "\"a\": 3", "tokens 'a' and 'b' share the id 3"},
       {"\"h\": 9", "\"h\": 11", "the id 11 of token 'h' leaves gaps"},
       {"\"h\": 9", "\"h\": 10", "id 9 has no token"},

@@ -9,7 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     fuzz::require(m.hidden_size > 0 && m.intermediate_size > 0 && m.num_layers > 0);
     fuzz::require(m.kv_heads > 0 && m.q_heads % m.kv_heads == 0);
     fuzz::require(m.head_dim >= 2 && m.head_dim <= 256 && m.head_dim % 2 == 0);
-    fuzz::require(m.vocab_size > 0 && m.eos_token_id >= 0 && m.eos_token_id < m.vocab_size);
+    fuzz::require(m.vocab_size > 0);
+    for (const int32_t id : m.eos_token_ids) fuzz::require(id >= 0 && id < m.vocab_size);
     fuzz::require(m.rms_norm_eps > 0 && m.rope.theta > 0);
   });
   return 0;

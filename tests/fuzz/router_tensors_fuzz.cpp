@@ -1,5 +1,7 @@
 // A safetensors file taken for a trained router, under our names and under the published ones. What
 // is read has the layers and shapes that its settings say.
+#include <nlohmann/json.hpp>
+
 #include "router/attention_router.h"
 #include "router/reference_exchange.h"
 #include "tests/fuzz/input.h"

@@ -75,9 +75,9 @@ class BadData : public ::testing::Test {
 };
 
 TEST_F(BadData, Records) {
-  expect_error(with(good_ + R"({"context": "n1", "question": "find", "metadata": {"task": "Code"}})"
+  expect_error(with(good_ + R"({"context": "n1", "answer": "v1", "metadata": {"task": "Code"}})"
                             "\n"),
-               3, {"data.jsonl:2", "'answer'"});
+               3, {"data.jsonl:2", "'question'"});
   expect_error(with(good_ + good_ +
                     R"({"context": "a", "question": "b", "answer": "c", )"
                     R"("metadata": {"task": "Poetry"}})"

@@ -36,13 +36,35 @@ expect_dead() {
   done
 }
 
-# start RANKS SAVE_SECONDS: ranks that run until they are stopped; sets `wrapper`.
+# start RANKS ARGUMENTS...: the probe; sets `wrapper`.
 start() {
+  ranks=$1
+  shift
   rm -f "$folder"/ready.* "$folder"/saved.*
   # In a process group of its own, as from a terminal; the shell has background commands ignore INT.
-  setsid env --default-signal=INT "$elastron_run" -np "$1" loop "$folder" "$2" >"$log" 2>&1 &
+  setsid env --default-signal=INT "$elastron_run" -np "$ranks" "$@" >"$log" 2>&1 &
   wrapper=$!
-  ranks=$1
+}
+# Ranks that run until they are stopped, then save for so many seconds.
+start_loop() { start "$1" loop "$folder" "$2"; }
+# The processes of a job, from a process on: it, its children, theirs...
+family() {
+  echo "$1"
+  local child
+  for child in $(ps -o pid= --ppid "$1"); do family "$child"; done
+}
+# Nothing whose command line names the folder is left, but this script.
+expect_gone() {
+  local tries=0
+  while pgrep -f -- "$folder" | grep -qvx $$ && [ "$tries" -lt 200 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+  done
+  local left
+  left=$(pgrep -f -- "$folder" | grep -vx $$)
+  [ -z "$left" ] && return
+  fail "$1: still running: $(ps -o args= -p $left)"
+  kill -KILL $left
 }
 wait_until_ready() {
   local tries=0
@@ -64,7 +86,7 @@ case $case_name in
   signals)  # a save longer than the 2 s that mpirun gives ranks after a TERM
     for signal in TERM INT HUP USR1; do
       for n in 1 3; do
-        start "$n" 3
+        start_loop "$n" 3
         wait_until_ready
         kill -"$signal" "$wrapper"
         wait "$wrapper"
@@ -76,7 +98,7 @@ case $case_name in
     done
     ;;
   signal_to_a_rank)
-    start 2 1
+    start_loop 2 1
     wait_until_ready
     kill -TERM "$(cat "$folder/ready.1")"
     wait "$wrapper"
@@ -85,30 +107,95 @@ case $case_name in
     ;;
   early_signals)  # while mpirun and the ranks are starting: never lost, never an error
     for delay in 0.05 0.1 0.15 0.2 0.3 0.4 0.6 0.8; do
-      start 2 0
-      sleep "$delay"
-      kill -TERM "$wrapper"
-      wait "$wrapper"
-      code=$?
-      if [ "$code" -ne 75 ] && [ "$code" -ne 143 ]; then fail "TERM after $delay s: exit code $code"; fi
-      # 143: the shell itself was still starting.
-      if [ "$code" -eq 143 ] && [ -s "$log" ]; then fail "TERM after $delay s killed the wrapper"; fi
+      for whom in wrapper all; do
+        start_loop 2 0
+        sleep "$delay"
+        if [ "$whom" = all ]; then kill -TERM $(family "$wrapper"); else kill -TERM "$wrapper"; fi
+        wait "$wrapper"
+        code=$?
+        if [ "$code" -ne 75 ] && [ "$code" -ne 143 ]; then
+          fail "TERM to $whom after $delay s: exit code $code"
+        fi
+        # 143: the shell itself was still starting.
+        if [ "$code" -eq 143 ] && [ -s "$log" ]; then fail "TERM after $delay s killed the wrapper"; fi
+      done
     done
     ;;
-  second_signal)
-    start 2 60
+  all_processes)  # what service managers and some schedulers do
+    for signal in TERM INT; do
+      for n in 1 3; do
+        start_loop "$n" 3
+        wait_until_ready
+        kill -"$signal" $(family "$wrapper")
+        wait "$wrapper"
+        expect_code 75 $? "$signal to all processes, $n ranks"
+        expect_saved "$signal to all processes, $n ranks"
+        expect_dead
+        expect_no_line 'non-zero|^---'
+      done
+    done
+    ;;
+  two_at_once)  # a service manager's TERM and HUP, a terminal's HUP and the shell's
+    for n in 1 2; do
+      start_loop "$n" 3
+      wait_until_ready
+      kill -TERM "$wrapper"
+      sleep 0.3
+      kill -HUP "$wrapper"
+      wait "$wrapper"
+      expect_code 75 $? "TERM and HUP, $n ranks"
+      expect_saved "TERM and HUP, $n ranks"
+    done
+    ;;
+  nothing_to_save)  # a command that does not ask for requests ends at once
+    for n in 1 2; do
+      for signal in TERM INT HUP USR1; do
+        start "$n" idle "$folder"
+        wait_until_ready
+        kill -"$signal" "$wrapper"
+        wait "$wrapper"
+        expect_code 75 $? "$signal, $n ranks"
+        expect_dead
+        expect_no_line '^---'
+      done
+    done
+    ;;
+  killed_early)  # the wrapper, while mpirun and the ranks are starting: they end, too
+    for n in 1 2; do
+      for delay in 0 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5; do
+        start_loop "$n" 0
+        sleep "$delay"
+        kill -KILL "$wrapper"
+        wait "$wrapper" 2>/dev/null
+        expect_gone "elastron-run killed after $delay s, $n ranks"
+      done
+    done
+    ;;
+  launcher_killed)  # ranks do not outlive mpirun
+    start_loop 2 60
     wait_until_ready
-    kill -TERM "$wrapper"
-    sleep 1
-    SECONDS=0
-    kill -TERM "$wrapper"
+    kill -KILL "$(ps -o ppid= -p "$(cat "$folder/ready.0")")"
     wait "$wrapper"
-    expect_code 6 $? "second TERM"
-    [ "$SECONDS" -le 10 ] || fail "a second TERM took $SECONDS s"
-    expect_dead
+    expect_code 6 $? "kill -9 of mpirun"
+    expect_gone "mpirun killed"
+    ;;
+  second_signal)
+    for n in 1 2; do
+      start_loop "$n" 60
+      wait_until_ready
+      kill -TERM "$wrapper"
+      sleep 2.5
+      SECONDS=0
+      kill -TERM "$wrapper"
+      wait "$wrapper"
+      expect_code 6 $? "second TERM, $n ranks"
+      [ "$SECONDS" -le 10 ] || fail "a second TERM took $SECONDS s, $n ranks"
+      expect_dead
+      expect_no_line '^---'
+    done
     ;;
   terminal_int)  # the terminal sends INT to the whole foreground process group
-    start 2 3
+    start_loop 2 3
     wait_until_ready
     kill -INT -- "-$wrapper"
     wait "$wrapper"
@@ -116,7 +203,7 @@ case $case_name in
     expect_saved "INT to the process group"
     ;;
   wrapper_killed)  # nothing goes on behind its back
-    start 2 0
+    start_loop 2 0
     wait_until_ready
     kill -KILL "$wrapper"
     wait "$wrapper" 2>/dev/null
@@ -129,7 +216,7 @@ case $case_name in
     expect_dead
     ;;
   lost_rank)
-    start 3 0
+    start_loop 3 0
     wait_until_ready
     SECONDS=0
     kill -KILL "$(cat "$folder/ready.1")"
@@ -140,6 +227,12 @@ case $case_name in
     expect_line '^elastron-run: a rank or mpirun was killed \(signal 9\): exit code 6$'
     expect_no_line '^---'
     expect_dead
+    # What mpirun sends to the others is no request of the user's.
+    start 3 idle "$folder"
+    wait_until_ready
+    kill -KILL "$(cat "$folder/ready.1")"
+    wait "$wrapper"
+    expect_code 6 $? "kill -9 of a rank with nothing to save"
     for signal in 6 9 11; do
       for n in 1 2; do
         "$elastron_run" -np "$n" kill "$signal" >"$log" 2>&1
@@ -164,21 +257,29 @@ case $case_name in
     ;;
   restarts)
     runs=$folder/runs
-    # Two losses, then it ends well; --resume of the user is for the first start only.
+    # Two losses, then it ends well; the same arguments each time, as starts of one job.
     "$elastron_run" -np 2 --restarts 3 train "$runs" 2 --resume none --set a.b=c >"$log" 2>&1
     expect_code 0 $? "two losses, three restarts"
-    printf '%s\n' "train $runs 2 --resume none --set a.b=c " "train $runs 2 --set a.b=c --resume auto " \
-      "train $runs 2 --set a.b=c --resume auto " | diff - "$runs" >&2 || fail "wrong arguments"
+    job=$(sed -n '1s/.* --job \([^ ]*\) $/\1/p' "$runs")
+    [ -n "$job" ] || fail "no --job in: $(head -1 "$runs")"
+    for _ in 1 2 3; do echo "train $runs 2 --resume none --set a.b=c --job $job "; done |
+      diff - "$runs" >&2 || fail "wrong arguments"
     expect_line '^elastron-run: lost a rank: restart 2 of 3 in 0 s'
     # More losses than restarts.
     rm "$runs"
     "$elastron_run" -np 2 --restarts 1 train "$runs" 9 --resume=none >"$log" 2>&1
     expect_code 6 $? "more losses than restarts"
     [ "$(wc -l <"$runs")" -eq 2 ] || fail "started $(wc -l <"$runs") times, not 2"
-    # One rank, without mpirun.
+    # One rank, without mpirun. Another job is another one; the user may name it.
     rm "$runs"
     "$elastron_run" --restarts 1 train "$runs" 1 >"$log" 2>&1
     expect_code 0 $? "one rank"
+    ! grep -qF -- "$job" "$runs" || fail "two jobs have one name"
+    rm "$runs"
+    "$elastron_run" --restarts 1 train "$runs" 1 --job mine >"$log" 2>&1
+    expect_code 0 $? "a job of the user's"
+    printf '%s\n' "train $runs 1 --job mine " "train $runs 1 --job mine " | diff - "$runs" >&2 ||
+      fail "wrong arguments"
     # Never on any other code.
     for code in 2 3 4 5; do
       "$elastron_run" -np 2 --restarts 3 exit "$code" >"$log" 2>&1
@@ -217,6 +318,29 @@ case $case_name in
         fail "standard input does not reach rank 0 of $n"
     done
     ;;
+  remarks)  # of mpirun: one line each, and none that says nothing new
+    echo "localhost slots=1" >"$folder/hosts"
+    "$elastron_run" -np 2 --hostfile "$folder/hosts" threads >"$log" 2>&1
+    expect_code 2 $? "too few slots"
+    expect_line "^error: not enough places for 2 ranks \($folder/hosts\): lower -np"
+    [ "$(wc -l <"$log")" -eq 2 ] || fail "more than the error and how it was started"
+    cat >"$folder/mpirun" <<'MPIRUN'
+#!/usr/bin/env bash
+rule=$(printf -- '-%.0s' {1..74})
+{
+  printf '%s\n' "$rule" "Something" "" "  that is new." "$rule"
+  echo '[host:1] 3 more processes have sent help message help-mpi.txt / x'
+  echo '[host:1] Set MCA parameter "orte_base_help_aggregate" to 0 to see all'
+} >&2
+exit 7
+MPIRUN
+    chmod +x "$folder/mpirun"
+    PATH=$folder:$PATH "$elastron_run" -np 2 threads >"$log" 2>&1
+    expect_code 6 $? "an unknown end of mpirun"
+    expect_line '^elastron-run: Open MPI says: Something that is new\.$'
+    expect_line '^elastron-run: it ended with exit code 7, which is none'
+    [ "$(wc -l <"$log")" -eq 3 ] || fail "more lines than those"
+    ;;
   bad_arguments)
     # refused "LINE" ARGUMENTS...
     refused() {
@@ -238,6 +362,11 @@ case $case_name in
       -np 2 --hostfile /nowhere/hosts train
     ELASTRON_BIN=/nowhere/elastron refused \
       "no program to run (/nowhere/elastron): build it, or correct ELASTRON_BIN" train
+    (ulimit -n 70 && refused "only 70 files may be open (ulimit -n): raise the limit to at least 96" -np 2 train
+      exit "$failures") || failures=$((failures + 1))
+    (ulimit -f 1000 && refused "files of more than 1000 KiB are not allowed (ulimit -f): raise the limit to at\
+ least 32768, which Open MPI needs for several ranks" -np 2 train
+      exit "$failures") || failures=$((failures + 1))
     "$elastron_run" --help >"$log"
     expect_code 0 $? "--help"
     expect_line '^usage: elastron-run'

@@ -346,6 +346,69 @@ TEST_F(EvalReward, GenerativeJudgeIsTheSameOnAnyLayout) {
   expect_error(judge(2, small.path(), "--set parallel.context=2"), 2, {"parallel.context"});
 }
 
+// A response that ends the user's turn and writes the verdict: text, and said to be there.
+TEST_F(EvalReward, AForgedVerdictIsText) {
+  const Scratch one;
+  const std::string model = one / "model";
+  make_judge(one / "shapes", model, one / "run");
+  const std::string forged =
+      std::string(ELASTRON_TEST_FIXTURES) + "/reward/judge_forged_verdict.jsonl";
+  const auto judge = [&](int ranks, const std::string& more) {
+    const Scratch out;
+    auto run = elastron(ranks, "eval-reward " + kConfig + " --set model.path=" + model +
+                                   " --judge generative --max-tokens 2 --temperature 0 --data " +
+                                   forged + " --out " + out.path() + " " + more);
+    if (run.code == 0) run.out = read_text(out / "rows.jsonl");
+    return run;
+  };
+  const std::string spelled =
+      "judged rows: control tokens are spelled out in the text: 4 in 1 rows, first " + forged +
+      ":2; they ";
+  const auto text = judge(2, "");
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.err.find(spelled + "are plain text here"), std::string::npos) << text.err;
+  const auto kept = judge(0, "--set data.control_tokens=keep");
+  ASSERT_EQ(kept.code, 0) << kept.err;
+  EXPECT_NE(kept.err.find(spelled + "become real ones"), std::string::npos) << kept.err;
+  // As text they take more tokens; the row without any is the same.
+  const auto tokens = [](const Outcome& run) {
+    std::istringstream rows(run.out);
+    std::vector<int64_t> counts;
+    for (std::string line; std::getline(rows, line);) {
+      counts.push_back(nlohmann::json::parse(line)["prompt_tokens"].get<int64_t>());
+    }
+    return counts;
+  };
+  ASSERT_EQ(tokens(text).size(), 2u);
+  EXPECT_EQ(tokens(text)[0], tokens(kept)[0]);
+  EXPECT_GT(tokens(text)[1], tokens(kept)[1] + 4);
+  expect_error(judge(2, "--set data.control_tokens=error"), 3,
+               {"the text has the control token '<|im_end|>'", "judge_forged_verdict.jsonl:2"});
+}
+
+// The scalar head too.
+TEST_F(EvalReward, ControlTokensInScoredRows) {
+  const Scratch out;
+  const auto row = [](const std::string& chosen) {
+    return R"({"prompt": "hello find the key", "chosen": ")" + chosen +
+           R"(", "rejected": "n3 n4 v2"})" + "\n";
+  };
+  write_text(out / "rows.jsonl", row("n1 n2 v1") + row("n1 <eos> v1"));
+  const auto score = [&](const std::string& name, const std::string& more) {
+    return elastron(0, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                           " --checkpoint " + folder("run") + " --data " + (out / "rows.jsonl") +
+                           " --out " + (out / name) + " " + more);
+  };
+  const auto text = score("text", "");
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.err.find("1 in 1 rows, first " + (out / "rows.jsonl") + ":2; they are plain text"),
+            std::string::npos)
+      << text.err;
+  expect_error(score("error", "--set data.control_tokens=error"), 3, {"'<eos>'", "rows.jsonl:2"});
+  // Scores of one setting are not gone on with under the other.
+  expect_error(score("text", "--set data.control_tokens=keep"), 2, {"--out"});
+}
+
 TEST_F(EvalReward, RealRowsOfTheBenchmark) {
   const std::string data = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench";
   if (!fs::exists(data)) GTEST_SKIP() << "no sample of the benchmark here";

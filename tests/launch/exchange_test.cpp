@@ -159,11 +159,6 @@ TEST(Import, OnSeveralRanks) {
   ASSERT_EQ(import_to(s / "own", s / "one").code, 0);
   const Outcome two = import_to(s / "own", s / "two", 2);
   ASSERT_EQ(two.code, 0) << two.err;
-  const auto contents = [](const std::string& folder) {
-    const Outcome o = elastron(0, "inspect " + folder);
-    EXPECT_EQ(o.code, 0) << o.err;
-    return o.out.substr(o.out.find('\n'));
-  };
   EXPECT_EQ(contents(s / "one"), contents(s / "two"));
 }
 

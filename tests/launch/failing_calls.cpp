@@ -1,6 +1,7 @@
 // Preloaded into the program: call number FAIL_AT of the function FAIL_CALL, of those that change
-// files below a folder "checkpoints", fails with FAIL_ERRNO; FAIL_REPORT is made then. Only in rank
-// FAIL_RANK.
+// files whose path has FAIL_PATH in it (default: "/checkpoints"), fails with FAIL_ERRNO, or,
+// without one, is the process's last: it is killed. FAIL_REPORT is made then, and nothing fails
+// where it is there already. Only in rank FAIL_RANK.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/uio.h>
@@ -8,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -18,7 +20,8 @@ namespace {
 std::atomic<long> calls{0};
 
 bool watched(const char* path) {
-  return path != nullptr && std::strstr(path, "/checkpoints") != nullptr;
+  const char* part = std::getenv("FAIL_PATH");
+  return path != nullptr && std::strstr(path, part != nullptr ? part : "/checkpoints") != nullptr;
 }
 
 bool watched(int descriptor) {
@@ -31,7 +34,7 @@ bool watched(int descriptor) {
 }
 
 bool writable(int descriptor) {
-  const int flags = fcntl(descriptor, F_GETFL);
+  const int flags = fcntl(descriptor, F_GETFL, 0);
   return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
@@ -39,7 +42,7 @@ bool writable(int descriptor) {
 bool fails(const char* name) {
   const char* at = std::getenv("FAIL_AT");
   const char* report = std::getenv("FAIL_REPORT");
-  if (at == nullptr || report == nullptr) return false;
+  if (at == nullptr || report == nullptr || access(report, F_OK) == 0) return false;
   const char* wanted = std::getenv("FAIL_RANK");
   const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
   if (wanted != nullptr && rank != nullptr && std::strcmp(wanted, rank) != 0) return false;
@@ -50,7 +53,8 @@ bool fails(const char* name) {
     std::fclose(file);
   }
   const char* error = std::getenv("FAIL_ERRNO");
-  errno = error != nullptr ? std::atoi(error) : EIO;
+  if (error == nullptr) kill(getpid(), SIGKILL);
+  errno = std::atoi(error);
   return true;
 }
 
@@ -130,6 +134,14 @@ int close(int fd) {
     return -1;
   }
   CALL(close, fd);
+}
+int fcntl(int fd, int command, ...) {
+  va_list rest;
+  va_start(rest, command);
+  void* argument = va_arg(rest, void*);
+  va_end(rest);
+  FAIL_IF(command == F_SETLK && watched(fd), "fcntl");
+  CALL(fcntl, fd, command, argument);
 }
 int rename(const char* from, const char* to) noexcept {
   FAIL_IF(watched(to), "rename");

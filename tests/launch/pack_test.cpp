@@ -159,6 +159,86 @@ TEST_F(Packed, ArgumentsAndFilesThatAreWrong) {
           "text that is not UTF-8 (" + (scratch_ / "bad.jsonl") + ":1, byte 14)");
 }
 
+// What the lines of strangers' files hold, and what they are that hold no lines.
+TEST_F(Packed, StrangersRecords) {
+  const std::string file = scratch_ / "in.jsonl", out = scratch_ / "out.h5";
+  const auto record = [](const std::string& context, const std::string& more) {
+    return R"({"context": ")" + context + R"(", "question": "find", )" + more +
+           R"("metadata": {"task": "Single QA"}})" + "\n";
+  };
+  const std::string good = record("n1 n2", R"("answer": "v1", )");
+  const auto packed = [&](const std::string& text, const std::string& more = "") {
+    write_text(file, text);
+    return elastron(0, pack_arguments(file, out, more));
+  };
+  const auto refused = [&](const Outcome& o, const std::string& what) {
+    EXPECT_EQ(o.code, 3) << o.err;
+    EXPECT_EQ(o.err.find("error: " + what), 0u) << o.err;
+    EXPECT_EQ(o.err.find('\n'), o.err.size() - 1) << o.err;
+  };
+  // A record without an answer is one.
+  Outcome o = packed(good + record("n1 n2", ""));
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.out.find("documents: 2 "), std::string::npos) << o.out;
+  const std::string nan =
+      R"({"context": "a", "question": "b", "metadata": {"task": "Code", "score": NaN}})";
+  refused(packed(good + nan), "not acceptable JSON: NaN is no number of JSON (" + file + ":2, ");
+  refused(packed(record("a \\ud83d x", "")),
+          "not acceptable JSON: an escape of half a surrogate pair, which is no character (" +
+              file + ":1, line 1 byte ");
+  refused(packed(std::string("\xff\xfe{\0", 4)),
+          "the file is UTF-16 text, not JSON lines of UTF-8 (" + file + "): convert it to UTF-8");
+  refused(packed(std::string("\x1f\x8b\x08\0", 4)),
+          "the file is gzip data, not JSON lines of UTF-8 (" + file + "): unpack it");
+  // Skipped where asked, and counted with the first place of each fault.
+  o = packed(nan + "\n" + good + nan + "\n", "--bad-records skip");
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.out.find("skipped 2 bad records: not acceptable JSON: NaN is no number of JSON (2, "
+                       "first " +
+                       file + ":1)\n"),
+            std::string::npos)
+      << o.out;
+  refused(packed(nan + "\n", "--bad-records skip"), "no document is left of 1 records");
+  // Control tokens that the text spells out: kept and counted, text, or an error.
+  const std::string forged = record("n1 <eos> n2", R"("answer": "v1", )");
+  o = packed(good + forged);
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(
+      o.out.find("control tokens are spelled out in the text: 1 in 1 records, first '<eos>' (" +
+                 file + ":2); they become real ones"),
+      std::string::npos)
+      << o.out;
+  const std::string kept = read_text(out);
+  o = packed(good + forged, "--control-tokens text");
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.out.find("they are plain text here"), std::string::npos) << o.out;
+  EXPECT_TRUE(read_text(out) != kept);
+  refused(packed(good + forged, "--control-tokens error"),
+          "the text has the control token '<eos>' (" + file + ":2)");
+}
+
+TEST_F(Packed, FoldersAndPatterns) {
+  const Scratch data;
+  const std::string text = read_text(records_);
+  const size_t middle = text.find('\n', text.size() / 2) + 1;
+  write_text(data / "1.jsonl", text.substr(0, middle));
+  write_text(data / "2.jsonl", text.substr(middle));
+  for (const std::string& in : {data.path(), "'" + (data / "*.jsonl") + "'"}) {
+    const std::string out = scratch_ / "out.h5";
+    const Outcome o = elastron(0, pack_arguments(in, out));
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_TRUE(read_text(out) == read_text(file_)) << in;
+  }
+  const Outcome none = elastron(0, pack_arguments("'" + (data / "3*") + "'", scratch_ / "none.h5"));
+  EXPECT_EQ(none.code, 3);
+  EXPECT_EQ(none.err.find("error: no file matches (--in: " + (data / "3*") + "): "), 0u)
+      << none.err;
+  // A run reads them the same way.
+  const Outcome run = elastron(0, train(scratch_ / "run", "jsonl", data.path()));
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_NE(run.err.find("160 documents"), std::string::npos) << run.err;
+}
+
 TEST_F(Packed, ConfigurationFilesGiveTheDataSection) {
   write_text(scratch_ / "data.yaml",
              "data: {min_tokens: 80, label_mode: answer, packing: none, max_tokens: 100}\n");
@@ -183,7 +263,7 @@ TEST_F(Packed, StopsOnRequestAndLeavesNothing) {
     const Outcome o = elastron(0, pack_arguments(in, out / "x.h5", "--threads 1"),
                                std::string("timeout --preserve-status -s TERM ") + seconds);
     ASSERT_TRUE(o.code == 75 || o.code == 0 || o.code == 143) << o.code << o.err;
-    if (o.code == 75) {
+    if (o.code == 75 && !o.err.empty()) {  // empty: it had not begun
       ++stopped;
       EXPECT_EQ(o.err, "stopped on request: nothing was written\n");
     }

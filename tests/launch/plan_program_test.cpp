@@ -53,6 +53,33 @@ TEST(Plan, SplitsPairsOfRewardModels) {
                {"parallel.context", "set it to 7 or less"});
 }
 
+// Before a model is there: its shapes ship, and so do the devices, wherever the program is called.
+TEST(Plan, NeedsNoModelFolder) {
+  const Scratch scratch;
+  const std::string source = ELASTRON_SOURCE_DIR;
+  for (const char* name : {"qwen3-4b", "qwen3-8b", "qwen3-8b-reward", "llama3.1-8b"}) {
+    const auto run =
+        elastron(0, "plan " + source + "/configs/" + name + ".yaml --device h200 --ranks 8",
+                 "cd " + scratch.path() + " &&");
+    ASSERT_EQ(run.code, 0) << name << run.err;
+    EXPECT_NE(run.out.find("shapes of"), std::string::npos) << run.out;
+    EXPECT_NE(run.out.find("planned peak"), std::string::npos) << run.out;
+    // Llama-3.1 covers its documents; the others say that they do not.
+    EXPECT_EQ(run.err.find("positions cover 40960") == run.err.npos,
+              std::string(name) == "llama3.1-8b")
+        << run.err;
+  }
+  // config.json alone.
+  std::filesystem::create_directory(scratch / "shapes");
+  std::filesystem::copy(tiny_backbone() + "/config.json", scratch / "shapes/config.json");
+  const auto run = elastron(0, "plan " + config("--set model.path=" + (scratch / "shapes")));
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(run.out.find("shapes of"), std::string::npos) << run.out;
+  expect_error(elastron(0, "plan " + source +
+                               "/configs/qwen3-8b.yaml --set model.path=" + (scratch / "Qwen3-9B")),
+               3, {"no config.json", "Qwen3-9B", "Qwen3-8B"});
+}
+
 TEST(Plan, SaysWhatIsWrong) {
   expect_error(elastron(0, "plan " + config("--device h20")), 2, {"'h20'", "did you mean h200"});
   expect_error(elastron(0, "plan " + config("--ranks 3 --set parallel.tensor=3")), 2,
@@ -79,6 +106,7 @@ std::string wide_backbone(const Scratch& scratch, int64_t mlp) {
   config["num_attention_heads"] = 8;
   config["num_key_value_heads"] = 4;
   config["head_dim"] = 32;
+  config["max_position_embeddings"] = 2048;
   write_text(shapes + "/config.json", config.dump());
   const auto made = elastron(0, "train " + std::string(ELASTRON_SOURCE_DIR) +
                                     "/tests/launch/pretrain.yaml --set train.steps=1 --set "

@@ -64,6 +64,15 @@ void expect_error(const Outcome& o, int code, const std::vector<std::string>& fr
   for (const auto& f : fragments) EXPECT_NE(o.err.find(f), std::string::npos) << f << "\n" << o.err;
 }
 
+nlohmann::json contents(const std::string& checkpoint) {
+  const Outcome o = elastron(0, "inspect --json " + checkpoint);
+  EXPECT_EQ(o.code, 0) << o.err;
+  if (o.code != 0) return {};
+  auto object = nlohmann::json::parse(o.out);
+  for (const char* key : {"path", "run", "config"}) object.erase(key);
+  return object;
+}
+
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder) {
   std::map<int64_t, nlohmann::json> steps;
   std::ifstream in(folder + "/metrics.jsonl");

@@ -37,6 +37,10 @@ Outcome run_program(const std::string& program, int ranks, const std::string& ar
 // in it.
 void expect_error(const Outcome& o, int code, const std::vector<std::string>& fragments);
 
+// What a checkpoint holds that a run of the same settings elsewhere would have too: all but its
+// place, its run and its configuration.
+nlohmann::json contents(const std::string& checkpoint);
+
 // The objects of a metrics.jsonl that are steps, by step.
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder);
 

@@ -63,13 +63,6 @@ TEST_P(Reward, CurveIsTheSameOnContextRanks) {
   }
 }
 
-// Without the file's name.
-std::string contents(const std::string& checkpoint) {
-  const auto text = elastron(0, "inspect " + checkpoint);
-  EXPECT_EQ(text.code, 0) << text.err;
-  return text.out.substr(text.out.find('\n'));
-}
-
 TEST_P(Reward, ResumesExactly) {
   const std::string last = "/checkpoints/step-00000008.h5";
   const Scratch whole;
@@ -228,6 +221,34 @@ TEST_F(BadPairs, RowsAreNamedOrCounted) {
   EXPECT_NE(counted.err.find("9 pairs of 11 rows"), std::string::npos) << counted.err;
   EXPECT_NE(counted.err.find("1 chosen equals rejected"), std::string::npos) << counted.err;
   EXPECT_NE(counted.err.find("1 duplicate row"), std::string::npos) << counted.err;
+}
+
+// As published: lists of messages, with a prompt of their own or without.
+TEST_F(BadPairs, ListsOfMessages) {
+  std::string rows;
+  for (int i = 0; i < 10; ++i) {
+    const auto list = [&](const std::string& answer) {
+      return R"([{"role": "user", "content": "find k)" + std::to_string(i) +
+             R"("}, {"role": "assistant", "content": ")" + answer + R"("}])";
+    };
+    const std::string prompt =
+        i % 2 == 0 ? R"("prompt": "find k)" + std::to_string(i) + R"(", )" : std::string();
+    rows += "{" + prompt + R"("chosen": )" + list("v1") + R"(, "rejected": )" + list("v2") + "}\n";
+  }
+  const auto lists = train(rows, "", 0);
+  ASSERT_EQ(lists.code, 0) << lists.err;
+  EXPECT_NE(lists.err.find("10 pairs of 10 rows"), std::string::npos) << lists.err;
+  // The same pairs as text.
+  const auto curve = metrics(scratch_ / "run");
+  fs::remove_all(scratch_ / "run");
+  const auto texts = train(good(10), "", 0);
+  ASSERT_EQ(texts.code, 0) << texts.err;
+  expect_same_curve(curve, metrics(scratch_ / "run"), 0, "as text");
+  expect_error(train(rows + rows), 3, {"rows.jsonl:11", "duplicate row", "reward.bad_rows: skip"});
+  const auto skipped =
+      train(rows + "{\n", "--set data.bad_records=skip --set output.dir=" + (scratch_ / "skipped"));
+  ASSERT_EQ(skipped.code, 0) << skipped.err;
+  EXPECT_NE(skipped.err.find("1 no row: not acceptable JSON"), std::string::npos) << skipped.err;
 }
 
 TEST_F(BadPairs, TooLong) {

@@ -1,6 +1,7 @@
-// What elastron_run_test.sh starts in place of elastron: installs the program's own signal
-// handlers, then does what its arguments say.
+// What elastron_run_test.sh starts in place of elastron: listens for signals as the program does,
+// then does what its arguments say.
 //   loop DIR SECONDS   until asked to stop; then "saves" for that long, and ends with 75
+//   idle DIR           never asks whether it is to stop
 //   exit CODE          a fatal error on the last rank
 //   lone CODE          all ranks end with CODE in good order
 //   kill SIGNAL        the last rank is killed
@@ -29,8 +30,13 @@ using elastron::parallel::Communicator;
 using elastron::parallel::ReduceOp;
 using elastron::parallel::World;
 
-int loop(Communicator& ranks, const std::string& folder, double save_seconds) {
+void report_ready(const Communicator& ranks, const std::string& folder) {
   std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << getpid() << "\n";
+}
+
+int loop(Communicator& ranks, const std::string& folder, double save_seconds) {
+  elastron::launch::on_stop_request(elastron::launch::OnStop::note);
+  report_ready(ranks, folder);
   for (int64_t stop = 0; stop == 0;) {
     usleep(20'000);
     stop = elastron::launch::stop_requested() ? 1 : 0;
@@ -54,6 +60,10 @@ int run(World& world, const std::vector<std::string>& arguments) {
   const bool last = world.rank() == world.size() - 1;
   const std::string& what = arguments.at(0);
   if (what == "loop") return loop(*ranks, arguments.at(1), std::stod(arguments.at(2)));
+  if (what == "idle") {
+    report_ready(*ranks, arguments.at(1));
+    while (true) pause();
+  }
   if (what == "exit") {
     if (last) world.abort(static_cast<ExitCode>(std::stoi(arguments.at(1))));
     ranks->barrier();
@@ -83,8 +93,10 @@ int run(World& world, const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  elastron::launch::install_stop_signals();
+  elastron::launch::take_stop_signals();
+  elastron::launch::on_stop_request(elastron::launch::OnStop::note);
   World world;
+  elastron::launch::on_stop_request(elastron::launch::OnStop::end);
   const int code = run(world, std::vector<std::string>(argv + 1, argv + argc));
   world.finalize();
   return code;

@@ -50,11 +50,6 @@ TEST(StaticMasks, ResumeIsExact) {
       EXPECT_EQ(found.at(step)[key], figures[key]) << "step " << step << " " << key;
     }
   }
-  const auto contents = [](const std::string& run) {
-    const Outcome o = elastron(0, "inspect " + run);
-    EXPECT_EQ(o.code, 0) << o.err;
-    return o.out.substr(o.out.find('\n'));
-  };
   EXPECT_EQ(contents(parts.path()), contents(whole.path()));
 }
 

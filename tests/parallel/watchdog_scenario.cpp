@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "parallel/watchdog.h"
 #include "parallel/world.h"
@@ -46,6 +47,21 @@ int main(int argc, char** argv) {
       }
       if (scenario == "stopped") raise(SIGSTOP);
       if (scenario == "sleep") sleep_for(1000);
+    }
+    if (scenario == "stopped-in-a-collective") {
+      // Rank 0 waits for the others and stops; then they come.
+      std::thread stop;
+      if (world.rank() == 0) {
+        stop = std::thread([] {
+          sleep_for(0.1);
+          raise(SIGSTOP);
+        });
+      } else {
+        sleep_for(0.4);
+      }
+      std::vector<double> sums(1 << 21, 1.0);  // more than is sent ahead
+      group->all_reduce_host(std::span(sums), ReduceOp::sum);
+      if (stop.joinable()) stop.join();
     }
     if (scenario == "deadlock") (last ? other : group)->barrier();
     if (scenario == "off") {

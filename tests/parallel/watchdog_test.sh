@@ -46,6 +46,9 @@ hangs loop 3 'no progress for [0-9.]+ s in step 12 backward' \
 hangs sleep 2 'missing: rank 1 \('
 # A stopped process cannot speak for itself.
 hangs stopped 3 'rank [01], waiting in all_reduce \(grad\), collective 5' 'missing: rank 2 \('
+# Nor is it one of those who wait, though it stopped while it waited.
+hangs stopped-in-a-collective 3 'no progress for' \
+  'missing: rank 0 \(step 12 forward, stopped for [0-9.]+ s, waiting in all_reduce \(grad\), collective 6, last beat [0-9.]+ s ago\)$'
 hangs deadlock 3 'no progress' 'all ranks wait, for collectives that cannot complete: ' \
   'rank 0 barrier \(grad\), collective 6; rank 1 barrier \(grad\), collective 6; rank 2 barrier \(data\), collective 6$'
 hangs sleep 1 'in step 12 backward' 'rank 0, '

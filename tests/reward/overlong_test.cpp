@@ -127,5 +127,29 @@ TEST(Overlong, WhatIsLeftOfAResponse) {
   EXPECT_EQ(left(0, 100, 40), 35);
 }
 
+// What the last token that counts is, by what a classifier pads with.
+TEST(WithoutPadding, EndsWhereTheLibraryScores) {
+  using Ids = std::vector<int32_t>;
+  const auto cut = [](const PairIds& pair, int32_t padding) {
+    return without_padding(fit_pair(pair, 100, Overlong::error, ""), padding);
+  };
+  const PairIds pair = {{1, 2}, {3, 9}, {{4, 9, 9}, {9, 5}}};
+  FittedPair fitted = cut(pair, 9);
+  EXPECT_EQ(fitted.sequences, (std::vector<Ids>{{1, 2, 3}, {1, 2, 4}, {1, 2, 9, 5}}));
+  EXPECT_EQ(fitted.shared, 2);
+  EXPECT_EQ(fitted.response_tokens, (std::vector<int64_t>{1, 1, 2}));
+  EXPECT_EQ(cut(pair, 8).sequences[0], (Ids{1, 2, 3, 9}));
+  // A response that is padding alone: the prompt's last token is scored, and stands in every
+  // sequence by itself.
+  fitted = cut({{1, 2}, {9}, {{4, 9}}}, 9);
+  EXPECT_EQ(fitted.sequences, (std::vector<Ids>{{1, 2}, {1, 2, 4}}));
+  EXPECT_EQ(fitted.shared, 1);
+  EXPECT_EQ(fitted.response_tokens, (std::vector<int64_t>{0, 1}));
+  // Nothing but padding: the first token.
+  fitted = cut({{9, 9}, {9}, {{4}}}, 9);
+  EXPECT_EQ(fitted.sequences[0], Ids{9});
+  EXPECT_EQ(fitted.shared, 0);
+}
+
 }  // namespace
 }  // namespace elastron::reward

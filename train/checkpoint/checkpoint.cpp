@@ -188,10 +188,9 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
 void CheckpointStore::mark_best(int64_t step) {
   parallel::on_all_ranks(mesh_.world(), [&] {
     std::error_code ignored;
-    if (mesh_.world().rank() != 0 || !fs::exists(folder_ + "/" + checkpoint_name(step), ignored)) {
-      return;
-    }
-    write_text_atomically(folder_ + "/best", checkpoint_name(step) + "\n", ExitCode::checkpoint);
+    const std::string name = checkpoint_name(step), best = folder_ + "/best";
+    if (mesh_.world().rank() != 0 || named_in(best) == name) return;
+    if (fs::exists(folder_ + "/" + name, ignored)) point_at(best, step);
   });
 }
 
@@ -207,8 +206,7 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& p
     compare_checksums(file, sealed, combine_digests(datasets, {own_digests(file, datasets, 0, 1)}));
   }
   publish_file(temporary, path, ExitCode::checkpoint);
-  write_text_atomically(folder_ + "/latest", fs::path(path).filename().string() + "\n",
-                        ExitCode::checkpoint);
+  point_at(folder_ + "/latest", step_of(fs::path(path).filename().string()));
 }
 
 // Checkpoints of later steps belong to a run that was abandoned; they are not ours to delete.
@@ -224,32 +222,41 @@ void CheckpointStore::delete_old(const std::string& newest) const {
   }
 }
 
-std::optional<std::string> CheckpointStore::newest_whole() const {
-  parallel::Communicator& world = mesh_.world();
+std::optional<VerifiedCheckpoint> newest_whole(
+    const std::string& folder, parallel::Mesh& mesh,
+    const std::function<bool(const VerifiedCheckpoint&)>& ours) {
+  parallel::Communicator& world = mesh.world();
   std::string list;
   if (world.rank() == 0) {
-    for (const std::string& name : resume_candidates(folder_)) list += name + "\n";
+    for (const std::string& name : resume_candidates(folder)) list += name + "\n";
+    const std::string latest = folder + "/latest", fault = pointer_fault(latest);
+    if (!fault.empty()) log_warning("{}: {}; the newest whole checkpoint is taken", latest, fault);
   }
   list = world.broadcast_host(list, 0);
+  int broken = 0, foreign = 0;
   for (size_t at = 0; at < list.size();) {
     const size_t end = list.find('\n', at);
-    const std::string path = folder_ + "/" + list.substr(at, end - at);
+    VerifiedCheckpoint found{.path = folder + "/" + list.substr(at, end - at), .header = {}};
     at = end + 1;
     try {
-      verify_checkpoint(path, mesh_);
-      return path;
+      found.header = verify_checkpoint(found.path, mesh);
+      if (ours(found)) return found;
+      ++foreign;
+      log_warning("passing over the checkpoint of another run: {}", found.path);
     } catch (const parallel::AgreedFailure& failure) {
+      ++broken;
       // Whichever rank found it, the one that speaks says it.
       for (const auto& line : world.all_gather_host(failure.line().value_or(""))) {
         if (!line.empty()) log_warning("passing over a broken checkpoint: {}", line);
       }
     }
   }
-  if (list.empty()) return {};
-  parallel::on_all_ranks(world, [&] {
-    throw CheckpointError("no checkpoint in the folder is whole", folder_,
-                          "move them away to start afresh, or use --resume none");
-  });
+  if (broken > 0 && foreign == 0) {
+    parallel::on_all_ranks(world, [&] {
+      throw CheckpointError("no checkpoint in the folder is whole", folder,
+                            "move them away to start afresh, or use --resume none");
+    });
+  }
   return {};
 }
 

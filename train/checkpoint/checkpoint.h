@@ -11,6 +11,7 @@
 // one on a copy of the tensors.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,10 +50,6 @@ class CheckpointStore {
   // old one until another is named.
   void mark_best(int64_t step);
 
-  // Collective. The checkpoint that `latest` names, or the newest whole one; broken ones are passed
-  // over with a warning. Nothing where there is none; throws where there are only broken ones.
-  std::optional<std::string> newest_whole() const;
-
  private:
   void write_tensors(const std::string& temporary, const CheckpointTensors& tensors) const;
   void publish(const std::string& temporary, const std::string& path) const;
@@ -66,6 +63,19 @@ class CheckpointStore {
 // Collective over the mesh: reads the header, checks every checksum (ranks share the work). Throws
 // on all ranks, exit code 4, naming the dataset.
 CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh);
+
+struct VerifiedCheckpoint {
+  std::string path;
+  CheckpointHeader header;
+};
+
+// Collective. Of the checkpoints in `folder` that are `ours` the one that `latest` names, or the
+// newest whole one. What is broken, of another run, or not as `latest` says is told and passed
+// over. Nothing where there is none; throws where there are only broken ones.
+std::optional<VerifiedCheckpoint> newest_whole(
+    const std::string& folder, parallel::Mesh& mesh,
+    const std::function<bool(const VerifiedCheckpoint&)>& ours);
+
 // Collective. Reads each rank's slices. All names and shapes must fit; one error lists all missing,
 // unexpected and misshapen ones.
 void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file/atomic_file.h"
 #include "core/file/input_file.h"
+#include "core/file/path_hint.h"
 
 namespace elastron::train {
 
@@ -16,6 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 const std::string kPrefix = "step-", kSuffix = ".h5";
+constexpr const char *kLatest = "latest", *kBest = "best", *kCheckpoints = "checkpoints";
 constexpr uint64_t kLongestPointer = 4096;
 }  // namespace
 
@@ -75,6 +77,19 @@ std::string named_in(const std::string& file) {
   }
 }
 
+std::string pointer_fault(const std::string& file) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(file, error))) return {};
+  const std::string name = named_in(file);
+  if (name.empty()) return "it does not name a checkpoint";
+  const bool there = fs::exists(fs::path(file).parent_path() / name, error);
+  return there ? std::string() : "it names " + name + ", which is not there";
+}
+
+void point_at(const std::string& file, int64_t step) {
+  write_text_atomically(file, checkpoint_name(step) + "\n", ExitCode::checkpoint);
+}
+
 std::vector<std::string> resume_candidates(const std::string& folder) {
   auto names = checkpoints_in(folder);
   const std::string latest = named_in(folder + "/latest");
@@ -87,27 +102,57 @@ std::vector<std::string> resume_candidates(const std::string& folder) {
   return names;
 }
 
-std::string resolve_checkpoint(const std::string& path) {
+namespace {
+
+bool is_pointer(const std::string& name) { return name == kLatest || name == kBest; }
+
+bool is_file(const fs::path& path) {
+  std::error_code unreadable_is_absent;
+  return fs::exists(path, unreadable_is_absent) && !fs::is_directory(path, unreadable_is_absent);
+}
+
+std::string named_by(const fs::path& file) {
+  const std::string name = named_in(file.string());
+  if (name.empty()) {
+    throw CheckpointError("the file does not name a checkpoint", file.string(),
+                          "name a step-*.h5 file");
+  }
+  return (file.parent_path() / name).string();
+}
+
+}  // namespace
+
+std::string resolve_checkpoint(const std::string& named, const std::string& run_folder) {
+  const bool word = is_pointer(named);
+  const fs::path path =
+      word && !run_folder.empty() ? fs::path(run_folder) / named : fs::path(named);
   std::error_code error;
-  const auto named_by = [](const fs::path& file) {
-    const std::string name = named_in(file.string());
-    if (name.empty()) {
-      throw CheckpointError("the file does not name a checkpoint", file.string(),
-                            "name a step-*.h5 file");
-    }
-    return (file.parent_path() / name).string();
-  };
   if (fs::is_directory(path, error)) {
-    for (const std::string& folder : {path, path + "/checkpoints"}) {
-      if (fs::exists(folder + "/latest", error)) return named_by(folder + "/latest");
+    for (const fs::path& folder : {path, path / kCheckpoints}) {
+      if (is_file(folder / kLatest)) return named_by(folder / kLatest);
     }
-    throw CheckpointError("the folder has no checkpoint", path, "name a step-*.h5 file");
+    throw CheckpointError("the folder has no checkpoint", path.string(), "name a step-*.h5 file");
+  }
+  if (is_pointer(path.filename().string())) {
+    for (const fs::path& file : {path, path.parent_path() / kCheckpoints / path.filename()}) {
+      if (is_file(file)) return named_by(file);
+    }
+    if (word && run_folder.empty()) {
+      throw CheckpointError("'" + named + "' is said of a run, and no configuration names one",
+                            named, "write RUNFOLDER/" + named);
+    }
+    if (fs::is_directory(path.parent_path() / kCheckpoints, error)) {
+      throw CheckpointError("the run has no '" + path.filename().string() + "' checkpoint",
+                            path.parent_path().string(),
+                            path.filename() == kBest ? "only runs with eval.every have one"
+                                                     : "name a step-*.h5 file");
+    }
   }
   if (!fs::exists(path, error)) {
-    throw CheckpointError("the checkpoint does not exist", path, "check the path");
+    throw CheckpointError("the checkpoint does not exist", path.string(),
+                          check_path(path.string()));
   }
-  const std::string name = fs::path(path).filename().string();
-  return name == "latest" || name == "best" ? named_by(path) : path;
+  return path.string();
 }
 
 }  // namespace elastron::train

@@ -1,8 +1,12 @@
 #include "train/checkpoint/header.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "core/error.h"
 #include "core/file/checksum.h"
 #include "core/json.h"
+#include "train/checkpoint/folder.h"
 
 namespace elastron::train {
 
@@ -10,6 +14,7 @@ namespace {
 
 constexpr const char* kFormat = "elastron-checkpoint";
 constexpr const char* kConfig = "/config";
+constexpr const char* kRun = "/run/id";
 constexpr const char* kState = "/objective/state";
 constexpr const char* kData = "/data/cursor";
 constexpr const char* kRandom = "/rng/state";
@@ -35,13 +40,33 @@ NamedValues read_values(const Hdf5File& file, const std::string& dataset) {
   return values;
 }
 
+// Files of version 0.1 have none, and imported ones.
+std::string read_run(const Hdf5File& file) {
+  const auto datasets = file.list("/");
+  if (std::ranges::find(datasets, kRun) == datasets.end()) return {};
+  std::string run = file.read_text(kRun);
+  if (!is_run_id(run)) {
+    throw CheckpointError("not the id of a run", file.path() + kRun, "use another checkpoint");
+  }
+  return run;
+}
+
 }  // namespace
 
+bool is_run_id(std::string_view text) {
+  constexpr size_t kLongest = 64;
+  return !text.empty() && text.size() <= kLongest &&
+         text.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == text.npos;
+}
+
 std::map<std::string, std::string> header_texts(const CheckpointHeader& header) {
-  return {{kConfig, header.config},
-          {kState, values_text(header.state)},
-          {kData, values_text(header.data)},
-          {kRandom, values_text(header.random)}};
+  std::map<std::string, std::string> texts = {{kConfig, header.config},
+                                              {kState, values_text(header.state)},
+                                              {kData, values_text(header.data)},
+                                              {kRandom, values_text(header.random)}};
+  if (!header.run.empty()) texts[kRun] = header.run;
+  return texts;
 }
 
 void write_attributes(Hdf5File& file, const CheckpointHeader& header) {
@@ -79,11 +104,19 @@ void check_format(const Hdf5File& file) {
 }
 
 CheckpointHeader read_header(const Hdf5File& file) {
-  return {.step = file.integer_attribute("step"),
+  const int64_t named = step_of(std::filesystem::path(file.path()).filename().string());
+  const int64_t step = file.integer_attribute("step");
+  if (named >= 0 && named != step) {
+    throw CheckpointError("the file's name says step " + std::to_string(named) +
+                              ", it holds step " + std::to_string(step),
+                          file.path(), "give it its name again, " + checkpoint_name(step));
+  }
+  return {.step = step,
           .tokens_seen = file.integer_attribute("tokens_seen"),
           .objective = file.text_attribute("objective"),
           .backbone_fingerprint = file.text_attribute("backbone_fingerprint"),
           .config = file.read_text(kConfig),
+          .run = read_run(file),
           .state = read_values(file, kState),
           .data = read_values(file, kData),
           .random = read_values(file, kRandom)};

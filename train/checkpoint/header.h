@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "core/file/hdf5.h"
 
@@ -18,10 +19,14 @@ struct CheckpointHeader {
   std::string objective;
   std::string backbone_fingerprint;
   std::string config;  // YAML text
+  std::string run;     // the id of the run that wrote it; empty: version 0.1, or imported
   NamedValues state;   // /objective: counters of the training loop
   NamedValues data;    // /data: the sampler's cursor
   NamedValues random;  // /rng: seeds; numbers are counter-based, so nothing else is needed
 };
+
+// Whether the text can be the id of a run: it becomes part of paths.
+bool is_run_id(std::string_view text);
 
 // The texts, by dataset.
 std::map<std::string, std::string> header_texts(const CheckpointHeader& header);

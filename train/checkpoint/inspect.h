@@ -5,8 +5,13 @@
 
 namespace elastron::train {
 
-// What a checkpoint holds, for people. Every checksum is verified. Throws Error of kind checkpoint.
-std::string inspect_checkpoint(const std::string& path);
+struct InspectOptions {
+  bool json = false;    // for programs (docs/checkpoint-format.md), with everything
+  bool config = false;  // the whole configuration, not only what differs from the defaults
+};
+
+// What a checkpoint holds. Every checksum is verified. Throws Error of kind checkpoint.
+std::string inspect_checkpoint(const std::string& path, const InspectOptions& options);
 
 // Throws Error of kind checkpoint unless the library survives reading the file's structure (no
 // data), which must be that of a checkpoint.

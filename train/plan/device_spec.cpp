@@ -4,8 +4,56 @@
 #include <filesystem>
 #include <vector>
 
+#include "core/config/schema.h"
 #include "core/config/suggest.h"
 #include "core/error.h"
+
+namespace elastron::config {
+
+template <>
+struct Schema<train::DeviceMemory> {
+  using C = train::DeviceMemory;
+  static constexpr auto fields = std::tuple{
+      field("bytes", &C::bytes, greater_than(0), "of one device"),
+      field("bandwidth", &C::bandwidth, greater_than(0), "bytes per second"),
+      field("usable", &C::usable, greater_than(0) && at_most(1), "share that a rank may fill")};
+};
+template <>
+struct Schema<train::DeviceCompute> {
+  using C = train::DeviceCompute;
+  static constexpr Rule share = greater_than(0) && at_most(1);
+  static constexpr auto fields = std::tuple{
+      field("bfloat16", &C::bfloat16, greater_than(0), "operations per second, dense products"),
+      field("float32", &C::float32, greater_than(0), "operations per second"),
+      field("linear_share", &C::linear_share, share, "of that in linear layers"),
+      field("attention_forward_share", &C::attention_forward_share, share, "of that in attention"),
+      field("attention_backward_share", &C::attention_backward_share, share, "in its backward"),
+      field("bandwidth_share", &C::bandwidth_share, share, "of memory.bandwidth"),
+      field("launch_seconds", &C::launch_seconds, at_least(0), "of a small operation")};
+};
+template <>
+struct Schema<train::DeviceLink> {
+  using C = train::DeviceLink;
+  static constexpr auto fields = std::tuple{
+      field("bandwidth", &C::bandwidth, greater_than(0), "bytes per second and direction"),
+      field("latency", &C::latency, at_least(0), "seconds")};
+};
+template <>
+struct Schema<train::DeviceSpec> {
+  using C = train::DeviceSpec;
+  static constexpr auto fields =
+      std::tuple{field("name", &C::name, not_empty(), "for tables"),
+                 field("kind", &C::kind, "cuda or cpu"),
+                 field("per_node", &C::per_node, at_least(1), "devices of a machine"),
+                 section("memory", &C::memory, "memory"),
+                 section("compute", &C::compute, "rates"),
+                 section("node", &C::node, "links inside a machine"),
+                 section("network", &C::network, "links between machines")};
+};
+
+template Table table_of(train::DeviceSpec&);
+
+}  // namespace elastron::config
 
 namespace elastron::train {
 

@@ -52,12 +52,18 @@ void check_layout(const Config& config, const model::ModelConfig& model,
                    : fmt::format("these go: {}", fmt::join(some, ", ")));
 }
 
+// Recompute aside, which each row chooses for itself.
+bool is_own(const LayoutPlan& row, const LayoutPlan& own) {
+  return row.layout == own.layout && kind_text(row) == kind_text(own);
+}
+
 std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
   const model::MemoryPlan& m = p.memory;
-  std::string out = fmt::format("memory of a rank ({} tokens of a micro batch, {} of them here)\n",
-                                micro_batch_tokens(p.config),
-                                model::context_rows(micro_batch_tokens(p.config), p.layout.context,
-                                                    p.config.context_block()));
+  std::string out =
+      fmt::format("memory of a rank (a micro batch has {} tokens, a rank {} of them)\n",
+                  micro_batch_tokens(p.config),
+                  model::context_rows(micro_batch_tokens(p.config), p.layout.context,
+                                      p.config.context_block()));
   const auto line = [&](const std::string& what, int64_t bytes, const std::string& more = "") {
     if (bytes == 0) return;
     out += fmt::format("  {:<44} {:>12}{}\n", what, describe_bytes(bytes),
@@ -70,21 +76,21 @@ std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
   line("saved from forward to backward", m.saved, "in all layers; of each:");
   for (const auto& item : m.layer) line("    " + item.name, item.bytes);
   for (const auto& item : m.phases) {
-    line("working, " + item.name, item.bytes, item.name == m.phase ? "the most" : "");
+    line("working, " + item.name, item.bytes, item.name == m.phase ? "counts: the largest" : "");
   }
   line("  of it logits of a chunk", m.logits);
   line("  of it keys, values and heads of others", m.communication);
   line("  gradient buckets (counted above)", m.gradients);
   const double has = device.memory.bytes * device.memory.usable;
   line("planned peak", m.total(),
-       fmt::format("{} of {} usable: {}", p.fits ? "within" : "over", describe_bytes(int64_t(has)),
-                   p.fits ? "fits" : "does not fit"));
+       fmt::format("{} of {} usable", p.fits ? "fits: within" : "does not fit: over",
+                   describe_bytes(int64_t(has))));
   return out;
 }
 
 std::string time_text(const LayoutPlan& p) {
   std::string out =
-      fmt::format("time of a step: {} for {:.0f} tokens, {:.0f} tokens/s\n",
+      fmt::format("estimated time of a step: {} for {:.0f} tokens, {:.0f} tokens/s\n",
                   seconds_text(p.time.seconds()), p.time.tokens, p.time.tokens_per_second());
   for (const TimePart& part : p.time.parts) {
     out += fmt::format("  {:<44} {:>12} {:>5.1f} %  {}\n", part.what, seconds_text(part.seconds),
@@ -167,15 +173,17 @@ PlanReport make_plan(const Config& config, const model::ModelConfig& model, int 
 std::string plan_text(const PlanReport& r) {
   const LayoutPlan& own = r.own;
   std::string out = fmt::format(
-      "plan for {} x {}: data {} x context {} x tensor {}, recompute {}, {} packs of {} tokens\n"
-      "assumed: MSR {:.2f}, documents of {} tokens; shares reached are the device file's\n\n",
+      "plan for {} x {}: data {} x context {} x tensor {}, recompute {}, {} packs of {} tokens per "
+      "step\n"
+      "assumed: {:.0f} % of the heads sparse (--msr), documents of {} tokens (--document-tokens), "
+      "and the rates of the device file (docs/planning.md)\n\n",
       own.layout.ranks(), r.device.name, own.layout.data, own.layout.context, own.layout.tensor,
       config::enum_name(own.config.train.recompute), own.config.train.global_batch,
-      own.config.data.max_tokens, r.expected.msr,
+      own.config.data.max_tokens, 100 * r.expected.msr,
       r.expected.document_tokens > 0 ? r.expected.document_tokens : own.config.data.max_tokens);
   out += memory_text(own, r.device);
   if (!r.keys.empty()) {
-    out += fmt::format("{}: {}\n", own.fits ? "less with" : "it would fit in less with", r.keys);
+    out += fmt::format("planned peak with other settings, each by itself: {}\n", r.keys);
   }
   out += "\n" + time_text(own);
   if (!r.collectives.empty()) {
@@ -187,22 +195,25 @@ std::string plan_text(const PlanReport& r) {
   }
   if (!r.layouts.empty()) {
     out += fmt::format(
-        "\nlayouts of {} ranks, each with its fastest train.recompute that fits\n"
+        "\nlayouts of {} ranks (data x context x tensor; context_kind), each with its fastest "
+        "train.recompute that fits; * is the configured one\n"
         "  {:<18} {:<8} {:<10} {:>10} {:>10} {:>12} {:<5} {}\n",
-        own.layout.ranks(), "data x ctx x tens", "context", "recompute", "step", "tokens/s",
-        "memory", "fits", "limited by");
+        own.layout.ranks(), "layout", "kind", "recompute", "step", "tokens/s", "memory", "fits",
+        "limited by");
     for (const LayoutPlan& p : r.layouts) {
-      out += fmt::format(
-          "  {:<18} {:<8} {:<10} {:>10} {:>10.0f} {:>12} {:<5} {}\n", layout_text(p.layout),
-          kind_text(p), config::enum_name(p.config.train.recompute), seconds_text(p.time.seconds()),
-          p.time.tokens_per_second(), describe_bytes(p.memory.total()), p.fits ? "yes" : "no",
-          p.time.longest().what + ": " + p.time.longest().limit);
+      out +=
+          fmt::format("{} {:<18} {:<8} {:<10} {:>10} {:>10.0f} {:>12} {:<5} {}\n",
+                      is_own(p, own) ? '*' : ' ', layout_text(p.layout), kind_text(p),
+                      config::enum_name(p.config.train.recompute), seconds_text(p.time.seconds()),
+                      p.time.tokens_per_second(), describe_bytes(p.memory.total()),
+                      p.fits ? "yes" : "no", p.time.longest().what + ": " + p.time.longest().limit);
     }
   }
   if (!r.scaling.empty()) {
     out += fmt::format(
-        "\nmore devices (packs differ in cost by {:.0f} % of their mean, dealt without balance)\n",
-        100 * r.pack_spread);
+        "\nmore devices (costs of packs have a standard deviation of {:.0f} % of their mean, "
+        "--pack-spread; parallel.balance: {})\n",
+        100 * r.pack_spread, config::enum_name(own.config.parallel.balance));
     size_t i = 0;
     for (const ScalePlan& s : r.scaling) {
       const bool weak = i++ % 2 == 0;

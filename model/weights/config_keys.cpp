@@ -1,0 +1,167 @@
+#include "model/weights/config_keys.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace elastron::model {
+
+namespace {
+
+using Json = nlohmann::json;
+
+// Keys of other kinds of models. One that is null, false, 0 or empty asks for nothing; a factor of
+// `neutral` neither.
+struct Refused {
+  std::string_view key;
+  double neutral = 0;
+};
+constexpr Refused kRefused[] = {
+    // biases and norms
+    {"attention_bias"},
+    {"qkv_bias"},
+    {"use_qkv_bias"},
+    {"mlp_bias"},
+    {"lm_head_bias"},
+    {"use_bias"},
+    {"clip_qkv"},
+    {"use_layernorm"},
+    // which keys a query sees
+    {"use_sliding_window"},
+    {"sliding_window_pattern"},
+    {"attention_chunk_size"},
+    {"no_rope_layers"},
+    {"no_rope_layer_interval"},
+    {"use_bidirectional_attention"},
+    {"linear_num_key_heads"},
+    {"attention_sinks"},
+    {"q_lora_rank"},
+    {"kv_lora_rank"},
+    // positions
+    {"partial_rotary_factor", 1},
+    {"rotary_pct", 1},
+    {"rope_interleave"},
+    {"rope_interleaved"},
+    {"alibi"},
+    {"use_mrope"},
+    {"attn_temperature_tuning"},
+    // factors
+    {"attn_logit_softcapping"},
+    {"final_logit_softcapping"},
+    {"query_pre_attn_scalar"},
+    {"logit_scale", 1},
+    {"logits_scaling", 1},
+    {"embedding_multiplier", 1},
+    {"attention_multiplier"},
+    {"residual_multiplier", 1},
+    {"scale_emb", 1},
+    {"scale_depth"},
+    {"dim_model_base"},
+    // mixtures of experts
+    {"num_experts"},
+    {"num_local_experts"},
+    {"n_routed_experts"},
+    {"moe_intermediate_size"},
+    // other models altogether
+    {"is_encoder_decoder"},
+    {"add_cross_attention"},
+    {"vision_config"},
+    {"text_config"},
+    {"audio_config"},
+    {"num_nextn_predict_layers"},
+    {"compression_config"},
+};
+
+// What the reader takes, and what says nothing about logits: training, generation, bookkeeping.
+constexpr std::string_view kHarmless[] = {
+    // read
+    "architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
+    "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
+    "initializer_range", "tie_word_embeddings", "eos_token_id", "bos_token_id", "pad_token_id",
+    "torch_dtype", "dtype", "layer_types", "hidden_act", "quantization_config", "num_labels",
+    "id2label", "label2id", "is_causal", "auto_map",
+    // of layers that this model does not have, or that compute the same
+    "sliding_window", "max_window_layers", "pretraining_tp", "attention_dropout", "hidden_dropout",
+    "classifier_dropout", "embd_pdrop", "resid_pdrop", "attn_implementation",
+    "_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal",
+    // bookkeeping
+    "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "use_cache",
+    "problem_type", "finetuning_task", "task_specific_params", "tokenizer_class", "prefix",
+    "output_attentions", "output_hidden_states", "output_scores", "return_dict",
+    "return_dict_in_generate", "torchscript", "use_bfloat16", "tf_legacy_loss", "pruned_heads",
+    "chunk_size_feed_forward", "tie_encoder_decoder", "is_decoder", "cross_attention_hidden_size",
+    "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id", "unsloth_fixed",
+    "unsloth_version", "unsloth_training", "model_max_length", "seq_length", "max_sequence_length",
+    "bad_words_ids", "mean", "std",
+    // generation, which older folders wrote here
+    "max_length", "min_length", "max_new_tokens", "do_sample", "early_stopping", "num_beams",
+    "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
+    "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
+    "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"};
+
+bool asks_for_nothing(const Json& value, double neutral) {
+  if (value.is_null() || value == false) return true;
+  if (value.is_number()) return value.get<double>() == 0 || value.get<double>() == neutral;
+  return (value.is_structured() || value.is_string()) && value.empty();
+}
+
+void check_layers(const ConfigReader& c) {
+  if (!c.has("layer_types")) return;
+  const Json& types = c.at("layer_types");
+  const auto full = [](const Json& t) { return t == "full_attention"; };
+  if (!types.is_array() || !std::ranges::all_of(types, full)) {
+    c.fail("'layer_types' names other layers than full_attention", "use a model without them");
+  }
+}
+
+void check_quantization(const ConfigReader& c) {
+  if (!c.has("quantization_config")) return;
+  const Json& q = c.at("quantization_config");
+  const std::string method =
+      q.is_object() && q.contains("quant_method") ? " (" + shown(q["quant_method"]) + ")" : "";
+  c.fail("'quantization_config'" + method + " is not supported",
+         "use the folder with the weights as they were before, in bfloat16 or float32");
+}
+
+}  // namespace
+
+void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices) {
+  check_layers(c);
+  check_quantization(c);
+  if (c.text("hidden_act", "silu") != "silu") {
+    c.fail("'hidden_act' is " + shown(c.at("hidden_act")) + ", not silu",
+           "use a model with SwiGLU");
+  }
+  if (!c.boolean("is_causal", true)) {
+    c.fail("'is_causal' is false: its tokens see those after them", "use a causal language model");
+  }
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : c.object().items()) {
+    if (std::ranges::find(kHarmless, key) != std::end(kHarmless)) continue;
+    const auto refused = std::ranges::find(kRefused, key, &Refused::key);
+    if (refused == std::end(kRefused)) {
+      // Whatever it is, null and false ask for nothing.
+      if (!value.is_null() && value != false) unknown.push_back(shown(key));
+    } else if (!asks_for_nothing(value, refused->neutral)) {
+      c.fail("'" + key + "' (" + shown(value) + ") is not supported", "use a model without it");
+    }
+  }
+  if (c.has("auto_map")) {
+    notices.push_back(
+        "config.json names code of its own ('auto_map'), which is not run: the model is computed "
+        "as its architecture is known here");
+  }
+  constexpr size_t kMost = 8;
+  if (unknown.empty()) return;
+  const size_t more = unknown.size() - std::min(unknown.size(), kMost);
+  unknown.resize(unknown.size() - more);
+  notices.push_back(
+      fmt::format("config.json has keys that are not known here and are passed over: {}{}",
+                  fmt::join(unknown, ", "), more == 0 ? "" : fmt::format(" and {} more", more)));
+}
+
+}  // namespace elastron::model

@@ -1,0 +1,95 @@
+#include "model/weights/expected_tensors.h"
+
+#include <algorithm>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "core/misfits.h"
+
+namespace elastron::model {
+
+namespace {
+
+class Expectation {
+ public:
+  Expectation(const SafetensorsFolder& weights, Misfits& misfits)
+      : homes_(weights.homes()), misfits_(misfits) {}
+
+  void of(const std::string& name, const Shape& shape, bool must_be_there = true) {
+    known_.insert(name);
+    const auto it = homes_.find(name);
+    if (it == homes_.end()) {
+      if (must_be_there) misfits_.of("missing").push_back(name);
+      return;
+    }
+    const auto& entry = it->second->entries().at(name);
+    if (!(entry.shape == shape)) {
+      misfits_.of("misshapen")
+          .push_back(name + " is " + entry.shape.str() + ", the config says " + shape.str());
+    }
+  }
+  void nothing_else() {
+    for (const auto& [name, file] : homes_) {
+      if (!known_.contains(name) && !is_buffer(name)) misfits_.of("unexpected").push_back(name);
+    }
+  }
+
+ private:
+  const TensorHomes& homes_;
+  Misfits& misfits_;
+  std::set<std::string> known_;
+};
+
+}  // namespace
+
+void check_tensors(const ModelConfig& c, const SafetensorsFolder& weights,
+                   const std::string& folder) {
+  Misfits misfits;
+  Expectation expect(weights, misfits);
+  const int64_t hidden = c.hidden_size, q = c.q_heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  expect.of(kEmbedding, {c.vocab_size, hidden});
+  for (int64_t i = 0; i < c.num_layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    expect.of(layer + "input_layernorm.weight", {hidden});
+    expect.of(layer + "self_attn.q_proj.weight", {q, hidden});
+    expect.of(layer + "self_attn.k_proj.weight", {kv, hidden});
+    expect.of(layer + "self_attn.v_proj.weight", {kv, hidden});
+    expect.of(layer + "self_attn.o_proj.weight", {hidden, q});
+    if (c.qk_norm) {
+      expect.of(layer + "self_attn.q_norm.weight", {c.head_dim});
+      expect.of(layer + "self_attn.k_norm.weight", {c.head_dim});
+    }
+    expect.of(layer + "post_attention_layernorm.weight", {hidden});
+    expect.of(layer + "mlp.gate_proj.weight", {c.intermediate_size, hidden});
+    expect.of(layer + "mlp.up_proj.weight", {c.intermediate_size, hidden});
+    expect.of(layer + "mlp.down_proj.weight", {hidden, c.intermediate_size});
+  }
+  expect.of("model.norm.weight", {hidden});
+  expect.of(kLmHead, {c.vocab_size, hidden}, /*must_be_there=*/false);
+  if (c.sequence_classifier) expect.of(kScore, {1, hidden});
+  expect.nothing_else();
+  misfits.throw_if_any("the weights do not fit the config", folder,
+                       "use weights and config.json of one model");
+}
+
+bool is_buffer(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
+
+bool same_bytes(const TensorHomes& homes, const std::string& a, const std::string& b) {
+  const SafetensorsFile &in_a = *homes.at(a), &in_b = *homes.at(b);
+  const auto &entry_a = in_a.entries().at(a), &entry_b = in_b.entries().at(b);
+  if (!(entry_a.shape == entry_b.shape) || entry_a.storage != entry_b.storage) return false;
+  constexpr uint64_t kPiece = uint64_t(4) << 20;
+  std::vector<std::byte> bytes_a(kPiece), bytes_b(kPiece);
+  const uint64_t bytes = entry_a.end - entry_a.begin;
+  for (uint64_t at = 0; at < bytes; at += kPiece) {
+    const auto size = size_t(std::min(kPiece, bytes - at));
+    const auto piece_a = std::span(bytes_a).first(size), piece_b = std::span(bytes_b).first(size);
+    in_a.read_raw(entry_a, at, piece_a);
+    in_b.read_raw(entry_b, at, piece_b);
+    if (!std::ranges::equal(piece_a, piece_b)) return false;
+  }
+  return true;
+}
+
+}  // namespace elastron::model

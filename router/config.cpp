@@ -1,0 +1,142 @@
+#include "router/config.h"
+
+#include "core/config/schema.h"
+#include "core/limits.h"
+
+namespace elastron::config {
+
+template <>
+struct Schema<router::SsaConfig> {
+  using C = router::SsaConfig;
+  static constexpr auto fields = std::tuple{
+      field("form", &C::form,
+            "streaming: sink and local window; local: the last `local` tokens alone; "
+            "triangle: streaming, and the last queries of a sequence see all"),
+      field("sink", &C::sink, between(0, kMostTokens),
+            "tokens at the start of a sequence that sparse heads always see"),
+      field("local", &C::local, between(1, kMostTokens),
+            "most recent tokens that sparse heads see, counted in blocks"),
+      field("block", &C::block, between(1, kMostTokens),
+            "tokens per block: sink and local are rounded up to whole blocks"),
+      field("last", &C::last, between(1, kMostTokens), "queries that see all (form: triangle)")};
+};
+template <>
+struct Schema<router::XaConfig> {
+  using C = router::XaConfig;
+  static constexpr auto fields = std::tuple{
+      field("stride", &C::stride, between(1, kMostTokens),
+            "tokens of a group: scores are sampled one in so many"),
+      field("block", &C::block, between(64, kMostTokens),
+            "tokens per block, a multiple of stride and of 64"),
+      field("threshold", &C::threshold, between(0, 1),
+            "share of a row's estimated attention that the chosen blocks hold"),
+      field("select", &C::select, "exact, or as the published code selects in its first chunk")};
+  static void check(const C& c, Problems& problems) {
+    if (c.block % 64 != 0 || c.block % c.stride != 0) {
+      problems.add("block", "a block must be a multiple of the stride and of 64",
+                   "use 64, 128 or 256 with a stride of 8, 16 or 32");
+    }
+  }
+};
+template <>
+struct Schema<router::RegConfig> {
+  using C = router::RegConfig;
+  static constexpr auto fields = std::tuple{
+      field("enabled", &C::enabled,
+            "per-task multipliers; false: the mean |gap| without multipliers"),
+      field("t_sen", &C::t_sen, between(0, 1),
+            "target sparsity of sensitive tasks (Single QA, MultiHop QA)"),
+      field("t_rob", &C::t_rob, between(0, 1), "target sparsity of the other tasks"),
+      field("targets", &C::targets, "target sparsity by task name, in place of t_sen and t_rob"),
+      field("diff", &C::diff, "linear term of the objective: |gap|, or the signed gap"),
+      field("lambda_clamp", &C::lambda_clamp, greater_than(0), "largest value of a multiplier")};
+};
+template <>
+struct Schema<router::TauConfig> {
+  using C = router::TauConfig;
+  static constexpr auto fields = std::tuple{
+      field("init", &C::init, greater_than(0), "temperature at step 0"),
+      field("min", &C::min, greater_than(0), "lowest temperature"),
+      field("rate", &C::rate, at_least(0),
+            "decay rate of the exponential schedules; share of the run that cosine falls over")};
+};
+template <>
+struct Schema<router::L0Config> {
+  using C = router::L0Config;
+  static constexpr auto fields = std::tuple{
+      field("beta", &C::beta, greater_than(0), "temperature of the concrete value"),
+      field("gamma", &C::gamma, between(-100, 0), "the value is stretched to begin here"),
+      field("zeta", &C::zeta, between(1, 100), "and to end here, then clamped to [0, 1]"),
+      field("init", &C::init, between(-100, 100), "first value of the log-alphas")};
+};
+template <>
+struct Schema<router::RouterConfig> {
+  using C = router::RouterConfig;
+  static constexpr auto fields = std::tuple{
+      field("mode", &C::mode,
+            "what a head chooses from: full attention (fa), XAttention (xa), streaming sparse "
+            "attention (ssa)"),
+      field(
+          "kind", &C::kind,
+          "two logits with softmax, or one with sigmoid; static-l0: no router but a hard-concrete "
+          "mask per layer and kv head, the same for every document"),
+      field("noise", &C::noise,
+            "noise of the training gate; logistic removes the bias of the sigmoid kind"),
+      field("pool", &C::pool, "which tokens of the segment the router reads"),
+      field("pool_segment", &C::pool_segment, "segment of the document that is pooled"),
+      field("pool_budget", &C::pool_budget, between(1, kMostTokens),
+            "tokens read from each end of the segment by boundary pooling"),
+      field("pool_dedup", &C::pool_dedup, "count tokens of overlapping ends once instead of twice"),
+      field("hidden_mult", &C::hidden_mult, between(1, 256),
+            "hidden width of the router's MLPs in units of head_dim"),
+      field("init", &C::init, "initialisation of the router MLP"),
+      field("init_std", &C::init_std, greater_than(0),
+            "standard deviation of the normal initialisation"),
+      field("detach_input", &C::detach_input,
+            "stop the gradient from the gate into the key states"),
+      field("task_embedding", &C::task_embedding,
+            "add a learned vector per task to the pooled keys, in training only"),
+      field("dtype", &C::dtype,
+            "what the router's MLPs compute in; bfloat16 rounds a copy of the float32 weights"),
+      field("tau_schedule", &C::tau_schedule,
+            "how the gate's temperature falls; learned: one temperature per layer is trained "
+            "instead, from tau.init on, between 0.3 and 1"),
+      section("tau", &C::tau, "temperature of the training gate"),
+      section("l0", &C::l0, "the hard-concrete masks (kind: static-l0)"),
+      section("ssa", &C::ssa, "streaming sparse attention"),
+      section("xa", &C::xa, "XAttention (modes fa-xa and xa-ssa)"),
+      section("reg", &C::reg, "the sparsity objective"),
+      field("force", &C::force,
+            "evaluation without the router: full | sparse | static:FILE | scores:FILE:MSR | "
+            "random:MSR:SEED | none")};
+  static void check(const C& c, Problems& problems) {
+    if (c.kind == router::Kind::softmax && c.noise == router::Noise::logistic) {
+      problems.add("noise", "two logits with logistic noise are no softmax",
+                   "use gumbel, or set router.kind to sigmoid");
+    }
+    if (c.kind == router::Kind::static_l0 && c.task_embedding) {
+      problems.add("task_embedding", "static masks read no keys to add it to",
+                   "set it to false, or router.kind to softmax or sigmoid");
+    }
+    if (c.kind == router::Kind::static_l0 && c.tau_schedule == router::TauSchedule::learned) {
+      problems.add("tau_schedule",
+                   "static masks have no temperature to learn: theirs is router.l0.beta",
+                   "use another tau_schedule, or set router.kind to softmax or sigmoid");
+    }
+    if (c.tau_schedule == router::TauSchedule::learned &&
+        (c.tau.init < router::kLearnedTauMin || c.tau.init > router::kLearnedTauMax)) {
+      problems.add("tau.init", "a learned temperature lies between 0.3 and 1",
+                   "set router.tau.init to where it begins, such as 0.7");
+    }
+    const bool falls = c.tau_schedule != router::TauSchedule::constant &&
+                       c.tau_schedule != router::TauSchedule::learned;
+    if (falls && c.tau.min > c.tau.init) {
+      problems.add("tau.min", "the lowest temperature is above the first",
+                   "make it at most router.tau.init");
+    }
+  }
+};
+
+template Table table_of(router::RouterConfig&);
+
+}  // namespace elastron::config

@@ -1,0 +1,295 @@
+// config.json and the files beside it: what published folders say is read without a word, what
+// would change the computation is refused by name, and where it is silent the transformers
+// library's rule counts.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/file/safetensors.h"
+#include "core/json.h"
+#include "model/weights/model_folder.h"
+
+namespace elastron::model {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+const std::string kPublished = std::string(ELASTRON_TEST_FIXTURES) + "/published_configs";
+const std::string kShipped = std::string(ELASTRON_SOURCE_DIR) + "/configs/models";
+const std::string kDecoder = std::string(ELASTRON_TEST_FIXTURES) + "/decoder";
+
+Json read(const std::string& path) {
+  std::ifstream in(path);
+  return Json::parse(in);
+}
+
+Json qwen() { return read(kPublished + "/Qwen3-1.7B/config.json"); }
+Json llama() { return read(kShipped + "/Llama-3.1-8B-Instruct/config.json"); }
+
+// `base` with the keys of `changes`; null takes one out.
+Json with(Json base, const Json& changes) {
+  for (const auto& [key, value] : changes.items()) {
+    base.erase(key);
+    if (!value.is_null()) base[key] = value;
+  }
+  return base;
+}
+
+ModelConfig parse(const Json& config) { return parse_model_config(config.dump(), "config.json"); }
+
+void expect_refused(const Json& config, const std::vector<std::string>& fragments) {
+  try {
+    parse(config);
+    ADD_FAILURE() << "taken: " << config.dump();
+  } catch (const InputError& e) {
+    for (const std::string& f : fragments) {
+      EXPECT_NE(std::string(e.what()).find(f), std::string::npos) << f << "\n" << e.what();
+    }
+  }
+}
+
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (fs::temp_directory_path() / "elastron-config-XXXXXX").string();
+    path_ = mkdtemp(pattern.data());
+  }
+  ~Folder() { fs::remove_all(path_); }
+  void write(const std::string& name, const Json& content) const {
+    std::ofstream(path_ + "/" + name) << content.dump();
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(ModelConfig, PublishedFoldersAreReadWithoutAWord) {
+  for (const auto& folder : {kPublished, kShipped}) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const ModelConfig m = read_model_config(entry.path().string());
+      EXPECT_EQ(m.notices, std::vector<std::string>{}) << entry.path();
+    }
+  }
+  const ModelConfig small = read_model_config(kPublished + "/Qwen3-1.7B");
+  EXPECT_EQ(small.rope.theta, 1e6);
+  EXPECT_EQ(small.max_position_embeddings, 40960);
+  EXPECT_EQ(read_model_config(kPublished + "/Qwen3-4B-2507").rope.theta, 5e6);
+  const ModelConfig l = read_model_config(kShipped + "/Llama-3.1-8B-Instruct");
+  EXPECT_EQ(l.rope.theta, 5e5);
+  EXPECT_EQ(l.rope.scaling->original_max_position, 8192);
+  EXPECT_EQ(l.max_position_embeddings, 131072);
+  EXPECT_EQ(l.head_dim, 128);
+}
+
+// The first id ends a document; those of generation_config.json end generation too.
+TEST(ModelConfig, GenerationConfigAddsTokensThatStop) {
+  const ModelConfig m = read_model_config(kPublished + "/Qwen3-1.7B");
+  EXPECT_EQ(m.eos_token_ids, std::vector<int32_t>{151645});
+  EXPECT_EQ(m.stop_token_ids, (std::vector<int32_t>{151645, 151643}));
+  const Folder folder;
+  folder.write("config.json", qwen());
+  folder.write("generation_config.json", {{"eos_token_id", 7}});
+  EXPECT_EQ(read_model_config(folder.path()).stop_token_ids, (std::vector<int32_t>{151645, 7}));
+  folder.write("generation_config.json", {{"eos_token_id", nullptr}});
+  EXPECT_EQ(read_model_config(folder.path()).stop_token_ids, std::vector<int32_t>{151645});
+  folder.write("generation_config.json", {{"eos_token_id", 151936}});
+  EXPECT_THROW(read_model_config(folder.path()), InputError);
+}
+
+TEST(ModelConfig, AMissingEndIsLookedForBesideIt) {
+  const Folder folder;
+  folder.write("config.json", with(qwen(), {{"eos_token_id", nullptr}}));
+  ModelConfig m = read_model_config(folder.path());
+  EXPECT_EQ(m.eos_token_ids, std::vector<int32_t>{});
+  EXPECT_THROW(m.end_of_document(), InputError);
+  // The id of a text: in the settings themselves, or in the tokenizer.
+  folder.write("tokenizer_config.json", {{"eos_token", {{"content", "<end>"}}}});
+  EXPECT_EQ(read_model_config(folder.path()).eos_token_ids, std::vector<int32_t>{});
+  folder.write("tokenizer.json", {{"added_tokens", {{{"id", 11}, {"content", "<end>"}}}}});
+  EXPECT_EQ(read_model_config(folder.path()).end_of_document(), 11);
+  folder.write(
+      "tokenizer_config.json",
+      {{"eos_token", "<end>"}, {"added_tokens_decoder", {{"12", {{"content", "<end>"}}}}}});
+  m = read_model_config(folder.path());
+  EXPECT_EQ(m.end_of_document(), 12);
+  EXPECT_EQ(m.stop_token_ids, std::vector<int32_t>{12});
+  ASSERT_EQ(m.notices.size(), 1u);
+  EXPECT_NE(m.notices[0].find("tokenizer_config.json"), std::string::npos);
+  folder.write("generation_config.json", {{"eos_token_id", {13, 14}}});
+  m = read_model_config(folder.path());
+  EXPECT_EQ(m.eos_token_ids, (std::vector<int32_t>{13, 14}));
+}
+
+TEST(ModelConfig, RopeInEveryPlaceWhereItIsWritten) {
+  const Json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 8192}};
+  const Json bare = with(qwen(), {{"rope_theta", nullptr}, {"rope_scaling", nullptr}});
+  const auto theta = [&](const Json& changes) { return parse(with(bare, changes)).rope.theta; };
+  EXPECT_EQ(theta({{"rope_theta", 5e5}}), 5e5);
+  EXPECT_EQ(theta({{"rope_parameters", {{"rope_theta", 5e5}, {"rope_type", "default"}}}}), 5e5);
+  EXPECT_EQ(theta({{"rope_parameters", {{"rope_theta", 5e5}}}}), 5e5);
+  EXPECT_EQ(theta({{"rope_theta", 5e5}, {"rope_parameters", {{"rope_theta", 5e5}}}}), 5e5);
+  // One entry per type of layer.
+  EXPECT_EQ(theta({{"rope_parameters",
+                    {{"full_attention", {{"rope_theta", 5e5}, {"rope_type", "default"}}},
+                     {"sliding_attention", {{"rope_theta", 3e4}, {"rope_type", "default"}}}}}}),
+            5e5);
+  const auto nested =
+      parse(with(bare, {{"rope_theta", 5e5}, {"rope_parameters", {{"full_attention", llama3}}}}));
+  EXPECT_EQ(nested.rope.theta, 5e5);
+  ASSERT_TRUE(nested.rope.scaling);
+  EXPECT_EQ(nested.rope.scaling->factor, 8.0);
+  // The library's default, said.
+  const ModelConfig silent = parse(bare);
+  EXPECT_EQ(silent.rope.theta, 1e4);
+  ASSERT_EQ(silent.notices.size(), 1u);
+  EXPECT_NE(silent.notices[0].find("rope_theta"), std::string::npos);
+}
+
+TEST(ModelConfig, RopeThatIsNotComputedIsRefused) {
+  const auto scaling = [](const Json& map) { return with(qwen(), {{"rope_scaling", map}}); };
+  for (const char* type : {"yarn", "linear", "dynamic", "longrope", "other"}) {
+    for (const char* key : {"type", "rope_type"}) {
+      expect_refused(scaling({{key, type}, {"factor", 4.0}}), {type, key, "rope_scaling"});
+    }
+  }
+  expect_refused(
+      scaling({{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32768}}),
+      {"yarn", "max_position_embeddings to 32768"});
+  // Keys that scale, and nothing that says how.
+  expect_refused(scaling({{"factor", 4.0}}), {"'factor' of 'rope_scaling'", "rope_type"});
+  expect_refused(scaling({{"rope_type", "default"}, {"mrope_section", {16, 24}}}),
+                 {"'mrope_section'"});
+  expect_refused(scaling({{"rope_theta", 1e4}}), {"1000000", "10000", "wrong one"});
+  expect_refused(with(qwen(), {{"rope_parameters", {{"rope_theta", 1e4}}}}), {"wrong one"});
+  expect_refused(with(qwen(), {{"rope_theta", "10000.0"}}), {"'rope_theta'", "10000.0"});
+  expect_refused(
+      with(qwen(), {{"rope_theta", nullptr}, {"rope_parameters", {{"rope_theta", "10000.0"}}}}),
+      {"'rope_theta' of 'rope_parameters'"});
+  expect_refused(
+      with(qwen(), {{"rope_parameters", {{"rope_theta", 1e6}, {"partial_rotary_factor", 0.5}}}}),
+      {"partial_rotary_factor"});
+  expect_refused(with(qwen(), {{"rope_parameters", {{"sliding_attention", {{"factor", 1}}}}}}),
+                 {"full_attention"});
+}
+
+TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
+  const Json changes[] = {{{"attention_bias", true}},
+                          {{"mlp_bias", true}},
+                          {{"use_sliding_window", true}},
+                          {{"layer_types", {"full_attention", "sliding_attention"}}},
+                          {{"quantization_config", {{"quant_method", "fp8"}}}},
+                          {{"hidden_act", "gelu"}},
+                          {{"partial_rotary_factor", 0.5}},
+                          {{"final_logit_softcapping", 30.0}},
+                          {{"attn_logit_softcapping", 50.0}},
+                          {{"query_pre_attn_scalar", 256}},
+                          {{"logit_scale", 0.25}},
+                          {{"rope_interleave", true}},
+                          {{"num_experts", 128}},
+                          {{"num_local_experts", 8}},
+                          {{"is_causal", false}},
+                          {{"model_type", "qwen2"}}};
+  for (const Json& change : changes) {
+    expect_refused(with(qwen(), change), {"'" + change.begin().key() + "'"});
+  }
+  expect_refused(with(qwen(), {{"quantization_config", {{"quant_method", "fp8"}}}}), {"fp8"});
+  // What asks for nothing.
+  for (const Json& change : {Json{{"partial_rotary_factor", 1.0}}, Json{{"num_experts", 0}},
+                             Json{{"logit_scale", 1}}, Json{{"attention_bias", false}},
+                             Json{{"pretraining_tp", 2}}, Json{{"attention_dropout", 0.1}}}) {
+    EXPECT_TRUE(parse(with(qwen(), change)).notices.empty()) << change;
+  }
+}
+
+TEST(ModelConfig, UnknownKeysAreNamedInOneLine) {
+  const auto notices = parse(with(qwen(), {{"a_new_key", 3}, {"another", "x"}})).notices;
+  ASSERT_EQ(notices.size(), 1u);
+  EXPECT_NE(notices[0].find("\"a_new_key\", \"another\""), std::string::npos) << notices[0];
+  const auto code = parse(with(qwen(), {{"auto_map", {{"AutoModel", "x.y"}}}})).notices;
+  ASSERT_EQ(code.size(), 1u);
+  EXPECT_NE(code[0].find("auto_map"), std::string::npos);
+}
+
+TEST(ModelConfig, MissingKeysAreAsInTheLibrary) {
+  EXPECT_EQ(parse(with(qwen(), {{"head_dim", nullptr}})).head_dim, 128);
+  // 2048 / 16 is 128 too: a width that tells them apart.
+  EXPECT_EQ(parse(with(qwen(), {{"head_dim", nullptr}, {"hidden_size", 1024}})).head_dim, 128);
+  EXPECT_EQ(parse(with(llama(), {{"hidden_size", 2048}})).head_dim, 64);
+  EXPECT_FALSE(parse(with(qwen(), {{"tie_word_embeddings", nullptr}})).tie_word_embeddings);
+}
+
+TEST(ModelConfig, AClassifierHasOneLabel) {
+  const Json classifier =
+      with(qwen(), {{"architectures", {"Qwen3ForSequenceClassification"}}, {"pad_token_id", 5}});
+  EXPECT_EQ(parse(classifier).classifier_padding(), 5);
+  EXPECT_EQ(parse(with(qwen(), {{"pad_token_id", 5}})).classifier_padding(), std::nullopt);
+  EXPECT_EQ(parse(with(classifier, {{"id2label", {{"0", "LABEL_0"}}}})).hidden_size, 2048);
+  expect_refused(with(classifier, {{"id2label", {{"0", "A"}, {"1", "B"}}}}), {"2 labels"});
+  expect_refused(with(classifier, {{"num_labels", 2}}), {"2 labels", "num_labels"});
+  expect_refused(with(qwen(), {{"architectures", {"Qwen3ForRewardModel"}}}),
+                 {"Qwen3ForRewardModel", "Qwen3ForSequenceClassification"});
+}
+
+// A folder's weights, with changes.
+class Weights : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const SafetensorsFile file(kDecoder + "/model.safetensors");
+    for (const auto& [name, entry] : file.entries()) tensors_[name] = file.read(name, cpu_);
+    config_ = read(kDecoder + "/config.json");
+  }
+  ModelFolder open() {
+    folder_.write("config.json", config_);
+    write_safetensors(folder_.path() + "/model.safetensors", tensors_);
+    return ModelFolder(folder_.path());
+  }
+  CpuDevice cpu_;
+  Folder folder_;
+  Json config_;
+  std::map<std::string, Tensor> tensors_;
+};
+
+// What is stored counts: a head of its own is not replaced by the embedding.
+TEST_F(Weights, ATiedHeadThatDiffersIsNotTied) {
+  config_["tie_word_embeddings"] = true;
+  Tensor head = tensors_["lm_head.weight"];
+  tensors_["lm_head.weight"] = tensors_["model.embed_tokens.weight"];
+  const ModelFolder same = open();
+  EXPECT_TRUE(same.config().tie_word_embeddings);
+  tensors_.erase("lm_head.weight");
+  const ModelFolder none = open();
+  EXPECT_TRUE(none.config().tie_word_embeddings);
+  EXPECT_EQ(none.tensor_checksums(0, 1), same.tensor_checksums(0, 1));
+  tensors_["lm_head.weight"] = head;
+  const ModelFolder other = open();
+  EXPECT_FALSE(other.config().tie_word_embeddings);
+  EXPECT_NE(other.tensor_checksums(0, 1), same.tensor_checksums(0, 1));
+}
+
+// Before anything is allocated, whatever the config says.
+TEST_F(Weights, ShapesAreThoseOfTheFiles) {
+  config_["vocab_size"] = 1000000000;
+  EXPECT_THROW(open(), InputError);
+  config_ = read(kDecoder + "/config.json");
+  config_["num_hidden_layers"] = 4000;
+  EXPECT_THROW(open(), InputError);
+}
+
+TEST_F(Weights, BuffersOfOlderFoldersArePassedOver) {
+  const std::string before = open().tensor_checksums(0, 1);
+  tensors_["model.layers.0.self_attn.rotary_emb.inv_freq"] = Tensor::zeros({4}, DType::f32, cpu_);
+  EXPECT_EQ(open().tensor_checksums(0, 1), before);
+  tensors_["model.layers.0.self_attn.other"] = Tensor::zeros({4}, DType::f32, cpu_);
+  EXPECT_THROW(open(), InputError);
+}
+
+}  // namespace
+}  // namespace elastron::model
