@@ -167,6 +167,14 @@ TEST_F(EvalReward, ExportedModelScoresTheSame) {
   const auto peft = nlohmann::json::parse(read_text(exported / "adapter/adapter_config.json"));
   EXPECT_EQ(peft["task_type"], "SEQ_CLS");
   EXPECT_EQ(peft["modules_to_save"][0], "score");
+  // Its base by the name that the run gave it, or by another.
+  EXPECT_EQ(peft["base_model_name_or_path"], tiny_backbone());
+  const auto named = elastron(0, "export --checkpoint " + folder("run") + " --model " + model +
+                                     " --base-model Some/Model --out " + (exported / "named"));
+  ASSERT_EQ(named.code, 0) << named.err;
+  EXPECT_EQ(nlohmann::json::parse(
+                read_text(exported / "named/adapter_config.json"))["base_model_name_or_path"],
+            "Some/Model");
   EXPECT_TRUE(fs::exists(exported / "adapter/adapter_model.safetensors"));
   EXPECT_TRUE(fs::exists(exported / "adapter/router/router.safetensors"));
 }

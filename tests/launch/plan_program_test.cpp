@@ -22,6 +22,8 @@ TEST(Plan, RanksLayoutsOfManyDevices) {
   for (const char* part : {"planned peak", "time of a step", "layouts of 8 ranks", "1024"}) {
     EXPECT_NE(run.out.find(part), std::string::npos) << part << "\n" << run.out;
   }
+  // One row is the configured layout.
+  EXPECT_NE(run.out.find("\n* 8 x 1 x 1 "), std::string::npos) << run.out;
   const auto plan = nlohmann::json::parse(read_text(file));
   ASSERT_GT(plan["layouts"].size(), 4u);
   double before = plan["layouts"][0]["tokens_per_second"].get<double>();
