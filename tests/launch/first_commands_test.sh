@@ -82,7 +82,7 @@ case $case_name in
     expect_code 0
     # The program, not its tests.
     expect_call '^cmake --build --preset release -j [0-9]+ --target elastron$'
-    expect_call '^elastron-run -np 2 train configs/tiny/router.yaml$'
+    expect_call '^elastron-run -np 2 train configs/tiny/router.yaml( --resume none)?$'
     expect_call '^elastron-run -np 2 eval configs/tiny/router.yaml --checkpoint runs/tiny-router --compare'
     expect_line '^checkpoint +runs/tiny-router/checkpoints/step-00000150.h5$'
     expect_line '^time +install [0-9]+ s, build [0-9]+ s, train [0-9]+ s, eval [0-9]+ s, in all [0-9]+ s$'
