@@ -48,8 +48,10 @@ class AloneSettings {
   AloneSettings& operator=(const AloneSettings&) = delete;
 
  private:
-  static constexpr std::array<std::pair<const char*, const char*>, 4> kSettings = {{
+  static constexpr std::array<std::pair<const char*, const char*>, 5> kSettings = {{
       {"OMPI_MCA_ess_singleton_isolated", "1"},
+      // All such processes of a user share one, and each removes it in the end, under the others.
+      {"OMPI_MCA_orte_create_session_dirs", "0"},
       {"OMPI_MCA_btl", "self"},
       {"OMPI_MCA_pml", "ob1"},
       {"OMPI_MCA_if", "^posix_ipv4,linux_ipv6"},

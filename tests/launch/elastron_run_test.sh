@@ -53,6 +53,12 @@ family() {
   local child
   for child in $(ps -o pid= --ppid "$1"); do family "$child"; done
 }
+# kill_family SIGNAL PROCESS
+kill_family() {
+  local all
+  mapfile -t all < <(family "$2")
+  kill -"$1" "${all[@]}"
+}
 # Nothing whose command line names the folder is left, but this script.
 expect_gone() {
   local tries=0
@@ -61,10 +67,10 @@ expect_gone() {
     sleep 0.1
   done
   local left
-  left=$(pgrep -f -- "$folder" | grep -vx $$)
-  [ -z "$left" ] && return
-  fail "$1: still running: $(ps -o args= -p $left)"
-  kill -KILL $left
+  mapfile -t left < <(pgrep -f -- "$folder" | grep -vx $$)
+  [ "${#left[@]}" -gt 0 ] || return
+  fail "$1: still running: $(ps -o args= -p "${left[*]}")"
+  kill -KILL "${left[@]}"
 }
 wait_until_ready() {
   local tries=0
@@ -110,7 +116,7 @@ case $case_name in
       for whom in wrapper all; do
         start_loop 2 0
         sleep "$delay"
-        if [ "$whom" = all ]; then kill -TERM $(family "$wrapper"); else kill -TERM "$wrapper"; fi
+        if [ "$whom" = all ]; then kill_family TERM "$wrapper"; else kill -TERM "$wrapper"; fi
         wait "$wrapper"
         code=$?
         if [ "$code" -ne 75 ] && [ "$code" -ne 143 ]; then
@@ -126,7 +132,7 @@ case $case_name in
       for n in 1 3; do
         start_loop "$n" 3
         wait_until_ready
-        kill -"$signal" $(family "$wrapper")
+        kill_family "$signal" "$wrapper"
         wait "$wrapper"
         expect_code 75 $? "$signal to all processes, $n ranks"
         expect_saved "$signal to all processes, $n ranks"
