@@ -290,6 +290,11 @@ TEST(LongCommands, SayHowFarTheyAre) {
   const Scratch scratch;
   const std::string records = scratch / "records.jsonl", packed = scratch / "packed.h5",
                     scores = scratch / "scores.json", pairs = scratch / "pairs.jsonl";
+  const std::string reward = std::string(ELASTRON_SOURCE_DIR) +
+                             "/tests/launch/reward.yaml --set model.path=" + tiny_backbone() + " ";
+  const Outcome trained = elastron(
+      0, "train " + reward + "--set train.steps=1 --set output.dir=" + (scratch / "reward"));
+  ASSERT_EQ(trained.code, 0) << trained.err;
   struct {
     std::string command, says, wrote;
   } const cases[] = {
@@ -302,6 +307,9 @@ TEST(LongCommands, SayHowFarTheyAre) {
        "tokenising", packed},
       {arguments("eval", "--set router.force=full --out " + (scratch / "figures.json")),
        "evaluating full (1 of 1)", (scratch / "figures.json")},
+      {"eval-reward " + reward + "--checkpoint " + (scratch / "reward") + " --data " + pairs +
+           " --out " + (scratch / "report"),
+       "judging", "report in " + (scratch / "report")},
       {arguments("score-heads",
                  "--needles all --set data.synthetic.eval_per_kind=2 --out " + scores),
        "scoring heads", scores}};
