@@ -3,8 +3,8 @@
 
     python3 tests/oracle/make_chat_fixtures.py            (pip install transformers jinja2)
 
-Writes tests/fixtures/chat/<family>/chat_template.jinja, the template as Qwen3-8B and
-Llama-3.1-8B-Instruct have it, and cases.jsonl: conversations and what they become, with and without
+Writes tests/fixtures/chat/<family>/chat_template.jinja, the template as Qwen3-8B has it and that of
+Llama-3.1-8B-Instruct without built-in tools, and cases.jsonl: conversations and what they become, with and without
 the prompt for an answer (Qwen3: enable_thinking=False).
 """
 import json
