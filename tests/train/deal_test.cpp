@@ -93,6 +93,7 @@ class Packs final : public data::PackSource {
     }
     return documents;
   }
+  int64_t longest() const override { return kUnlimited; }
   std::string fingerprint() const override { return "packs"; }
   std::string summary() const override { return "packs"; }
 };

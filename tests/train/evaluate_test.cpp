@@ -24,6 +24,11 @@ class Documents final : public data::PackSource {
   std::vector<data::Document> pack(int64_t index) const override {
     return {documents_[size_t(index)]};
   }
+  int64_t longest() const override {
+    int64_t tokens = 0;
+    for (const auto& document : documents_) tokens = std::max(tokens, document.length());
+    return tokens;
+  }
   std::string fingerprint() const override { return ""; }
   std::string summary() const override { return ""; }
   const std::vector<data::Document>& all() const { return documents_; }
