@@ -247,14 +247,18 @@ TEST(ReferenceOptions, TokenScaledLossDividesByTheMeanSoFar) {
 TEST(ReferenceOptions, LearnedTemperatureMoves) {
   const Scratch run;
   ASSERT_EQ(
-      elastron(0, router_arguments(run.path(), "--set train.steps=12 " + kReferenceOptions)).code,
+      elastron(0, router_arguments(run.path(), "--set train.steps=30 " + kReferenceOptions)).code,
       0);
   const auto lines = metrics(run.path());
-  const double first = lines.at(1)["tau"], last = lines.at(12)["tau"];
-  EXPECT_NEAR(first, 0.7, 1e-6);
-  EXPECT_GT(std::abs(last - first), 1e-3);
-  EXPECT_GE(last, 0.3);
-  EXPECT_LE(last, 1.0);
+  EXPECT_NEAR(lines.at(1)["tau"].get<double>(), 0.7, 1e-6);
+  double farthest = 0;  // it may turn round on its way
+  for (const auto& [step, line] : lines) {
+    const double tau = line["tau"];
+    farthest = std::max(farthest, std::abs(tau - 0.7));
+    EXPECT_GE(tau, 0.3);
+    EXPECT_LE(tau, 1.0);
+  }
+  EXPECT_GT(farthest, 1e-3);  // more than one update can do
 }
 
 TEST(Best, NamesTheLowestEvaluationAndIsKept) {

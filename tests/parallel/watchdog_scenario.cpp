@@ -50,6 +50,7 @@ int main(int argc, char** argv) {
     }
     if (scenario == "stopped-in-a-collective") {
       // Rank 0 waits for the others and stops; then they come.
+      std::vector<double> sums(1 << 21, 1.0);  // more than is sent ahead
       std::thread stop;
       if (world.rank() == 0) {
         stop = std::thread([] {
@@ -57,9 +58,11 @@ int main(int argc, char** argv) {
           raise(SIGSTOP);
         });
       } else {
-        sleep_for(0.4);
+        for (int i = 0; i < 8; ++i) {
+          sleep_for(0.05);
+          watchdog.beat();
+        }
       }
-      std::vector<double> sums(1 << 21, 1.0);  // more than is sent ahead
       group->all_reduce_host(std::span(sums), ReduceOp::sum);
       if (stop.joinable()) stop.join();
     }
