@@ -119,6 +119,12 @@ class Evaluation {
         mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint, config.output.dir); });
     const auto header = train::verify_checkpoint(path, mesh);
     parallel::on_all_ranks(mesh.world(), [&] {
+      const std::string objective(config::enum_name(config.train.objective));
+      if (header.objective != objective) {
+        throw CheckpointError(
+            "the checkpoint's objective is " + header.objective + ", not " + objective, path,
+            "give one of this configuration's runs");
+      }
       if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
         throw CheckpointError("the checkpoint belongs to another backbone", path,
                               "set model.path to the backbone it was trained on");

@@ -1,5 +1,6 @@
 // elastron export --checkpoint PATH --out DIR [--format hf-reference|safetensors] [--model DIR]
 //                 [--dtype float32|bfloat16] [--base-model NAME]
+#include <filesystem>
 #include <memory>
 
 #include "core/log.h"
@@ -38,10 +39,18 @@ void export_router(const Options& options, const router::StoredRouter& router, D
   train::write_reference_router(options.out, router, model, whole_config, dtype, device);
 }
 
+// A whole model is made of the backbone's folder: writing there would replace what is read.
+void refuse_to_replace(const std::string& backbone, const Options& options) {
+  std::error_code error;
+  if (backbone.empty() || !std::filesystem::equivalent(backbone, options.out, error)) return;
+  throw UsageError("that is the folder of the backbone", "--out", "name another folder");
+}
+
 void export_reward(const Options& options, const train::StoredReward& reward, Device& device) {
   std::optional<DType> dtype;
   if (!options.dtype.empty()) dtype = dtype_from_name(options.dtype);
   const std::string model = options.model.empty() ? reward.config.model.path : options.model;
+  refuse_to_replace(model, options);
   if (options.format == "safetensors") {
     // As the user calls it: what reads the adapter looks for its base under that name.
     const std::string& base =

@@ -92,9 +92,6 @@ ExitCode tokenize(const Options& options) {
     std::fputc('\n', stdout);
     if (std::ferror(stdout) != 0) break;
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    throw InputError("cannot write", "standard output", "check the disk");
-  }
   if (std::cin.bad()) throw InputError("cannot read", "standard input", "check the disk");
   return ExitCode::ok;
 }

@@ -10,6 +10,7 @@
 #include "launch/signals.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/checkpoint/checkpoint.h"
 #include "train/plan/run_shape.h"
 #include "train/session.h"
 #include "train/trainer.h"
@@ -39,7 +40,19 @@ ExitCode run(const Options& options, parallel::World& world) {
   Log log({.rank = world.rank()});
   Runtime runtime(world, config);
   config = train::with_stored_router(config, runtime.mesh(), runtime.device());
+  const auto mode = options.resume == "auto"   ? train::ResumeMode::automatic
+                    : options.resume == "none" ? train::ResumeMode::none
+                                               : train::ResumeMode::path;
+  if (config.router.force != "none" && world.rank() == 0) {
+    log_warning("router.force is {}: it is for eval, training passes it over", config.router.force);
+  }
   if (options.dry_run) {
+    if (mode == train::ResumeMode::path) {
+      std::string path;
+      parallel::on_all_ranks(
+          *everyone, [&] { path = train::resolve_checkpoint(options.resume, config.output.dir); });
+      train::verify_checkpoint(path, runtime.mesh());
+    }
     const std::string text = train::describe_run(config, runtime.mesh(), runtime.device());
     if (world.rank() == 0) {
       std::fputs(config::dump_config(config).c_str(), stdout);
@@ -57,9 +70,6 @@ ExitCode run(const Options& options, parallel::World& world) {
                         memory_per_rank(runtime.device(), world.node_size()));
   });
   runtime.announce(world);
-  const auto mode = options.resume == "auto"   ? train::ResumeMode::automatic
-                    : options.resume == "none" ? train::ResumeMode::none
-                                               : train::ResumeMode::path;
   return train::run_training(config, {.mode = mode, .path = options.resume, .job = options.job},
                              runtime.mesh(), runtime.device(), runtime.watchdog(),
                              {.stop_requested = stop_requested, .folder_is_ours = [&] {

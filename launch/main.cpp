@@ -138,6 +138,13 @@ int run_together(const Command& command) {
   }
 }
 
+// A result that did not get out is none.
+int flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return int(ExitCode::ok);
+  print_error("cannot write the result (standard output): make room, or write elsewhere");
+  return int(ExitCode::input);
+}
+
 }  // namespace
 }  // namespace elastron::launch
 
@@ -152,5 +159,6 @@ int main(int argc, char** argv) {
   }
   Command command;
   if (const auto code = parse(argc, argv, command)) return *code;
-  return command.alone ? run_alone(command) : run_together(command);
+  const int code = command.alone ? run_alone(command) : run_together(command);
+  return code == int(elastron::ExitCode::ok) ? flush_output() : code;
 }

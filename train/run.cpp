@@ -20,6 +20,10 @@ fs::path whole_path(const std::string& path) {
 // What the run reads, beside where it begins: it may lie in the folder whose files are moved.
 std::vector<std::string> inputs(const Config& config) {
   std::vector<std::string> paths = {config.model.path, config.reward.router};
+  try {  // a run's folder, or a word in it, stands for a checkpoint
+    paths.push_back(resolve_checkpoint(config.reward.router, config.output.dir));
+  } catch (const Error&) {  // it is none: an exported router
+  }
   // static:FILE, scores:FILE:MSR
   const std::string& force = config.router.force;
   if (const size_t colon = force.find(':'); colon != force.npos) {
@@ -133,7 +137,7 @@ bool Run::is_own(const VerifiedCheckpoint& checkpoint) const {
 }
 
 void Run::begin() {
-  std::optional<std::string> moved;
+  std::optional<std::string> moved, later;
   parallel::on_all_ranks(mesh_.world(), [&] {
     if (!folder_) return;
     if (is_new_) {
@@ -146,7 +150,9 @@ void Run::begin() {
     // What is newer is of steps that this run takes again.
     if (goes_back_) point_at(folder_->checkpoints() + "/latest", from_->header.step);
     write_record();
+    later = folder_->set_aside_after(from_ ? from_->header.step : 0);
   });
+  if (later) log_info("checkpoints of later steps are in {} now", *later);
   if (moved)
     log_info("the files of an earlier run in {} are in {} now", config_.output.dir, *moved);
   log_info("run {} {} in {}", record_.id, is_new_ ? "begins" : "goes on", config_.output.dir);

@@ -86,6 +86,30 @@ void refuse_other_kinds(const std::string& folder) {
   }
 }
 
+// Whether another run has its folder there, or further down: it may be training right now.
+bool holds_a_run(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(fs::symlink_status(path, error))) return false;
+  const auto options = fs::directory_options::skip_permission_denied;
+  for (const auto& entry : fs::recursive_directory_iterator(path, options, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name == kRecord || name == FolderLock::kFile) return true;
+  }
+  return false;
+}
+
+// Within one file system. A link that says where it points from here would point elsewhere from
+// there.
+void move(const fs::path& from, const fs::path& to, std::error_code& error) {
+  if (!fs::is_symlink(from, error) || fs::read_symlink(from, error).is_absolute()) {
+    fs::rename(from, to, error);
+    return;
+  }
+  const fs::path target = fs::weakly_canonical(from, error);
+  if (!error) fs::create_symlink(target, to, error);
+  if (!error) fs::remove(from, error);
+}
+
 std::string utc_now(const char* format) {
   return fmt::format(fmt::runtime(format), fmt::gmtime(std::time(nullptr)));
 }
@@ -190,20 +214,58 @@ Removal RunFolder::to_remove(const std::vector<std::string>& needed) const {
   };
   Removal removal;
   for (const std::string& name : names_in(path_)) {
-    if (stays_in_any_case(name) || holds_needed(name)) continue;
-    if (is_of_a_run(name) || (record_ && record_->alone)) removal.names.push_back(name);
+    if (stays_in_any_case(name)) continue;
+    if (holds_needed(name)) {
+      if (!is_of_a_run(name)) continue;
+      throw UsageError("a new run would read files of the one whose place it takes",
+                       (fs::path(path_) / name).string(),
+                       "set another output.dir, or move what it reads out of the folder");
+    }
+    const bool comes_along = record_ && record_->alone && !holds_a_run(fs::path(path_) / name);
+    if (is_of_a_run(name) || comes_along) removal.names.push_back(name);
   }
   if (removal.names.empty()) return removal;
   const std::string id = record_ ? record_->id : "without-id-" + utc_now("{:%Y%m%d-%H%M%S}");
-  // It may be there with a record alone, of a process that was killed before it went on.
-  int number = 1;
-  do {
-    removal.to = std::string(kPrevious) + "/" + id;
-    if (number > 1) removal.to += "-" + std::to_string(number);
-    ++number;
-  } while (std::ranges::any_of(names_in(path_ + "/" + removal.to),
-                               [](const std::string& name) { return name != kRecord; }));
+  removal.to = free_place(id);
   return removal;
+}
+
+// Below previous/. It may be there with a record alone, of a process that was killed before it went
+// on.
+std::string RunFolder::free_place(const std::string& name) const {
+  const std::string unfinished = fs::path(temporary_name(kRecord)).filename().string();
+  for (int number = 1;; ++number) {
+    std::string place = std::string(kPrevious) + "/" + name;
+    if (number > 1) place += "-" + std::to_string(number);
+    if (std::ranges::all_of(names_in(path_ + "/" + place), [&](const std::string& inner) {
+          return inner == kRecord || inner == unfinished;
+        })) {
+      return place;
+    }
+  }
+}
+
+std::optional<std::string> RunFolder::set_aside_after(int64_t step) {
+  std::vector<std::string> later;
+  for (const std::string& name : checkpoints_in(checkpoints())) {
+    if (step_of(name) > step) later.push_back(name);
+  }
+  if (later.empty()) return {};
+  const fs::path place = free_place(fmt::format("{}-after-{}", record_->id, step)),
+                 to = fs::path(path_) / place / "checkpoints";
+  make_folder(to.string(), ExitCode::usage);
+  const std::string best = named_in(checkpoints() + "/best");
+  std::error_code error;
+  for (const std::string& name : later) {
+    if (name == best) fs::remove(checkpoints() + "/best", error);
+    move(fs::path(checkpoints()) / name, to / name, error);
+    if (!error) continue;
+    throw UsageError("cannot move a checkpoint of a later step away: " + error.message(),
+                     checkpoints() + "/" + name, "move it yourself, or set another output.dir");
+  }
+  sync_folder(to.string(), ExitCode::usage);
+  sync_folder(checkpoints(), ExitCode::usage);
+  return to.string();
 }
 
 void RunFolder::remove(const Removal& removal) const {
@@ -216,7 +278,7 @@ void RunFolder::remove(const Removal& removal) const {
       target = to / (name + "-" + std::to_string(number));
     }
     std::error_code error;
-    fs::rename(from / name, target, error);
+    move(from / name, target, error);
     if (!error) continue;
     throw UsageError("cannot move an earlier run's files away: " + error.message(),
                      (from / name).string(), "move it yourself, or set another output.dir");

@@ -53,13 +53,18 @@ class RunFolder {
   const std::optional<RunRecord>& record() const { return record_; }
 
   // Makes it the folder of another run. -> where the files of the one before are, if it left any.
-  // `needed`: what the new run itself reads; it stays where it is.
+  // `needed`: what the new run itself reads; it stays where it is. Throws UsageError where that is
+  // one of the files that the earlier run wrote, which would have to go and to stay.
   std::optional<std::string> begin(RunRecord run, const std::vector<std::string>& needed);
   // The same run goes on, with what is new about it.
   void update(const RunRecord& run);
+  // Checkpoints of later steps, which the run takes again, are not mixed with those to come: they
+  // are moved below previous/. -> where, if there were any.
+  std::optional<std::string> set_aside_after(int64_t step);
 
  private:
   Removal to_remove(const std::vector<std::string>& needed) const;
+  std::string free_place(const std::string& name) const;
   void remove(const Removal& removal) const;
 
   std::string path_;

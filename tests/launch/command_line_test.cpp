@@ -30,6 +30,11 @@ TEST(CommandLine, UnknownSubcommandsAreNamed) {
   EXPECT_EQ(elastron(0, "train --help").code, 0);
 }
 
+TEST(CommandLine, ResultsThatDoNotGetOutAreAFailure) {
+  const std::string line = std::string(ELASTRON_PROGRAM) + " reference >/dev/full";
+  EXPECT_EQ(WEXITSTATUS(std::system(line.c_str())), 3);
+}
+
 TEST(Limits, FileSize) {
   const Scratch s;
   tiny_backbone();

@@ -149,6 +149,9 @@ TEST_F(EvalReward, ExportedModelScoresTheSame) {
   const std::string model = exported / "model";
   const auto written =
       elastron(0, "export --format hf-reference --checkpoint " + folder("run") + " --out " + model);
+  expect_error(elastron(0, "export --format hf-reference --checkpoint " + folder("run") +
+                               " --model " + model + " --out " + model),
+               2, {"that is the folder of the backbone", "--out"});
   ASSERT_EQ(written.code, 0) << written.err;
   const auto config = nlohmann::json::parse(read_text(model + "/config.json"));
   EXPECT_EQ(config["architectures"][0], "Qwen3ForSequenceClassification");

@@ -170,6 +170,7 @@ TEST(DryRun, FindsWhatTheRunWould) {
       {0, of_file(some_without_answers(scratch / "d.jsonl")) + "--set train.global_batch=80", 2,
        "global_batch"},
       {2, "--set train.global_batch=9", 2, "data-parallel ranks"},
+      {0, "--resume nowhere.h5", 4, "nowhere.h5"},
       {0, "--set eval.every=1 --set data.synthetic.lengths=[5]", 2, "data.synthetic.lengths"}};
   for (const auto& c : cases) {
     const Outcome dry_run = elastron(c.ranks, arguments("train", dry + c.set));

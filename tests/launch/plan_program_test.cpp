@@ -91,7 +91,9 @@ TEST(Plan, SaysWhatIsWrong) {
 TEST(Train, RefusesWhatCannotFit) {
   const Scratch scratch;
   const std::string more =
-      "--set data.max_tokens=400000000 --set output.dir=" + (scratch / "run") + " ";
+      "--set data.max_tokens=16777216 --set train.global_batch=64 --set train.micro_batch=64 "
+      "--set output.dir=" +
+      (scratch / "run") + " ";
   expect_error(elastron(0, "train " + config(more), "timeout 10"), 2,
                {"a rank needs", "GiB", "train.recompute: layer", "train.memory_check: false"});
   EXPECT_FALSE(std::filesystem::exists(scratch / "run"));

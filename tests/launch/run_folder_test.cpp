@@ -168,6 +168,75 @@ TEST_F(OldRun, IsNotOverwrittenByAnImportedRouter) {
   expect_kept(folder_);
 }
 
+// What it wrote would have to go and to stay.
+TEST_F(OldRun, IsNotReplacedByOneThatReadsIt) {
+  const std::string other = scratch_ / "other", foreign = folder_ + "/checkpoints/step-00000002.h5";
+  ASSERT_EQ(elastron(0, arguments(other, 2)).code, 0);
+  fs::copy(other + "/checkpoints/step-00000002.h5", foreign, fs::copy_options::overwrite_existing);
+  expect_error(elastron(0, arguments(folder_, 6, "--resume " + foreign)), 2,
+               {"would read files of the one", folder_ + "/checkpoints", "output.dir"});
+  const std::string reward = "train " + std::string(ELASTRON_SOURCE_DIR) +
+                             "/tests/launch/reward.yaml --set model.path=" + tiny_backbone() +
+                             " --set train.steps=2 --resume none --set output.dir=" + folder_;
+  for (const std::string& router : {folder_, folder_ + "/latest"}) {
+    expect_error(elastron(0, reward + " --set reward.router=" + router), 2,
+                 {"would read files of the one"});
+  }
+  EXPECT_EQ(run_id(folder_), id_);
+  EXPECT_EQ(read_text(folder_ + "/metrics.jsonl"), metrics_);
+  EXPECT_TRUE(previous(folder_).empty());
+}
+
+TEST_F(OldRun, IsNotTakenAlongByTheRunAroundIt) {
+  const std::string inner = folder_ + "/more/inner";
+  ASSERT_EQ(elastron(0, arguments(inner, 2)).code, 0);
+  write_text(folder_ + "/figures.json", "{}");
+  ASSERT_EQ(elastron(0, arguments(folder_, 2, "--resume none")).code, 0);
+  expect_kept(folder_);
+  EXPECT_TRUE(fs::exists(folder_ + "/previous/" + id_ + "/figures.json"));
+  expect_one_run(inner, 1, 2);
+}
+
+TEST_F(OldRun, MovesLinksWithWhatTheyPointAt) {
+  const std::string elsewhere = scratch_ / "elsewhere";
+  fs::rename(folder_ + "/checkpoints", elsewhere);
+  fs::create_symlink("../elsewhere", folder_ + "/checkpoints");
+  ASSERT_EQ(elastron(0, arguments(folder_, 2, "--resume none")).code, 0);
+  expect_kept(folder_);
+  expect_one_run(folder_, 1, 2);
+}
+
+// Steps that are taken again from an earlier checkpoint leave nothing of the first time.
+TEST_F(OldRun, DropsWhatIsTakenAgain) {
+  ASSERT_EQ(elastron(0, arguments(folder_, 8)).code, 0);
+  const std::string six = folder_ + "/checkpoints/step-00000006.h5";
+  ASSERT_TRUE(fs::exists(six));
+  const Outcome back = elastron(0, arguments(folder_, 7, "--resume " + six));
+  ASSERT_EQ(back.code, 0) << back.err;
+  const std::string aside = folder_ + "/previous/" + id_ + "-after-6/checkpoints";
+  EXPECT_NE(back.err.find("checkpoints of later steps are in " + aside), std::string::npos)
+      << back.err;
+  EXPECT_TRUE(fs::exists(aside + "/step-00000008.h5"));
+  fs::remove(folder_ + "/checkpoints/latest");
+  const Outcome on = elastron(0, arguments(folder_, 8));
+  ASSERT_EQ(on.code, 0) << on.err;
+  EXPECT_NE(on.err.find("resumed from " + folder_ + "/checkpoints/step-00000007.h5"),
+            std::string::npos)
+      << on.err;
+  expect_one_run(folder_, 1, 8);
+}
+
+TEST_F(OldRun, DeletesNoOtherRunsCheckpoints) {
+  const std::string other = scratch_ / "other";
+  ASSERT_EQ(elastron(0, arguments(other, 2)).code, 0);
+  const std::string foreign = folder_ + "/checkpoints/step-00000002.h5";
+  fs::copy(other + "/checkpoints/step-00000002.h5", foreign, fs::copy_options::overwrite_existing);
+  ASSERT_EQ(elastron(0, arguments(folder_, 10)).code, 0);
+  EXPECT_FALSE(fs::exists(folder_ + "/checkpoints/step-00000004.h5"));
+  EXPECT_EQ(nlohmann::json::parse(elastron(0, "inspect --json " + foreign).out)["run"],
+            run_id(other));
+}
+
 TEST_F(OldRun, HasNothingToTrain) {
   const auto time = fs::last_write_time(folder_ + "/metrics.jsonl");
   const std::string config = read_text(folder_ + "/config.yaml"),

@@ -87,13 +87,6 @@ std::string training(const std::string& folder) {
          " --set eval.every=1 --set data.synthetic.eval_per_kind=1";
 }
 
-// What a checkpoint holds, without its path.
-std::string contents(const std::string& folder) {
-  const Outcome o = elastron(0, "inspect " + folder);
-  EXPECT_EQ(o.code, 0) << o.err;
-  return o.out.substr(o.out.find('\n'));
-}
-
 // A command that has nothing to save ends at once, and leaves no half-written file.
 TEST(Signals, EndCommandsWithoutAnythingToSave) {
   const Scratch s;
@@ -130,7 +123,7 @@ TEST(Signals, TenThousandDuringStepsEvaluationsAndSaves) {
     const Scratch s;
     const std::string folder = s / "run", log = s / "log";
     ASSERT_EQ(Running(training(folder), log).wait(), 0) << read_text(log);
-    const std::string expected = contents(folder);
+    const auto expected = contents(folder);
     const auto figures = metrics(folder);
     // Again and again until there were enough, and then to the end.
     for (bool enough = false; !enough;) {

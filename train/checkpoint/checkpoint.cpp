@@ -126,6 +126,15 @@ void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
   }
 }
 
+bool is_foreign(const std::string& path, const std::string& run) {
+  try {
+    const std::string written_by = read_run(Hdf5File::open(path, false));
+    return !written_by.empty() && written_by != run;
+  } catch (const Error&) {  // damaged
+    return false;
+  }
+}
+
 }  // namespace
 
 CheckpointStore::CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh)
@@ -180,7 +189,7 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
     seal(file, header, sums);
     file.close();
     publish(temporary, path);
-    delete_old(path);
+    delete_old(path, header.run);
   });
   return path;
 }
@@ -209,13 +218,14 @@ void CheckpointStore::publish(const std::string& temporary, const std::string& p
   point_at(folder_ + "/latest", step_of(fs::path(path).filename().string()));
 }
 
-// Checkpoints of later steps belong to a run that was abandoned; they are not ours to delete.
-void CheckpointStore::delete_old(const std::string& newest) const {
+// Checkpoints of later steps, and those that say that they are of another run, are not ours to
+// delete.
+void CheckpointStore::delete_old(const std::string& newest, const std::string& run) const {
   const std::string best = named_in(folder_ + "/best");
   int64_t kept = 1;
   for (const std::string& name : checkpoints_in(folder_)) {
     if (step_of(name) >= step_of(fs::path(newest).filename().string()) || name == best) continue;
-    if (++kept <= keep_) continue;
+    if (++kept <= keep_ || is_foreign(folder_ + "/" + name, run)) continue;
     std::error_code error;
     fs::remove(folder_ + "/" + name, error);
     if (error) log_warning("cannot delete the old checkpoint {}: {}", name, error.message());

@@ -53,7 +53,7 @@ class CheckpointStore {
  private:
   void write_tensors(const std::string& temporary, const CheckpointTensors& tensors) const;
   void publish(const std::string& temporary, const std::string& path) const;
-  void delete_old(const std::string& newest) const;
+  void delete_old(const std::string& newest, const std::string& run) const;
 
   std::string folder_;
   int64_t keep_;

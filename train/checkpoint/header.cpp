@@ -40,6 +40,8 @@ NamedValues read_values(const Hdf5File& file, const std::string& dataset) {
   return values;
 }
 
+}  // namespace
+
 // Files of version 0.1 have none, and imported ones.
 std::string read_run(const Hdf5File& file) {
   const auto datasets = file.list("/");
@@ -50,8 +52,6 @@ std::string read_run(const Hdf5File& file) {
   }
   return run;
 }
-
-}  // namespace
 
 bool is_run_id(std::string_view text) {
   constexpr size_t kLongest = 64;

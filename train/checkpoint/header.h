@@ -38,5 +38,7 @@ std::string attributes_checksum(const Hdf5File& file);
 // Throws CheckpointError unless the file says that it is a checkpoint of this format version.
 void check_format(const Hdf5File& file);
 CheckpointHeader read_header(const Hdf5File& file);
+// CheckpointHeader::run alone.
+std::string read_run(const Hdf5File& file);
 
 }  // namespace elastron::train
