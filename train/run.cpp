@@ -43,6 +43,11 @@ Run::Run(const Config& config, const ResumeRequest& request, parallel::Mesh& mes
   std::string text;
   parallel::on_all_ranks(world, [&] {
     if (world.rank() != 0) return;
+    if (config.train.objective == Objective::pretrain &&
+        whole_path(config.model.path) == whole_path(config.output.dir + "/model")) {
+      throw UsageError("the trained backbone would be written over the one that it is made from",
+                       "model.path", "set another output.dir");
+    }
     folder_.emplace(config.output.dir);
     if (folder_->record()) text = run_text(*folder_->record(), {});
   });

@@ -28,7 +28,8 @@ constexpr uint64_t kLongestRecord = uint64_t(1) << 20;
 
 // What a run writes into its folder, beside its record.
 constexpr const char* kFiles[] = {"metrics.jsonl", "log.txt", "config.yaml"};
-constexpr const char* kFolders[] = {"checkpoints", "tensorboard", "model"};
+constexpr const char* kModel = "model";
+constexpr const char* kFolders[] = {"checkpoints", "tensorboard", kModel};
 
 bool is_there(const fs::path& path) {
   std::error_code unreadable_is_absent;
@@ -216,7 +217,7 @@ Removal RunFolder::to_remove(const std::vector<std::string>& needed) const {
   for (const std::string& name : names_in(path_)) {
     if (stays_in_any_case(name)) continue;
     if (holds_needed(name)) {
-      if (!is_of_a_run(name)) continue;
+      if (!is_of_a_run(name) || name == kModel) continue;  // a model that was put there
       throw UsageError("a new run would read files of the one whose place it takes",
                        (fs::path(path_) / name).string(),
                        "set another output.dir, or move what it reads out of the folder");

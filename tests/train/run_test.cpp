@@ -145,7 +145,7 @@ TEST_F(RunTest, ItsOwnEarlierCheckpointIsGoneBackTo) {
   const Begun back = start(with(dir() + "/checkpoints/step-00000004.h5"));
   EXPECT_EQ(back.id, first.id);
   EXPECT_TRUE(back.goes_on);
-  EXPECT_TRUE(previous().empty());
+  EXPECT_EQ(previous(), std::vector<std::string>{first.id + "-after-4"});
   // Killed before its first save: not from step 8.
   EXPECT_EQ(start(kAuto).from, dir() + "/checkpoints/step-00000004.h5");
   // The words are of this folder.
@@ -225,6 +225,12 @@ TEST_F(RunTest, OthersFilesStay) {
   }
   EXPECT_TRUE(there("run/previous/" + first.id + "/checkpoints/step-00000004.h5"));
   EXPECT_FALSE(there("run/checkpoints"));
+}
+
+TEST_F(RunTest, ABackboneIsNotWrittenOverTheOneThatIsRead) {
+  config_.model.path = dir() + "/model";
+  config_.train.objective = Objective::pretrain;
+  expect_failure(kNone, ExitCode::usage, "would be written over the one that it is made from");
 }
 
 TEST_F(RunTest, DamageIsTold) {
