@@ -394,6 +394,46 @@ TEST_F(EvalReward, AForgedVerdictIsText) {
                {"the text has the control token '<|im_end|>'", "judge_forged_verdict.jsonl:2"});
 }
 
+// A prompt that ends with the assistant's words, which the template joins with the response.
+TEST_F(EvalReward, RowsThatTheTemplateDoesNotRenderAreBadRows) {
+  const Scratch one;
+  const std::string model = one / "model", data = one / "rows.jsonl";
+  make_judge(one / "shapes", model, one / "judge");
+  std::string rows = R"({"prompt": [{"role": "user", "content": "find"}, {"role": "assistant", )"
+                     R"("content": "it is"}], "chosen": "here", "rejected": "there"})"
+                     "\n";
+  for (int i = 0; i < 8; ++i) {
+    rows += R"({"prompt": "find k)" + std::to_string(i) +
+            R"(", "chosen": "v1", "rejected": "v2"})" + "\n";
+  }
+  write_text(data, rows);
+  const std::string of_model = " --set model.path=" + model + " --set output.dir=" + (one / "run");
+  const auto train = [&](const std::string& more) {
+    return elastron(2, "train " + kConfig + of_model +
+                           " --set train.steps=1 --set train.trainable=[reward_head] --set "
+                           "data.format=jsonl --set data.train=[" +
+                           data + "] " + more);
+  };
+  const std::vector<std::string> fault = {"changes the prompt with the response", "rows.jsonl:1",
+                                          "reward.bad_rows: skip"};
+  expect_error(train(""), 3, fault);
+  const auto trained = train("--set reward.bad_rows=skip");
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_NE(trained.err.find("8 pairs of 9 rows"), std::string::npos) << trained.err;
+  EXPECT_NE(trained.err.find("left out: 1 not rendered by the chat template"), std::string::npos)
+      << trained.err;
+  const auto judge = [&](const std::string& more) {
+    return elastron(2, "eval-reward " + kConfig + of_model + " --checkpoint " + (one / "run") +
+                           " --data " + data + " --out " + (one / "report") + " " + more);
+  };
+  expect_error(judge(""), 3, fault);
+  const auto judged = judge("--set reward.bad_rows=skip");
+  ASSERT_EQ(judged.code, 0) << judged.err;
+  const std::string first = read_text(one / "report/rows.jsonl");
+  EXPECT_NE(first.substr(0, first.find('\n')).find("not rendered by the chat template"), first.npos)
+      << first;
+}
+
 // The scalar head too.
 TEST_F(EvalReward, ControlTokensInScoredRows) {
   const Scratch out;
@@ -453,6 +493,24 @@ TEST_F(EvalReward, BadInput) {
   write_text(out / "bad.jsonl", R"({"question": "q", "chosen": "a", "rejected": "b"})"
                                 "\n");
   expect_error(run("--data " + (out / "bad.jsonl")), 3, {"bad.jsonl:1", "task"});
+  // Rows that are all left out, before the model is loaded or once their tokens are known.
+  write_text(out / "same.jsonl", R"({"prompt": "p", "chosen": "v1", "rejected": "v1"})"
+                                 "\n" +
+                                     std::string(R"({"prompt": "p", "chosen": "", "rejected": "v"})"
+                                                 "\n"));
+  for (const std::string& more :
+       {std::string(" --judge generative"), " --checkpoint " + folder("run")}) {
+    expect_error(run("--set reward.bad_rows=skip --data " + (out / "same.jsonl") + more), 3,
+                 {"no row is left to judge of 2 (1 chosen equals rejected, 1 empty response)",
+                  "same.jsonl"});
+  }
+  std::string words;
+  for (int i = 0; i < 60; ++i) words += "n1 ";
+  write_text(out / "long.jsonl",
+             R"({"prompt": "p", "chosen": ")" + words + R"(v1", "rejected": "v2"})" + "\n");
+  expect_error(run("--set reward.overlong=drop_pair --limit 40 --data " + (out / "long.jsonl") +
+                   " --checkpoint " + folder("run")),
+               3, {"no row is left to judge of 1 (1 longer than the limit)", "long.jsonl"});
   fs::create_directory(out / "a");
   fs::create_directory(out / "b");
   const std::string published = R"({"index": 0, "shuffled_order": [0, 1], "task": "S-Drop", )"
