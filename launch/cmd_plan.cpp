@@ -109,8 +109,8 @@ ExitCode plan(const Options& options) {
   }
   if (options.ranks == 0 && config.parallel.data.is_auto() && ranks < int(device.per_node)) {
     fmt::print(
-        "{} of the {} devices of a machine: so many share the {} micro batches of a step evenly "
-        "(train.global_batch / train.micro_batch)\n",
+        "{} of the {} devices of a machine, as data ranks share the micro batches of a step "
+        "evenly: train.global_batch / train.micro_batch is {}\n",
         ranks, int(device.per_node), config.train.global_batch / config.train.micro_batch);
   }
   std::fputs(train::plan_text(report).c_str(), stdout);
