@@ -1,11 +1,16 @@
 #include "data/file_list.h"
 
+#include <fmt/format.h>
 #include <glob.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
+#include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
 
 namespace elastron::data {
 
@@ -53,6 +58,23 @@ std::vector<std::string> matches(const std::string& pattern, const std::string& 
   return files;
 }
 
+// It may be meant, as a weight; or a name, a link or a pattern took in more than it should.
+void warn_of_repeats(const std::vector<std::string>& files, const std::string& key) {
+  std::set<std::pair<dev_t, ino_t>> known;
+  std::string first;
+  size_t repeats = 0;
+  for (const std::string& path : files) {
+    struct stat file {};
+    if (stat(path.c_str(), &file) != 0 || known.insert({file.st_dev, file.st_ino}).second) continue;
+    if (repeats++ == 0) first = path;
+  }
+  if (repeats == 0) return;
+  log_warning_once(
+      fmt::format("{}: {} is read more than once{}: its records count each time", key, first,
+                  repeats == 1 ? std::string()
+                               : fmt::format(", and so are others ({} repeats in all)", repeats)));
+}
+
 }  // namespace
 
 std::vector<std::string> data_files(const std::vector<std::string>& names,
@@ -70,6 +92,7 @@ std::vector<std::string> data_files(const std::vector<std::string>& names,
       }
     }
   }
+  warn_of_repeats(files, key);
   return files;
 }
 

@@ -72,6 +72,15 @@ std::string shapes_folder(const Options& options, const std::string& path) {
                            : ", or to a name of " + shipped + ": " + names_in(shipped)));
 }
 
+// Data ranks of one machine under parallel.data: auto: as many as share the micro batches of a step
+// evenly, as a run must have it.
+int64_t data_ranks_of_machine(const train::Config& config, int64_t devices, int64_t split) {
+  const int64_t micro_batches = config.train.global_batch / config.train.micro_batch;
+  int64_t ranks = std::max<int64_t>(devices / split, 1);
+  while (micro_batches % ranks != 0) --ranks;
+  return ranks;
+}
+
 ExitCode plan(const Options& options) {
   const auto config =
       config::load_config<train::Config>(options.config.files, options.config.overrides);
@@ -82,9 +91,10 @@ ExitCode plan(const Options& options) {
   const int64_t split = config.parallel.context * config.parallel.tensor;
   int ranks = options.ranks;
   if (ranks == 0) {
-    const int64_t wanted = config.parallel.data.is_auto()
-                               ? std::max<int64_t>(int64_t(device.per_node), split)
-                               : config.parallel.data.value_or(1) * split;
+    const auto devices = int64_t(device.per_node);
+    const int64_t wanted =
+        split * (config.parallel.data.is_auto() ? data_ranks_of_machine(config, devices, split)
+                                                : config.parallel.data.value_or(1));
     if (wanted > kMostPlannedRanks) {
       throw UsageError(fmt::format("{} ranks are more than can be planned", wanted),
                        "parallel.data, parallel.context, parallel.tensor",
@@ -96,6 +106,12 @@ ExitCode plan(const Options& options) {
                                        device, options.expected, options.pack_spread);
   if (shapes != config.model.path) {
     fmt::print("{} has no config.json yet: shapes of {}\n", config.model.path, shapes);
+  }
+  if (options.ranks == 0 && config.parallel.data.is_auto() && ranks < int(device.per_node)) {
+    fmt::print(
+        "{} of the {} devices of a machine, as data ranks share the micro batches of a step "
+        "evenly: train.global_batch / train.micro_batch is {}\n",
+        ranks, int(device.per_node), config.train.global_batch / config.train.micro_batch);
   }
   std::fputs(train::plan_text(report).c_str(), stdout);
   // A remark on what follows from the plan, not a reason to give none.

@@ -1,6 +1,7 @@
 #include "launch/evaluation_rows.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -89,6 +90,22 @@ std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>
     }
   }
   return files;
+}
+
+void expect_rows_left(const std::vector<EvaluationFile>& files, int64_t left,
+                      const std::map<std::string, int64_t>& dropped) {
+  if (left > 0) return;
+  std::map<std::string, int64_t> reasons = dropped;
+  std::vector<std::string> paths;
+  int64_t rows = 0;
+  for (const EvaluationFile& file : files) {
+    for (const auto& [reason, count] : file.content.left_out) reasons[reason] += count;
+    paths.push_back(file.path);
+    rows += file.content.lines();
+  }
+  throw InputError(
+      fmt::format("no row is left to judge of {} ({})", rows, reward::left_out_text(reasons)),
+      fmt::format("{}", fmt::join(paths, ", ")), "check the files, --limit and reward.overlong");
 }
 
 void refuse_second_file(const std::string& name, const std::string& path) {

@@ -24,6 +24,11 @@ std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>
                                                   reward::BadRows bad_rows,
                                                   data::BadRecords bad_records, bool speaks);
 
+// Throws InputError where `left` is 0: there is nothing to report on. `dropped`: rows by the reason
+// for which they were left out, besides the files' own bad ones.
+void expect_rows_left(const std::vector<EvaluationFile>& files, int64_t left,
+                      const std::map<std::string, int64_t>& dropped = {});
+
 // Throws UsageError: reports tell files by their names.
 [[noreturn]] void refuse_second_file(const std::string& name, const std::string& path);
 

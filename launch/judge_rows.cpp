@@ -17,6 +17,7 @@ namespace {
 
 // Texts that take long: kept every so many rows per data rank.
 constexpr size_t kRowsAtATime = 1;
+constexpr const char* kTooLong = "the prompt is longer than the limit";
 
 reward::JudgedRow judged(const EvaluationFile& file, const reward::PreferenceRow& row,
                          const JudgeOutput& output) {
@@ -24,7 +25,7 @@ reward::JudgedRow judged(const EvaluationFile& file, const reward::PreferenceRow
   auto out = unjudged(file, row, answer.prompt_tokens);
   out.truncated = answer.truncated;
   if (answer.skipped) {
-    out.skip_reason = "the prompt is longer than the limit";
+    out.skip_reason = kTooLong;
     return out;
   }
   out.judgement = {.chosen_is_a = answer.chosen_is_a,
@@ -57,6 +58,7 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
   };
   std::string todo;  // a letter per task
   parallel::on_all_ranks(*everyone, [&] {
+    expect_rows_left(files, int64_t(all.size()));
     judge = std::make_unique<Judge>(arguments.model, options);
     if (!first) return;
     const auto& g = options.generation;
@@ -116,7 +118,11 @@ std::optional<std::vector<reward::JudgedRow>> judge_rows(const InferenceArgument
   }
   std::vector<reward::JudgedRow> judged_rows;
   parallel::on_all_ranks(*everyone, [&] {
-    if (first) judged_rows = rows->finish();
+    if (!first) return;
+    judged_rows = rows->finish();
+    const auto skipped = std::ranges::count_if(judged_rows, &reward::JudgedRow::skipped);
+    expect_rows_left(files, int64_t(judged_rows.size()) - skipped,
+                     {{kTooLong, int64_t(all.size())}});
   });
   return judged_rows;
 }

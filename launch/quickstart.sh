@@ -4,6 +4,9 @@
 # starts afresh, and what was there is moved to previous/ in the same folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/no_arguments.sh
+no_arguments launch/quickstart.sh "installs what is missing, builds, trains a router on the small backbone
+on the CPU and compares it with full, sparse and random static attention; takes a few minutes" "$@"
 config=configs/tiny/router.yaml
 run=runs/tiny-router
 

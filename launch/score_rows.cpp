@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -45,7 +46,8 @@ struct Candidate {
 // under reward.overlong: error.
 std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
                                const reward::PairReader& reader, int64_t limit,
-                               reward::Overlong policy, parallel::Communicator& everyone) {
+                               reward::Overlong policy, reward::BadRows bad_rows,
+                               parallel::Communicator& everyone) {
   constexpr size_t kValues = 7;
   std::vector<Candidate> candidates;
   for (size_t f = 0; f < files.size(); ++f) {
@@ -55,9 +57,14 @@ std::vector<Candidate> measure(const std::vector<EvaluationFile>& files,
   std::vector<int64_t> flat(candidates.size() * kValues, 0);
   parallel::on_all_ranks(everyone, [&] {
     for (size_t i = size_t(everyone.rank()); i < candidates.size(); i += size_t(everyone.size())) {
-      const reward::PairIds ids = reader.ids(*candidates[i].row);
-      const auto fitted = reward::fit_pair(ids, limit, policy, candidates[i].row->where);
       int64_t* v = &flat[i * kValues];
+      const auto found = reader.ids(*candidates[i].row, bad_rows);
+      if (!found) {
+        v[5] = int64_t(reward::DropReason::not_rendered);
+        continue;
+      }
+      const reward::PairIds& ids = *found;
+      const auto fitted = reward::fit_pair(ids, limit, policy, candidates[i].row->where);
       v[0] = tokens(ids.prompt);
       v[1] = tokens(ids.chosen);
       for (const auto& rejected : ids.rejected) v[2] = std::max(v[2], tokens(rejected));
@@ -195,15 +202,22 @@ class RowScoring {
     parallel::on_all_ranks(*everyone_, [&] { config_ = as_trained(config, checkpoint_); });
     open_reader();
     const auto policy = config_.reward.evaluation_overlong();
-    candidates_ = measure(files, *reader_, options.limit, policy, *everyone_);
+    candidates_ =
+        measure(files, *reader_, options.limit, policy, config_.reward.bad_rows, *everyone_);
     std::vector<const reward::PreferenceRow*> rows;
+    std::map<std::string, int64_t> dropped;
     int64_t longest = 2;
     for (const Candidate& c : candidates_) {
       longest = std::max(longest, c.size.longest);
-      if (c.size.dropped != reward::DropReason::none) continue;
+      if (c.size.dropped != reward::DropReason::none) {
+        ++dropped[reward::drop_reason_text(c.size.dropped)];
+        continue;
+      }
       usable_.push_back(&c);
       rows.push_back(c.row);
     }
+    parallel::on_all_ranks(*everyone_,
+                           [&] { expect_rows_left(files, int64_t(rows.size()), dropped); });
     source_.emplace(std::move(rows), *reader_, options.limit, policy,
                     reward::PairBatchOptions{.share = config_.reward.share_prompts &&
                                                       config_.router.sees_by_position_only(),

@@ -4,6 +4,9 @@
 # Safe to run again; needs root (or sudo) only when something is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/no_arguments.sh
+no_arguments launch/setup.sh "installs the Debian 12 packages that Elastron is built from, unless they are
+there already; needs root (or sudo) only when something is missing" "$@"
 frontend=nvidia-cudnn-frontend==1.32.0
 
 packages=(g++ cmake ninja-build ccache pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev

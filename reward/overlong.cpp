@@ -35,6 +35,7 @@ std::string drop_reason_text(DropReason reason) {
     case DropReason::none: break;
     case DropReason::too_long: return "longer than the limit";
     case DropReason::equal: return "equal after tokenising";
+    case DropReason::not_rendered: return "not rendered by the chat template";
   }
   throw LogicError("the pair was not dropped");
 }

@@ -14,7 +14,7 @@ enum class Overlong : uint8_t {
   truncate_middle,         // each whole sequence loses its middle; the default in evaluation
 };
 
-enum class DropReason : uint8_t { none, too_long, equal };
+enum class DropReason : uint8_t { none, too_long, equal, not_rendered };
 std::string drop_reason_text(DropReason reason);  // "longer than the limit", ...
 
 struct PairIds {

@@ -120,7 +120,9 @@ PairIds PairReader::ids_of_turns(const PreferenceRow& row) const {
   if (!std::ranges::all_of(whole, begins)) prompt = chat_.render(row.prompt, false);
   if (!std::ranges::all_of(whole, begins)) {
     throw InputError("the chat template changes the prompt with the response", row.where,
-                     "end the prompt with a message of the user, or set data.chat_template: none");
+                     "end the prompt with a message of the user, set data.chat_template: none, or "
+                     "reward.bad_rows: "
+                     "skip, which leaves such rows out and counts them");
   }
   const size_t border = prompt.text.size();
   std::vector<std::vector<int32_t>> responses;
@@ -131,8 +133,20 @@ PairIds PairReader::ids_of_turns(const PreferenceRow& row) const {
   return pair_of(encode(prompt.text, prompt.contents), std::move(responses));
 }
 
-FittedPair PairReader::fit(const PreferenceRow& row, int64_t limit, Overlong policy) const {
-  FittedPair pair = fit_pair(ids(row), limit, policy, row.where);
+std::optional<PairIds> PairReader::ids(const PreferenceRow& row, BadRows bad_rows) const {
+  try {
+    return ids(row);
+  } catch (const InputError&) {
+    if (bad_rows == BadRows::error) throw;
+    return {};
+  }
+}
+
+FittedPair PairReader::fit(const PreferenceRow& row, int64_t limit, Overlong policy,
+                           BadRows bad_rows) const {
+  const auto found = ids(row, bad_rows);
+  if (!found) return {.drop_reason = DropReason::not_rendered};
+  FittedPair pair = fit_pair(*found, limit, policy, row.where);
   return padding_ ? without_padding(std::move(pair), *padding_) : pair;
 }
 

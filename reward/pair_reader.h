@@ -27,8 +27,13 @@ class PairReader {
              const std::string& model_folder, data::ChatTemplateSetting chat_template,
              data::ControlTokens controls, std::optional<int32_t> padding = {});
 
+  // Throws InputError for a row that the chat template does not render.
   PairIds ids(const PreferenceRow& row) const;
-  FittedPair fit(const PreferenceRow& row, int64_t limit, Overlong policy) const;
+  // Nothing for such a row under `skip`.
+  std::optional<PairIds> ids(const PreferenceRow& row, BadRows bad_rows) const;
+  // Such a row is dropped under `skip`.
+  FittedPair fit(const PreferenceRow& row, int64_t limit, Overlong policy,
+                 BadRows bad_rows = BadRows::error) const;
   // The control tokens in the row's texts. Throws InputError where there are some and `controls` is
   // `error`.
   std::vector<int32_t> controls_in(const PreferenceRow& row) const;

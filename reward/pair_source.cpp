@@ -91,9 +91,10 @@ class FileSource final : public PairSource {
       log_warning("{}: {}", key, remark);
     }
     if (pairs_.empty()) {
-      throw InputError(fmt::format("no pair is left of {} rows ({})", rows_, left_out_text()),
-                       fmt::format("{}: {}", key, fmt::join(files, ", ")),
-                       "check the files, data.max_tokens and reward.overlong");
+      throw InputError(
+          fmt::format("no pair is left of {} rows ({})", rows_, left_out_text(left_out_)),
+          fmt::format("{}: {}", key, fmt::join(files, ", ")),
+          "check the files, data.max_tokens and reward.overlong");
     }
     Checksum sum;
     for (const PairDocument& pair : pairs_) add_to(sum, pair);
@@ -120,7 +121,8 @@ class FileSource final : public PairSource {
       text += fmt::format(", {:.1f} % of them of prompts that are computed once",
                           100.0 * double(shared) / double(apart));
     }
-    return text + fmt::format("; left out: {}; shortened: {}", left_out_text(), truncated_);
+    return text +
+           fmt::format("; left out: {}; shortened: {}", left_out_text(left_out_), truncated_);
   }
 
  private:
@@ -130,7 +132,7 @@ class FileSource final : public PairSource {
     for (const auto& [reason, count] : file.left_out) left_out_[reason] += count;
     for (const PreferenceRow& row : file.rows) {
       PairDocument pair;
-      pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong());
+      pair.ids = reader_.fit(row, data_.max_tokens, reward_.training_overlong(), reward_.bad_rows);
       if (pair.ids.dropped()) {
         ++left_out_[drop_reason_text(pair.ids.drop_reason)];
         continue;
@@ -148,15 +150,6 @@ class FileSource final : public PairSource {
     const auto at = size_t(std::ranges::find(kinds_, name) - kinds_.begin());
     if (at == kinds_.size()) kinds_.push_back(name);
     return int32_t(at);
-  }
-
-  std::string left_out_text() const {
-    if (left_out_.empty()) return "none";
-    std::string text;
-    for (const auto& [reason, count] : left_out_) {
-      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, reason);
-    }
-    return text;
   }
 
   PairDocument pair(int64_t index) const override { return pairs_.at(size_t(index)); }

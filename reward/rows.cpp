@@ -131,6 +131,15 @@ std::string reason_to_leave_out(const PreferenceRow& row) {
   return "";
 }
 
+std::string left_out_text(const std::map<std::string, int64_t>& left_out) {
+  if (left_out.empty()) return "none";
+  std::string text;
+  for (const auto& [reason, count] : left_out) {
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + reason;
+  }
+  return text;
+}
+
 PreferenceFile read_preference_file(const std::string& path, BadRows bad_rows,
                                     data::BadRecords bad_records) {
   PreferenceFile file;

@@ -47,6 +47,9 @@ void add_to(Checksum& sum, const PreferenceRow& row);
 // class"; nothing for a good one.
 std::string reason_to_leave_out(const PreferenceRow& row);
 
+// How many rows were left out, by reason: "3 duplicate row, 1 empty response"; "none".
+std::string left_out_text(const std::map<std::string, int64_t>& left_out);
+
 enum class BadRows : uint8_t { error, skip };  // of those reasons, and "duplicate row"
 
 struct PreferenceFile {

@@ -100,6 +100,7 @@ case $case_name in
         expect_saved "$signal, $n ranks"
         expect_dead
         expect_no_line 'non-zero|^---'
+        expect_line '^elastron-run: asking the ranks to stop \(train and eval-reward save first\)'
       done
     done
     ;;
@@ -110,6 +111,19 @@ case $case_name in
     wait "$wrapper"
     expect_code 75 $? "TERM to a rank"
     expect_saved "TERM to a rank"
+    ;;
+  signal_to_mpirun)  # alone: not its business, and no rank is killed
+    start_loop 2 1
+    wait_until_ready
+    for signal in TERM INT HUP; do
+      kill -"$signal" "$(ps -o ppid= -p "$(cat "$folder/ready.0")")"
+    done
+    sleep 3
+    is_running "$wrapper" || fail "mpirun took a signal"
+    kill -TERM "$wrapper"
+    wait "$wrapper"
+    expect_code 75 $? "TERM after signals to mpirun"
+    expect_saved "signals to mpirun"
     ;;
   early_signals)  # while mpirun and the ranks are starting: never lost, never an error
     for delay in 0.05 0.1 0.15 0.2 0.3 0.4 0.6 0.8; do
@@ -128,7 +142,7 @@ case $case_name in
     done
     ;;
   all_processes)  # what service managers and some schedulers do
-    for signal in TERM INT; do
+    for signal in TERM INT HUP; do
       for n in 1 3; do
         start_loop "$n" 3
         wait_until_ready
@@ -198,6 +212,19 @@ case $case_name in
       [ "$SECONDS" -le 10 ] || fail "a second TERM took $SECONDS s, $n ranks"
       expect_dead
       expect_no_line '^---'
+    done
+    # One rank is stopped, or all are: they hear of no request.
+    for stopped in 'ready.1' 'ready.*'; do
+      start_loop 2 60
+      wait_until_ready
+      # shellcheck disable=SC2086  # a pattern
+      kill -STOP $(cat "$folder"/$stopped)
+      kill -TERM "$wrapper"
+      sleep 2.5
+      kill -TERM "$wrapper"
+      wait "$wrapper"
+      expect_code 6 $? "second TERM, $stopped stopped"
+      expect_dead
     done
     ;;
   terminal_int)  # the terminal sends INT to the whole foreground process group
@@ -336,6 +363,8 @@ rule=$(printf -- '-%.0s' {1..74})
 {
   printf '%s\n' "$rule" "Something" "" "  that is new." "$rule"
   echo '[host:1] 3 more processes have sent help message help-mpi.txt / x'
+  echo '[host:1] [[2,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c at line 501'
+  echo '[host:1] [[2,0],0] ORTE_ERROR_LOG: Data unpack would read past end of buffer in file util/show_help.c at line 501'
   echo '[host:1] Set MCA parameter "orte_base_help_aggregate" to 0 to see all'
 } >&2
 exit 7
@@ -364,8 +393,11 @@ MPIRUN
     refused "--restarts is '' (command line): give a whole number" --restarts "" train
     refused "unknown option '--ranks' (command line): see elastron-run --help" --ranks 2 train
     refused "--hostfile needs a file (command line): see elastron-run --help" --hostfile
-    refused "no machines in the list (/nowhere/hosts): write one a line, as in 'node1 slots=8'" \
+    refused "the list of machines cannot be read (/nowhere/hosts): check the path and its permissions" \
       -np 2 --hostfile /nowhere/hosts train
+    echo "# none yet" >"$folder/hosts"
+    refused "no machines in the list ($folder/hosts): write one a line, as in 'node1 slots=8'" \
+      -np 2 --hostfile "$folder/hosts" train
     ELASTRON_BIN=/nowhere/elastron refused \
       "no program to run (/nowhere/elastron): build it, or correct ELASTRON_BIN" train
     (ulimit -n 70 && refused "only 70 files may be open (ulimit -n): raise the limit to at least 96" -np 2 train

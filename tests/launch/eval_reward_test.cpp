@@ -55,10 +55,6 @@ class EvalReward : public ::testing::Test {
                         folder("run") + " --data " + folder("data") + " --out " + out + " " + more,
                     prefix);
   }
-  static std::string report(const std::string& out) {
-    return read_text(out + "/rows.jsonl") + read_text(out + "/results.csv") +
-           read_text(out + "/summary.json") + read_text(out + "/accuracy.svg");
-  }
 
   static Scratch* shared_;
 };
@@ -286,117 +282,6 @@ TEST_F(EvalReward, ImportedAdapterScoresTheSame) {
   expect_error(import(2, scratch / "again", scratch / "imported"), 2, {"already has checkpoints"});
 }
 
-// A language model with random weights and a chat template: trained for one step by likelihood on
-// English traces, and exported.
-void make_judge(const std::string& shapes, const std::string& folder, const std::string& run) {
-  fs::create_directory(shapes);
-  const std::string fixtures = ELASTRON_TEST_FIXTURES;
-  fs::copy(fixtures + "/tokenizer/qwen3/tokenizer.json", shapes + "/tokenizer.json");
-  fs::copy(fixtures + "/chat/qwen3/chat_template.jinja", shapes + "/chat_template.jinja");
-  auto config = nlohmann::json::parse(read_text(fixtures + "/tiny_model/config.json"));
-  const auto tokenizer = nlohmann::json::parse(read_text(shapes + "/tokenizer.json"));
-  int64_t last = 0;
-  for (const auto& [token, id] : tokenizer["model"]["vocab"].items()) {
-    last = std::max(last, id.get<int64_t>());
-  }
-  for (const auto& token : tokenizer["added_tokens"]) {
-    last = std::max(last, token["id"].get<int64_t>());
-    if (token["content"] == "<|im_end|>") config["eos_token_id"] = token["id"];
-  }
-  config["vocab_size"] = last + 1;
-  config["max_position_embeddings"] = 8192;
-  write_text(shapes + "/config.json", config.dump());
-  const auto trained = elastron(
-      0, "train " + kConfig + " --set model.path=" + shapes + " --set output.dir=" + run +
-             " --set model.weights=random --set train.trainable=[backbone] --set "
-             "reward.loss=simpo --set reward.traces.lexicon=english --set train.steps=1 --set "
-             "data.max_tokens=4000 --set reward.traces.lengths=[200]");
-  ASSERT_EQ(trained.code, 0) << trained.err;
-  const auto written =
-      elastron(0, "export --format hf-reference --checkpoint " + run + " --out " + folder);
-  ASSERT_EQ(written.code, 0) << written.err;
-}
-
-TEST_F(EvalReward, GenerativeJudgeIsTheSameOnAnyLayout) {
-  const Scratch one;
-  const std::string model = one / "model";
-  make_judge(one / "shapes", model, one / "run");
-  const auto made =
-      elastron(0, "synthesize --pairs --form benchmark --length 200 --records 5 --out " +
-                      (one / "Traces.jsonl"));
-  ASSERT_EQ(made.code, 0) << made.err;
-  const auto judge = [&](int ranks, const std::string& out, const std::string& more = "") {
-    return elastron(ranks, "eval-reward " + kConfig + " --set model.path=" + model +
-                               " --judge generative --order both --max-tokens 6 --temperature 2 "
-                               "--data " +
-                               (one / "Traces.jsonl") + " --out " + out + " " + more);
-  };
-  const auto run = judge(0, one / "report");
-  ASSERT_EQ(run.code, 0) << run.err;
-  EXPECT_TRUE(fs::exists(one / "report/results_lenient.csv"));
-  std::istringstream rows(read_text(one / "report/rows.jsonl"));
-  int count = 0;
-  for (std::string line; std::getline(rows, line); ++count) {
-    const auto row = nlohmann::json::parse(line);
-    EXPECT_FALSE(row["output"].get<std::string>().empty()) << line;
-    EXPECT_NE(row["output"], row["swapped_output"]) << line;
-  }
-  EXPECT_EQ(count, 5);
-  for (const Layout l : {Layout{2, 1}, {3, 1}}) {
-    const Scratch other;
-    const auto again = judge(l.ranks, other.path(), tensor(l));
-    ASSERT_EQ(again.code, 0) << again.err;
-    EXPECT_EQ(report(one / "report"), report(other.path())) << l.ranks;
-  }
-  // Prompts that are too long even without their middle are in the rows, with the reason.
-  const Scratch small;
-  ASSERT_EQ(judge(0, small.path(), "--limit 32").code, 0);
-  EXPECT_NE(read_text(small / "rows.jsonl").find("truncated\":true"), std::string::npos);
-  expect_error(judge(2, one / "report", "--seed 7"), 2, {"settings", "--out"});
-  expect_error(judge(2, small.path(), "--checkpoint x"), 2, {"--checkpoint", "export"});
-  expect_error(judge(2, small.path(), "--set parallel.context=2"), 2, {"parallel.context"});
-}
-
-// A response that ends the user's turn and writes the verdict: text, and said to be there.
-TEST_F(EvalReward, AForgedVerdictIsText) {
-  const Scratch one;
-  const std::string model = one / "model";
-  make_judge(one / "shapes", model, one / "run");
-  const std::string forged =
-      std::string(ELASTRON_TEST_FIXTURES) + "/reward/judge_forged_verdict.jsonl";
-  const auto judge = [&](int ranks, const std::string& more) {
-    const Scratch out;
-    auto run = elastron(ranks, "eval-reward " + kConfig + " --set model.path=" + model +
-                                   " --judge generative --max-tokens 2 --temperature 0 --data " +
-                                   forged + " --out " + out.path() + " " + more);
-    if (run.code == 0) run.out = read_text(out / "rows.jsonl");
-    return run;
-  };
-  const std::string spelled =
-      "judged rows: control tokens are spelled out in the text: 4 in 1 rows, first " + forged +
-      ":2; they ";
-  const auto text = judge(2, "");
-  ASSERT_EQ(text.code, 0) << text.err;
-  EXPECT_NE(text.err.find(spelled + "are plain text here"), std::string::npos) << text.err;
-  const auto kept = judge(0, "--set data.control_tokens=keep");
-  ASSERT_EQ(kept.code, 0) << kept.err;
-  EXPECT_NE(kept.err.find(spelled + "become real ones"), std::string::npos) << kept.err;
-  // As text they take more tokens; the row without any is the same.
-  const auto tokens = [](const Outcome& run) {
-    std::istringstream rows(run.out);
-    std::vector<int64_t> counts;
-    for (std::string line; std::getline(rows, line);) {
-      counts.push_back(nlohmann::json::parse(line)["prompt_tokens"].get<int64_t>());
-    }
-    return counts;
-  };
-  ASSERT_EQ(tokens(text).size(), 2u);
-  EXPECT_EQ(tokens(text)[0], tokens(kept)[0]);
-  EXPECT_GT(tokens(text)[1], tokens(kept)[1] + 4);
-  expect_error(judge(2, "--set data.control_tokens=error"), 3,
-               {"the text has the control token '<|im_end|>'", "judge_forged_verdict.jsonl:2"});
-}
-
 // The scalar head too.
 TEST_F(EvalReward, ControlTokensInScoredRows) {
   const Scratch out;
@@ -456,6 +341,24 @@ TEST_F(EvalReward, BadInput) {
   write_text(out / "bad.jsonl", R"({"question": "q", "chosen": "a", "rejected": "b"})"
                                 "\n");
   expect_error(run("--data " + (out / "bad.jsonl")), 3, {"bad.jsonl:1", "task"});
+  // Rows that are all left out, before the model is loaded or once their tokens are known.
+  write_text(out / "same.jsonl", R"({"prompt": "p", "chosen": "v1", "rejected": "v1"})"
+                                 "\n" +
+                                     std::string(R"({"prompt": "p", "chosen": "", "rejected": "v"})"
+                                                 "\n"));
+  for (const std::string& more :
+       {std::string(" --judge generative"), " --checkpoint " + folder("run")}) {
+    expect_error(run("--set reward.bad_rows=skip --data " + (out / "same.jsonl") + more), 3,
+                 {"no row is left to judge of 2 (1 chosen equals rejected, 1 empty response)",
+                  "same.jsonl"});
+  }
+  std::string words;
+  for (int i = 0; i < 60; ++i) words += "n1 ";
+  write_text(out / "long.jsonl",
+             R"({"prompt": "p", "chosen": ")" + words + R"(v1", "rejected": "v2"})" + "\n");
+  expect_error(run("--set reward.overlong=drop_pair --limit 40 --data " + (out / "long.jsonl") +
+                   " --checkpoint " + folder("run")),
+               3, {"no row is left to judge of 1 (1 longer than the limit)", "long.jsonl"});
   fs::create_directory(out / "a");
   fs::create_directory(out / "b");
   const std::string published = R"({"index": 0, "shuffled_order": [0, 1], "task": "S-Drop", )"

@@ -91,6 +91,22 @@ case $case_name in
     expect_no_line 'Building|words of CMake'
     [ "$(grep -c '^built' "$log")" -eq 10 ] || fail 'the progress is not ten lines'
     ;;
+  arguments)  # never taken for "go"
+    for script in quickstart setup test; do
+      for flag in --help -h; do
+        run "$clone/launch/$script.sh" "$flag"
+        expect_code 0
+        expect_line "^usage: launch/$script.sh"
+      done
+    done
+    for script in quickstart setup; do
+      run "$clone/launch/$script.sh" --dry-run
+      expect_code 2
+      expect_line "^error: unknown argument '--dry-run' \(command line\): launch/$script.sh takes none; see "
+      [ "$(wc -l <"$log")" -eq 1 ] || fail "more than one line"
+    done
+    expect_no_call '.'
+    ;;
   tests)
     run "$clone/launch/test.sh" sanitize -R layering
     expect_code 0

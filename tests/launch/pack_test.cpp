@@ -59,6 +59,28 @@ class Packed : public ::testing::Test {
   std::string records_, file_ = scratch_ / "packed.h5";
 };
 
+// By its name, in its folder and by a link: no error, as it may be meant, but said in one line.
+TEST_F(Packed, AFileThatIsReadTwiceIsSaid) {
+  const std::string link = scratch_ / "z.jsonl";
+  fs::create_symlink(records_, link);
+  const auto pack = [&](const std::string& in) {
+    return elastron(0, pack_arguments(in, scratch_ / "twice.h5"));
+  };
+  const Outcome folder = pack(scratch_.path());
+  ASSERT_EQ(folder.code, 0) << folder.err;
+  EXPECT_NE(folder.err.find("warning: --in: " + link + " is read more than once: "),
+            std::string::npos)
+      << folder.err;
+  const Outcome both = pack(records_ + " " + scratch_.path());
+  ASSERT_EQ(both.code, 0) << both.err;
+  EXPECT_NE(both.out.find("documents: 480 "), std::string::npos) << both.out;
+  EXPECT_NE(both.err.find("warning: --in: " + records_ +
+                          " is read more than once, and so are others (2 repeats in all): "),
+            std::string::npos)
+      << both.err;
+  EXPECT_EQ(pack(records_).err.find("more than once"), std::string::npos);
+}
+
 TEST_F(Packed, CurveIsThatOfTheRecordsOnAnyLayout) {
   const Scratch golden;
   const Outcome direct = elastron(0, train(golden.path(), "jsonl", records_));

@@ -82,6 +82,27 @@ TEST(Plan, NeedsNoModelFolder) {
                3, {"no config.json", "Qwen3-9B", "Qwen3-8B"});
 }
 
+// Without --ranks: of one machine as many as share the micro batches of a step.
+TEST(Plan, TakesRanksThatGo) {
+  const std::string tiny = std::string(ELASTRON_SOURCE_DIR) + "/configs/tiny/";
+  const std::string shapes = " --set model.path=" + tiny_backbone();
+  for (const auto& [name, layout] : {std::pair{"reward", "data 2 x context 1 x tensor 1"},
+                                     {"pretrain", "data 1 x context 1 x tensor 1"},
+                                     {"router", "data 8 x context 1 x tensor 1"}}) {
+    const auto run = elastron(0, "plan " + tiny + name + ".yaml" + shapes);
+    ASSERT_EQ(run.code, 0) << name << run.err;
+    EXPECT_NE(run.out.find(layout), std::string::npos) << run.out;
+    EXPECT_EQ(run.out.find("of the 8 devices") == run.out.npos, std::string(name) == "router")
+        << run.out;
+  }
+  const auto split = elastron(0, "plan " + tiny + "reward.yaml --set parallel.context=3" + shapes);
+  ASSERT_EQ(split.code, 0) << split.err;
+  EXPECT_NE(split.out.find("data 2 x context 3 x tensor 1"), std::string::npos) << split.out;
+  // Asked for, so many it must be.
+  expect_error(elastron(0, "plan " + tiny + "pretrain.yaml --ranks 2" + shapes), 2,
+               {"data 2 x context 1", "1 micro batch", "these go: 1 x ", "train.global_batch"});
+}
+
 TEST(Plan, SaysWhatIsWrong) {
   expect_error(elastron(0, "plan " + config("--device h20")), 2, {"'h20'", "did you mean h200"});
   expect_error(elastron(0, "plan " + config("--ranks 3 --set parallel.tensor=3")), 2,

@@ -17,6 +17,12 @@ inline std::string arguments(const std::string& folder, const std::string& more 
          " --set output.dir=" + folder + " " + more;
 }
 
+// The files of an evaluation.
+inline std::string report(const std::string& out) {
+  return read_text(out + "/rows.jsonl") + read_text(out + "/results.csv") +
+         read_text(out + "/summary.json") + read_text(out + "/accuracy.svg");
+}
+
 struct Layout {
   int ranks, tensor;
 };

@@ -48,8 +48,10 @@ void check_layout(const Config& config, const model::ModelConfig& model,
                   layout.data, layout.context, layout.tensor, model.kv_heads,
                   config.train.global_batch / config.train.micro_batch),
       "parallel",
-      some.empty() ? "change train.global_batch or --ranks"
-                   : fmt::format("these go: {}", fmt::join(some, ", ")));
+      some.empty() ? "change train.global_batch, train.micro_batch or --ranks"
+                   : fmt::format("these go: {}; or change train.global_batch, train.micro_batch or "
+                                 "--ranks",
+                                 fmt::join(some, ", ")));
 }
 
 // Recompute aside, which each row chooses for itself.
