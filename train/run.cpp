@@ -1,5 +1,7 @@
 #include "train/run.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "core/log.h"
@@ -33,6 +35,13 @@ std::vector<std::string> inputs(const Config& config) {
   paths.insert(paths.end(), config.data.train.begin(), config.data.train.end());
   paths.insert(paths.end(), config.data.eval.begin(), config.data.eval.end());
   return paths;
+}
+
+// Tells a checkpoint from others that may come under its name.
+std::string identity(const CheckpointHeader& header) {
+  return fmt::format("step {}, {} tokens, of run {} on backbone {}", header.step,
+                     header.tokens_seen, header.run.empty() ? "-" : header.run,
+                     header.backbone_fingerprint);
 }
 
 }  // namespace
@@ -96,6 +105,12 @@ void Run::go_on() {
                             "bring it back, or begin anew with --resume none");
     });
     from_ = verified(record_.start, "");
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      if (identity(from_->header) == record_.start_is) return;
+      throw CheckpointError(
+          "another checkpoint is in the place of the one that this run began with", record_.start,
+          "bring that back, or begin anew with --resume none");
+    });
   }
 }
 
@@ -117,7 +132,9 @@ void Run::begin_anew(const std::optional<VerifiedCheckpoint>& from) {
   record_ = new_run_of_all_ranks();
   from_ = from;
   is_new_ = true;
-  if (from) record_.start = whole_path(from->path).string();
+  if (!from) return;
+  record_.start = whole_path(from->path).string();
+  record_.start_is = identity(from->header);
 }
 
 VerifiedCheckpoint Run::verified(const std::string& named, const std::string& run_folder) {

@@ -124,12 +124,16 @@ RunRecord new_run() {
 }
 
 std::string run_text(const RunRecord& record, const Removal& removal) {
-  nlohmann::ordered_json object = {
-      {"format", kFormat},     {"format_version", kFormatVersion},
-      {"id", record.id},       {"begun", record.begun},
-      {"start", record.start}, {"job", record.job},
-      {"saved", record.saved}, {"takes_unmarked", record.takes_unmarked},
-      {"alone", record.alone}};
+  nlohmann::ordered_json object = {{"format", kFormat},
+                                   {"format_version", kFormatVersion},
+                                   {"id", record.id},
+                                   {"begun", record.begun},
+                                   {"start", record.start},
+                                   {"start_is", record.start_is},
+                                   {"job", record.job},
+                                   {"saved", record.saved},
+                                   {"takes_unmarked", record.takes_unmarked},
+                                   {"alone", record.alone}};
   if (!removal.names.empty()) {
     object["removal"] = {{"to", removal.to}, {"names", removal.names}};
   }
@@ -150,6 +154,7 @@ RunRecord parse_run(const std::string& text, const std::string& where, Removal& 
     RunRecord record = {.id = object.at("id"),
                         .begun = object.at("begun"),
                         .start = object.at("start"),
+                        .start_is = object.at("start_is"),
                         .job = object.at("job"),
                         .saved = object.at("saved"),
                         .takes_unmarked = object.at("takes_unmarked"),

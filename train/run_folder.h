@@ -16,10 +16,11 @@ namespace elastron::train {
 
 struct RunRecord {
   std::string id;
-  std::string begun;   // UTC
-  std::string start;   // the checkpoint it began from, as an absolute path; empty: from nothing
-  std::string job;     // of starts that belong together: --job
-  bool saved = false;  // it has had a checkpoint of its own
+  std::string begun;     // UTC
+  std::string start;     // the checkpoint it began from, as an absolute path; empty: from nothing
+  std::string start_is;  // what that checkpoint was then, should another file come into its place
+  std::string job;       // of starts that belong together: --job
+  bool saved = false;    // it has had a checkpoint of its own
   bool takes_unmarked = false;  // checkpoints without a run's id are its own: of version 0.1, or
                                 // imported into the folder
   bool alone = false;           // nothing but the run's files was there when it began

@@ -135,6 +135,10 @@ TEST_F(RunTest, ACheckpointOfAnotherRunBeginsANewOne) {
   const Begun again = start(kAuto);
   EXPECT_EQ(again.id, fresh.id);
   EXPECT_EQ(fs::path(again.from), fs::weakly_canonical(begin));
+  save("third", 5, "exchanged");
+  fs::copy(scratch_ + "/exchanged/checkpoints/step-00000005.h5", begin,
+           fs::copy_options::overwrite_existing);
+  expect_failure(kAuto, ExitCode::checkpoint, "another checkpoint is in the place");
   fs::remove(begin);
   expect_failure(kAuto, ExitCode::checkpoint, "is gone");
 }
