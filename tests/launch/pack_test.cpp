@@ -287,7 +287,8 @@ TEST_F(Packed, StopsOnRequestAndLeavesNothing) {
     ASSERT_TRUE(o.code == 75 || o.code == 0 || o.code == 143) << o.code << o.err;
     if (o.code == 75 && !o.err.empty()) {  // empty: it had not begun
       ++stopped;
-      EXPECT_EQ(o.err, "stopped on request: nothing was written\n");
+      // Behind the warning that one file is read many times.
+      EXPECT_TRUE(o.err.ends_with("\nstopped on request: nothing was written\n")) << o.err;
     }
     EXPECT_EQ(names_in(out.path()),
               o.code == 0 ? std::vector<std::string>{"x.h5"} : std::vector<std::string>{});

@@ -242,7 +242,8 @@ TEST(Schema, UnreadableFiles) {
     }
     return std::string();
   };
-  EXPECT_NE(error("/nonexistent/x.yaml").find("No such file or directory"), std::string::npos);
+  EXPECT_NE(error(ELASTRON_TEST_FIXTURES "/absent/x.yaml").find("No such file or directory"),
+            std::string::npos);
   EXPECT_NE(error("/tmp").find("Is a directory"), std::string::npos);
   EXPECT_NE(error("/dev/zero").find("more than 1 MiB"), std::string::npos);
 }
