@@ -72,9 +72,9 @@ bool fail_call(int ranks, const std::string& function, int k, int error, const s
   fs::copy(before, run, fs::copy_options::recursive);
   const Outcome o =
       elastron(ranks, arguments(run, 2),
-               "export LD_PRELOAD=" ELASTRON_FAILING_CALLS " FAIL_RANK=0 FAIL_CALL=" + function +
-                   " FAIL_AT=" + std::to_string(k) + " FAIL_ERRNO=" + std::to_string(error) +
-                   " FAIL_REPORT=" + report + ";");
+               "export LD_PRELOAD=" + preloadable(ELASTRON_FAILING_CALLS) +
+                   " FAIL_RANK=0 FAIL_CALL=" + function + " FAIL_AT=" + std::to_string(k) +
+                   " FAIL_ERRNO=" + std::to_string(error) + " FAIL_REPORT=" + report + ";");
   const std::string where = function + " " + std::to_string(k);
   if (!fs::exists(report)) {
     EXPECT_EQ(o.code, 0) << where << "\n" << o.err;

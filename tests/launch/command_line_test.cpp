@@ -32,7 +32,7 @@ TEST(CommandLine, UnknownSubcommandsAreNamed) {
 
 TEST(CommandLine, ResultsThatDoNotGetOutAreAFailure) {
   const std::string line = std::string(ELASTRON_PROGRAM) + " reference >/dev/full";
-  EXPECT_EQ(WEXITSTATUS(std::system(line.c_str())), 3);
+  EXPECT_EQ(WEXITSTATUS(std::system(for_shell(line).c_str())), 3);
 }
 
 TEST(Limits, FileSize) {

@@ -259,7 +259,8 @@ Outcome on_terminal(const std::string& command) {
     dup2(theirs, STDERR_FILENO);
     close(ours);
     close(theirs);
-    const std::string line = std::string(ELASTRON_PROGRAM) + " " + command + " >/dev/null";
+    const std::string line =
+        for_shell(std::string(ELASTRON_PROGRAM) + " " + command + " >/dev/null");
     execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
     _exit(127);
   }

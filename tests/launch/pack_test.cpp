@@ -333,9 +333,9 @@ TEST_F(Packed, AnyCallThatFailsLeavesTheOldFile) {
       write_text(out, "old");
       const Outcome o =
           elastron(0, pack_arguments(records_, out),
-                   "export LD_PRELOAD=" ELASTRON_FAILING_CALLS " FAIL_CALL=" + function +
-                       " FAIL_AT=" + std::to_string(k) + " FAIL_ERRNO=" + std::to_string(ENOSPC) +
-                       " FAIL_REPORT=" + report + ";");
+                   "export LD_PRELOAD=" + preloadable(ELASTRON_FAILING_CALLS) +
+                       " FAIL_CALL=" + function + " FAIL_AT=" + std::to_string(k) +
+                       " FAIL_ERRNO=" + std::to_string(ENOSPC) + " FAIL_REPORT=" + report + ";");
       const std::string where = function + " " + std::to_string(k) + "\n" + o.err;
       EXPECT_EQ(names_in(folder), (std::vector<std::string>{"out.h5"})) << where;
       if (o.code == 0) {

@@ -33,6 +33,27 @@ void write_text(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
+std::string for_shell(const std::string& command) {
+  const std::string plain = ELASTRON_SOURCE_DIR;
+  std::string escaped, out;
+  for (const char c : plain) {
+    if (c == ' ') escaped += '\\';
+    escaped += c;
+  }
+  size_t at = 0;
+  for (size_t found; (found = command.find(plain, at)) != command.npos; at = found + plain.size()) {
+    out += command.substr(at, found - at) + escaped;
+  }
+  return out + command.substr(at);
+}
+
+std::string preloadable(const std::string& library) {
+  static const Scratch scratch;
+  const std::string link = scratch / fs::path(library).filename().string();
+  if (!fs::exists(link)) fs::create_symlink(library, link);
+  return link;
+}
+
 Outcome elastron(int ranks, const std::string& arguments, const std::string& prefix) {
   return run_program(ELASTRON_PROGRAM, ranks, arguments, prefix);
 }
@@ -49,7 +70,7 @@ Outcome run_program(const std::string& program, int ranks, const std::string& ar
   }
   command += program + " " + arguments + " >" + (scratch / "out") + " 2>" + (scratch / "err") +
              " </dev/null";
-  const int status = std::system(command.c_str());
+  const int status = std::system(for_shell(command).c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
           read_text(scratch / "out"), read_text(scratch / "err")};
 }

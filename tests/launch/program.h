@@ -26,6 +26,11 @@ class Scratch {
   std::string path_;
 };
 
+// A command line whose paths of the sources and of what was built there have their blanks escaped.
+std::string for_shell(const std::string& command);
+// The library under a path that LD_PRELOAD takes, which separates by blanks.
+std::string preloadable(const std::string& library);
+
 // ranks 0: without mpirun. `prefix` goes before the program ("ulimit -f 10;", "timeout 20").
 Outcome elastron(int ranks, const std::string& arguments, const std::string& prefix = "");
 

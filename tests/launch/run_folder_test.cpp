@@ -28,8 +28,9 @@ const std::string kOther = "--set train.lr.router=1e-4 ";
 // Call `at` of `function` on a path with `part` in it is the last one.
 std::string killed_at(const std::string& function, int at, const std::string& part,
                       const std::string& report) {
-  return "export LD_PRELOAD=" ELASTRON_FAILING_CALLS " FAIL_RANK=0 FAIL_CALL=" + function +
-         " FAIL_AT=" + std::to_string(at) + " FAIL_PATH=" + part + " FAIL_REPORT=" + report + ";";
+  return "export LD_PRELOAD=" + preloadable(ELASTRON_FAILING_CALLS) +
+         " FAIL_RANK=0 FAIL_CALL=" + function + " FAIL_AT=" + std::to_string(at) +
+         " FAIL_PATH=" + part + " FAIL_REPORT=" + report + ";";
 }
 
 std::string run_id(const std::string& folder) {
@@ -333,7 +334,8 @@ TEST_F(OldRun, TimeAndPassesAreInItsMetrics) {
 class Background {
  public:
   explicit Background(const std::string& arguments) {
-    const std::string command = "exec " ELASTRON_PROGRAM " " + arguments + " >/dev/null 2>&1";
+    const std::string command =
+        for_shell("exec " ELASTRON_PROGRAM " " + arguments + " >/dev/null 2>&1");
     process_ = fork();
     if (process_ == 0) execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
   }

@@ -7,12 +7,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
-#include <sstream>
 #include <thread>
 
 #include "tests/launch/program.h"
@@ -28,17 +28,15 @@ using std::chrono::microseconds, std::chrono::milliseconds;
 class Running {
  public:
   Running(const std::string& arguments, const std::string& log) : log_(log) {
-    std::vector<std::string> words = {ELASTRON_PROGRAM};
-    std::istringstream in(arguments);
-    for (std::string word; in >> word;) words.push_back(word);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
+    const std::string line = for_shell("exec " ELASTRON_PROGRAM " " + arguments);
+    const std::array<const char*, 4> argv = {"sh", "-c", line.c_str(), nullptr};
     posix_spawn_file_actions_t files;
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     posix_spawn_file_actions_adddup2(&files, 1, 2);
-    EXPECT_EQ(posix_spawn(&process_, ELASTRON_PROGRAM, &files, nullptr, argv.data(), environ), 0);
+    EXPECT_EQ(posix_spawn(&process_, "/bin/sh", &files, nullptr,
+                          const_cast<char* const*>(argv.data()), environ),
+              0);
     posix_spawn_file_actions_destroy(&files);
   }
 

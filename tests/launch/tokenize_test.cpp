@@ -20,7 +20,7 @@ Outcome tokenize(const std::string& arguments, const std::string& input,
   const std::string command = std::string(ELASTRON_PROGRAM) + " tokenize " + arguments + " <" +
                               (scratch / "in") + " >" + (out.empty() ? scratch / "out" : out) +
                               " 2>" + (scratch / "err");
-  const int status = std::system(command.c_str());
+  const int status = std::system(for_shell(command).c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
           read_text(scratch / "out"), read_text(scratch / "err")};
 }
