@@ -1,4 +1,4 @@
-// Subcommands. Each file cmd_<name>.cpp adds its options to the parser and says what to run.
+// Subcommands. Each file of commands/ adds its options to the parser and says what to run.
 #pragma once
 #include <functional>
 

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "ops/elementwise.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::launch {
 

@@ -4,8 +4,8 @@
 #include "launch/command_line.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/exchange/router_exchange.h"
 #include "train/positions.h"
-#include "train/router_exchange.h"
 
 namespace elastron::launch {
 

@@ -17,7 +17,7 @@
 #include "reward/row_source.h"
 #include "router/forced_gate.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/pair_scorer.h"
+#include "train/evaluate/pair_scorer.h"
 #include "train/positions.h"
 #include "train/reward_workload.h"
 #include "train/session.h"

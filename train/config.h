@@ -11,8 +11,8 @@
 #include "model/decoder_config.h"
 #include "reward/config.h"
 #include "router/config.h"
-#include "train/optimizer.h"
-#include "train/schedule.h"
+#include "train/step/optimizer.h"
+#include "train/step/schedule.h"
 
 namespace elastron::train {
 

@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "parallel/agree.h"
-#include "train/pair_scorer.h"
+#include "train/evaluate/pair_scorer.h"
 #include "train/positions.h"
 
 namespace elastron::train {

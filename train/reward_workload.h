@@ -5,7 +5,7 @@
 
 #include "reward/figures.h"
 #include "reward/pair_source.h"
-#include "train/reward_loss.h"
+#include "train/step/reward_loss.h"
 #include "train/workload.h"
 
 namespace elastron::train {

@@ -8,8 +8,8 @@
 #include "model/weights/expected_tensors.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
+#include "train/exchange/router_exchange.h"
 #include "train/plan/run_shape.h"
-#include "train/router_exchange.h"
 
 namespace elastron::train {
 

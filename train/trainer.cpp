@@ -14,12 +14,12 @@
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/frozen_weights.h"
-#include "train/learning_rates.h"
+#include "train/metrics/reporter.h"
 #include "train/plan/run_shape.h"
-#include "train/reporter.h"
 #include "train/session.h"
-#include "train/step_batches.h"
+#include "train/step/frozen_weights.h"
+#include "train/step/learning_rates.h"
+#include "train/step/step_batches.h"
 #include "train/workload.h"
 
 namespace elastron::train {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "parallel/agree.h"
-#include "train/evaluate.h"
+#include "train/evaluate/evaluate.h"
 #include "train/positions.h"
 #include "train/reward_workload.h"
 

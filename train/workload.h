@@ -10,8 +10,8 @@
 #include "parallel/mesh.h"
 #include "train/checkpoint/header.h"
 #include "train/config.h"
-#include "train/loss.h"
 #include "train/session.h"
+#include "train/step/loss.h"
 
 namespace elastron::train {
 

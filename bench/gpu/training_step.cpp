@@ -6,7 +6,7 @@
 
 #include "model/memory_plan.h"
 #include "ops/elementwise.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::bench {
 

@@ -7,7 +7,7 @@
 #include "data/packed_batch.h"
 #include "model/decoder.h"
 #include "parallel/communicator.h"
-#include "train/optimizer.h"
+#include "train/step/optimizer.h"
 
 namespace elastron::bench {
 

@@ -5,7 +5,7 @@
 
 #include "core/device.h"
 #include "router/layer_routers.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::bench {
 

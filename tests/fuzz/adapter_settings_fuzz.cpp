@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "tests/fuzz/input.h"
-#include "train/adapter_exchange.h"
+#include "train/exchange/adapter_exchange.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace elastron;

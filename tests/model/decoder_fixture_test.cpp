@@ -12,7 +12,7 @@
 #include "router/objective.h"
 #include "router/sparsity.h"
 #include "tests/support/gradcheck.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron {
 namespace {

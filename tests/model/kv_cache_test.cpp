@@ -7,7 +7,7 @@
 
 #include "core/philox.h"
 #include "model/decoder.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::model {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "core/cuda/device.h"
 #include "parallel/communicator.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron {
 namespace {

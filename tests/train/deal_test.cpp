@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "parallel/mesh.h"
-#include "train/step_batches.h"
+#include "train/step/step_batches.h"
 
 namespace elastron::train {
 namespace {

@@ -1,6 +1,6 @@
 // Evaluation against figures by hand: losses and choices come from the decoder's logits, one
 // document at a time; accuracy is of the documents that have an answer.
-#include "train/evaluate.h"
+#include "train/evaluate/evaluate.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include "router/forced_gate.h"
 #include "router/layer_routers.h"
 #include "train/plan/run_shape.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 namespace {

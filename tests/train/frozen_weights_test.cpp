@@ -1,6 +1,6 @@
 // Training leaves weights that do not train as they are, in memory, and a run notices where it did
 // not.
-#include "train/frozen_weights.h"
+#include "train/step/frozen_weights.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "router/layer_routers.h"
 #include "train/plan/run_shape.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 namespace {

@@ -13,7 +13,7 @@
 #include "train/plan/device_spec.h"
 #include "train/plan/layouts.h"
 #include "train/plan/run_shape.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 namespace {

@@ -1,7 +1,7 @@
 // Reward training against tests/fixtures/reward, made by PyTorch (tests/oracle/
 // make_reward_fixtures.py): scores, losses and gradients of the head, the trunk and the adapters,
 // with prompts computed once and apart. (memory-reward spec, 8.1 to 8.5 and 8.13)
-#include "train/reward_loss.h"
+#include "train/step/reward_loss.h"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@
 #include "reward/pair_batch.h"
 #include "tests/support/gradcheck.h"
 #include "train/reward_workload.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron {
 namespace {

@@ -9,7 +9,7 @@
 #include "data/packed_batch.h"
 #include "parallel/agree.h"
 #include "router/routed_layer.h"
-#include "train/router_exchange.h"
+#include "train/exchange/router_exchange.h"
 
 namespace elastron {
 namespace {

@@ -21,7 +21,7 @@
 #include "parallel/mesh.h"
 #include "train/checkpoint/folder.h"
 #include "train/checkpoint/header.h"
-#include "train/optimizer.h"
+#include "train/step/optimizer.h"
 
 namespace elastron::train {
 

@@ -6,7 +6,7 @@
 #include "core/philox.h"
 #include "data/balance.h"
 #include "train/plan/run_shape.h"
-#include "train/step_batches.h"
+#include "train/step/step_batches.h"
 
 namespace elastron::train {
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "core/philox.h"
-#include "train/step_batches.h"
+#include "train/step/step_batches.h"
 
 namespace elastron::train {
 

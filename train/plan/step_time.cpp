@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "model/memory_plan.h"
-#include "train/attention_pairs.h"
 #include "train/plan/collectives.h"
 #include "train/plan/run_shape.h"
+#include "train/step/attention_pairs.h"
 
 namespace elastron::train {
 

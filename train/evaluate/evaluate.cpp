@@ -1,4 +1,4 @@
-#include "train/evaluate.h"
+#include "train/evaluate/evaluate.h"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "parallel/agree.h"
-#include "train/local_batch.h"
-#include "train/step.h"
+#include "train/step/local_batch.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 

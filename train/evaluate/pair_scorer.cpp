@@ -1,11 +1,11 @@
-#include "train/pair_scorer.h"
+#include "train/evaluate/pair_scorer.h"
 
 #include <algorithm>
 #include <array>
 #include <numeric>
 
-#include "train/local_batch.h"
-#include "train/step.h"
+#include "train/step/local_batch.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 

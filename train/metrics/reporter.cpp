@@ -1,4 +1,4 @@
-#include "train/reporter.h"
+#include "train/metrics/reporter.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -11,12 +11,12 @@
 #include "core/file/append_file.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "train/learning_rates.h"
 #include "train/metrics/event_file.h"
 #include "train/metrics/metrics_file.h"
 #include "train/metrics/scalar_tags.h"
 #include "train/plan/run_shape.h"
-#include "train/reward_loss.h"
+#include "train/step/learning_rates.h"
+#include "train/step/reward_loss.h"
 
 namespace elastron::train {
 

@@ -12,7 +12,7 @@
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "parallel/hdf5_access.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::launch {
 

@@ -1,4 +1,4 @@
-#include "train/frozen_weights.h"
+#include "train/step/frozen_weights.h"
 
 #include <fmt/format.h>
 

@@ -17,8 +17,8 @@
 #include "router/objective.h"
 #include "router/sparsity.h"
 #include "train/config.h"
-#include "train/loss.h"
-#include "train/optimizer.h"
+#include "train/step/loss.h"
+#include "train/step/optimizer.h"
 
 namespace elastron::train {
 

@@ -1,4 +1,4 @@
-#include "train/router_exchange.h"
+#include "train/exchange/router_exchange.h"
 
 #include <filesystem>
 #include <memory>
@@ -13,8 +13,8 @@
 #include "router/objective.h"
 #include "router/reference_exchange.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/first_checkpoint.h"
 #include "train/config.h"
-#include "train/first_checkpoint.h"
 
 namespace elastron::train {
 

@@ -13,7 +13,7 @@
 #include "launch/runtime.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/evaluate.h"
+#include "train/evaluate/evaluate.h"
 #include "train/positions.h"
 #include "train/session.h"
 

@@ -1,4 +1,4 @@
-#include "train/loss.h"
+#include "train/step/loss.h"
 
 namespace elastron::train {
 

@@ -1,4 +1,4 @@
-#include "train/head_scores.h"
+#include "train/evaluate/head_scores.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 
 #include "ops/attention_argmax.h"
 #include "ops/elementwise.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 

@@ -10,8 +10,8 @@
 #include "router/reference_exchange.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/config.h"
-#include "train/reward_exchange.h"
-#include "train/router_exchange.h"
+#include "train/exchange/reward_exchange.h"
+#include "train/exchange/router_exchange.h"
 
 namespace elastron::launch {
 

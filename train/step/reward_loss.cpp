@@ -1,4 +1,4 @@
-#include "train/reward_loss.h"
+#include "train/step/reward_loss.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,12 +1,13 @@
 // elastron inspect CHECKPOINT [--config] [--json]: what a checkpoint holds, and whether it is
 // whole.
+#include "train/checkpoint/inspect.h"
+
 #include <cstdio>
 #include <memory>
 
 #include "launch/command.h"
 #include "launch/command_line.h"
 #include "train/checkpoint/folder.h"
-#include "train/checkpoint/inspect.h"
 
 namespace elastron::launch {
 

@@ -1,4 +1,4 @@
-#include "train/learning_rates.h"
+#include "train/step/learning_rates.h"
 
 #include <fmt/format.h>
 

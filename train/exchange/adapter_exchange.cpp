@@ -1,4 +1,4 @@
-#include "train/adapter_exchange.h"
+#include "train/exchange/adapter_exchange.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -16,9 +16,9 @@
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "reward/head.h"
+#include "train/checkpoint/first_checkpoint.h"
 #include "train/config.h"
-#include "train/first_checkpoint.h"
-#include "train/router_exchange.h"
+#include "train/exchange/router_exchange.h"
 
 namespace elastron::train {
 

@@ -1,11 +1,11 @@
-#include "train/first_checkpoint.h"
+#include "train/checkpoint/first_checkpoint.h"
 
 #include <filesystem>
 
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/run_folder.h"
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 

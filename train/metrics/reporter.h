@@ -10,7 +10,7 @@
 #include "model/step_work.h"
 #include "router/objective.h"
 #include "train/config.h"
-#include "train/step.h"
+#include "train/step/step.h"
 #include "train/workload.h"
 
 namespace elastron::train {

@@ -13,8 +13,8 @@
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "router/layer_routers.h"
-#include "train/first_checkpoint.h"
-#include "train/head_scores.h"
+#include "train/checkpoint/first_checkpoint.h"
+#include "train/evaluate/head_scores.h"
 #include "train/positions.h"
 
 namespace elastron::launch {

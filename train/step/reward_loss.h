@@ -6,7 +6,7 @@
 #include "reward/config.h"
 #include "reward/head.h"
 #include "reward/pair_scores.h"
-#include "train/loss.h"
+#include "train/step/loss.h"
 
 namespace elastron::train {
 

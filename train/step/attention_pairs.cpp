@@ -1,4 +1,4 @@
-#include "train/attention_pairs.h"
+#include "train/step/attention_pairs.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "train/step_batches.h"
+#include "train/step/step_batches.h"
 
 #include <map>
 #include <numeric>
@@ -7,9 +7,9 @@
 #include "data/balance.h"
 #include "model/step_work.h"
 #include "router/objective.h"
-#include "train/attention_pairs.h"
 #include "train/plan/run_shape.h"
 #include "train/plan/step_time.h"
+#include "train/step/attention_pairs.h"
 
 namespace elastron::train {
 

@@ -1,4 +1,4 @@
-#include "train/reward_exchange.h"
+#include "train/exchange/reward_exchange.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -12,9 +12,9 @@
 #include "ops/elementwise.h"
 #include "ops/linear.h"
 #include "reward/head.h"
-#include "train/adapter_exchange.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/router_exchange.h"
+#include "train/exchange/adapter_exchange.h"
+#include "train/exchange/router_exchange.h"
 
 namespace elastron::train {
 

@@ -1,4 +1,4 @@
-#include "train/step.h"
+#include "train/step/step.h"
 
 #include <algorithm>
 #include <chrono>
@@ -7,9 +7,9 @@
 #include "core/trace.h"
 #include "ops/elementwise.h"
 #include "router/tau.h"
-#include "train/attention_pairs.h"
-#include "train/learning_rates.h"
-#include "train/local_batch.h"
+#include "train/step/attention_pairs.h"
+#include "train/step/learning_rates.h"
+#include "train/step/local_batch.h"
 
 namespace elastron::train {
 

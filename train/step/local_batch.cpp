@@ -1,9 +1,9 @@
-#include "train/local_batch.h"
+#include "train/step/local_batch.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "train/step.h"
+#include "train/step/step.h"
 
 namespace elastron::train {
 

@@ -5,8 +5,8 @@
 #include "core/log.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
-#include "train/adapter_exchange.h"
-#include "train/router_exchange.h"
+#include "train/exchange/adapter_exchange.h"
+#include "train/exchange/router_exchange.h"
 
 namespace elastron::launch {
 
