@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "core/dispatch.h"
+#include "core/trace.h"
 #include "ops/backend.h"
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/matmul.h"
@@ -18,7 +19,8 @@ LinearWeight::LinearWeight(Tensor weight, bool frozen)
   ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
   check_contiguous(weight_, "linear weight");
   // The GPU's library reads every layout at full speed.
-  if (frozen && weight_.device().kind() == DeviceKind::cpu) packed_ = std::make_unique<Packed>();
+  if (frozen && weight_.device().behaves_as() == DeviceKind::cpu)
+    packed_ = std::make_unique<Packed>();
 }
 LinearWeight::LinearWeight() = default;
 LinearWeight::~LinearWeight() = default;
@@ -28,6 +30,26 @@ LinearWeight& LinearWeight::operator=(LinearWeight&&) noexcept = default;
 bool has_products(DType dtype, Device& device) {
   return device.kind() != DeviceKind::cpu || cpu::has_products(dtype, device);
 }
+
+namespace {
+
+// c from sums over `inner` products of a and b each.
+void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Tensor& b,
+                  const Tensor& c, int64_t inner, cpu::PackedWeight* packed, cpu::Product product) {
+  if (a.numel() == 0 || b.numel() == 0) return;
+  meta.record({.name = name,
+               .kind = WorkKind::products,
+               .flops = 2 * double(c.numel()) * double(inner),
+               .bytes = double(a.bytes() + b.bytes() + c.bytes())});
+  if (meta.behaves_as() == DeviceKind::cuda) {
+    Tensor::empty({cuda::kMatmulWorkspace}, DType::u8, meta);
+  } else if (packed != nullptr && !packed->bytes.defined() && b.dtype() != DType::f64) {
+    const TraceRange range("packed weights");
+    packed->bytes = Tensor::empty({cpu::packed_bytes(product, b)}, DType::u8, meta);
+  }
+}
+
+}  // namespace
 
 Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
   ELASTRON_CHECK(x.rank() == 2 && x.size(1) == w.in_features(),
@@ -41,7 +63,11 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
       [&] {
         cpu::matmul_forward(x, w.tensor(), bias, w.packed() ? &w.packed()->forward : nullptr, y);
       },
-      [&](auto) { cuda::matmul_forward(x, w.tensor(), bias, y); });
+      [&](auto) { cuda::matmul_forward(x, w.tensor(), bias, y); },
+      [&](MetaDevice& meta) {
+        meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
+                     w.packed() ? &w.packed()->forward : nullptr, cpu::Product::forward);
+      });
   return y;
 }
 
@@ -64,7 +90,11 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
         cpu::matmul_dgrad(dy, w.tensor(), w.packed() ? &w.packed()->dgrad : nullptr, accumulate,
                           dx);
       },
-      [&](auto) { cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx); });
+      [&](auto) { cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx); },
+      [&](MetaDevice& meta) {
+        meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features(),
+                     w.packed() ? &w.packed()->dgrad : nullptr, cpu::Product::dgrad);
+      });
   return dx;
 }
 
@@ -77,7 +107,10 @@ void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
   check_dense("linear_wgrad", dy, x, dw);
   run_on(
       x.device(), [&] { cpu::matmul_wgrad(dy, x, dw); },
-      [&](auto) { cuda::matmul_wgrad(dy, x, dw); });
+      [&](auto) { cuda::matmul_wgrad(dy, x, dw); },
+      [&](MetaDevice& meta) {
+        meta_product(meta, "linear_wgrad", dy, x, dw, x.size(0), nullptr, cpu::Product::wgrad);
+      });
 }
 
 void linear_bias_grad(const Tensor& dy, Tensor& db) {
@@ -92,6 +125,9 @@ void linear_bias_grad(const Tensor& dy, Tensor& db) {
     const int64_t n = dy.size(1);
     const int64_t rows = dy.size(0);
     A* sums = db.data<A>();
+    const auto scratch_numbers = [&] {
+      return Tensor::empty({cuda::column_sums_scratch(rows, n)}, db.dtype(), dy.device());
+    };
     run_on(
         dy.device(),
         [&] {
@@ -99,9 +135,12 @@ void linear_bias_grad(const Tensor& dy, Tensor& db) {
                                [=](int64_t row, A* to) { cpu::add_row(first + row * n, to, n); });
         },
         [&](auto stream) {
-          const Tensor scratch =
-              Tensor::empty({cuda::column_sums_scratch(rows, n)}, db.dtype(), dy.device());
+          const Tensor scratch = scratch_numbers();
           cuda::add_column_sums(first, rows, n, scratch.data<A>(), sums, stream);
+        },
+        [&](MetaDevice& meta) {
+          meta.record(cuda::column_sums_cost("bias_grad", double(dy.bytes()), rows, n));
+          if (meta.behaves_as() == DeviceKind::cuda) scratch_numbers();
         });
   });
 }

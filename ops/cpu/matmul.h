@@ -21,6 +21,13 @@ struct PackedWeight {
 // Whether oneDNN has products of this dtype on this CPU: it is asked for one.
 bool has_products(DType dtype, Device& device);
 
+// Directions of a product with a weight.
+enum class Product : uint8_t { forward, dgrad, wgrad };
+
+// Bytes of a PackedWeight of `w`; no tensor is read. As large as `w` where oneDNN has no products
+// of its type on this CPU.
+int64_t packed_bytes(Product product, const Tensor& w);
+
 // `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. float64,
 // float32 or bfloat16; the last throws UsageError on a CPU for which oneDNN has no such product.
 // Results do not depend on the number of threads.
