@@ -154,7 +154,8 @@ class Scorer {
     parallel::on_all_ranks(mesh.world(), [&] {
       forced = router::parse_force(config_.router.force, m.num_layers, m.kv_heads);
     });
-    gates_ = forced.active ? session_.routed_by_gates(forced.gates) : session_.evaluation_gates();
+    gates_ = forced.active ? session_.model().routed_by_gates(forced.gates)
+                           : session_.model().evaluation_gates();
   }
 
   train::Session& session() { return session_; }
@@ -168,7 +169,8 @@ class Scorer {
       throw CheckpointError("the checkpoint belongs to another backbone", trained.path,
                             "set model.path to the backbone it was trained on");
     });
-    train::load_tensors(trained.path, {.parameters = session_.objective_parameters()}, mesh);
+    train::load_tensors(trained.path, {.parameters = session_.model().objective_parameters()},
+                        mesh);
     scale_ = train::RewardScale::from(trained.header.state);
   }
 

@@ -88,6 +88,7 @@ void DecoderLayer::append_adapters(ParameterList& list) {
 Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
                                   router::RoutedLayer* routed, router::SavedRoute* route,
                                   AttentionExchange::Begun* begun, bool keep_normed) {
+  const TraceRange range("projections");
   Projections p;
   auto [own_normed, inv_rms] = ops::rms_norm_forward(x, input_norm_.value, eps_);
   p.input_norm_inv_rms = inv_rms;
@@ -104,7 +105,7 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
   }
   // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
   if (routed != nullptr) {
-    const TraceRange range("router");
+    const TraceRange of_router("router");
     routed->decide(p.k, in.documents, *in.router_batch, *route);
   }
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
@@ -137,7 +138,15 @@ AttentionExchange::Describe DecoderLayer::describe(const router::RoutedLayer& ro
   };
 }
 
+Attended DecoderLayer::attend(AttentionExchange::Begun& begun, const Tensor& gate,
+                              const LayerInputs& in, const router::RoutedLayer& routed,
+                              ops::Branches branches, bool again) const {
+  const TraceRange range("attention");
+  return in.exchange->forward(begun, gate, describe(routed), branches, again);
+}
+
 Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention_output) {
+  const TraceRange range("attention output");
   const int64_t tokens = attention_output.size(0);
   Tensor y = region_.leave(o_.forward(attention_output.view({tokens, q_heads_ * head_dim_})));
   ops::add_into(y, x);
@@ -145,6 +154,7 @@ Tensor DecoderLayer::attention_residual(const Tensor& x, const Tensor& attention
 }
 
 GateUp DecoderLayer::gate_up(const Tensor& middle, bool keep_normed) {
+  const TraceRange range("gate and up");
   GateUp g;
   auto [own_normed, inv_rms] = ops::rms_norm_forward(middle, post_attention_norm_.value, eps_);
   g.inv_rms = inv_rms;
@@ -178,9 +188,8 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   // computed in the recompute, next to its use (spec 3.4).
   const bool both =
       saved != nullptr && routed.needs_gate_gradient() && options_.recompute != Recompute::layer;
-  auto attention = in.exchange->forward(begun, route.gate, describe(routed),
-                                        both ? ops::Branches::both : ops::Branches::selected,
-                                        /*again=*/false);
+  auto attention = attend(begun, route.gate, in, routed,
+                          both ? ops::Branches::both : ops::Branches::selected, /*again=*/false);
   visited = attention.visited;
   Tensor middle = attention_residual(x, in.exchange->own_rows(attention.selected));
   // What is not kept goes before the MLP needs its memory.
@@ -217,7 +226,10 @@ Tensor DecoderLayer::mlp_backward(const Tensor& d_out, SavedLayer& saved,
                                   const std::function<void(Parameter&)>& on_gradient) {
   const TraceRange range("MLP backward");
   const bool train = options_.train_backbone;
-  if (!saved.gate_up) saved.gate_up = gate_up(saved.middle, trains_gate_up());
+  if (!saved.gate_up) {
+    const TraceRange again("again");
+    saved.gate_up = gate_up(saved.middle, trains_gate_up());
+  }
   const GateUp g = *std::exchange(saved.gate_up, std::nullopt);
 
   Tensor d_all = region_.enter(d_out);
@@ -254,6 +266,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   // Whatever was not kept is computed again from the layer's input; the gate is never redrawn.
   AttentionExchange::Begun begun;
   if (!saved.projections) {
+    const TraceRange again("again");
     const bool reads = need_attention || !saved.attention;
     saved.projections =
         project(saved.input, in, nullptr, nullptr, reads ? &begun : nullptr, trains_projections());
@@ -262,10 +275,11 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
   }
   Projections& p = *saved.projections;
   if (!saved.attention) {
-    saved.attention = in.exchange->forward(
-        begun, saved.route.gate, describe(routed),
-        routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,
-        /*again=*/need_attention);
+    const TraceRange again("again");
+    saved.attention =
+        attend(begun, saved.route.gate, in, routed,
+               routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,
+               /*again=*/need_attention);
     saved.middle =
         attention_residual(saved.input, in.exchange->own_rows(saved.attention->selected));
   }
@@ -291,6 +305,7 @@ Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
     ops::rope_apply(d.k, in.positions, in.rope_table, true);
   }
   if (routed.needs_gate_gradient()) {
+    const TraceRange of_router("router");
     // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
     routed.backward(d.gate, d_gate_objective, *in.router_batch, saved.route,
                     need_qkv ? &d.k : nullptr, on_gradient);

@@ -96,6 +96,8 @@ class DecoderLayer {
   Projections project(const Tensor& x, const LayerInputs& in, router::RoutedLayer* routed,
                       router::SavedRoute* route, AttentionExchange::Begun* begun, bool keep_normed);
   AttentionExchange::Describe describe(const router::RoutedLayer& routed) const;
+  Attended attend(AttentionExchange::Begun& begun, const Tensor& gate, const LayerInputs& in,
+                  const router::RoutedLayer& routed, ops::Branches branches, bool again) const;
   Tensor attention_residual(const Tensor& x, const Tensor& attention_output);
   // -> gradient to saved.middle; frees saved.gate_up.
   Tensor mlp_backward(const Tensor& d_out, SavedLayer& saved,
