@@ -71,7 +71,7 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
     device.reset_peak();
     {
       model::SavedForward saved;
-      Tensor hidden = decoder.forward(on_device, router_batch, routed, &saved);
+      Tensor hidden = decoder.forward(on_device, router_batch, routed, {.saved = &saved});
       auto loss = decoder.loss(hidden, on_device, {.need_gradient = true, .chunk_rows = 64});
       hidden = {};
       decoder.backward(std::move(loss.d_hidden), on_device, router_batch, routed, saved, {},
