@@ -83,7 +83,7 @@ Tensor Generation::prefill() {
       train::make_router_batch(batch, inference_.router_config(), 0, 1.0, /*sample=*/false);
   const Tensor hidden =
       decoder.forward(model::DeviceBatch::make(batch, inference_.runtime().device()), router_batch,
-                      inference_.routed(), nullptr, &heads_, &cache_);
+                      inference_.routed(), {.heads = &heads_, .cache = &cache_});
   return hidden.slice(0, hidden.size(0) - 1, hidden.size(0)).clone();
 }
 

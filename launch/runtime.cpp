@@ -11,7 +11,6 @@
 #include "launch/device.h"
 #include "launch/signals.h"
 #include "launch/version.h"
-#include "ops/linear.h"
 #include "ops/routed_attention.h"
 #include "parallel/agree.h"
 
@@ -56,21 +55,9 @@ std::string choose_full_attention(Device& device, const train::ModelSection& mod
   return "by " + library + (asked ? "" : " from 1024 tokens on");
 }
 
-// A folder in bfloat16 runs everywhere. All ranks compute in the same dtype, whatever their CPUs.
-void choose_dtype(Device& device, parallel::Communicator& everyone, train::ModelSection& model) {
-  if (model.dtype != train::ComputeDType::bfloat16) return;
-  double without[] = {ops::has_products(DType::bf16, device) ? 0.0 : 1.0};
-  everyone.all_reduce_host(std::span<double>(without), parallel::ReduceOp::max);
-  if (without[0] == 0) return;
-  model.dtype = train::ComputeDType::float32;
-  log_warning_once(
-      "this CPU has no bfloat16 products (they need AVX-512): everything is computed in float32, "
-      "which takes twice the memory");
-}
-
 }  // namespace
 
-Runtime::Runtime(parallel::World& world, train::Config& config) {
+Runtime::Runtime(parallel::World& world, const train::Config& config) {
   share_cores(world);
   give_signal_stacks();
   auto everyone = world.split(0, world.rank(), "world");
@@ -79,7 +66,6 @@ Runtime::Runtime(parallel::World& world, train::Config& config) {
     device_ = std::move(chosen.device);
     why_not_gpu_ = chosen.why_not_gpu;
   });
-  choose_dtype(*device_, *everyone, config.model);
   parallel::MeshLayout layout;
   parallel::on_all_ranks(*everyone, [&] {
     layout =

@@ -66,7 +66,7 @@ struct Schema<model::LoraConfig> {
     for (const std::string& target : c.targets) {
       if (std::ranges::find(model::kLinearNames, target) == model::kLinearNames.end()) {
         problems.add("targets", "'" + target + "' is no linear layer",
-                     "use q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
+                     "use " + model::linear_names());
       }
     }
     if (c.targets.empty()) problems.add("targets", "no linear layers", "name at least one");

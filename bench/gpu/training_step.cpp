@@ -106,14 +106,14 @@ TrainingStep::TrainingStep(const TrainingStepShape& shape, Device& device) : dev
 void TrainingStep::run() {
   const auto router_batch = train::make_router_batch(batch_, config_, step_, 1.0, true);
   model::SavedForward saved;
-  Tensor hidden = decoder_->forward(device_batch_, router_batch, routed_, &saved);
+  Tensor hidden = decoder_->forward(device_batch_, router_batch, routed_, {.saved = &saved});
   auto loss = decoder_->loss(
       hidden, device_batch_,
       {.need_gradient = true, .gradient_scale = 1 / double(std::max<int64_t>(batch_.labels(), 1))});
   hidden = {};
   loss_ = loss.loss_sum / double(std::max<int64_t>(loss.count, 1));
   gates_.clear();
-  for (const auto& layer : saved.layers) gates_.push_back(layer.route.gate);
+  for (const auto& layer : saved.layers) gates_.push_back(layer.attention.route.gate);
   decoder_->backward(std::move(loss.d_hidden), device_batch_, router_batch, routed_, saved, {},
                      [](Parameter&) {});
   // A learning rate of nothing: every step has the same gates' distribution.

@@ -78,7 +78,7 @@ void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const
       train::make_router_batch(batch, inference.router_config(), 0, 1.0, /*sample=*/false);
   model::RoutedHeads heads;
   const Tensor hidden = decoder.forward(model::DeviceBatch::make(batch, device), router_batch,
-                                        inference.routed(), nullptr, &heads);
+                                        inference.routed(), {.heads = &heads});
   const int64_t tokens = hidden.size(0), vocab = decoder.config().vocab_size;
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * vocab), 1, tokens);
   for (int64_t row = 0; row < tokens; row += chunk) {

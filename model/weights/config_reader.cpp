@@ -23,7 +23,7 @@ int64_t ConfigReader::integer(const char* key, int64_t least, int64_t most,
                               std::optional<int64_t> missing) const {
   if (!has(key)) {
     if (missing) return *missing;
-    fail(named(key) + " is missing", "use the config.json of a Qwen3 or Llama model");
+    fail(named(key) + " is missing", "use a whole config.json");
   }
   return whole_number(at(key), key, least, most);
 }

@@ -14,7 +14,9 @@ namespace elastron::model {
 struct ModelConfig {
   std::string architecture = "Qwen3ForCausalLM";
   bool sequence_classifier = false;  // score.weight [1, hidden_size] in place of the LM head
-  bool qk_norm = true;  // RMSNorm over head_dim of queries and keys; follows from the architecture
+  // Traits of the family, by the architecture's name (model/layer_shape.h reads them).
+  bool qk_norm = true;    // RMSNorm over head_dim of queries and keys
+  bool qkv_bias = false;  // on q, k and v
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t num_layers = 0;

@@ -4,6 +4,7 @@
 
 #include <list>
 #include <mutex>
+#include <optional>
 #include <tuple>
 #include <unordered_map>
 
@@ -48,6 +49,7 @@ struct Library {
   using Entry = std::pair<Key, Compiled>;
 
   std::mutex mutex;
+  std::optional<bool> has_bfloat16;
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::list<Entry> products;  // most recently used first
@@ -165,10 +167,6 @@ void run(Key key, const Tensor& source, const Tensor& weights, const Tensor& bia
   try {
     execute(key, source, weights, bias, packed, destination);
   } catch (const dnnl::error& e) {
-    if (key.dtype == DType::bf16 && e.status == dnnl_unimplemented) {
-      throw UsageError("bfloat16 matrix products need a CPU with AVX-512", "oneDNN",
-                       "compute in float32");
-    }
     throw LogicError("oneDNN, product of " + source.shape().str() + " and " +
                      weights.shape().str() + ": " + e.message);
   }
@@ -177,16 +175,23 @@ void run(Key key, const Tensor& source, const Tensor& weights, const Tensor& bia
 }  // namespace
 
 bool has_products(DType dtype, Device& device) {
-  if (dtype == DType::f64) return true;
+  if (dtype != DType::bf16) return true;
   Library& library = device.attached<Library>();
   const std::lock_guard lock(library.mutex);
+  if (library.has_bfloat16) return *library.has_bfloat16;
   const Key any{.product = Product::forward, .dtype = dtype, .rows = 64, .out = 64, .in = 64};
   try {
     describe(any, layouts_of(any), library.engine);
+    library.has_bfloat16 = true;
   } catch (const dnnl::error&) {
-    return false;
+    library.has_bfloat16 = false;
   }
-  return true;
+  return *library.has_bfloat16;
+}
+
+bool is_packed(DType activations, const Tensor& w) {
+  return activations == w.dtype() && activations != DType::f64 &&
+         has_products(activations, host_device());
 }
 
 int64_t packed_bytes(Product product, const Tensor& w) {
@@ -199,13 +204,8 @@ int64_t packed_bytes(Product product, const Tensor& w) {
                                .rows = 0,
                                .out = w.size(0),
                                .in = w.size(1)});
-  const auto [found, is_new] = library.packed_bytes.emplace(key, int64_t(w.bytes()));
-  if (!is_new) return found->second;
-  try {
-    found->second = int64_t(packed_layout(library, key).get_size());
-  } catch (const dnnl::error& e) {
-    if (e.status != dnnl_unimplemented) throw LogicError(std::string("oneDNN: ") + e.message);
-  }
+  const auto [found, is_new] = library.packed_bytes.emplace(key, 0);
+  if (is_new) found->second = int64_t(packed_layout(library, key).get_size());
   return found->second;
 }
 

@@ -88,7 +88,7 @@ class DecoderFixture : public ::testing::Test {
   Tensor logits(model::Decoder& d, const Tensor& hidden) {
     for (Parameter* p : d.parameters()) {
       if (p->name == "lm_head.weight") {
-        return ops::linear_forward(hidden, ops::LinearWeight(p->value, false));
+        return ops::linear_forward(hidden, ops::LinearWeight(p->value, ops::WeightForm::in_place));
       }
     }
     ADD_FAILURE() << "no head";
@@ -116,7 +116,7 @@ TEST_F(DecoderFixture, LogitsUnderFullAndSparseAttention) {
          {std::pair<uint8_t, const char*>{1, "full.logits"}, {0, "sparse.logits"}}) {
       auto layers = fixed(gate);
       const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
-      const Tensor hidden = d->forward(on_device, rb, layers, nullptr);
+      const Tensor hidden = d->forward(on_device, rb, layers);
       EXPECT_LT(error(logits(*d, hidden), name), c.tolerance) << name << dtype_name(c.dtype);
     }
   }
@@ -132,7 +132,7 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
     auto layers = fixed(1);
     const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
     model::SavedForward saved;
-    const Tensor hidden = d->forward(on_device, rb, layers, &saved);
+    const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved});
     const double labels = double(batch_.labels());
     const auto loss = d->loss(
         hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels, .chunk_rows = 16});
@@ -182,13 +182,13 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
   const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
   const auto loss = [&] {
     return decoder
-        .loss(decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers, nullptr),
+        .loss(decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers),
               model::DeviceBatch::make(batch, cpu), {})
         .loss_sum;
   };
   const auto on_device = model::DeviceBatch::make(batch, cpu);
   model::SavedForward saved;
-  const Tensor hidden = decoder.forward(on_device, rb, layers, &saved);
+  const Tensor hidden = decoder.forward(on_device, rb, layers, {.saved = &saved});
   const auto result = decoder.loss(hidden, on_device, {.need_gradient = true});
   decoder.backward(result.d_hidden, on_device, rb, layers, saved, {}, [](Parameter&) {});
   EXPECT_EQ(decoder.parameters().size(), 2 * 9 + 3u);
@@ -227,7 +227,7 @@ TEST_F(DecoderFixture, RouterTraining) {
         train::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
     model::SavedForward saved;
     model::RoutedHeads heads;
-    const Tensor hidden = d->forward(on_device, rb, layers, &saved, &heads);
+    const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved, .heads = &heads});
     EXPECT_LT(error(logits(*d, hidden), "router.logits"), 1e-12);
     std::vector<uint8_t> z, want_z = expected("router.z").to_vector<uint8_t>();
     double p_error = 0;
@@ -235,7 +235,7 @@ TEST_F(DecoderFixture, RouterTraining) {
     size_t at = 0;
     for (size_t l = 0; l < 2; ++l) {
       for (const uint8_t g : heads.gates[l].to_vector<uint8_t>()) z.push_back(g);
-      for (const double p : saved.layers[l].route.probability.to_vector<double>()) {
+      for (const double p : saved.layers[l].attention.route.probability.to_vector<double>()) {
         p_error = std::max(p_error, std::abs(p - want_p[at++]));
       }
     }

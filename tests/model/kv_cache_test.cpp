@@ -52,7 +52,7 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
     document.user_length = tokens;
     const auto batch = data::make_packed_batch({&document});
     const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    return decoder.forward(DeviceBatch::make(batch, cpu), rb, layers, nullptr, nullptr, cache)
+    return decoder.forward(DeviceBatch::make(batch, cpu), rb, layers, {.cache = cache})
         .to_vector<double>();
   };
   const auto whole = forward(kLength, nullptr);

@@ -37,7 +37,7 @@ class Ops : public ::testing::Test {
 TEST_F(Ops, LinearGradients) {
   Tensor x = rnd({5, 7}, 1), w = rnd({3, 7}, 2), b = rnd({3}, 3);
   const Tensor dy = rnd({5, 3}, 4);
-  const LinearWeight weight(w, false);
+  const LinearWeight weight(w, WeightForm::in_place);
   const auto loss = [&] { return dot(linear_forward(x, weight, b), dy); };
   Tensor dw = zeros({3, 7}), db = zeros({3});
   linear_wgrad(dy, x, dw);
@@ -50,7 +50,7 @@ TEST_F(Ops, LinearGradients) {
 TEST_F(Ops, LinearAccumulates) {
   for (const DType t : {DType::f64, DType::f32}) {
     const Tensor x = rnd({4, 6}, 1, t), dy = rnd({4, 5}, 2, t);
-    const LinearWeight w(rnd({5, 6}, 3, t), false);
+    const LinearWeight w(rnd({5, 6}, 3, t), WeightForm::in_place);
     const Tensor once = linear_dgrad(dy, w);
     Tensor twice = once.clone();
     linear_dgrad(dy, w, twice);
@@ -76,15 +76,15 @@ TEST_F(Ops, LinearInEveryPrecisionAndLayout) {
   for (const int64_t rows : {1, 3, 16, 65, 1000}) {
     for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 5}, {64, 48}, {130, 257}}) {
       const Tensor x = rnd({rows, in}, 1), w = rnd({out, in}, 2), dy = rnd({rows, out}, 3);
-      const LinearWeight exact(w, false);
+      const LinearWeight exact(w, WeightForm::in_place);
       const Tensor y = linear_forward(x, exact), dx = linear_dgrad(dy, exact);
       Tensor dw = zeros({out, in});
       linear_wgrad(dy, x, dw);
       for (const auto& [t, bound] :
            {std::pair<DType, double>{DType::f32, 2e-6}, {DType::bf16, 2e-2}}) {
         const Tensor xt = cast(x, t), dyt = cast(dy, t);
-        for (const bool frozen : {false, true}) {
-          const LinearWeight weight(cast(w, t), frozen);
+        for (const WeightForm form : {WeightForm::in_place, WeightForm::packed}) {
+          const LinearWeight weight(cast(w, t), form);
           for (int repeat = 0; repeat < 2; ++repeat) {  // packed on first use, reused then
             EXPECT_LT(relative_error(linear_forward(xt, weight), y), bound) << rows << " " << out;
             EXPECT_LT(relative_error(linear_dgrad(dyt, weight), dx), bound) << rows << " " << out;

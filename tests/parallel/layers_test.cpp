@@ -46,15 +46,17 @@ TEST_F(Layers, ColumnThenRowIsTheSameAsOneRank) {
       const Tensor x = random_tensor({tokens, in}, dtype, 4, device);
       const Tensor dy = random_tensor({tokens, out}, dtype, 5, device);
 
-      ColumnParallelLinear first("a", hidden, in, dtype, trainable, group, device);
-      ColumnParallelLinear second("b", hidden, in, dtype, trainable, group, device);
-      RowParallelLinear third("c", out, hidden, dtype, trainable, group, device);
+      ShardedLinear first({.name = "a", .out = hidden, .in = in}, dtype, trainable, group, device);
+      ShardedLinear second({.name = "b", .out = hidden, .in = in}, dtype, trainable, group, device);
+      ShardedLinear third({.name = "c", .out = out, .in = hidden, .split = Split::in}, dtype,
+                          trainable, group, device);
       fill(first.parameter(), a);
       fill(second.parameter(), b);
       fill(third.parameter(), c);
 
       // One rank: y = (a x + b x) c.
-      const ops::LinearWeight wa(a, true), wb(b, true), wc(c, true);
+      const ops::LinearWeight wa(a, ops::WeightForm::packed), wb(b, ops::WeightForm::packed),
+          wc(c, ops::WeightForm::packed);
       const Tensor h = ops::add(ops::linear_forward(x, wa), ops::linear_forward(x, wb));
       const Tensor y = ops::linear_forward(h, wc);
       const Tensor dh = ops::linear_dgrad(dy, wc);
@@ -101,9 +103,9 @@ TEST_F(Layers, ColumnThenRowIsTheSameAsOneRank) {
 
 TEST_F(Layers, TheParameterStaysWhereItIsWhenTheLayerMoves) {
   SelfCommunicator self("tensor");
-  ColumnParallelLinear layer("w", 4, 4, DType::f32, true, self, device);
+  ShardedLinear layer({.name = "w", .out = 4, .in = 4}, DType::f32, true, self, device);
   const Parameter* before = &layer.parameter();
-  const ColumnParallelLinear moved = std::move(layer);
+  const ShardedLinear moved = std::move(layer);
   EXPECT_EQ(&moved.parameter(), before);
 }
 
@@ -112,8 +114,8 @@ TEST_F(Layers, AWidthThatDoesNotDivideIsAUsageError) {
   if (world.size() == 1) GTEST_SKIP() << "everything divides by one";
   const int64_t width = world.size() * 4 + 1;
   try {
-    ColumnParallelLinear("model.layers.0.mlp.up_proj.weight", width, 8, DType::f32, false, *group,
-                         device);
+    ShardedLinear({.name = "model.layers.0.mlp.up_proj", .out = width, .in = 8}, DType::f32, false,
+                  *group, device);
     FAIL() << "no error";
   } catch (const UsageError& error) {
     EXPECT_EQ(std::string(error.what()),
@@ -121,7 +123,8 @@ TEST_F(Layers, AWidthThatDoesNotDivideIsAUsageError) {
                   ", cannot be divided over parallel.tensor=" + std::to_string(world.size()) +
                   " ranks (parallel.tensor): choose a divisor of " + std::to_string(width));
   }
-  EXPECT_THROW(RowParallelLinear("w", 8, width, DType::f32, false, *group, device), UsageError);
+  const LinearShape rows{.name = "w", .out = 8, .in = width, .split = Split::in};
+  EXPECT_THROW(ShardedLinear(rows, DType::f32, false, *group, device), UsageError);
 }
 
 TEST(Shard, CeilPartsTileTheExtentOnceForEverySize) {

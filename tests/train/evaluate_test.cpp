@@ -59,7 +59,7 @@ class Evaluate : public ::testing::Test {
     auto routed = gates(force);
     const Tensor hidden =
         decoder_->forward(model::DeviceBatch::make(batch, cpu_),
-                          make_router_batch(batch, config_.router, 0, 1.0, false), routed, nullptr);
+                          make_router_batch(batch, config_.router, 0, 1.0, false), routed);
     const auto flat = decoder_->logits(hidden).to_vector<float>();
     std::vector<std::vector<float>> rows;
     for (size_t i = 0; i < flat.size(); i += size_t(m_.vocab_size)) {

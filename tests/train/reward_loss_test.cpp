@@ -98,7 +98,7 @@ class Judge {
 
   Tensor hidden(model::SavedForward* saved = nullptr) {
     const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    return decoder->forward(model::DeviceBatch::make(batch, cpu), rb, routed, saved);
+    return decoder->forward(model::DeviceBatch::make(batch, cpu), rb, routed, {.saved = saved});
   }
   std::vector<double> rewards() {
     reward::RewardHead::Saved unused;
@@ -115,7 +115,8 @@ class Judge {
     model::SavedForward saved;
     const auto on_device = model::DeviceBatch::make(batch, cpu);
     const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    const Tensor h = decoder->forward(on_device, rb, routed, backward ? &saved : nullptr);
+    const Tensor h =
+        decoder->forward(on_device, rb, routed, {.saved = backward ? &saved : nullptr});
     const double scale = 1 / double(pairs.size());
     auto value = pair_loss.evaluate(h, on_device, scale, backward, [](Parameter&) {});
     if (backward) {

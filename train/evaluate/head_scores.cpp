@@ -117,7 +117,7 @@ class Scoring {
     const Tensor hidden =
         decoder_.forward(model::DeviceBatch::make(batch, device_),
                          make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false),
-                         routed_, nullptr, nullptr, nullptr, &counter);
+                         routed_, {.observer = &counter});
     for (const Needle& needle : needles) {
       if (options_.answered_only && !answers(decoder_, hidden, batch, needle)) {
         ++tally_.documents[2];

@@ -32,7 +32,8 @@ Tensor as_float(const Tensor& t) { return t.dtype() == DType::f32 ? t : ops::cas
 // w + scale B A, in float32.
 void merge(Tensor& w, const Tensor& a, const Tensor& b, double scale) {
   // (B A)[out, in] = B [out, rank] times A [rank, in]: what a dgrad computes.
-  Tensor product = ops::linear_dgrad(as_float(b), ops::LinearWeight(as_float(a), false));
+  Tensor product =
+      ops::linear_dgrad(as_float(b), ops::LinearWeight(as_float(a), ops::WeightForm::in_place));
   ops::scale_into(product, scale);
   ops::add_into(product, w);
   w = product;

@@ -19,7 +19,7 @@ StepWork::Rates StepWork::rates_of(const Config& whole, const model::ModelConfig
   config.data.max_tokens = kTokens;
   config.data.label_mode = data::LabelMode::all;
   config.train.micro_batch = 1;
-  config.model.max_position.reset();
+  config.model.max_position = {};
   config.parallel.sequence = false;
   const auto batch = planned_batch(config, 0);
   const PlannedStep step =

@@ -123,10 +123,10 @@ namespace {
 // Mean binary entropy of the gates' probability per document, over layers and heads, nats.
 std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, int64_t kv_heads,
                                  parallel::Communicator& tensor) {
-  const int64_t sequences = layers.front().route.gate.size(0);
+  const int64_t sequences = layers.front().attention.route.gate.size(0);
   std::vector<double> sum(size_t(sequences), 0.0);
   std::vector<Tensor> probabilities;
-  for (const auto& layer : layers) probabilities.push_back(layer.route.probability);
+  for (const auto& layer : layers) probabilities.push_back(layer.attention.route.probability);
   const int64_t heads = probabilities.front().size(1);
   const auto values = ops::cast(Tensor::stack(probabilities), DType::f64).to_vector<double>();
   for (size_t i = 0; i < values.size(); ++i) {
@@ -157,7 +157,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   model::SavedForward saved;
   model::RoutedHeads heads;
   Tensor hidden = decoder_.forward(local.device(), local.router(), routed_,
-                                   trains_decoder_ ? &saved : nullptr, &heads);
+                                   {.saved = trains_decoder_ ? &saved : nullptr, .heads = &heads});
   auto loss = loss_.evaluate(hidden, local.device(), loss_scale, trains_decoder_, on_gradient);
   hidden = {};
   sums.data_loss += loss.sum * loss_scale;
@@ -203,7 +203,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
       d[i] =
           -objective_scale * value.d_msr[i / size_t(kv_heads)] / double(m.num_layers * m.kv_heads);
     }
-    const DType dtype = saved.layers.front().route.probability.dtype();
+    const DType dtype = saved.layers.front().attention.route.probability.dtype();
     const Shape shape{batch.documents(), kv_heads};
     const Tensor tensor =
         dtype == DType::f64 ? Tensor::from(d, shape, device_)
