@@ -154,9 +154,9 @@ Tensor Attention::decode(const Tensor& x, int64_t position, const LayerInputs& i
 
 Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& routed,
                             const LayerBackward& want, SavedAttention& saved) const {
-  const TraceRange again("again");
   const bool needed = need_attention(routed, want);
   if (!saved.projections) {
+    const TraceRange again("again");
     const bool reads = needed || !saved.attended;
     saved.projections =
         project(saved.input, in, {}, reads ? &saved.begun : nullptr, reads_trained_weights());
@@ -165,6 +165,7 @@ Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& ro
     in.exchange->begin_queries(saved.projections->q, saved.begun);
   }
   if (saved.attended) return {};
+  const TraceRange again("again");
   saved.attended =
       attend(saved.begun, saved.route.gate, in, routed,
              routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,

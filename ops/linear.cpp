@@ -58,6 +58,7 @@ void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Ten
                .flops = 2 * double(c.numel()) * double(inner),
                .bytes = double(a.bytes() + b.bytes() + c.bytes())});
   if (meta.behaves_as() == DeviceKind::cuda) {
+    const TraceRange range("workspace");
     Tensor::empty({cuda::kMatmulWorkspace}, DType::u8, meta);
   } else if (packed != nullptr && !packed->bytes.defined() && cpu::is_packed(a.dtype(), b)) {
     const TraceRange range("packed weights");

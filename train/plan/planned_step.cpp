@@ -54,7 +54,7 @@ int64_t live_in(const std::vector<RangeRecord>& ranges, std::string_view name) {
 int64_t most_live_in(const std::vector<RangeRecord>& ranges, std::string_view name) {
   int64_t bytes = 0;
   for (const RangeRecord& range : ranges) {
-    if (range.name == name) bytes += range.most_live_bytes;
+    if (range.name == name) bytes = std::max(bytes, range.most_live_bytes);
   }
   return bytes;
 }
