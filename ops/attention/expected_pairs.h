@@ -12,9 +12,10 @@ namespace elastron::ops {
 
 // Of one query head, summed over the sequences.
 struct ExpectedPairs {
-  double causal = 0;    // all
-  double both = 0;      // that the two branches read together
-  double selected = 0;  // of the branch that a gate selects, as a mean over the heads
+  double causal = 0;                 // all
+  double retrieval = 0, sparse = 0;  // of the branches
+  double both = 0;                   // that the two branches read together
+  double selected = 0;               // of the branch that a gate selects, as a mean over the heads
 };
 
 inline ExpectedPairs expected_pairs(const Varlen& varlen, AttentionMode mode,
@@ -37,6 +38,8 @@ inline ExpectedPairs expected_pairs(const Varlen& varlen, AttentionMode mode,
   // Where one branch's keys hold the other's, both take no more than the larger.
   const bool apart = mode == AttentionMode::xa_ssa;
   return {.causal = causal,
+          .retrieval = retrieval,
+          .sparse = sparse,
           .both = apart ? std::min(retrieval + sparse, causal) : std::max(retrieval, sparse),
           .selected = (1 - e.sparse_heads) * retrieval + e.sparse_heads * sparse};
 }

@@ -85,7 +85,7 @@ void check_memory(const Config& config, const model::ModelConfig& model,
                   const parallel::MeshLayout& layout, Device& device, int64_t available) {
   if (!config.train.memory_check || available <= 0) return;
   // A layout that does not fit the model is reported where the model is made.
-  if (model.kv_heads % layout.tensor != 0) return;
+  if (!layout_goes(config, model, layout)) return;
   const auto plan = planned_memory(config, model, layout, device);
   if (plan.total() <= available) return;
   const std::string keys = keys_to_turn(config, model, layout, device.kind(), plan.total());

@@ -176,7 +176,7 @@ void scale_up(double tokens, double documents, PlannedStep& step) {
   for (PlannedCollective& c : step.micro_batch) scale(c.bytes);
 }
 
-constexpr int64_t kMostTokens = int64_t(1) << 22;
+constexpr int64_t kMostTokens = int64_t(1) << 20;
 
 }  // namespace
 

@@ -50,7 +50,7 @@ struct PlannedStep {
 };
 
 // `as`: the kind of device; `library`: what a library takes for attention there. A micro batch of
-// more than 2^22 tokens is planned from the first of them, in proportion.
+// more than 2^20 tokens is planned from the first of them, in proportion.
 PlannedStep plan_step(const Config& config, const model::ModelConfig& model,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
                       const std::optional<ops::AttentionWorkspace>& library = {});
