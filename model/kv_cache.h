@@ -26,7 +26,7 @@ class KvCache {
   void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate);
   // The next token: k, v [1, K, D]. All layers take a position before the next one begins.
   void append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v);
-  // What the token appended last sees in that layer.
+  // Says what the token appended last sees in that layer.
   const std::vector<ops::CachedHead>& heads(int64_t layer) const {
     return layers_[size_t(layer)].heads;
   }
