@@ -36,6 +36,7 @@ struct Family {
 constexpr Family kFamilies[] = {
     {.stem = "Qwen3", .model_type = "qwen3", .qk_norm = true, .head_dim = 128},
     {.stem = "Llama", .model_type = "llama"},
+    {.stem = "Qwen2", .model_type = "qwen2", .qkv_bias = true},
 };
 
 struct Head {
