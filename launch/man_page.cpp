@@ -84,10 +84,11 @@ std::string man_page(const cli::CommandText& program, const std::string& version
   for (const cli::OptionText& option : program.options) write_option(option, page);
   page += ".SH SUBCOMMANDS\n";
   for (const cli::CommandText& command : program.commands) {
-    page +=
-        fmt::format(".SS \"{} {}\"\n{}\n.PP\n\\fB{}\\fR [options]{}\n", name, plain(command.name),
-                    plain(command.doc), plain(command.name), arguments_of(command));
-    for (const cli::OptionText& option : command.options) write_option(option, page);
+    page += fmt::format(".SS \"{0} {1}\"\n{2}\n.PP\n\\fB{0} {1}\\fR [options]{3}\n", name,
+                        plain(command.name), plain(command.doc), arguments_of(command));
+    for (const cli::OptionText& option : command.options) {
+      if (option.names.back() != "--help") write_option(option, page);
+    }
   }
   page += ".SH EXIT STATUS\n";
   for (const ExitCodeMeaning& code : kExitCodes) {
