@@ -422,7 +422,7 @@ std::string Hdf5File::text_attribute(const std::string& name) const {
   }
   std::string value(size + 1, '\0');
   check(H5Aread(attribute, type, value.data()), "cannot read the attribute", where);
-  return value.c_str();
+  return std::string(value.data());  // up to its end mark
 }
 
 }  // namespace elastron
