@@ -422,7 +422,8 @@ std::string Hdf5File::text_attribute(const std::string& name) const {
   }
   std::string value(size + 1, '\0');
   check(H5Aread(attribute, type, value.data()), "cannot read the attribute", where);
-  return std::string(value.data());  // up to its end mark
+  value.resize(value.find('\0'));
+  return value;
 }
 
 }  // namespace elastron
