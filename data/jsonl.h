@@ -51,7 +51,7 @@ Record parse_jsonl(const JsonlLine& line, const std::string& path);
 // "file:line".
 std::string place_of(const JsonlLine& line, const std::string& path);
 
-// What is wrong, without the place that parse_jsonl named and without advice: to count faults by.
+// Faults are counted by this: the error without the place that parse_jsonl named, without advice.
 std::string fault_of(const Error& error, const std::string& place);
 
 // Calls `on_record` for each record with its place; blank lines are skipped.
