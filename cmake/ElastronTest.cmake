@@ -1,5 +1,4 @@
 # Test helpers. Every test has a time limit: a hang is a failure.
-include(GoogleTest)
 
 set(ELASTRON_TEST_SLOWDOWN 1)
 if(ELASTRON_SANITIZE)

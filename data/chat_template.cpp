@@ -67,7 +67,7 @@ std::optional<FoundTemplate> template_of(const std::string& folder) {
   return text ? std::optional(FoundTemplate{path, std::move(*text)}) : std::nullopt;
 }
 
-// Of a template that is not rendered.
+// Names a template that is not rendered.
 std::string said_of(const FoundTemplate& found, const KnownTemplate* known) {
   if (known != nullptr)
     return fmt::format("the chat template is {}: not rendered here", known->name);

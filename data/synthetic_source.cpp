@@ -14,7 +14,7 @@ namespace elastron::data {
 
 namespace {
 
-// What training and evaluation share: kinds, and one document by (seed, kind, index, length).
+// Training and evaluation share this: kinds, and one document by (seed, kind, index, length).
 class SyntheticSource : public PackSource {
  public:
   SyntheticSource(const DataConfig& config, const Tokenizer& tokenizer, int32_t eos)

@@ -9,6 +9,7 @@
 
 #include "launch/collectives.h"
 #include "launch/device.h"
+#include "launch/shipped_files.h"
 #include "launch/signals.h"
 #include "launch/version.h"
 #include "ops/routed_attention.h"
@@ -16,11 +17,17 @@
 
 namespace elastron::launch {
 
+train::Config read_run_config(const ConfigArguments& arguments, config::Origins* origins) {
+  std::vector<std::string> files;
+  for (const std::string& file : arguments.files) files.push_back(shipped_path(file));
+  auto config = config::load_config<train::Config>(files, arguments.overrides, origins);
+  config.model.path = shipped_path(config.model.path);
+  return config;
+}
+
 train::Config load_run_config(const ConfigArguments& arguments, parallel::Communicator& world) {
   train::Config config;
-  parallel::on_all_ranks(world, [&] {
-    config = config::load_config<train::Config>(arguments.files, arguments.overrides);
-  });
+  parallel::on_all_ranks(world, [&] { config = read_run_config(arguments); });
   return config;
 }
 

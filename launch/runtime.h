@@ -18,7 +18,10 @@ struct ConfigArguments {
   std::vector<std::string> overrides;
 };
 
-// Reads, merges and checks the configuration on every rank; one rank reports what is wrong.
+// Reads, merges and checks the configuration. Files that are named as they ship, and such a
+// model.path, are found from any folder (launch/shipped_files.h).
+train::Config read_run_config(const ConfigArguments& arguments, config::Origins* origins = nullptr);
+// The same on every rank; one rank reports what is wrong.
 train::Config load_run_config(const ConfigArguments& arguments, parallel::Communicator& world);
 
 class Runtime {

@@ -80,7 +80,8 @@ Projections Attention::project(const Tensor& x, const LayerInputs& in, const Dec
   if (keep_normed) p.normed = own_normed;
   const Tensor normed = region_.enter(own_normed);
   project_keys(normed, p);
-  // Before RoPE, which is in place: what a router pools must not depend on positions.
+  // Before RoPE, which is in place: what a router pools must not depend on positions (docs/method.md,
+  // Router input).
   if (decide) decide(p.k);
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
   if (begun != nullptr) *begun = in.exchange->begin(p.k, p.v);
@@ -127,7 +128,7 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
   // Where the layer is computed again anyway only the output that goes on is needed now; the other
-  // branch is computed then, next to its use.
+  // branch is computed then, next to its use (docs/method.md, Costs).
   const bool both =
       saved != nullptr && routed.needs_gate_gradient() && recompute_ != Recompute::layer;
   auto attended = attend(begun, route.gate, in, routed,

@@ -22,7 +22,7 @@ struct Projections {
   Tensor q, k, v;  // after norm and RoPE
 };
 
-// What is kept between forward and backward. Fields a recompute mode drops are undefined.
+// Kept between forward and backward. Fields that a recompute mode drops are undefined.
 struct SavedAttention {
   Tensor input;                            // [R, E], all modes
   router::SavedRoute route;                // gate and router activations, all modes; small

@@ -13,7 +13,8 @@ namespace elastron::model {
 Parameter replicated_weight(const std::string& name, const Shape& shape,
                             const DecoderOptions& options, Device& device);
 
-// Of the tables in model/layer_shape.h. The linear has its adapter, if options.lora says so.
+// The entries of the tables in model/layer_shape.h. The linear has its adapter, if options.lora
+// says so.
 Parameter layer_norm(const ModelConfig& config, int64_t layer, NormId id,
                      const DecoderOptions& options, Device& device);
 parallel::ShardedLinear layer_linear(const ModelConfig& config, int64_t layer, LinearId id,

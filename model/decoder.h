@@ -30,20 +30,20 @@ struct DeviceBatch {
                           std::unique_ptr<AttentionExchange> exchange);
 };
 
-// What the backward pass needs of a forward pass.
+// A forward pass, as the backward pass needs it.
 struct SavedForward {
   std::vector<SavedLayer> layers;
   Tensor last;           // [R, E] input of the final norm: R as in model/layer_io.h
   Tensor final_inv_rms;  // [R]
 };
 
-// What the heads of each layer did, [layers].
+// Says what the heads of each layer did, [layers].
 struct RoutedHeads {
   std::vector<Tensor> gates;    // [D, K] uint8, of documents
   std::vector<Tensor> visited;  // [S, K] int64, of sequences: ops::RoutedAttentionOutput::visited
 };
 
-// What a forward pass keeps and reports beside its result; each is optional.
+// A forward pass keeps and reports these beside its result; each is optional.
 struct ForwardExtras {
   SavedForward* saved = nullptr;          // filled for backward()
   RoutedHeads* heads = nullptr;           // filled with what the heads did
@@ -63,7 +63,7 @@ class Decoder {
   const DecoderOptions& options() const { return options_; }
   // All backbone parameters, in forward order.
   const ParameterList& parameters() const { return parameters_; }
-  // Of the low-rank adapters (options().lora), in forward order.
+  // Those of the low-rank adapters (options().lora), in forward order.
   const ParameterList& adapters() const { return adapters_; }
   // A uniform in +- 1 / sqrt(in), B zero, so that nothing changes at first; keyed as initialise().
   void initialise_adapters(uint64_t seed);
@@ -83,7 +83,8 @@ class Decoder {
 
   // The head by itself, for a loss of its own.
   parallel::VocabParallelHead& head() { return *head_; }
-  // LM head and cross-entropy over the labelled positions. Needs options().lm_head.
+  // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss).
+  // Needs options().lm_head.
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
                                     const parallel::CrossEntropyOptions& options);
 

@@ -1,6 +1,7 @@
-// Keys and values of the tokens so far, per layer and kv head, for decoding (spec 10.3). A head
-// that was routed to full attention keeps all of them; a head of streaming attention keeps the sink
-// and a ring of the local window, so that its memory does not grow with the context.
+// Keys and values of the tokens so far, per layer and kv head, for decoding (docs/method.md,
+// Decoding). A head that was routed to full attention keeps all of them; a head of streaming
+// attention keeps the sink and a ring of the local window, so that its memory does not grow with
+// the context.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -26,7 +27,7 @@ class KvCache {
   void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate);
   // The next token: k, v [1, K, D]. All layers take a position before the next one begins.
   void append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v);
-  // What the token appended last sees in that layer.
+  // Says what the token appended last sees in that layer.
   const std::vector<ops::CachedHead>& heads(int64_t layer) const {
     return layers_[size_t(layer)].heads;
   }

@@ -1,4 +1,4 @@
-// What goes into a decoder layer and its blocks, and what comes out.
+// The arguments and results of a decoder layer and its blocks.
 //
 // T tokens (packed), R of them between the linears of the tensor group (all, or with split_rows
 // this rank's part), E hidden_size, Hq q_heads and K kv_heads *of this rank*, D head_dim, F
@@ -29,7 +29,7 @@ struct LayerOutput {
   Tensor visited;  // [S, K] int64, of sequences: ops::RoutedAttentionOutput::visited
 };
 
-// What a layer's backward pass is asked for.
+// Says what a layer's backward pass is asked for.
 struct LayerBackward {
   // [S, K] the objective's own gradient to the gate; undefined without a router.
   Tensor d_gate_objective;

@@ -63,7 +63,7 @@ struct NamedShape {
   std::string name;
   Shape shape;
 };
-// Of a norm that the family has.
+// The family must have the norm.
 NamedShape norm_shape(const ModelConfig& config, int64_t layer, NormId id);
 // All of a layer's tensors, whole.
 std::vector<NamedShape> layer_tensors(const ModelConfig& config, int64_t layer);

@@ -17,7 +17,7 @@ struct GateUp {
   Tensor gate, up;  // [T, F]
 };
 
-// What is kept between forward and backward.
+// Kept between forward and backward.
 struct SavedMlp {
   Tensor input;                   // [R, E]; undefined where it is computed again (Recompute::layer)
   std::optional<GateUp> gate_up;  // Recompute::none

@@ -8,7 +8,7 @@
 // that is stored otherwise is converted a few rows or columns at a time, never as a whole.
 //
 // Forward, dgrad (gradient to the input) and wgrad (gradient to the weight) are separate functions:
-// a frozen layer calls the first two and saves no input.
+// a frozen layer calls the first two and saves no input (docs/method.md, Costs).
 #pragma once
 #include <memory>
 

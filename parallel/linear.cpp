@@ -96,7 +96,7 @@ void ShardedLinear::append_adapter(ParameterList& list) {
 void ShardedLinear::adapt(int64_t rank, double scale, bool trainable) {
   const Parameter& w = *parameter_;
   const bool rows = w.partition.dim == 0;  // Split::out
-  // What is split is split as the weight is.
+  // The factor that is split is split as the weight is.
   Partition of_a, of_b;
   (rows ? of_b : of_a) = w.partition;
   const auto make = [&](const char* leaf, const Shape& shape, const Partition& partition) {

@@ -17,7 +17,7 @@
 
 namespace elastron::config {
 
-// What a value must satisfy beyond its type. For lists and maps it holds for every element, for
+// A condition on a value beyond its type. For lists and maps it holds for every element, for
 // Auto and optional for the value if there is one.
 struct Rule {
   double low = -std::numeric_limits<double>::infinity();

@@ -18,9 +18,8 @@ constexpr const char* kRemedy = "check the disk, or use another checkpoint";
 
 static_assert(sizeof(hid_t) == sizeof(int64_t));
 
-// Of "file write failed: time = ..., filename = ..., error message = 'No space left on device', buf
-// =
-// ..." what failed and why; the rest is for the library's authors.
+// Takes what failed and why out of "file write failed: time = ..., filename = ..., error message =
+// 'No space left on device', buf = ..."; the rest is for the library's authors.
 std::string for_people(std::string text) {
   const std::string reason = "error message = '";
   const size_t details = text.find(": time = "), begin = text.find(reason);
@@ -85,8 +84,8 @@ void quiet() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
-// What a file of ours starts with; checked before the library sees it. HDF5 file format
-// specification 3.0, II.A: version 2 and 3, 8-byte offsets.
+// A file of ours starts with this, and is checked before the library sees it. HDF5 file format
+// 3.0 (its specification, II.A): version 2 and 3, 8-byte offsets.
 void check_superblock(const std::string& path) {
   const auto refuse = [&](const char* what) {
     throw CheckpointError(what, path, "the file is damaged or not a checkpoint; use another");
@@ -422,7 +421,8 @@ std::string Hdf5File::text_attribute(const std::string& name) const {
   }
   std::string value(size + 1, '\0');
   check(H5Aread(attribute, type, value.data()), "cannot read the attribute", where);
-  return value.c_str();
+  value.resize(value.find('\0'));
+  return value;
 }
 
 }  // namespace elastron

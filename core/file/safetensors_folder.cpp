@@ -43,7 +43,7 @@ const SafetensorsFile& SafetensorsFolder::open(const std::string& name) {
   return *files_.emplace_back(std::make_unique<SafetensorsFile>(file_path));
 }
 
-// What lies there instead may say what to do.
+// Names what lies there instead, since that may say what to do.
 void SafetensorsFolder::refuse_missing(const std::string& file_path) const {
   std::string shard, pickled;
   std::error_code unreadable_is_empty;

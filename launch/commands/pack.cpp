@@ -13,6 +13,7 @@
 #include "data/pack_jsonl.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
+#include "launch/runtime.h"
 #include "launch/signals.h"
 #include "model/weights/model_config.h"
 #include "train/config.h"
@@ -52,8 +53,7 @@ DataConfig data_config(const Options& options) {
   DataConfig config{.min_tokens = 1000, .overlong = data::Overlong::drop};
   if (!options.config.empty()) {
     // Of a run's configuration only `data` counts here; the model is named by --model.
-    const std::vector<std::string> model = {"model.path=."};
-    config = config::load_config<train::Config>(options.config, model).data;
+    config = read_run_config({.files = options.config, .overrides = {"model.path=."}}).data;
   }
   for (const auto& change : options.changes) change(config);
   if (config.min_tokens > config.max_tokens) {

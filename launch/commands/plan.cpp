@@ -82,8 +82,7 @@ int64_t data_ranks_of_machine(const train::Config& config, int64_t devices, int6
 }
 
 ExitCode plan(const Options& options) {
-  const auto config =
-      config::load_config<train::Config>(options.config.files, options.config.overrides);
+  const auto config = read_run_config(options.config);
   const Log log({});
   const auto device = train::load_device_spec(options.device, device_folder(options));
   const std::string shapes = shapes_folder(options, config.model.path);

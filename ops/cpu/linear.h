@@ -12,7 +12,7 @@ struct WeightView {
   PackedWeight* packed;  // null: none is kept
 };
 
-// What is multiplied in where the activations are of `dtype`.
+// The dtype that activations of `dtype` are multiplied in.
 DType product_dtype(DType dtype, Device& device);
 
 void linear_forward(const Tensor& x, const WeightView& w, const Tensor& bias, Tensor& y);

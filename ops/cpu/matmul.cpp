@@ -16,7 +16,7 @@ namespace {
 
 using dnnl::memory;
 
-// What a compiled product depends on. Compiling takes 0.2 to 0.5 ms, so products are kept; the row
+// All that a compiled product depends on. Compiling takes 0.2 to 0.5 ms, so products are kept; the row
 // count changes from batch to batch and is part of the key (oneDNN is slower when it is left open),
 // so the least recently used one goes when there are too many.
 struct Key {

@@ -146,13 +146,16 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
   }
 }
 
-// Without q/k norm, with scaled RoPE: gradients against finite differences.
-TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
+class Family : public ::testing::TestWithParam<bool> {};
+
+// Without q/k norm, with scaled RoPE, without and with biases: gradients against finite
+// differences.
+TEST_P(Family, GradientsAreTheDerivativesOfTheLoss) {
   CpuDevice cpu;
   parallel::SelfCommunicator self("tensor");
   model::ModelConfig config;
-  config.architecture = "LlamaForCausalLM";
   config.qk_norm = false;
+  config.qkv_bias = GetParam();
   config.hidden_size = 12;
   config.intermediate_size = 10;
   config.num_layers = 2;
@@ -165,6 +168,10 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
   model::Decoder decoder(config, {.dtype = DType::f64, .train_backbone = true, .max_position = 32},
                          self, cpu);
   decoder.initialise(3);
+  for (Parameter* p : decoder.parameters()) {
+    if (!parallel::is_bias(*p)) continue;  // they start at 0
+    p->value.copy_from(test::random_tensor(p->value.shape(), DType::f64, cpu, 5));
+  }
   const RandomStream stream(7, RandomPurpose::test);
   data::Document documents[2];
   for (int64_t d = 0; d < 2; ++d) {
@@ -191,11 +198,13 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
   const Tensor hidden = decoder.forward(on_device, rb, layers, {.saved = &saved});
   const auto result = decoder.loss(hidden, on_device, {.need_gradient = true});
   decoder.backward(result.d_hidden, on_device, rb, layers, saved, {}, [](Parameter&) {});
-  EXPECT_EQ(decoder.parameters().size(), 2 * 9 + 3u);
+  EXPECT_EQ(decoder.parameters().size(), (config.qkv_bias ? 2 * 12 : 2 * 9) + 3u);
   for (Parameter* p : decoder.parameters()) {
     test::expect_gradient(p->value, p->grad, loss, p->name);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(WithoutAndWithBiases, Family, ::testing::Bool());
 
 TEST_F(DecoderFixture, RouterTraining) {
   for (const auto recompute :

@@ -85,6 +85,26 @@ TEST(ModelConfig, PublishedFoldersAreReadWithoutAWord) {
   EXPECT_EQ(l.head_dim, 128);
 }
 
+// What differs between the families, beside numbers.
+TEST(ModelConfig, FamiliesHaveTheirTraits) {
+  const ModelConfig qwen3 = parse(qwen()), plain = parse(llama());
+  EXPECT_TRUE(qwen3.qk_norm && !qwen3.qkv_bias);
+  EXPECT_TRUE(!plain.qk_norm && !plain.qkv_bias);
+  const Json published = read(kShipped + "/Qwen2.5-7B-Instruct/config.json");
+  const ModelConfig qwen2 = parse(published);
+  EXPECT_TRUE(!qwen2.qk_norm && qwen2.qkv_bias);
+  EXPECT_EQ(qwen2.head_dim, 128);  // hidden_size over the heads
+  EXPECT_EQ(qwen2.kv_heads, 4);
+  EXPECT_EQ(qwen2.rope.theta, 1e6);
+  EXPECT_FALSE(qwen2.sequence_classifier);
+  EXPECT_TRUE(parse(with(published, {{"architectures", {"Qwen2ForSequenceClassification"}}}))
+                  .sequence_classifier);
+  expect_refused(with(published, {{"use_sliding_window", true}}),
+                 {"'use_sliding_window' (true) is not supported", "'sliding_window'", "false"});
+  expect_refused(with(published, {{"architectures", {"Qwen2MoeForCausalLM"}}}),
+                 {"Qwen2MoeForCausalLM", "Qwen2ForCausalLM"});
+}
+
 // The first id ends a document; those of generation_config.json end generation too.
 TEST(ModelConfig, GenerationConfigAddsTokensThatStop) {
   const ModelConfig m = read_model_config(kPublished + "/Qwen3-1.7B");

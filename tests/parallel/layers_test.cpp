@@ -101,6 +101,47 @@ TEST_F(Layers, ColumnThenRowIsTheSameAsOneRank) {
   }
 }
 
+// Under either split, with the gradient where the layer trains; under Split::in the bias enters the
+// sum over the ranks once.
+TEST_F(Layers, ABiasIsTheSameAsOneRanks) {
+  const auto group = world.split(0, world.rank(), "tensor");
+  const int64_t tokens = 5, in = 4 * world.size(), out = 6 * world.size();
+  for (const auto& [dtype, rtol] : kPrecisions) {
+    const Tensor w = random_tensor({out, in}, dtype, 1, device);
+    const Tensor b = random_tensor({out}, dtype, 2, device);
+    const Tensor x = random_tensor({tokens, in}, dtype, 3, device);
+    const Tensor dy = random_tensor({tokens, out}, dtype, 4, device);
+    const Tensor y = ops::linear_forward(x, ops::LinearWeight(w, ops::WeightForm::packed), b);
+    Tensor db = Tensor::zeros({out}, accumulator_dtype(dtype), device);
+    ops::linear_bias_grad(dy, db);
+    for (const Split split : {Split::out, Split::in}) {
+      SCOPED_TRACE(std::string(dtype_name(dtype)) + (split == Split::out ? " out" : " in"));
+      const bool rows = split == Split::out;
+      ShardedLinear layer({.name = "w", .out = out, .in = in, .split = split, .bias = true}, dtype,
+                          /*trainable=*/true, *group, device);
+      ParameterList list;
+      layer.append_parameters(list);
+      ASSERT_EQ(list.size(), 2u);
+      EXPECT_EQ(list[1]->name, "w.bias");
+      EXPECT_EQ(list[1]->partition.replicated(), !rows);
+      fill(layer.parameter(), w);
+      layer.bias()->value.copy_from(rows ? shard_of(b, *layer.bias()) : b);
+
+      const Tensor own_x = rows ? x : own_slice(x, 1, *group);
+      Tensor got = layer.forward(own_x);
+      if (!rows) sum_over_group(got, *group);
+      expect_close(got, rows ? own_slice(y, 1, *group) : y, rtol, "forward");
+
+      std::vector<std::string> complete;
+      layer.backward_weight(rows ? own_slice(dy, 1, *group) : dy, own_x,
+                            [&](Parameter& p) { complete.push_back(p.name); });
+      EXPECT_EQ(complete, (std::vector<std::string>{"w.weight", "w.bias"}));
+      expect_close(layer.bias()->grad, rows ? shard_of(db, *layer.bias()).clone() : db, rtol,
+                   "gradient");
+    }
+  }
+}
+
 TEST_F(Layers, TheParameterStaysWhereItIsWhenTheLayerMoves) {
   SelfCommunicator self("tensor");
   ShardedLinear layer({.name = "w", .out = 4, .in = 4}, DType::f32, true, self, device);

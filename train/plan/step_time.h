@@ -1,5 +1,6 @@
 // How long a training step takes on a device of configs/devices, by part, and what limits each:
-// operations over reached rates, bytes over reached bandwidths, of what a planned step wrote down.
+// operations over reached rates, bytes over reached bandwidths, of what a planned step wrote down
+// (docs/method.md, Work and time).
 #pragma once
 #include <cstdint>
 #include <string>
