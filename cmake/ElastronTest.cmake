@@ -18,8 +18,7 @@ function(elastron_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE
     ELASTRON_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
-    ELASTRON_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-    ELASTRON_SHARED_DIR="${PROJECT_SOURCE_DIR}/../shared")
+    ELASTRON_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   elastron_flags(${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${ARG_LABELS}")

@@ -306,13 +306,12 @@ TEST_F(EvalReward, ControlTokensInScoredRows) {
 }
 
 TEST_F(EvalReward, RealRowsOfTheBenchmark) {
-  const std::string data = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench";
-  if (!fs::exists(data)) GTEST_SKIP() << "no sample of the benchmark here";
+  const std::string data = ELASTRON_TEST_FIXTURES "/memory_reward_bench";
   const Scratch out;
-  const auto run = elastron(
-      2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
-             " --set train.trainable=[reward_head,lora,router] --limit 4096 --checkpoint " +
-             folder("run") + " --data " + data + " --out " + out.path());
+  const auto run =
+      elastron(2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                      " --set train.trainable=[reward_head,lora,router] --limit 300 --checkpoint " +
+                      folder("run") + " --data " + data + " --out " + out.path());
   ASSERT_EQ(run.code, 0) << run.err;
   const std::string csv = read_text(out / "results.csv");
   EXPECT_TRUE(

@@ -110,9 +110,10 @@ TEST(JudgePrompt, SystemPromptByTheFilesName) {
   EXPECT_EQ(judge_system_prompt("/data/Long-form_Generation.jsonl"), audit);
 }
 
+// Length and checksum are of a prompt that tests/oracle/make_benchmark_fixtures.py put together,
+// after it had found the published one in the same way.
 TEST(JudgePrompt, ThePublishedPromptOfTheSample) {
-  const std::string folder = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench/";
-  if (!fs::exists(folder)) GTEST_SKIP() << "the benchmark's sample is not here";
+  const std::string folder = ELASTRON_TEST_FIXTURES "/memory_reward_bench/";
   const std::string file = folder + "Long-form_Generation.jsonl";
   const auto rows = read_preference_file(file, BadRows::error).rows;
   const auto sample = std::ranges::find(rows, "64k", &PreferenceRow::length);

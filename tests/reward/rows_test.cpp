@@ -253,8 +253,7 @@ TEST_F(Rows, RowsWithoutTurnsBetweenKeepTheirChecksum) {
 }
 
 TEST_F(Rows, TheRealSample) {
-  const std::string folder = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench/";
-  if (!fs::exists(folder)) GTEST_SKIP() << "the benchmark's sample is not here";
+  const std::string folder = ELASTRON_TEST_FIXTURES "/memory_reward_bench/";
   const auto of = [&](const char* name) {
     return read_preference_file(folder + name, BadRows::error).rows;
   };
@@ -266,8 +265,8 @@ TEST_F(Rows, TheRealSample) {
   const auto characters = [](const std::string& text) {
     return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
   };
-  EXPECT_EQ(characters(reasoning[1].chosen), 26681);
-  EXPECT_EQ(characters(reasoning[1].rejected[0]), 2731);
+  EXPECT_EQ(characters(reasoning[1].chosen), 1410);
+  EXPECT_EQ(characters(reasoning[1].rejected[0]), 1264);
   EXPECT_EQ(of("Multi-turn_Dialogue_Understanding.jsonl").at(0).setting, "Mem0-MEM");
   EXPECT_EQ(of("Long-form_Generation.jsonl").at(1).length, "64k");
 }

@@ -1,4 +1,4 @@
-#include "launch/evaluation_rows.h"
+#include "reward/judging/evaluation_rows.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,7 +13,7 @@
 #include "core/log.h"
 #include "reward/results_table.h"
 
-namespace elastron::launch {
+namespace elastron::reward {
 
 namespace fs = std::filesystem;
 
@@ -75,14 +75,14 @@ void warn_of_settings(const EvaluationFile& file) {
 }  // namespace
 
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
-                                                  reward::BadRows bad_rows,
-                                                  data::BadRecords bad_records, bool speaks) {
+                                                  BadRows bad_rows, data::BadRecords bad_records,
+                                                  bool speaks) {
   std::vector<EvaluationFile> files;
   std::set<std::string> names;
   for (const std::string& path : expand(paths)) {
     const std::string name = fs::path(path).stem().string();
     if (!names.insert(name).second) refuse_second_file(name, path);
-    files.push_back({name, path, reward::read_preference_file(path, bad_rows, bad_records)});
+    files.push_back({name, path, read_preference_file(path, bad_rows, bad_records)});
     if (!speaks) continue;
     warn_of_settings(files.back());
     for (const auto& [reason, count] : files.back().content.left_out) {
@@ -103,9 +103,9 @@ void expect_rows_left(const std::vector<EvaluationFile>& files, int64_t left,
     paths.push_back(file.path);
     rows += file.content.lines();
   }
-  throw InputError(
-      fmt::format("no row is left to judge of {} ({})", rows, reward::left_out_text(reasons)),
-      fmt::format("{}", fmt::join(paths, ", ")), "check the files, --limit and reward.overlong");
+  throw InputError(fmt::format("no row is left to judge of {} ({})", rows, left_out_text(reasons)),
+                   fmt::format("{}", fmt::join(paths, ", ")),
+                   "check the files, --limit and reward.overlong");
 }
 
 void refuse_second_file(const std::string& name, const std::string& path) {
@@ -124,9 +124,9 @@ std::string rows_checksum(const std::vector<EvaluationFile>& files) {
   for (const EvaluationFile& file : files) {
     sum.add(file.name);
     for (const auto* rows : {&file.content.rows, &file.content.bad_rows}) {
-      for (const reward::PreferenceRow& row : *rows) {
+      for (const PreferenceRow& row : *rows) {
         sum.add(row.index);
-        reward::add_to(sum, row);
+        add_to(sum, row);
         sum.add(row.setting);
         sum.add(row.length);
       }
@@ -135,21 +135,19 @@ std::string rows_checksum(const std::vector<EvaluationFile>& files) {
   return sum.digest();
 }
 
-reward::JudgedRow unjudged(const EvaluationFile& file, const reward::PreferenceRow& row,
-                           int64_t tokens) {
-  reward::JudgedRow out{.file = file.name,
-                        .index = row.index,
-                        .setting = row.setting.empty() ? file.name : row.setting,
-                        .subtask = row.subtask,
-                        .length = row.length,
-                        .skip_reason = row.left_out};
-  const bool known =
-      std::ranges::find(reward::kLengthClasses, row.length) != std::end(reward::kLengthClasses);
+JudgedRow unjudged(const EvaluationFile& file, const PreferenceRow& row, int64_t tokens) {
+  JudgedRow out{.file = file.name,
+                .index = row.index,
+                .setting = row.setting.empty() ? file.name : row.setting,
+                .subtask = row.subtask,
+                .length = row.length,
+                .skip_reason = row.left_out};
+  const bool known = std::ranges::find(kLengthClasses, row.length) != std::end(kLengthClasses);
   if (!known) {
     const auto edge = std::ranges::lower_bound(kClassEdges, tokens);
-    out.length = reward::kLengthClasses[edge - std::begin(kClassEdges)];
+    out.length = kLengthClasses[edge - std::begin(kClassEdges)];
   }
   return out;
 }
 
-}  // namespace elastron::launch
+}  // namespace elastron::reward
