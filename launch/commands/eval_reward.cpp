@@ -176,8 +176,9 @@ void add_eval_reward(cli::App& app, Command& selected) {
       ->allow_extra_args(false);
   command->add_option("--checkpoint", options->score.checkpoint,
                       "of reward training; without it the model folder's own head judges");
-  auto* data = command->add_option("--data", options->data,
-                                   "files of the benchmark or of preferences, or folders of them");
+  auto* data =
+      command->add_option("--data", options->data,
+                          "files of the benchmark or of preferences, folders of them, or patterns");
   command
       ->add_option("--out", options->out,
                    "folder of the report; an interrupted one is gone on with")

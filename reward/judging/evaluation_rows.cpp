@@ -10,8 +10,12 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/file/exists.h"
 #include "core/log.h"
+#include "core/plural.h"
+#include "data/file_list.h"
 #include "reward/results_table.h"
+#include "reward/trace_rows.h"
 
 namespace elastron::reward {
 
@@ -27,32 +31,20 @@ constexpr const char* kSettings[] = {"S-Noise",    "S-Drop",   "P-Noise",    "P-
 // In the order of the published table; others follow by name.
 constexpr std::string_view kBenchmarkFiles[] = {
     "Long-context_Reasoning", "Multi-turn_Dialogue_Understanding", "Long-form_Generation"};
-// Token totals up to which a row belongs to each class (memory-reward spec, 1.1).
-constexpr int64_t kClassEdges[] = {8000, 16000, 32000, 64000};
 
+// Folders and patterns as data.files has them, but in the benchmark's order.
 std::vector<std::string> expand(const std::vector<std::string>& paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
-    std::error_code error;
-    if (fs::is_regular_file(path, error)) {
-      files.push_back(path);
-      continue;
-    }
-    std::vector<std::string> inside;
-    if (fs::is_directory(path, error)) {
-      for (const auto& entry : fs::directory_iterator(path, error)) {
-        if (entry.path().extension() == ".jsonl") inside.push_back(entry.path().string());
-      }
-    }
-    if (inside.empty()) {
+    if (!exists(path) && path.find_first_of("*?[") == path.npos) {
       throw UsageError("neither a file nor a folder with .jsonl files", path,
                        "name preference files or the benchmark's folder with --data");
     }
-    std::ranges::sort(inside, {}, [](const std::string& file) {
-      const auto place = std::ranges::find(kBenchmarkFiles, fs::path(file).stem().string());
-      return std::pair(place - std::begin(kBenchmarkFiles), file);
+    auto found = data::data_files({path}, ".jsonl", "--data");
+    std::ranges::stable_sort(found, {}, [](const std::string& file) {
+      return std::ranges::find(kBenchmarkFiles, fs::path(file).stem().string()) - kBenchmarkFiles;
     });
-    files.insert(files.end(), inside.begin(), inside.end());
+    files.insert(files.end(), found.begin(), found.end());
   }
   return files;
 }
@@ -66,9 +58,8 @@ void warn_of_settings(const EvaluationFile& file) {
   }
   for (const auto& [setting, rows] : unknown) {
     log_warning(
-        "{}: {} rows of the setting '{}', which the benchmark does not have: judged as "
-        "one of its own",
-        file.path, rows, setting);
+        "{}: {} of the setting '{}', which the benchmark does not have: judged as one of its own",
+        file.path, plural(rows, "row"), setting);
   }
 }
 
@@ -86,7 +77,7 @@ std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>
     if (!speaks) continue;
     warn_of_settings(files.back());
     for (const auto& [reason, count] : files.back().content.left_out) {
-      log_warning("{}: {} rows are left out: {}", path, count, reason);
+      log_warning("{}: {} left out: {}", path, plural(count, "row is", "rows are"), reason);
     }
   }
   return files;
@@ -143,10 +134,7 @@ JudgedRow unjudged(const EvaluationFile& file, const PreferenceRow& row, int64_t
                 .length = row.length,
                 .skip_reason = row.left_out};
   const bool known = std::ranges::find(kLengthClasses, row.length) != std::end(kLengthClasses);
-  if (!known) {
-    const auto edge = std::ranges::lower_bound(kClassEdges, tokens);
-    out.length = kLengthClasses[edge - std::begin(kClassEdges)];
-  }
+  if (!known) out.length = length_class(tokens);
   return out;
 }
 

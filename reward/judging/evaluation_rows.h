@@ -16,9 +16,10 @@ struct EvaluationFile {
   PreferenceFile content;
 };
 
-// Folders stand for the .jsonl files in them, the benchmark's in its order, others by name. Throws
-// UsageError for a path that is neither a file nor such a folder, and for two files of one name;
-// InputError for bad rows (reward/rows.h). Settings that the benchmark does not have are said in a
+// Files, folders and patterns as data/file_list.h has them; what a folder or pattern stands for
+// comes in the benchmark's order, then by name. Throws UsageError for a path that is not there, and
+// for two files of one name; InputError for a folder without .jsonl files, a pattern that nothing
+// matches, and bad rows (reward/rows.h). Settings that the benchmark does not have are said in a
 // warning where `speaks`.
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
                                                   BadRows bad_rows, data::BadRecords bad_records,

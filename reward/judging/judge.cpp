@@ -76,7 +76,7 @@ int64_t Judge::longest(parallel::Communicator& everyone, std::span<const JudgeTa
   everyone.all_reduce_host(std::span<int64_t>(controls), parallel::ReduceOp::sum);
   data::ControlCount count;
   for (size_t i = 0; i < tasks.size(); ++i) count.add(controls[i], tasks[i].row->where);
-  if (const auto remark = count.text(prompts_.controls(), "rows"); !remark.empty()) {
+  if (const auto remark = count.text(prompts_.controls(), "row"); !remark.empty()) {
     log_warning("judged rows: {}", remark);
   }
   everyone.all_reduce_host(most, parallel::ReduceOp::max);

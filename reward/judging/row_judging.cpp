@@ -6,6 +6,7 @@
 
 #include "core/file/checksum.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "core/progress.h"
 #include "parallel/agree.h"
 
@@ -77,7 +78,7 @@ RowJudging::RowJudging(parallel::Communicator& everyone, const std::vector<Evalu
     if (todo[i] == '+') tasks_.push_back(all_[i]);
   }
   if (tasks_.size() < all_.size()) {
-    log_info("going on: {} of {} rows are left", tasks_.size(), all_.size());
+    log_info("going on: {} of {} are left", tasks_.size(), plural(int64_t(all_.size()), "row"));
   }
 }
 
@@ -99,7 +100,7 @@ bool RowJudging::run(inference::Engine& engine, const LongRun& around) {
   Progress progress(first_);
   for (size_t begin = 0; begin < tasks_.size(); begin += at_a_time) {
     progress.show("judging", begin, tasks_.size(),
-                  fmt::format("{} of {} rows", begin, tasks_.size()));
+                  fmt::format("{} of {}", begin, plural(int64_t(tasks_.size()), "row")));
     const auto now = std::span<const JudgeTask>(tasks_).subspan(
         begin, std::min(at_a_time, tasks_.size() - begin));
     const auto outputs = judge_->judge(engine, now, around.beat);

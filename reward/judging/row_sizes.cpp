@@ -60,7 +60,7 @@ std::vector<SizedRow> measure_rows(const std::vector<EvaluationFile>& files,
                     .dropped = DropReason(v[5])};
     controls.add(v[6], rows[i].row->where);
   }
-  if (const auto remark = controls.text(reader.controls(), "rows"); !remark.empty()) {
+  if (const auto remark = controls.text(reader.controls(), "row"); !remark.empty()) {
     log_warning("judged rows: {}", remark);
   }
   return rows;

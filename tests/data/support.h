@@ -11,33 +11,19 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "data/synthetic/tasks.h"
 #include "data/tokenizer.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::data::test {
 
-// A folder that is gone after the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "elastron-data-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+using elastron::test::Scratch;
 
-  std::string path() const { return path_; }
-  // Writes a file; returns its path.
-  std::string write(const std::string& name, const std::string& content) const {
-    const std::string file = path_ + "/" + name;
-    std::ofstream(file, std::ios::binary) << content;
-    return file;
-  }
-
- private:
-  std::string path_;
-};
+// Kinds that need tokens far from the question.
+inline bool is_sensitive(SyntheticKind kind) {
+  using K = SyntheticKind;
+  return kind == K::needle || kind == K::recall || kind == K::trace || kind == K::repeat;
+}
 
 // The message of the `E` that `f` throws; "" when it throws nothing.
 template <class E, class F>

@@ -213,7 +213,7 @@ TEST(Tokenizer, SurvivesMutations) {
 }
 
 TEST(Tokenizer, LoadsFromAFolder) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const std::string message = test::error_of<InputError>([&] { load_tokenizer(folder.path()); });
   EXPECT_NE(message.find(folder.path() + "/tokenizer.json"), message.npos) << message;
   folder.write("tokenizer.json", test::letters_json());

@@ -45,6 +45,7 @@ const std::vector<Guard> kGuards = {
     {"yaml-cpp/", {"core/"}},
     {"glog/", {"core/"}},
     {"xxhash.h", {"core/"}},
+    {"Random123/", {"core/"}},
     {"dnnl", {"ops/"}},
     {"cublas", {"ops/"}},
     {"cudnn", {"ops/"}},

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::reward {
 namespace {
@@ -64,14 +65,11 @@ PreferenceRow row(const std::string& question, const std::string& chosen,
 }
 
 std::string sha256(const std::string& text) {
-  std::string folder = (fs::temp_directory_path() / "elastron-sha-XXXXXX").string();
-  EXPECT_NE(mkdtemp(folder.data()), nullptr);
-  std::ofstream(folder + "/text", std::ios::binary) << text;
+  const test::Scratch folder;
   char digest[65] = {};
-  FILE* pipe = popen(("sha256sum " + folder + "/text").c_str(), "r");
+  FILE* pipe = popen(("sha256sum " + folder.write("text", text)).c_str(), "r");
   EXPECT_EQ(fread(digest, 1, 64, pipe), 64u);
   EXPECT_EQ(pclose(pipe), 0);
-  fs::remove_all(folder);
   return digest;
 }
 

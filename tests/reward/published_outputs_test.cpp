@@ -13,7 +13,7 @@ namespace elastron::reward {
 namespace {
 
 using data::test::error_of;
-using data::test::TemporaryFolder;
+using data::test::Scratch;
 
 const std::string kRow =
     R"({"question": "q", "meta": {"a": [1]}, "index": 556, "shuffled_order": [1, 0], )"
@@ -33,7 +33,7 @@ class PublishedOutputs : public ::testing::Test {
   std::string error(const std::string& text) {
     return error_of<InputError>([&] { read(text); });
   }
-  TemporaryFolder folder_;
+  Scratch folder_;
 };
 
 TEST_F(PublishedOutputs, AreJudgedRows) {

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::reward {
 namespace {
@@ -17,16 +18,7 @@ namespace fs = std::filesystem;
 
 class Rows : public ::testing::Test {
  protected:
-  Rows() {
-    std::string pattern = (fs::temp_directory_path() / "elastron-rows-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~Rows() override { fs::remove_all(folder_); }
-  std::string file(const std::string& text) {
-    const std::string path = folder_ + "/rows.jsonl";
-    std::ofstream(path, std::ios::binary) << text;
-    return path;
-  }
+  std::string file(const std::string& text) { return scratch_.write("rows.jsonl", text); }
   PreferenceFile read(const std::string& text, BadRows bad = BadRows::error) {
     return read_preference_file(file(text), bad);
   }
@@ -41,7 +33,8 @@ class Rows : public ::testing::Test {
     }
     return "none";
   }
-  std::string folder_;
+  const test::Scratch scratch_;
+  const std::string& folder_ = scratch_.path();
 };
 
 const std::string kGood = R"({"prompt": "p", "chosen": "a", "rejected": "b"})"

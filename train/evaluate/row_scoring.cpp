@@ -6,6 +6,7 @@
 
 #include "core/file/checksum.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "core/progress.h"
 #include "parallel/agree.h"
 
@@ -88,7 +89,8 @@ bool RowScoring::run(const reward::LongRun& around) {
   const auto groups = missing_groups();
   const int64_t all = pairs_->groups(rows_.source());
   if (int64_t(groups.size()) < all) {
-    log_info("going on: {} of {} groups of rows are left", groups.size(), all);
+    log_info("going on: {} of {} are left", groups.size(),
+             plural(all, "group of rows", "groups of rows"));
   }
   const auto at_a_time = size_t(mesh_.data().size());
   Progress progress(rows_.everyone().rank() == 0);
@@ -96,7 +98,7 @@ bool RowScoring::run(const reward::LongRun& around) {
     const auto now = std::span(groups).subspan(begin, std::min(at_a_time, groups.size() - begin));
     if (file_) {
       progress.show("judging", begin, groups.size(),
-                    fmt::format("{} of {} rows", file_->rows().size(), rows_.lines()));
+                    fmt::format("{} of {}", file_->rows().size(), plural(rows_.lines(), "row")));
     }
     const auto scored = score(now, around.beat);
     parallel::on_all_ranks(rows_.everyone(), [&] {
