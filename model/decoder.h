@@ -77,7 +77,8 @@ class Decoder {
 
   // The head by itself, for a loss of its own.
   parallel::VocabParallelHead& head() { return *head_; }
-  // LM head and cross-entropy over the labelled positions (spec 7.3). Needs options().lm_head.
+  // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss).
+  // Needs options().lm_head.
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
                                     const parallel::CrossEntropyOptions& options);
 
