@@ -73,4 +73,23 @@ inline std::unique_ptr<Tokenizer> letters() {
 
 using Ids = std::vector<int32_t>;
 
+// Whatever the file holds: a tokenizer that can be used on `text`, or an InputError of one line.
+// -> how many of `times` were refused.
+inline int refused_mutations(const std::string& whole, const std::string& text, int times,
+                             uint64_t seed) {
+  RandomStream random(seed, RandomPurpose::test);
+  int refused = 0;
+  for (int i = 0; i < times; ++i) {
+    const std::string file = mutated(whole, random);
+    try {
+      const auto t = parse_tokenizer(file, "t");
+      for (const int32_t id : t->encode(text)) EXPECT_TRUE(id >= 0 && id < t->vocab_size());
+    } catch (const InputError& error) {
+      ++refused;
+      EXPECT_EQ(std::string_view(error.what()).find('\n'), std::string_view::npos) << error.what();
+    }
+  }
+  return refused;
+}
+
 }  // namespace elastron::data::test
