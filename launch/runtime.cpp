@@ -7,6 +7,7 @@
 #include <span>
 #include <thread>
 
+#include "core/plural.h"
 #include "launch/collectives.h"
 #include "launch/device.h"
 #include "launch/shipped_files.h"
@@ -91,10 +92,10 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
 
 void Runtime::announce(const parallel::World& world) const {
   const auto& layout = mesh_->layout();
-  log_info("elastron {} | {} | {} threads per rank | {}{} | data {} x context {} x tensor {}",
-           version_number(), device_->description(), omp_get_max_threads(), world.library(),
-           collectives_ ? " + " + collectives_->library() : "", layout.data, layout.context,
-           layout.tensor);
+  log_info("elastron {} | {} | {} per rank | {}{} | data {} x context {} x tensor {}",
+           version_number(), device_->description(), plural(omp_get_max_threads(), "thread"),
+           world.library(), collectives_ ? " + " + collectives_->library() : "", layout.data,
+           layout.context, layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
   if (!full_attention_.empty()) log_info("full attention {}", full_attention_);

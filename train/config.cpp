@@ -94,10 +94,10 @@ struct Schema<train::RandomGateSection> {
 template <>
 struct Schema<train::AdamWConfig> {
   using C = train::AdamWConfig;
-  static constexpr auto fields =
-      std::tuple{field("beta1", &C::beta1, between(0, 1), "decay of the first moment"),
-                 field("beta2", &C::beta2, between(0, 1), "decay of the second moment"),
-                 field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
+  static constexpr auto fields = std::tuple{
+      field("beta1", &C::beta1, at_least(0) && less_than(1), "decay of the first moment"),
+      field("beta2", &C::beta2, at_least(0) && less_than(1), "decay of the second moment"),
+      field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
 };
 template <>
 struct Schema<train::TrainSection> {

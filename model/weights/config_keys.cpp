@@ -135,6 +135,7 @@ void check_quantization(const ConfigReader& c) {
 void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices) {
   check_layers(c);
   check_quantization(c);
+  c.refuse_null("hidden_act");
   if (c.text("hidden_act", "silu") != "silu") {
     c.fail("'hidden_act' is " + shown(c.at("hidden_act")) + ", not silu",
            "use a model with SwiGLU");

@@ -132,6 +132,7 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   }
   c.vocab_size = r.integer("vocab_size", 1, kMostTokens);
   c.max_position_embeddings = r.integer("max_position_embeddings", 1, kMostTokens);
+  r.refuse_null("rms_norm_eps");
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
   check_config_keys(r, c.notices);
   if (c.sequence_classifier) check_labels(r);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "core/ceil_div.h"
 #include "core/cuda/stream.h"
 #include "core/dtype.h"
 #include "core/meta_device.h"
@@ -14,9 +15,7 @@ using elastron::cuda::Stream;
 // Elements that a block of threads adds up.
 inline constexpr int64_t kSquaresPerBlock = 256 * 32;
 // Numbers of scratch (doubles) for n elements.
-constexpr int64_t sum_of_squares_scratch(int64_t n) {
-  return (n + kSquaresPerBlock - 1) / kSquaresPerBlock;
-}
+constexpr int64_t sum_of_squares_scratch(int64_t n) { return ceil_div(n, kSquaresPerBlock); }
 // *sum = sum of x^2, *finite = 1 where all are finite, else 0; either may be null.
 template <class T>
 void sum_of_squares(const T* x, int64_t n, double* scratch, double* sum, Stream stream);
@@ -25,12 +24,12 @@ void all_finite(const T* x, int64_t n, int32_t* finite, Stream stream);
 
 constexpr int64_t rows_per_block(int64_t rows) {
   constexpr int64_t kLeastRows = 64, kMostRowBlocks = 32768;
-  const int64_t each = (rows + kMostRowBlocks - 1) / kMostRowBlocks;
+  const int64_t each = ceil_div(rows, kMostRowBlocks);
   return each > kLeastRows ? each : kLeastRows;
 }
 // Numbers of scratch for column sums of [rows, columns].
 constexpr int64_t column_sums_scratch(int64_t rows, int64_t columns) {
-  return (rows + rows_per_block(rows) - 1) / rows_per_block(rows) * columns;
+  return ceil_div(rows, rows_per_block(rows)) * columns;
 }
 // Of column sums over what is `read`: the parts, and their sum.
 inline OpCost column_sums_cost(const char* name, double read, int64_t rows, int64_t columns) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/ceil_div.h"
 #include "core/tensor.h"
 #include "ops/attention/args.h"
 #include "ops/attention/sequence_tiles.h"
@@ -17,8 +18,7 @@ inline constexpr int kListChunk = 512;
 struct ListMemory {
   int64_t count = 0, chunks = 0;  // tiles, and pieces of the list that are sorted apart
 
-  explicit ListMemory(int64_t tiles)
-      : count(tiles), chunks((tiles + kListChunk - 1) / kListChunk) {}
+  explicit ListMemory(int64_t tiles) : count(tiles), chunks(ceil_div(tiles, kListChunk)) {}
   // The tiles, and in place of one more the number of the next one: 32-bit numbers, four to a tile.
   int64_t list_numbers() const { return (count + 1) * 4; }
   // While it is sorted.
@@ -41,9 +41,7 @@ struct KeyTileLists {
   int64_t limit = 0;                  // above every tile's cost
 };
 inline KeyTileLists key_tile_lists(const AttentionArgs& args, TileSize size, bool cut) {
-  const auto tiles = [](int64_t length, int64_t each) {
-    return int32_t((length + each - 1) / each);
-  };
+  const auto tiles = [](int64_t length, int64_t each) { return int32_t(ceil_div(length, each)); };
   const int64_t heads = args.tile_heads(), tokens = size.rows / heads;
   KeyTileLists lists;
   if (cut) {

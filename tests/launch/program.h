@@ -7,23 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/scratch.h"
+
 namespace elastron::test {
 
 struct Outcome {
   int code = -1;
   std::string out, err;
-};
-
-// A scratch folder that is gone when the test ends.
-class Scratch {
- public:
-  Scratch();
-  ~Scratch();
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 // A command line whose paths of the sources and of what was built there have their blanks escaped.

@@ -7,6 +7,7 @@
 
 #include "core/file/safetensors.h"
 #include "model/decoder.h"
+#include "model/router_batch.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "router/objective.h"
@@ -115,7 +116,7 @@ TEST_F(DecoderFixture, LogitsUnderFullAndSparseAttention) {
     for (const auto& [gate, name] :
          {std::pair<uint8_t, const char*>{1, "full.logits"}, {0, "sparse.logits"}}) {
       auto layers = fixed(gate);
-      const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
+      const auto rb = model::make_router_batch(batch_, config_, 0, 1.0, false);
       const Tensor hidden = d->forward(on_device, rb, layers);
       EXPECT_LT(error(logits(*d, hidden), name), c.tolerance) << name << dtype_name(c.dtype);
     }
@@ -130,7 +131,7 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
     auto d = decoder(DType::f64, true, recompute);
     const auto on_device = model::DeviceBatch::make(batch_, cpu_);
     auto layers = fixed(1);
-    const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
+    const auto rb = model::make_router_batch(batch_, config_, 0, 1.0, false);
     model::SavedForward saved;
     const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved});
     const double labels = double(batch_.labels());
@@ -186,7 +187,7 @@ TEST_P(Family, GradientsAreTheDerivativesOfTheLoss) {
   std::vector<router::RoutedLayer> layers;
   layers.emplace_back(0, 0, routing, std::vector<uint8_t>{1, 0});
   layers.emplace_back(1, 0, routing, std::vector<uint8_t>{0, 1});
-  const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
+  const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
   const auto loss = [&] {
     return decoder
         .loss(decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers),
@@ -233,7 +234,7 @@ TEST_F(DecoderFixture, RouterTraining) {
 
     const auto on_device = model::DeviceBatch::make(batch_, cpu_);
     const auto rb =
-        train::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
+        model::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
     model::SavedForward saved;
     model::RoutedHeads heads;
     const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved, .heads = &heads});

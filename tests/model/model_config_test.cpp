@@ -10,6 +10,7 @@
 #include "core/file/safetensors.h"
 #include "core/json.h"
 #include "model/weights/model_folder.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::model {
 namespace {
@@ -51,20 +52,11 @@ void expect_refused(const Json& config, const std::vector<std::string>& fragment
   }
 }
 
-class Folder {
+class Folder : public test::Scratch {
  public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "elastron-config-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
   void write(const std::string& name, const Json& content) const {
-    std::ofstream(path_ + "/" + name) << content.dump();
+    Scratch::write(name, content.dump());
   }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 TEST(ModelConfig, PublishedFoldersAreReadWithoutAWord) {
@@ -207,6 +199,8 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
                           {{"layer_types", {"full_attention", "sliding_attention"}}},
                           {{"quantization_config", {{"quant_method", "fp8"}}}},
                           {{"hidden_act", "gelu"}},
+                          {{"hidden_act", nullptr}},
+                          {{"rms_norm_eps", nullptr}},
                           {{"partial_rotary_factor", 0.5}},
                           {{"final_logit_softcapping", 30.0}},
                           {{"attn_logit_softcapping", 50.0}},

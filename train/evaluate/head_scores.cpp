@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 
+#include "model/router_batch.h"
 #include "ops/attention_argmax.h"
 #include "ops/elementwise.h"
 #include "train/step/step.h"
@@ -116,7 +117,7 @@ class Scoring {
     CopyCounter counter(needles, std::move(rows), m.q_heads, own * mesh_.tensor().rank());
     const Tensor hidden =
         decoder_.forward(model::DeviceBatch::make(batch, device_),
-                         make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false),
+                         model::make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false),
                          routed_, {.observer = &counter});
     for (const Needle& needle : needles) {
       if (options_.answered_only && !answers(decoder_, hidden, batch, needle)) {

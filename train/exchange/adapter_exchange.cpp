@@ -11,6 +11,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/file/exists.h"
 #include "core/log.h"
 #include "core/misfits.h"
 #include "ops/elementwise.h"
@@ -28,11 +29,6 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kLongestSettings = uint64_t(1) << 20;
 constexpr int64_t kHighestRank = 4096;
-
-bool exists(const std::string& path) {
-  std::error_code unreadable_is_absent;
-  return std::filesystem::exists(path, unreadable_is_absent);
-}
 
 // A value or key from the file, fit for one line of a message.
 std::string shown(const Json& value) {

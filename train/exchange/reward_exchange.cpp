@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "data/tokenizer.h"
@@ -62,8 +63,7 @@ int32_t padding_id(const model::ModelConfig& m, const std::string& model) {
 
 // Adapters leave the base model's config.json as it is, with its padding id.
 void warn_of_padding(const std::string& model) {
-  std::error_code unreadable_is_absent;
-  if (!std::filesystem::exists(model + "/config.json", unreadable_is_absent)) return;
+  if (!exists(model + "/config.json")) return;
   const model::ModelConfig m = model::read_model_config(model);
   if (m.sequence_classifier || !m.pad_token_id || !ends_texts(m, *m.pad_token_id)) return;
   log_warning(

@@ -1,4 +1,4 @@
-#include "launch/evaluation_rows.h"
+#include "reward/judging/evaluation_rows.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,10 +10,14 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/file/exists.h"
 #include "core/log.h"
+#include "core/plural.h"
+#include "data/file_list.h"
 #include "reward/results_table.h"
+#include "reward/trace_rows.h"
 
-namespace elastron::launch {
+namespace elastron::reward {
 
 namespace fs = std::filesystem;
 
@@ -27,32 +31,20 @@ constexpr const char* kSettings[] = {"S-Noise",    "S-Drop",   "P-Noise",    "P-
 // In the order of the published table; others follow by name.
 constexpr std::string_view kBenchmarkFiles[] = {
     "Long-context_Reasoning", "Multi-turn_Dialogue_Understanding", "Long-form_Generation"};
-// Token totals up to which a row belongs to each class (docs/method.md, Benchmark rows).
-constexpr int64_t kClassEdges[] = {8000, 16000, 32000, 64000};
 
+// Folders and patterns as data.files has them, but in the benchmark's order.
 std::vector<std::string> expand(const std::vector<std::string>& paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
-    std::error_code error;
-    if (fs::is_regular_file(path, error)) {
-      files.push_back(path);
-      continue;
-    }
-    std::vector<std::string> inside;
-    if (fs::is_directory(path, error)) {
-      for (const auto& entry : fs::directory_iterator(path, error)) {
-        if (entry.path().extension() == ".jsonl") inside.push_back(entry.path().string());
-      }
-    }
-    if (inside.empty()) {
+    if (!exists(path) && path.find_first_of("*?[") == path.npos) {
       throw UsageError("neither a file nor a folder with .jsonl files", path,
                        "name preference files or the benchmark's folder with --data");
     }
-    std::ranges::sort(inside, {}, [](const std::string& file) {
-      const auto place = std::ranges::find(kBenchmarkFiles, fs::path(file).stem().string());
-      return std::pair(place - std::begin(kBenchmarkFiles), file);
+    auto found = data::data_files({path}, ".jsonl", "--data");
+    std::ranges::stable_sort(found, {}, [](const std::string& file) {
+      return std::ranges::find(kBenchmarkFiles, fs::path(file).stem().string()) - kBenchmarkFiles;
     });
-    files.insert(files.end(), inside.begin(), inside.end());
+    files.insert(files.end(), found.begin(), found.end());
   }
   return files;
 }
@@ -66,27 +58,26 @@ void warn_of_settings(const EvaluationFile& file) {
   }
   for (const auto& [setting, rows] : unknown) {
     log_warning(
-        "{}: {} rows of the setting '{}', which the benchmark does not have: judged as "
-        "one of its own",
-        file.path, rows, setting);
+        "{}: {} of the setting '{}', which the benchmark does not have: judged as one of its own",
+        file.path, plural(rows, "row"), setting);
   }
 }
 
 }  // namespace
 
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
-                                                  reward::BadRows bad_rows,
-                                                  data::BadRecords bad_records, bool speaks) {
+                                                  BadRows bad_rows, data::BadRecords bad_records,
+                                                  bool speaks) {
   std::vector<EvaluationFile> files;
   std::set<std::string> names;
   for (const std::string& path : expand(paths)) {
     const std::string name = fs::path(path).stem().string();
     if (!names.insert(name).second) refuse_second_file(name, path);
-    files.push_back({name, path, reward::read_preference_file(path, bad_rows, bad_records)});
+    files.push_back({name, path, read_preference_file(path, bad_rows, bad_records)});
     if (!speaks) continue;
     warn_of_settings(files.back());
     for (const auto& [reason, count] : files.back().content.left_out) {
-      log_warning("{}: {} rows are left out: {}", path, count, reason);
+      log_warning("{}: {} left out: {}", path, plural(count, "row is", "rows are"), reason);
     }
   }
   return files;
@@ -103,9 +94,9 @@ void expect_rows_left(const std::vector<EvaluationFile>& files, int64_t left,
     paths.push_back(file.path);
     rows += file.content.lines();
   }
-  throw InputError(
-      fmt::format("no row is left to judge of {} ({})", rows, reward::left_out_text(reasons)),
-      fmt::format("{}", fmt::join(paths, ", ")), "check the files, --limit and reward.overlong");
+  throw InputError(fmt::format("no row is left to judge of {} ({})", rows, left_out_text(reasons)),
+                   fmt::format("{}", fmt::join(paths, ", ")),
+                   "check the files, --limit and reward.overlong");
 }
 
 void refuse_second_file(const std::string& name, const std::string& path) {
@@ -124,9 +115,9 @@ std::string rows_checksum(const std::vector<EvaluationFile>& files) {
   for (const EvaluationFile& file : files) {
     sum.add(file.name);
     for (const auto* rows : {&file.content.rows, &file.content.bad_rows}) {
-      for (const reward::PreferenceRow& row : *rows) {
+      for (const PreferenceRow& row : *rows) {
         sum.add(row.index);
-        reward::add_to(sum, row);
+        add_to(sum, row);
         sum.add(row.setting);
         sum.add(row.length);
       }
@@ -135,21 +126,16 @@ std::string rows_checksum(const std::vector<EvaluationFile>& files) {
   return sum.digest();
 }
 
-reward::JudgedRow unjudged(const EvaluationFile& file, const reward::PreferenceRow& row,
-                           int64_t tokens) {
-  reward::JudgedRow out{.file = file.name,
-                        .index = row.index,
-                        .setting = row.setting.empty() ? file.name : row.setting,
-                        .subtask = row.subtask,
-                        .length = row.length,
-                        .skip_reason = row.left_out};
-  const bool known =
-      std::ranges::find(reward::kLengthClasses, row.length) != std::end(reward::kLengthClasses);
-  if (!known) {
-    const auto edge = std::ranges::lower_bound(kClassEdges, tokens);
-    out.length = reward::kLengthClasses[edge - std::begin(kClassEdges)];
-  }
+JudgedRow unjudged(const EvaluationFile& file, const PreferenceRow& row, int64_t tokens) {
+  JudgedRow out{.file = file.name,
+                .index = row.index,
+                .setting = row.setting.empty() ? file.name : row.setting,
+                .subtask = row.subtask,
+                .length = row.length,
+                .skip_reason = row.left_out};
+  const bool known = std::ranges::find(kLengthClasses, row.length) != std::end(kLengthClasses);
+  if (!known) out.length = length_class(tokens);
   return out;
 }
 
-}  // namespace elastron::launch
+}  // namespace elastron::reward

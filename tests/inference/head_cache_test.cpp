@@ -1,15 +1,16 @@
 // Decoding token by token from a cache gives what one forward pass over the whole sequence gives.
-#include "model/kv_cache.h"
+#include "inference/head_cache.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "core/philox.h"
+#include "data/document.h"
 #include "model/decoder.h"
-#include "train/step/step.h"
+#include "model/router_batch.h"
 
-namespace elastron::model {
+namespace elastron::inference {
 namespace {
 
 struct Case {
@@ -24,7 +25,7 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
   constexpr int64_t kLength = 75, kLayers = 2, kHeads = 4;
   CpuDevice cpu;
   parallel::SelfCommunicator self("tensor");
-  ModelConfig config;
+  model::ModelConfig config;
   config.qk_norm = c.qk_norm;
   config.hidden_size = 24;
   config.intermediate_size = 20;
@@ -34,8 +35,8 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
   config.head_dim = 6;
   config.vocab_size = 31;
   config.initializer_range = 0.3;
-  Decoder decoder(config, {.dtype = DType::f64, .repack = false, .max_position = kLength}, self,
-                  cpu);
+  model::Decoder decoder(config, {.dtype = DType::f64, .repack = false, .max_position = kLength},
+                         self, cpu);
   decoder.initialise(5);
   const RandomStream stream(9, RandomPurpose::test);
   std::vector<int32_t> ids;
@@ -46,18 +47,18 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
   std::vector<router::RoutedLayer> layers;
   layers.emplace_back(0, 0, routing, std::vector<uint8_t>{1, 0, 0, 1});
   layers.emplace_back(1, 0, routing, std::vector<uint8_t>{0, 0, 1, 0});
-  const auto forward = [&](int64_t tokens, KvCache* cache) {
+  const auto forward = [&](int64_t tokens, model::KvCache* cache) {
     data::Document document;
     document.ids.assign(ids.begin(), ids.begin() + tokens);
     document.user_length = tokens;
     const auto batch = data::make_packed_batch({&document});
-    const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    return decoder.forward(DeviceBatch::make(batch, cpu), rb, layers, {.cache = cache})
+    const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
+    return decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers, {.cache = cache})
         .to_vector<double>();
   };
   const auto whole = forward(kLength, nullptr);
-  KvCache cache(kLayers, kHeads, config.head_dim, kLength, routing.streaming_rule(), DType::f64,
-                cpu);
+  HeadCache cache(kLayers, kHeads, config.head_dim, kLength, routing.streaming_rule(), DType::f64,
+                  cpu);
   forward(c.prompt, &cache);
   double worst = 0;
   for (int64_t t = c.prompt; t < kLength; ++t) {
@@ -76,7 +77,8 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
   EXPECT_EQ(cache.bytes(), (3 * kLength + 5 * kept) * 6 * 2 * 8);
 
   // With all keys in streaming heads the result is another one: the rule did matter.
-  KvCache all(kLayers, kHeads, config.head_dim, kLength, routing.streaming_rule(), DType::f64, cpu);
+  HeadCache all(kLayers, kHeads, config.head_dim, kLength, routing.streaming_rule(), DType::f64,
+                cpu);
   all.keep_all(true);
   forward(c.prompt, &all);
   EXPECT_EQ(all.bytes(), all.full_bytes());
@@ -94,9 +96,9 @@ INSTANTIATE_TEST_SUITE_P(Rules, Decoding,
                                            Case{true, 30, 3, 7, 1}, Case{true, 64, 8, 24, 8},
                                            Case{true, 20, 8, 128, 8}, Case{false, 74, 4, 4, 4}));
 
-TEST(KvCache, RefusesMoreThanItHasRoomFor) {
+TEST(HeadCache, RefusesMoreThanItHasRoomFor) {
   CpuDevice cpu;
-  KvCache cache(1, 1, 2, 4, {.block = 1, .sink_blocks = 1, .local_blocks = 2}, DType::f32, cpu);
+  HeadCache cache(1, 1, 2, 4, {.block = 1, .sink_blocks = 1, .local_blocks = 2}, DType::f32, cpu);
   const Tensor k = Tensor::zeros({5, 1, 2}, DType::f32, cpu);
   const Tensor gate = Tensor::zeros({1, 1}, DType::u8, cpu);
   EXPECT_THROW(cache.fill(0, k, k, gate), LogicError);
@@ -106,4 +108,4 @@ TEST(KvCache, RefusesMoreThanItHasRoomFor) {
 }
 
 }  // namespace
-}  // namespace elastron::model
+}  // namespace elastron::inference

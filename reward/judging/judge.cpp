@@ -1,4 +1,4 @@
-#include "launch/judge.h"
+#include "reward/judging/judge.h"
 
 #include <algorithm>
 
@@ -8,7 +8,7 @@
 #include "model/weights/model_config.h"
 #include "parallel/agree.h"
 
-namespace elastron::launch {
+namespace elastron::reward {
 
 namespace {
 
@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 // Names a text among all that are drawn with one seed.
 uint64_t stream_of(const JudgeTask& task, bool chosen_is_a) {
   const auto row_and_order = uint32_t(2 * task.index + (chosen_is_a ? 1 : 0));
-  return uint64_t(reward::judge_coordinate(task.file)) << 32 | row_and_order;
+  return uint64_t(judge_coordinate(task.file)) << 32 | row_and_order;
 }
 
 Json to_json(const JudgeOutput& output) {
@@ -52,9 +52,8 @@ Judge::Judge(const std::string& model_folder, JudgeOptions options)
       vocab_size_(std::min(model_vocab_, tokenizer_->vocab_size())) {}
 
 std::vector<bool> Judge::orders(const JudgeTask& task) const {
-  const bool drawn =
-      reward::draws_chosen_first(options_.generation.sampling.seed, task.file, task.index);
-  if (options_.order == reward::JudgeOrder::drawn) return {drawn};
+  const bool drawn = draws_chosen_first(options_.generation.sampling.seed, task.file, task.index);
+  if (options_.order == JudgeOrder::drawn) return {drawn};
   return {drawn, !drawn};
 }
 
@@ -77,40 +76,40 @@ int64_t Judge::longest(parallel::Communicator& everyone, std::span<const JudgeTa
   everyone.all_reduce_host(std::span<int64_t>(controls), parallel::ReduceOp::sum);
   data::ControlCount count;
   for (size_t i = 0; i < tasks.size(); ++i) count.add(controls[i], tasks[i].row->where);
-  if (const auto remark = count.text(prompts_.controls(), "rows"); !remark.empty()) {
+  if (const auto remark = count.text(prompts_.controls(), "row"); !remark.empty()) {
     log_warning("judged rows: {}", remark);
   }
   everyone.all_reduce_host(most, parallel::ReduceOp::max);
   return most[0] + options_.generation.max_tokens;
 }
 
-JudgeAnswer Judge::answer(Inference& inference, const JudgeTask& task, bool chosen_is_a,
+JudgeAnswer Judge::answer(inference::Engine& engine, const JudgeTask& task, bool chosen_is_a,
                           const std::function<void()>& beat) const {
-  reward::JudgePrompt prompt = prompts_.prompt(*task.row, task.file, chosen_is_a);
+  JudgePrompt prompt = prompts_.prompt(*task.row, task.file, chosen_is_a);
   JudgeAnswer answer = {.chosen_is_a = chosen_is_a,
                         .prompt_tokens = prompt.whole_tokens,
                         .truncated = prompt.truncated,
                         .skipped = prompt.skipped};
   if (prompt.skipped) return answer;
-  GenerationOptions options = options_.generation;
+  inference::GenerationOptions options = options_.generation;
   options.sampling.stream = stream_of(task, chosen_is_a);
-  Generation generation(inference, std::move(prompt.ids), vocab_size_, options);
+  inference::Generation generation(engine, std::move(prompt.ids), vocab_size_, options);
   const auto generated = generation.run(beat);
   answer.output_tokens = int64_t(generated.size());
   answer.text = tokenizer_->decode(generated);
   return answer;
 }
 
-std::vector<JudgeOutput> Judge::judge(Inference& inference, std::span<const JudgeTask> tasks,
+std::vector<JudgeOutput> Judge::judge(inference::Engine& engine, std::span<const JudgeTask> tasks,
                                       const std::function<void()>& beat) const {
-  parallel::Communicator& data = inference.mesh().data();
+  parallel::Communicator& data = engine.mesh().data();
   const auto n = size_t(data.size());
   Json mine = Json::array();
   for (size_t i = size_t(data.rank()); i < tasks.size(); i += n) {
     JudgeOutput output;
     for (const bool chosen_is_a : orders(tasks[i])) {
       beat();
-      output.push_back(answer(inference, tasks[i], chosen_is_a, beat));
+      output.push_back(answer(engine, tasks[i], chosen_is_a, beat));
     }
     mine.push_back(to_json(output));
   }
@@ -123,4 +122,4 @@ std::vector<JudgeOutput> Judge::judge(Inference& inference, std::span<const Judg
   return outputs;
 }
 
-}  // namespace elastron::launch
+}  // namespace elastron::reward

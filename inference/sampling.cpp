@@ -1,4 +1,4 @@
-#include "launch/next_token.h"
+#include "inference/sampling.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/philox.h"
 
-namespace elastron::launch {
+namespace elastron::inference {
 
 int32_t next_token(std::span<const float> logits, const Sampling& sampling, int64_t position) {
   if (std::ranges::any_of(logits, [](float x) { return std::isnan(x); })) {
@@ -45,4 +45,4 @@ int32_t next_token(std::span<const float> logits, const Sampling& sampling, int6
   return order[kept - 1];
 }
 
-}  // namespace elastron::launch
+}  // namespace elastron::inference

@@ -11,22 +11,22 @@
 #include <string>
 #include <vector>
 
-#include "launch/generation.h"
+#include "inference/generation.h"
 #include "reward/judge_prompt.h"
 
-namespace elastron::launch {
+namespace elastron::reward {
 
 struct JudgeOptions {
-  reward::JudgePromptOptions prompt;
-  reward::JudgeOrder order = reward::JudgeOrder::drawn;
+  JudgePromptOptions prompt;
+  JudgeOrder order = JudgeOrder::drawn;
   // As published. sampling.seed is the order's too; sampling.stream is set per text.
-  GenerationOptions generation = {.max_tokens = 16384,
-                                  .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 42}};
+  inference::GenerationOptions generation = {
+      .max_tokens = 16384, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 42}};
 };
 
 // The row must outlive its use. `index`: the row's number in the file, from 0.
 struct JudgeTask {
-  const reward::PreferenceRow* row = nullptr;
+  const PreferenceRow* row = nullptr;
   std::string file;
   int64_t index = 0;
 };
@@ -47,10 +47,10 @@ using JudgeOutput = std::vector<JudgeAnswer>;
 class Judge {
  public:
   // Reads the model folder's configuration, tokenizer and chat template. No communication. Throws
-  // what reward::JudgePrompts throws.
+  // what JudgePrompts throws.
   Judge(const std::string& model_folder, JudgeOptions options);
 
-  // Positions of the longest sequence that judging the tasks may take, for Inference. Tokenises
+  // Positions of the longest sequence that judging the tasks may take, for the engine. Tokenises
   // every prompt, the ranks sharing the work, so that what is wrong with a row is said before the
   // model is loaded. Collective over `everyone`.
   int64_t longest(parallel::Communicator& everyone, std::span<const JudgeTask> tasks) const;
@@ -58,18 +58,18 @@ class Judge {
   // Collective. One output per task, in order, on every rank; task i is judged by data rank i % n.
   // longest() must have passed the tasks. `beat` is called before each token. To be able to stop
   // and go on, call it for some tasks after another.
-  std::vector<JudgeOutput> judge(Inference& inference, std::span<const JudgeTask> tasks,
+  std::vector<JudgeOutput> judge(inference::Engine& engine, std::span<const JudgeTask> tasks,
                                  const std::function<void()>& beat) const;
 
  private:
   std::vector<bool> orders(const JudgeTask& task) const;
-  JudgeAnswer answer(Inference& inference, const JudgeTask& task, bool chosen_is_a,
+  JudgeAnswer answer(inference::Engine& engine, const JudgeTask& task, bool chosen_is_a,
                      const std::function<void()>& beat) const;
 
   JudgeOptions options_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
-  reward::JudgePrompts prompts_;
+  JudgePrompts prompts_;
   int64_t model_vocab_, vocab_size_;
 };
 
-}  // namespace elastron::launch
+}  // namespace elastron::reward

@@ -1,6 +1,7 @@
-#include "launch/inference.h"
+#include "launch/opened_engine.h"
 
-#include "core/log.h"
+#include <optional>
+
 #include "launch/command_line.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
@@ -9,7 +10,7 @@
 
 namespace elastron::launch {
 
-void InferenceArguments::add_to(cli::App& command) {
+void EngineArguments::add_to(cli::App& command) {
   command.add_option("--model", model, "Hugging Face model folder")->required();
   command.add_option("--router", router,
                      "trained router: a checkpoint, or what export made of one; without it every "
@@ -50,10 +51,23 @@ train::ComputeDType compute_dtype(const std::string& name, const model::ModelCon
   return m.dtype == DType::bf16 ? ComputeDType::bfloat16 : ComputeDType::float32;
 }
 
+// What the router was trained with, then what the command line sets.
+router::RouterConfig as_trained(const router::StoredRouter& stored, train::Config config,
+                                const std::vector<std::string>& overrides) {
+  config.router = stored.config;
+  config::Origins origins;
+  config::Problems problems;
+  const auto table = config::table_of(config);
+  for (const auto& o : overrides) config::apply_override(table, o, origins, problems);
+  config::run_checks(table, origins, problems);
+  problems.raise();
+  return config.router;
+}
+
 }  // namespace
 
-Inference::Inference(parallel::World& world, const InferenceArguments& arguments,
-                     int64_t max_position) {
+OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& arguments,
+                           int64_t max_position) {
   auto everyone = world.split(0, world.rank(), "world");
   ConfigArguments settings{.files = {}, .overrides = {"model.path=" + arguments.model}};
   settings.overrides.insert(settings.overrides.end(), arguments.overrides.begin(),
@@ -67,75 +81,37 @@ Inference::Inference(parallel::World& world, const InferenceArguments& arguments
                        "set router.* or model.beyond_positions here");
     }
   });
-  config_ = load_run_config(settings, *everyone);
+  train::Config config = load_run_config(settings, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
     const auto m = model::read_model_config(arguments.model);
-    config_.model.dtype = compute_dtype(arguments.dtype, m);
-    config_.parallel.tensor =
+    config.model.dtype = compute_dtype(arguments.dtype, m);
+    config.parallel.tensor =
         arguments.tensor > 0 ? arguments.tensor : widest_tensor_group(m, world.size());
-    train::check_positions(config_.model.beyond_positions, m, "the longest sequence", max_position,
+    train::check_positions(config.model.beyond_positions, m, "the longest sequence", max_position,
                            arguments.shorter, /*trains=*/false);
   });
-  runtime_ = std::make_unique<Runtime>(world, config_);
+  runtime_ = std::make_unique<Runtime>(world, config);
+  parallel::Mesh& mesh = runtime_->mesh();
   std::optional<router::StoredRouter> stored;
   if (!arguments.router.empty()) {
-    stored = train::read_router(arguments.router, mesh(), runtime_->device());
+    stored = train::read_router(arguments.router, mesh, runtime_->device());
   }
   parallel::on_all_ranks(*everyone, [&] {
-    if (stored) {
-      // What it was trained with, then what the command line sets.
-      config_.router = stored->config;
-      config::Origins origins;
-      config::Problems problems;
-      const auto table = config::table_of(config_);
-      for (const auto& o : arguments.overrides) {
-        config::apply_override(table, o, origins, problems);
-      }
-      config::run_checks(table, origins, problems);
-      problems.raise();
+    if (stored) config.router = as_trained(*stored, config, arguments.overrides);
+    engine_ = std::make_unique<inference::Engine>(
+        model::ModelFolder(arguments.model),
+        inference::EngineOptions{.dtype = config.model.compute_dtype(),
+                                 .max_position = max_position,
+                                 .routing = config.router},
+        mesh, runtime_->device());
+    const auto& m = engine_->model();
+    const auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
+    if (forced.active) {
+      engine_->route_by(forced.gates);
+    } else if (stored) {
+      engine_->route_by(*stored, arguments.router);
     }
-    load(arguments, max_position, stored);
   });
-}
-
-void Inference::load(const InferenceArguments& arguments, int64_t max_position,
-                     const std::optional<router::StoredRouter>& stored) {
-  const model::ModelFolder folder(arguments.model);
-  const model::ModelConfig& m = folder.config();
-  const DType dtype = config_.model.compute_dtype();
-  decoder_ = std::make_unique<model::Decoder>(
-      m, model::DecoderOptions{.dtype = dtype, .repack = false, .max_position = max_position},
-      mesh().tensor(), runtime_->device());
-  folder.load(decoder_->parameters());
-
-  const router::KvHeads heads{m.kv_heads, first_kv_head(), m.kv_heads / mesh().tensor().size()};
-  auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
-  if (!forced.active && stored) {
-    routers_ = std::make_unique<router::LayerRouters>(
-        config_.router, router::RoutedModel{m.num_layers, m.head_dim, heads, data::kTaskCount},
-        accumulator_dtype(dtype), /*seed=*/0, /*trainable=*/false, runtime_->device());
-    ParameterList parameters;
-    routers_->append_parameters(parameters);
-    router::fill_parameters(*stored, arguments.router, parameters);
-    routed_ = routers_->routed();
-    return;
-  }
-  if (!forced.active) {
-    forced = {.active = true, .gates = router::uniform_gates(m.num_layers, m.kv_heads, 1)};
-  }
-  routed_ = router::routed_by_gates(forced.gates, heads, config_.router);
-}
-
-int64_t Inference::first_kv_head() const {
-  const auto& tensor = runtime_->mesh().tensor();
-  return decoder_->config().kv_heads / tensor.size() * tensor.rank();
-}
-
-data::Document prompt_document(std::vector<int32_t> ids) {
-  data::Document document;
-  document.ids = std::move(ids);
-  document.user_length = document.length();
-  return document;
 }
 
 }  // namespace elastron::launch

@@ -1,13 +1,13 @@
-#include "model/kv_cache.h"
+#include "inference/head_cache.h"
 
 #include <algorithm>
 
 #include "core/error.h"
 
-namespace elastron::model {
+namespace elastron::inference {
 
-KvCache::KvCache(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t max_tokens,
-                 const ops::StreamingRule& rule, DType dtype, Device& device)
+HeadCache::HeadCache(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t max_tokens,
+                     const ops::StreamingRule& rule, DType dtype, Device& device)
     : kv_heads_(kv_heads),
       head_dim_(head_dim),
       max_tokens_(max_tokens),
@@ -17,18 +17,18 @@ KvCache::KvCache(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t max
       layers_(size_t(layers)) {}
 
 // The sink, then the ring.
-int64_t KvCache::sparse_rows() const {
+int64_t HeadCache::sparse_rows() const {
   return std::min(rule_.sink_tokens() + rule_.local_blocks * rule_.block, max_tokens_);
 }
 
-int64_t KvCache::row_of(bool full, int64_t position, int64_t last) const {
+int64_t HeadCache::row_of(bool full, int64_t position, int64_t last) const {
   const int64_t sink = rule_.sink_tokens();
   if (full || position < sink) return position;
   if (position < rule_.local_begin(last)) return -1;
   return sink + (position - sink) % (rule_.local_blocks * rule_.block);
 }
 
-void KvCache::show(Layer& layer, int64_t position) const {
+void HeadCache::show(Layer& layer, int64_t position) const {
   const int64_t sink = rule_.sink_tokens(), ring = rule_.local_blocks * rule_.block;
   const int64_t after = position - sink;  // positions beyond the sink, less one
   for (size_t h = 0; h < layer.heads.size(); ++h) {
@@ -44,7 +44,7 @@ void KvCache::show(Layer& layer, int64_t position) const {
   }
 }
 
-void KvCache::fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) {
+void HeadCache::fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) {
   const int64_t tokens = k.size(0);
   ELASTRON_CHECK(tokens >= 1 && tokens <= max_tokens_ && k.size(1) == kv_heads_,
                  "more tokens than the cache has room for");
@@ -69,7 +69,7 @@ void KvCache::fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor
   show(l, tokens - 1);
 }
 
-void KvCache::append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v) {
+void HeadCache::append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v) {
   ELASTRON_CHECK(position < max_tokens_, "more tokens than the cache has room for");
   Layer& l = layers_[size_t(layer)];
   for (int64_t h = 0; h < kv_heads_; ++h) {
@@ -83,7 +83,7 @@ void KvCache::append(int64_t layer, int64_t position, const Tensor& k, const Ten
   show(l, position);
 }
 
-int64_t KvCache::bytes() const {
+int64_t HeadCache::bytes() const {
   int64_t sum = 0;
   for (const Layer& l : layers_) {
     for (const auto& head : l.heads) sum += int64_t(head.k.bytes() + head.v.bytes());
@@ -91,9 +91,9 @@ int64_t KvCache::bytes() const {
   return sum;
 }
 
-int64_t KvCache::full_bytes() const {
+int64_t HeadCache::full_bytes() const {
   return int64_t(layers_.size()) * kv_heads_ * max_tokens_ * head_dim_ * 2 *
          int64_t(dtype_size(dtype_));
 }
 
-}  // namespace elastron::model
+}  // namespace elastron::inference

@@ -8,21 +8,22 @@
 #include "reward/judged_rows.h"
 #include "reward/rows.h"
 
-namespace elastron::launch {
+namespace elastron::reward {
 
 struct EvaluationFile {
   std::string name;  // without folder and .jsonl: what reports call it
   std::string path;
-  reward::PreferenceFile content;
+  PreferenceFile content;
 };
 
-// Folders stand for the .jsonl files in them, the benchmark's in its order, others by name. Throws
-// UsageError for a path that is neither a file nor such a folder, and for two files of one name;
-// InputError for bad rows (reward/rows.h). Settings that the benchmark does not have are said in a
+// Files, folders and patterns as data/file_list.h has them; what a folder or pattern stands for
+// comes in the benchmark's order, then by name. Throws UsageError for a path that is not there, and
+// for two files of one name; InputError for a folder without .jsonl files, a pattern that nothing
+// matches, and bad rows (reward/rows.h). Settings that the benchmark does not have are said in a
 // warning where `speaks`.
 std::vector<EvaluationFile> read_evaluation_files(const std::vector<std::string>& paths,
-                                                  reward::BadRows bad_rows,
-                                                  data::BadRecords bad_records, bool speaks);
+                                                  BadRows bad_rows, data::BadRecords bad_records,
+                                                  bool speaks);
 
 // Throws InputError where `left` is 0: there is nothing to report on. `dropped`: rows by the reason
 // for which they were left out, besides the files' own bad ones.
@@ -39,7 +40,6 @@ std::string rows_checksum(const std::vector<EvaluationFile>& files);
 
 // A judged row without its judgement. Rows that are not of the benchmark get their file's name as
 // the setting, and the length class of `tokens`: prompt and both responses together.
-reward::JudgedRow unjudged(const EvaluationFile& file, const reward::PreferenceRow& row,
-                           int64_t tokens);
+JudgedRow unjudged(const EvaluationFile& file, const PreferenceRow& row, int64_t tokens);
 
-}  // namespace elastron::launch
+}  // namespace elastron::reward

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-namespace elastron::launch {
+namespace elastron::inference {
 
 struct Sampling {
   double temperature = 0;  // 0: the most likely token
@@ -17,4 +17,4 @@ struct Sampling {
 // when a logit is not a number.
 int32_t next_token(std::span<const float> logits, const Sampling& sampling, int64_t position);
 
-}  // namespace elastron::launch
+}  // namespace elastron::inference
