@@ -13,7 +13,7 @@ namespace elastron::train {
 
 namespace {
 
-// What is there when the loss begins: all that the forward pass saved.
+// Memory as the loss finds it: the forward pass has saved all that it will.
 struct BeforeLoss {
   std::vector<int64_t> live;  // by range
   int64_t in_use = 0, hidden = 0, rows = 0;
@@ -59,7 +59,7 @@ int64_t most_live_in(const std::vector<RangeRecord>& ranges, std::string_view na
   return bytes;
 }
 
-// What a layer keeps, by the range of its forward pass that made it.
+// The range of a layer's forward pass that makes a thing, and what the plan calls it.
 constexpr std::pair<const char*, const char*> kKept[] = {
     {"MLP", "input"},
     {"attention", "attention outputs"},

@@ -35,7 +35,7 @@ struct PlannedCollective {
   RangeRole role;  // where in the step
 };
 
-// What a GPU is asked for, beside the work itself.
+// How often a GPU is asked for something, whatever the work is.
 struct DeviceCalls {
   double launches = 0, host_waits = 0, copies = 0;
 };

@@ -6,7 +6,7 @@
 
 namespace elastron::train {
 
-// What a micro batch, or a step, has.
+// The amounts that the operations of a micro batch, or of a step, are proportional to.
 struct WorkAmounts {
   double tokens = 0, labels = 0, documents = 0;
   // Pairs of query and key of a query head, summed over the documents: that both branches read
