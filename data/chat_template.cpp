@@ -10,6 +10,7 @@
 
 #include "core/config/problems.h"
 #include "core/error.h"
+#include "core/file/exists.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -47,11 +48,6 @@ std::optional<std::string> template_of_config(const std::string& path) {
   }
   throw InputError("'chat_template' is neither a text nor a list with a default", path,
                    kWhatIsPossible);
-}
-
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
 }
 
 struct FoundTemplate {

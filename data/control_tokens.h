@@ -28,8 +28,8 @@ struct ControlCount {
   void add(const std::vector<int32_t>& found, const Tokenizer& tokenizer, const std::string& where);
   // The same where only their number is known.
   void add(int64_t found, const std::string& where);
-  // One line for people; empty where there are none. `records`: "records", "rows".
-  std::string text(ControlTokens setting, std::string_view records) const;
+  // One line for people; empty where there are none. `record`: "record", "row".
+  std::string text(ControlTokens setting, std::string_view record) const;
 };
 
 }  // namespace elastron::data

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file/checksum.h"
 #include "core/philox.h"
+#include "core/plural.h"
 #include "data/synthetic/tasks.h"
 
 namespace elastron::data {
@@ -127,9 +128,7 @@ class SyntheticEvaluation final : public SyntheticSource {
     one.back().sample_id = index;
     return one;
   }
-  std::string summary() const override {
-    return fmt::format("{} documents made on the fly", packs());
-  }
+  std::string summary() const override { return plural(packs(), "document") + " made on the fly"; }
 };
 
 }  // namespace

@@ -26,9 +26,8 @@ train::Config load_run_config(const ConfigArguments& arguments, parallel::Commun
 
 class Runtime {
  public:
-  // Chooses the device, and with it what is computed in: where it has no bfloat16 products,
-  // model.dtype becomes float32, and a line says so. Storage keeps its own dtype.
-  Runtime(parallel::World& world, train::Config& config);
+  // Chooses the device and the libraries.
+  Runtime(parallel::World& world, const train::Config& config);
 
   Device& device() { return *device_; }
   parallel::Mesh& mesh() { return *mesh_; }

@@ -160,6 +160,17 @@ Handle memory_space(const Shape& shape) {
   return Handle(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose);
 }
 
+// The part of a dataset that a tensor of that shape at that offset is, in the file and in memory.
+struct Part {
+  Part(hid_t id, const std::string& path, const Shape& shape, const std::vector<int64_t>& offset,
+       const std::string& where)
+      : dataset(H5Dopen2(id, path.c_str(), H5P_DEFAULT), H5Dclose),
+        file((check<hid_t>(dataset, "cannot open the dataset", where),
+              select(dataset, shape, offset, where))),
+        memory(memory_space(shape)) {}
+  Handle dataset, file, memory;
+};
+
 // Newer formats mark a file that is open for writing, in writes of the library's own. The caller
 // closes it.
 hid_t file_access() {
@@ -239,11 +250,9 @@ void Hdf5File::write(const std::string& path, const Tensor& values,
   ELASTRON_CHECK(values.contiguous() && values.device().kind() == DeviceKind::cpu,
                  "only contiguous CPU tensors are written");
   if (values.numel() == 0) return;
-  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
-  check<hid_t>(dataset, "cannot open the dataset", where);
-  const Handle file = select(dataset, values.shape(), offset, where);
-  const Handle memory = memory_space(values.shape());
-  check(H5Dwrite(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
+  const Part part(id_, path, values.shape(), offset, where);
+  check(H5Dwrite(part.dataset, memory_type(values.dtype()), part.memory, part.file, H5P_DEFAULT,
+                 values.raw()),
         "cannot write the dataset", where);
 }
 
@@ -251,11 +260,9 @@ void Hdf5File::read(const std::string& path, Tensor& values,
                     const std::vector<int64_t>& offset) const {
   const std::string where = path_ + path;
   if (values.numel() == 0) return;
-  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
-  check<hid_t>(dataset, "cannot open the dataset", where);
-  const Handle file = select(dataset, values.shape(), offset, where);
-  const Handle memory = memory_space(values.shape());
-  check(H5Dread(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
+  const Part part(id_, path, values.shape(), offset, where);
+  check(H5Dread(part.dataset, memory_type(values.dtype()), part.memory, part.file, H5P_DEFAULT,
+                values.raw()),
         "cannot read the dataset", where);
 }
 

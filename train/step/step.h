@@ -54,11 +54,6 @@ struct StepResult {
   bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank
 };
 
-// The batch as the routers read it. Keeps references into it.
-router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step, double tau,
-                                      bool sample);
-
 // What the heads did per document, over all ranks of the tensor and context groups.
 struct HeadCounts {
   std::vector<router::DocumentHeads> documents;
