@@ -19,8 +19,9 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/evaluate/pair_scorer.h"
 #include "train/positions.h"
-#include "train/reward_workload.h"
 #include "train/session.h"
+#include "train/workload/registry.h"
+#include "train/workload/reward.h"
 
 namespace elastron::launch {
 
@@ -107,10 +108,8 @@ std::optional<Trained> find_checkpoint(const std::string& named, const std::stri
                          [&] { found.path = train::resolve_checkpoint(named, run_folder); });
   found.header = train::verify_checkpoint(found.path, mesh);
   parallel::on_all_ranks(mesh.world(), [&] {
-    if (found.header.objective == config::enum_name(train::Objective::reward)) return;
-    throw CheckpointError(
-        "the checkpoint's objective is " + found.header.objective + ", not reward", found.path,
-        "name the checkpoint of a reward model");
+    train::require_objective(found.header, train::kReward, found.path,
+                             "name the checkpoint of a reward model");
   });
   return found;
 }
@@ -164,9 +163,7 @@ class Scorer {
  private:
   void load(const Trained& trained, parallel::Mesh& mesh) {
     parallel::on_all_ranks(mesh.world(), [&] {
-      if (trained.header.backbone_fingerprint == session_.backbone_fingerprint()) return;
-      throw CheckpointError("the checkpoint belongs to another backbone", trained.path,
-                            "set model.path to the backbone it was trained on");
+      train::require_backbone(trained.header, session_.backbone_fingerprint(), trained.path);
     });
     train::load_tensors(trained.path, {.parameters = session_.objective_parameters()}, mesh);
     scale_ = train::RewardScale::from(trained.header.state);

@@ -17,11 +17,12 @@ struct SparsityFigures {
 };
 
 // What the heads of a document did. `sparse` and `visited` over all layers x kv_heads, `last` of
-// the last layer's kv_heads; `dense`: tiles of one kv head under full attention.
+// the last layer's kv_heads; `full`: tiles of one kv head under full
+// attention.
 struct DocumentHeads {
   int64_t sparse = 0, sparse_last = 0;
   int64_t visited = 0, visited_last = 0;
-  int64_t dense = 0;
+  int64_t full = 0;
 };
 
 // Figures that count pairs follow from the gates and the rule where heads are full or streaming.

@@ -10,6 +10,7 @@
 #include "parallel/agree.h"
 #include "train/exchange/router_exchange.h"
 #include "train/plan/run_shape.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -31,7 +32,7 @@ void check_exchanged_heads(const Config& config, int64_t heads) {
 
 Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device)
     : config_(config), mesh_(mesh) {
-  const bool pretrain = config.train.objective == Objective::pretrain;
+  const bool makes_backbone = objective_of(config).makes_backbone();
   const DType dtype = config.model.compute_dtype(), master = accumulator_dtype(dtype);
   const auto seed = uint64_t(config.train.seed);
   std::optional<router::StoredRouter> stored;
@@ -69,7 +70,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       fingerprint_ = "random";
     } else {
       folder->load(of_folder, options.lm_head ? "" : model::kLmHead);
-      if (!pretrain) {
+      if (!makes_backbone) {
         checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
       }
     }
@@ -77,11 +78,8 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       throw UsageError("the model has no reward head to keep", "train.trainable",
                        "add reward_head, or start from a model with score.weight");
     }
-    if (pretrain) {
-      // Its weights are what is trained: a checkpoint of any of them belongs to the shapes alone.
-      fingerprint_ = "pretrain";
-      return;
-    }
+    // A checkpoint of weights that are being made belongs to the shapes alone.
+    if (makes_backbone) fingerprint_ = "pretrain";
     if (!config.has_routers()) return;
     ParameterList of_routers;
     routers_ = std::make_unique<router::LayerRouters>(
@@ -94,7 +92,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
         config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), master, seed,
         training, device);
   });
-  if (folder && !pretrain) {
+  if (folder && !makes_backbone) {
     fingerprint_ = folder->fingerprint(mesh.world().all_gather_host(checksums));
   }
   if (!stored || stored->backbone_fingerprint.empty()) return;
@@ -106,10 +104,11 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
 }
 
 Config with_stored_router(Config config, parallel::Mesh& mesh, Device& device) {
-  if (config.reward.router.empty() || config.train.objective != Objective::reward) return config;
+  const std::string stored = objective_of(config).stored_router(config);
+  if (stored.empty()) return config;
   const auto reg = config.router.reg;
   const auto force = config.router.force;
-  config.router = read_router(config.reward.router, mesh, device).config;
+  config.router = read_router(stored, mesh, device).config;
   config.router.reg = reg;
   config.router.force = force;
   return config;
@@ -160,11 +159,6 @@ std::vector<router::RoutedLayer> Session::routed_at_random() const {
 std::vector<router::RoutedLayer> Session::routed_fully() const {
   const auto& m = decoder_->config();
   return routed_by_gates(router::uniform_gates(m.num_layers, m.kv_heads, 1));
-}
-
-std::vector<router::RoutedLayer> Session::training_gates() {
-  if (config_.train.objective == Objective::pretrain) return routed_at_random();
-  return evaluation_gates();
 }
 
 std::vector<router::RoutedLayer> Session::evaluation_gates() {

@@ -42,8 +42,8 @@ class Session {
   std::vector<router::RoutedLayer> routed_by_gates(const router::StaticGates& gates) const;
   std::vector<router::RoutedLayer> routed_at_random() const;
   std::vector<router::RoutedLayer> routed_fully() const;
-  // What training uses, and evaluation.
-  std::vector<router::RoutedLayer> training_gates();
+  // The routers' where there are some, or full attention. What training has is its objective's
+  // (Objective::training_gates).
   std::vector<router::RoutedLayer> evaluation_gates();
 
   int64_t parameter_count(bool trainable_only);

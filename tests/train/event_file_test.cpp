@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "train/metrics/event.pb.h"
-#include "train/metrics/scalar_tags.h"
+#include "train/metrics/figures.h"
 
 namespace elastron::train {
 namespace {

@@ -1,7 +1,7 @@
 // Reward training against tests/fixtures/reward, made by PyTorch (tests/oracle/
 // make_reward_fixtures.py): scores, losses and gradients of the head, the trunk and the adapters,
 // with prompts computed once and apart. (memory-reward spec, 8.1 to 8.5 and 8.13)
-#include "train/step/reward_loss.h"
+#include "train/workload/reward_loss.h"
 
 #include <gtest/gtest.h>
 
@@ -15,8 +15,8 @@
 #include "ops/elementwise.h"
 #include "reward/pair_batch.h"
 #include "tests/support/gradcheck.h"
-#include "train/reward_workload.h"
 #include "train/step/step.h"
+#include "train/workload/reward.h"
 
 namespace elastron {
 namespace {

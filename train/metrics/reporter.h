@@ -4,14 +4,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/device.h"
 #include "model/decoder.h"
 #include "model/step_work.h"
 #include "router/objective.h"
 #include "train/config.h"
-#include "train/step/step.h"
-#include "train/workload.h"
+#include "train/metrics/figures.h"
+#include "train/workload/workload.h"
 
 namespace elastron::train {
 
@@ -20,8 +21,9 @@ class Reporter {
   // On the rank that speaks; on others nothing is written. `first_step`: metrics of that step and
   // later ones, left by an interrupted run, are cut off.
   // `decoder` is asked for its shapes, for what a step takes of the GPUs of all `ranks`.
-  Reporter(const Config& config, std::string run, bool speaks, int64_t first_step,
-           const Device& device, const model::Decoder& decoder, int ranks);
+  // `figures`: the objective's.
+  Reporter(const Config& config, const ObjectiveFigures& figures, std::string run, bool speaks,
+           int64_t first_step, const Device& device, const model::Decoder& decoder, int ranks);
   ~Reporter();
 
   // `step` counts from 1: steps done. Called after every step; logs every log.every steps.
@@ -33,14 +35,23 @@ class Reporter {
 
  private:
   class Sinks;
+  // What came since the last logged step.
+  struct Since {
+    int64_t steps = 0, tokens = 0;
+    std::vector<double> loss_sums;
+    model::StepWork work;
+  };
+  void add(const StepResult& result, bool routed);
+
   const Config& config_;
+  std::vector<Figure> table_;
   const Device& device_;
   const model::Decoder& decoder_;
   int ranks_;
-  model::StepWork work_since_;
   std::unique_ptr<Sinks> sinks_;
   std::chrono::steady_clock::time_point last_, begin_;
-  int64_t tokens_since_ = 0, pairs_since_ = 0, steps_since_ = 0, first_step_;
+  int64_t first_step_;
+  Since since_;
 };
 
 }  // namespace elastron::train

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/packed_batch.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -24,9 +25,8 @@ model::DecoderOptions decoder_options(const Config& config, bool training) {
 }
 
 int64_t micro_batch_tokens(const Config& config) {
-  // A pair is two sequences; what its prompt saves is not known before.
-  const int64_t sequences = config.train.objective == Objective::reward ? 2 : 1;
-  return sequences * config.train.micro_batch * config.data.max_tokens;
+  return objective_of(config).sequences_per_pack() * config.train.micro_batch *
+         config.data.max_tokens;
 }
 
 bool trains_decoder(const Config& config) {

@@ -19,6 +19,13 @@ inline constexpr std::pair<ParameterGroup, const char*> kRates[] = {
     {ParameterGroup::router, "lr_router"},
     {ParameterGroup::lambda, "lr_lambda"}};
 
+constexpr const char* rate_name(ParameterGroup group) {
+  for (const auto& [of, name] : kRates) {
+    if (of == group) return name;
+  }
+  return "";
+}
+
 bool trains_group(const Config& config, ParameterGroup group);
 
 Schedule schedule_of(const TrainSection& train);

@@ -10,6 +10,7 @@
 #include "train/plan/run_shape.h"
 #include "train/plan/step_time.h"
 #include "train/step/attention_pairs.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -22,8 +23,7 @@ MicroBatchCost::MicroBatchCost(const Config& config, const model::ModelConfig& m
 
 double MicroBatchCost::expected_msr(int64_t task) const {
   if (!targets_.empty()) return targets_[size_t(task)];
-  const RandomGateSection& random = config_.train.random_gates;
-  return config_.train.objective == Objective::pretrain ? random.share * random.sparse : 0;
+  return objective_of(config_).expected_sparsity(config_);
 }
 
 double MicroBatchCost::operator()(const data::PackedBatch& batch) const {
