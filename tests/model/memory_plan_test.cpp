@@ -72,7 +72,7 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
     {
       model::SavedForward saved;
       Tensor hidden = decoder.forward(on_device, router_batch, routed, &saved);
-      auto loss = decoder.loss(hidden, on_device, {.need_gradient = true, .chunk_rows = 64});
+      auto loss = decoder.loss(hidden, on_device, {.need_gradient = true});
       hidden = {};
       decoder.backward(std::move(loss.d_hidden), on_device, router_batch, routed, saved, {},
                        [](Parameter&) {});

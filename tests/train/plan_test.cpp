@@ -125,7 +125,7 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
     Optimizer optimizer(trained, config.train.adam, 0.0,
                         config.trains(Part::backbone) ? &mesh.grad() : nullptr);
     auto routed = routers.routed();
-    LanguageModelLoss loss(decoder, config.train.loss.chunk_rows);
+    LanguageModelLoss loss(decoder);
     StepRunner runner(config, mesh, device, decoder, routed, loss,
                       config.trains(Part::router) ? &objective : nullptr, optimizer);
     data::Document document;
