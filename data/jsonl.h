@@ -44,8 +44,8 @@ nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
 
 // A missing "answer" is an empty one: the record has none. `metadata` is an object, or its text:
 // JSON, or what Python's str() makes of a dict. Its "kind" is optional, its "is_prefix" true by
-// default. U+FEFF is stripped (spec 9). Throws InputError naming file:line and the field for a line
-// that is not UTF-8, not a valid record, or cut off at the end of the file.
+// default. U+FEFF is stripped (docs/method.md, Documents). Throws InputError naming file:line and
+// the field for a line that is not UTF-8, not a valid record, or cut off at the end of the file.
 Record parse_jsonl(const JsonlLine& line, const std::string& path);
 
 // "file:line".

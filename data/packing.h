@@ -1,4 +1,4 @@
-// Which documents share a pack (spec 9).
+// Which documents share a pack (docs/method.md, Packing).
 #pragma once
 #include <cstdint>
 #include <span>

@@ -27,7 +27,7 @@ constexpr const char* kSettings[] = {"S-Noise",    "S-Drop",   "P-Noise",    "P-
 // In the order of the published table; others follow by name.
 constexpr std::string_view kBenchmarkFiles[] = {
     "Long-context_Reasoning", "Multi-turn_Dialogue_Understanding", "Long-form_Generation"};
-// Token totals up to which a row belongs to each class (memory-reward spec, 1.1).
+// Token totals up to which a row belongs to each class (docs/method.md, Benchmark rows).
 constexpr int64_t kClassEdges[] = {8000, 16000, 32000, 64000};
 
 std::vector<std::string> expand(const std::vector<std::string>& paths) {

@@ -1,5 +1,5 @@
 // Generative judges: a model that is asked which response of a preference row is better, and whose
-// text holds the verdict (reward/judge_prompt.h; memory-reward spec, 4.1). What is drawn - the
+// text holds the verdict (reward/judge_prompt.h; docs/method.md, Judges). What is drawn - the
 // order of the responses and the tokens - is a function of the seed, the file's name, the row's
 // number in it and the order, so that the texts are the same on any layout, and the same whether
 // rows are judged in one call or in several.

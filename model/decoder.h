@@ -75,9 +75,9 @@ class Decoder {
   // norm [1, E].
   Tensor decode(int32_t token, int64_t position, KvCache& cache);
 
-  // LM head and cross-entropy over the labelled positions, options().loss_chunk_rows of them at a
-  // time, whatever `options` say. hidden [T, E], targets [T]: data::kNoLabel where there is none.
-  // Needs options().lm_head.
+  // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss),
+  // options().loss_chunk_rows of them at a time, whatever `options` say. hidden [T, E], targets
+  // [T]: data::kNoLabel where there is none. Needs options().lm_head.
   parallel::CrossEntropyResult loss(const Tensor& hidden, std::span<const int32_t> targets,
                                     parallel::CrossEntropyOptions options) const;
   // The same with the batch's own targets.

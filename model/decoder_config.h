@@ -9,7 +9,7 @@
 
 namespace elastron::model {
 
-// What the backward pass computes again instead of keeping (spec 3.4; floors, section 1).
+// What the backward pass computes again instead of keeping (docs/method.md, Costs).
 enum class Recompute : uint8_t {
   none,       // keep everything
   selective,  // keep residuals, both attention outputs and LSE; recompute projections and gate/up

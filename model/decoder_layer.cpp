@@ -102,7 +102,8 @@ Projections DecoderLayer::project(const Tensor& x, const LayerInputs& in,
     p.k = k.y;
     p.k_inv_rms = k.inv_rms;
   }
-  // The router reads the keys after k_norm and before RoPE (spec 1.2); RoPE is in place.
+  // The router reads the keys after k_norm and before RoPE (docs/method.md, Router input); RoPE is
+  // in place.
   if (routed != nullptr) {
     const TraceRange range("router");
     routed->decide(p.k, in.documents, *in.router_batch, *route);
@@ -175,7 +176,7 @@ Tensor DecoderLayer::forward(const Tensor& x, const LayerInputs& in, router::Rou
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
 
   // Under full recomputation only the output that goes on is needed now; the other branch is
-  // computed in the recompute, next to its use (spec 3.4).
+  // computed in the recompute, next to its use (docs/method.md, Costs).
   const bool both =
       saved != nullptr && routed.needs_gate_gradient() && options_.recompute != Recompute::layer;
   auto attention = in.exchange->forward(begun, route.gate, describe(routed),

@@ -1,6 +1,7 @@
-// Keys and values of the tokens so far, per layer and kv head, for decoding (spec 10.3). A head
-// that was routed to full attention keeps all of them; a head of streaming attention keeps the sink
-// and a ring of the local window, so that its memory does not grow with the context.
+// Keys and values of the tokens so far, per layer and kv head, for decoding (docs/method.md,
+// Decoding). A head that was routed to full attention keeps all of them; a head of streaming
+// attention keeps the sink and a ring of the local window, so that its memory does not grow with
+// the context.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -3,8 +3,7 @@
 // run in cuBLASLt.
 //
 // Forward, dgrad (gradient to the input) and wgrad (gradient to the weight) are separate functions:
-// a frozen layer calls the first two and saves no input (spec 3.4; "frozen is a different
-// function, not a flag").
+// a frozen layer calls the first two and saves no input (docs/method.md, Costs).
 #pragma once
 #include <memory>
 

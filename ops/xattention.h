@@ -1,5 +1,6 @@
-// XAttention's choice of key blocks (spec 5): which blocks of keys each block of queries of a query
-// head reads, estimated from sums over antidiagonals of every stride x stride square of scores.
+// XAttention's choice of key blocks (docs/method.md, XAttention): which blocks of keys each block
+// of queries of a query head reads, estimated from sums over antidiagonals of every stride x stride
+// square of scores.
 //
 //   A[a, b] = sum over j < stride of q[a stride + stride - 1 - j] . k[b stride + j],  b <= a
 //   P[a, :] = softmax over b <= a of A[a, b] softmax_scale / stride
@@ -12,7 +13,7 @@
 //
 // The first block and the query's own are always chosen. Then (select exact) blocks of the largest
 // mass, the lower one of equals, until the chosen ones hold `threshold` of the row's mass. No
-// gradient goes through the choice (spec 5.4).
+// gradient goes through the choice (docs/method.md, XAttention).
 #pragma once
 #include "core/host_device.h"
 #include "core/tensor.h"
@@ -26,7 +27,7 @@ struct XAttentionRule {
   int64_t block = 128;  // tokens of a block, a multiple of stride and of 64
   double threshold = 0.9;
   // As the published code chooses: in the first chunk of a sequence one more block, and the first
-  // block by its mass only until all else is done (spec 5.3).
+  // block by its mass only until all else is done (docs/method.md, First chunk).
   bool reference = false;
 };
 

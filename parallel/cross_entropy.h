@@ -1,7 +1,6 @@
 // LM head and softmax cross-entropy in one: hidden states in, loss and their gradient out. Logits
 // exist only for a chunk of labelled rows at a time, and only for this rank's part of the
-// vocabulary; never [tokens, vocab].                                      (spec 7.3: causal LM
-// loss)
+// vocabulary; never [tokens, vocab] (docs/method.md, Language-model loss).
 #pragma once
 #include <memory>
 #include <span>

@@ -1,5 +1,6 @@
 // A trained router away from its model: its settings and tensors, in our own names and in those of
-// the published implementation (spec 11.1). Files as such are train/exchange/router_exchange.h's.
+// the published implementation (docs/method.md, Published names). Files as such are
+// train/exchange/router_exchange.h's.
 #pragma once
 #include <map>
 #include <nlohmann/json_fwd.hpp>

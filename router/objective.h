@@ -1,5 +1,5 @@
 // The sparsity objective: per task a linear and a quadratic penalty on the gap between the measured
-// sparsity and its target, with multipliers that ascend (spec 7.1, 7.2).
+// sparsity and its target, with multipliers that ascend (docs/method.md, Objective).
 //
 //   gap_b = MSR_b - t[task_b],  reg_b = lambda1[task_b] f(gap_b) + lambda2[task_b] gap_b^2,
 //   Reg = mean over the packs of a step of

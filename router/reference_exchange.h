@@ -1,4 +1,5 @@
-// Routers of the published implementation: its parameter names and configuration keys (spec 11.1).
+// Routers of the published implementation: its parameter names and configuration keys
+// (docs/method.md, Published names).
 //
 // Of layer i, below model.layers.<i>.self_attn.mask_allocator: cls_feat_extractor is the task MLP,
 // cls_router_head_agnostic the router MLP. Of the model: model.sparsity_lambda1_task and _lambda2_.

@@ -1,4 +1,4 @@
-// Sparsity figures of a document from its hard gates (spec 8).
+// Sparsity figures of a document from its hard gates (docs/method.md, Sparsity figures).
 #pragma once
 #include <cstdint>
 
@@ -26,8 +26,8 @@ struct DocumentHeads {
 };
 
 // Figures that count pairs follow from the gates and the rule where heads are full or streaming.
-// Where blocks are chosen from the input they are the shares of tiles (spec 8: chosen blocks over
-// causal blocks).
+// Where blocks are chosen from the input they are the shares of tiles (docs/method.md, Sparsity
+// figures: chosen blocks over causal blocks).
 SparsityFigures sparsity_figures(const DocumentHeads& heads, int64_t layers, int64_t kv_heads,
                                  int64_t length, ops::AttentionMode mode,
                                  const ops::StreamingRule& rule);

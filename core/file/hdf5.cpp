@@ -86,7 +86,7 @@ void quiet() {
 }
 
 // What a file of ours starts with; checked before the library sees it. HDF5 file format
-// specification 3.0, II.A: version 2 and 3, 8-byte offsets.
+// 3.0 (its specification, II.A): version 2 and 3, 8-byte offsets.
 void check_superblock(const std::string& path) {
   const auto refuse = [&](const char* what) {
     throw CheckpointError(what, path, "the file is damaged or not a checkpoint; use another");

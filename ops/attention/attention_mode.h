@@ -1,4 +1,5 @@
-// The pairs of attention a head chooses from, and what one head's choice makes it read (spec 6).
+// The pairs of attention a head chooses from, and what one head's choice makes it read
+// (docs/method.md, Modes).
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,6 @@
-// Which blocks of keys each block of queries reads, chosen by XAttention per query head (spec 5).
-// Bits, where the kernels read them: in memory of the device that computes.
+// Which blocks of keys each block of queries reads, chosen by XAttention per query head
+// (docs/method.md, XAttention). Bits, where the kernels read them: in memory of the device that
+// computes.
 #pragma once
 #include <algorithm>
 #include <cstdint>

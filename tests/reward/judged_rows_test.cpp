@@ -63,7 +63,7 @@ std::string again(const JudgedRow& row) {
   return judged_row_line(parse_judged_row(line, "there:1"));
 }
 
-TEST(JudgedRows, ALineHasTheFieldsOfTheSpec) {
+TEST(JudgedRows, ALineHasThePublishedFields) {
   EXPECT_EQ(judged_row_line(scored("f", 3, 1.5, 0.25)),
             "{\"index\":3,\"file\":\"f\",\"task\":\"S-Drop\",\"subtask\":\"qa1\",\"ctx_length\":"
             "\"8k\",\"score_chosen\":1.5,\"score_rejected\":0.25,\"margin\":1.25,\"tokens_chosen\":"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What the code takes for granted about MemoryRewardBench's files, checked on the real sample (the
-memory-reward spec, section 8, test 12): memory_reward_bench_test.py FOLDER. Exit code 77: no sample."""
+"""What the code takes for granted about MemoryRewardBench's files, checked on the real sample (docs/method.md,
+Worked values of pairs, 12): memory_reward_bench_test.py FOLDER. Exit code 77: no sample."""
 import ast
 import hashlib
 import json
@@ -12,7 +12,7 @@ STANDARD = ("task", "subtask", "ctx_length", "question", "chosen", "rejected")
 
 
 def step(number, s):
-    """A step of a sequential trace, as text (spec 3.1)."""
+    """A step of a sequential trace, as text (docs/method.md, Traces)."""
     return (f"Step{number}:\n\n<problem> \n{s['question']}\n</problem>\n\n<memory>\n{s['pmem']}\n"
             f"</memory>\n\n\n<section>\n{s['chk']}\n</section>\n\n\n<wrong_updated_memories>\n"
             f"No wrong updated memory\n</wrong_updated_memories>\n\n\nUpdated memory:\n{s['mem']}\n")

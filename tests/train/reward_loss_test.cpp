@@ -1,6 +1,6 @@
 // Reward training against tests/fixtures/reward, made by PyTorch (tests/oracle/
 // make_reward_fixtures.py): scores, losses and gradients of the head, the trunk and the adapters,
-// with prompts computed once and apart. (memory-reward spec, 8.1 to 8.5 and 8.13)
+// with prompts computed once and apart. (docs/method.md, Worked values of pairs, 1 to 5 and 13)
 #include "train/workload/reward_loss.h"
 
 #include <gtest/gtest.h>

@@ -35,7 +35,7 @@ class TrainingLoss {
   virtual void reset() {}
 };
 
-// Cross-entropy of the labels.
+// Cross-entropy of the labels (docs/method.md, Language-model loss).
 class LanguageModelLoss final : public TrainingLoss {
  public:
   // The decoder must outlive the loss.

@@ -1,6 +1,6 @@
 // One optimiser step: forward, loss and backward over this rank's micro batches, the sparsity
 // objective, gradient reduction, clipping, update. Numbers that come out are the global ones, the
-// same on all ranks and on any layout.
+// same on all ranks and on any layout (docs/method.md, Invariants).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -56,8 +56,9 @@ class StepRunner {
     int64_t losses = 0, packs = 0;
   };
   Terms count_terms(const std::vector<data::PackedBatch>& micro_batches);
-  // What a micro batch's summed loss is divided by (train.loss.norm); own_terms: of this micro
-  // batch, step_terms: of the whole step. 0 where there is nothing to divide.
+  // What a micro batch's summed loss is divided by (docs/method.md, Language-model loss);
+  // own_terms: of this micro batch, step_terms: of the whole step. 0 where there is nothing to
+  // divide.
   double loss_divisor(int64_t own_terms, int64_t step_terms, int64_t micro_batches) const;
 
   void micro_batch(int64_t step, const data::PackedBatch& batch, const Scales& scales, bool last,

@@ -1,5 +1,5 @@
 // Pairwise losses as a training step's: Bradley-Terry on the scalar head, or the reference-free
-// form on the responses' likelihood (reward/loss.h has the formulas).
+// form on the responses' likelihood (docs/method.md, Pair losses).
 #pragma once
 #include <vector>
 

@@ -1,4 +1,4 @@
-// The hand-checkable values of the specification, section 13: items 4 to 7, 9 and 12.
+// docs/method.md, Worked values: 4 to 7, 9 and 12.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -238,7 +238,7 @@ TEST(Targets, UnknownTaskIsRefused) {
   EXPECT_THROW(task_targets(config, kTasks), UsageError);
 }
 
-TEST(Sparsity, SpecValues) {
+TEST(Sparsity, WorkedValues) {
   // L=2, Hkv=4, z = [[1,0,0,0],[0,1,1,0]]: five of eight sparse, two in the last layer.
   const auto rule = ops::StreamingRule::from_tokens(128, 2048, 64);
   // Of 2 x 4 heads 5 are sparse, 2 of them in the last layer; the others visit all 100 tiles.
