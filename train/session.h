@@ -1,4 +1,4 @@
-// What training and evaluation share: the decoder with its weights and adapters, the routers, the
+// Training and evaluation share these: the decoder with its weights and adapters, the routers, the
 // reward head, the objective.
 #pragma once
 #include <memory>

@@ -266,7 +266,7 @@ class Trainer {
     log_info("saved {}", path);
   }
 
-  // Where the run's files are, for people.
+  // Tells people where the run's files are.
   std::string written() const {
     const std::string& folder = config_.output.dir;
     std::string text = fmt::format("checkpoint {}/checkpoints/{}", folder, checkpoint_name(step_));

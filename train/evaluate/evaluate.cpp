@@ -14,7 +14,7 @@ namespace elastron::train {
 
 namespace {
 
-// What documents add up to.
+// Sums over documents.
 struct EvalSums {
   DocumentSums documents;
   double labels = 0, loss = 0;

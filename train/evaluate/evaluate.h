@@ -17,12 +17,12 @@
 
 namespace elastron::train {
 
-// Of some documents; beside the means, which have their number.
+// Figures of some documents, beside the means, which have their number.
 struct EvalFigures : DocumentMeans {
   int64_t labels = 0;
   double loss = 0;      // over labelled tokens, nats
   int64_t answers = 0;  // documents that have an answer
-  // Of those, the share whose whole answer is the teacher-forced argmax; none where there are none.
+  // The share of those whose whole answer is the teacher-forced argmax; none where there are none.
   std::optional<double> accuracy;
 };
 

@@ -41,7 +41,7 @@ struct StepReport {
   double per_second(double count) const { return seconds > 0 ? count / seconds : 0; }
 };
 
-// Where a figure comes from, which is also how it was reduced.
+// The source of a figure, which is also how it was reduced.
 struct Mean {  // over the documents of the step
   double DocumentFigures::*field;
 };
@@ -59,8 +59,8 @@ struct Count {  // the same of whole numbers
 // figure.
 using Told = std::optional<FigureValue> (*)(const StepReport&);
 
-// What a figure is called and means, wherever it comes from. An object's keys are appended to its
-// tag; without a tag it is not in TensorBoard.
+// Name and meaning of a figure, wherever it comes from. An object's keys are appended to its tag;
+// without a tag it is not in TensorBoard.
 struct FigureText {
   std::string_view name, tag, unit, meaning;
 };
@@ -106,7 +106,7 @@ struct MeanFigure {
 };
 std::vector<MeanFigure> mean_figures();
 
-// What metrics.jsonl says of a step.
+// The object of a step in metrics.jsonl.
 FigureValue metrics_object(std::span<const Figure> table, const StepReport& report);
 // "step 3/50 | loss 2.3979 | ...".
 std::string progress_line(std::span<const Figure> table, const StepReport& report);

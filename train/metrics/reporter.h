@@ -1,4 +1,4 @@
-// What a run says about itself: one progress line and one metrics object per logged step.
+// A run tells of itself: one progress line and one metrics object per logged step.
 #pragma once
 #include <chrono>
 #include <memory>
@@ -35,7 +35,7 @@ class Reporter {
 
  private:
   class Sinks;
-  // What came since the last logged step.
+  // Sums since the last logged step.
   struct Since {
     int64_t steps = 0, tokens = 0;
     std::vector<double> loss_sums;

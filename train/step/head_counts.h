@@ -1,4 +1,4 @@
-// What the heads did in a forward pass: gates and visited tiles, counted by document.
+// Counts of what the heads did in a forward pass, by document: gates and visited tiles.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -33,7 +33,7 @@ class StepRunner {
   StepResult run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
                  int64_t global_micro_batches, const std::function<void()>& beat);
 
-  // What a checkpoint keeps of the steps so far.
+  // A checkpoint keeps these of the steps so far.
   struct Counters {
     int64_t updates = 0;  // optimiser updates: skipped steps do not count
     int64_t labels = 0;   // or other terms of the loss; of all data ranks, like the next
@@ -47,7 +47,7 @@ class StepRunner {
   void restore(const Counters& counters) { counters_ = counters; }
 
  private:
-  // What a micro batch's sums of losses are multiplied by, so that a step's add up to its means.
+  // Sums of losses of a micro batch are multiplied by these, so that a step's add up to its means.
   struct Scales {
     double loss = 0, sparsity = 0;
   };
@@ -56,7 +56,7 @@ class StepRunner {
     int64_t losses = 0, packs = 0;
   };
   Terms count_terms(const std::vector<data::PackedBatch>& micro_batches);
-  // What a micro batch's summed loss is divided by (docs/method.md, Language-model loss);
+  // A micro batch's summed loss is divided by it (docs/method.md, Language-model loss);
   // own_terms: of this micro batch, step_terms: of the whole step. 0 where there is nothing to
   // divide.
   double loss_divisor(int64_t own_terms, int64_t step_terms, int64_t micro_batches) const;
@@ -74,7 +74,7 @@ class StepRunner {
   std::vector<Tensor> objective(const data::PackedBatch& batch,
                                 const std::vector<DocumentFigures>& figures, double scale,
                                 const std::vector<model::SavedLayer>& layers, StepSums& sums);
-  // What is the whole batch's is counted by one rank of the context group.
+  // One rank of the context group counts for all of them.
   bool counts_batch() const { return mesh_.context().rank() == 0; }
 
   // The sums of all data ranks as the step's figures.

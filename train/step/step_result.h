@@ -1,4 +1,4 @@
-// What a training step was: figures of all data ranks together, the same on every rank and on any
+// The figures of a training step, of all data ranks together: the same on every rank and on any
 // layout.
 #pragma once
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace elastron::train {
 
-// What micro batches add up to, over a step and its data ranks.
+// Sums over the micro batches of a step and its data ranks.
 struct StepSums {
   double data_loss = 0;      // of the labels, or of the pairs: already divided, sums to the step's
   double sparsity_loss = 0;  // likewise
@@ -34,8 +34,8 @@ struct StepResult {
   double grad_norm = 0;  // before clipping
   double tau = 0;        // mean over the layers
   std::map<ParameterGroup, double> lr;
-  // Of the data ranks: the most that one had to do over the mean, by predicted operations and by
-  // the seconds that its micro batches took.
+  // The most that a data rank had to do over the mean, by predicted operations and by the seconds
+  // that its micro batches took.
   double predicted_imbalance = 1, imbalance = 1;
   bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank
 };

@@ -33,19 +33,19 @@ class Objective {
 
   // A scalar head in place of the LM head.
   virtual bool has_reward_head(const Config& config) const;
-  // Of a trained router whose gates the model has; empty: none.
+  // The path of a trained router whose gates the model has; empty: none.
   virtual std::string stored_router(const Config& config) const;
   // The backbone itself is what is made: it may begin with random weights, and its checkpoints
   // belong to its shapes, not to the weights of a folder.
   virtual bool makes_backbone() const { return false; }
-  // What the end of a run writes beside its last checkpoint: a model folder; empty: nothing.
+  // The model folder that the end of a run writes beside its last checkpoint; empty: none.
   virtual std::string result_folder(const Config& config) const;
   // Throws UsageError where `elastron eval`, which reads text, is not how it is evaluated.
   virtual void check_text_evaluation() const {}
 
-  // Of a plan, which has no data: the loss, and a micro batch of train.micro_batch packs whose
-  // sequences have `sequence_tokens` each, with all the labels that there can be. `head` is null
-  // without a reward head. What is handed over must outlive the loss.
+  // A plan has no data: the loss by itself, and a micro batch of train.micro_batch packs whose
+  // sequences have `sequence_tokens` (2 or more) each, with as many labels and pooled keys as there
+  // can be. `head` is null without a reward head. The arguments must outlive the loss.
   virtual std::unique_ptr<TrainingLoss> make_loss(const Config& config, model::Decoder& decoder,
                                                   reward::RewardHead* head,
                                                   parallel::Communicator& context) const = 0;

@@ -20,7 +20,7 @@ struct ObjectiveRow {
 inline constexpr ObjectiveRow kObjectives[] = {
     {kPretrain, pretrain_objective}, {kRouter, router_objective}, {kReward, reward_objective}};
 
-// Of train.objective, which is one of the names.
+// The objective that train.objective names, which is one of the rows.
 const Objective& objective_of(const Config& config);
 
 }  // namespace elastron::train

@@ -65,7 +65,7 @@ const Figure kOfStep[] = {
      })},
 };
 
-// What an evaluation is told from.
+// The figures of an evaluation.
 struct PairEvaluation {
   double loss = 0, msr = 0, margin = 0;
   reward::Moments rewards;

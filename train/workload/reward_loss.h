@@ -11,7 +11,7 @@
 
 namespace elastron::train {
 
-// What pairs add up to.
+// Sums over pairs.
 struct PairSums {
   double pairs = 0;
   double right = 0;                              // strictly: a tie is wrong
