@@ -45,7 +45,7 @@ struct PackedBatch {
   // Empty where each document is one sequence. document_of [S]. prefix_of [S]: the sequence whose
   // tokens stand before this one's, a prompt that is computed once; -1 for a whole sequence.
   std::vector<int32_t> document_of, prefix_of;
-  // Of a part of a batch (data/context_shard.h), [S]: tokens that stand before each sequence's own,
+  // A part of a batch (data/context_shard.h) has [S]: tokens that stand before each sequence's own,
   // which sequence of the whole batch it is of, and whether it has that one's last token. Empty
   // otherwise.
   std::vector<int32_t> offsets, part_of;

@@ -52,7 +52,7 @@ class VocabParallelHead {
   Tensor logits(const Tensor& hidden) const;
 
   // As ShardedLinear's.
-  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, /*frozen=*/false); }
+  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, ops::WeightForm::in_place); }
 
   Parameter& parameter() { return *parameter_; }
   const Parameter& parameter() const { return *parameter_; }

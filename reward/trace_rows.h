@@ -14,7 +14,7 @@ enum class PairForm : uint8_t {
 };
 
 // The benchmark's class of so many tokens in all: its edges are 8000, 16000, ...; the longest class
-// has no end.
+// has no end (docs/method.md, Benchmark rows).
 std::string length_class(int64_t tokens);
 
 std::string trace_setting(int kind);  // S- for sequential, P- for mixed, then the fault

@@ -14,7 +14,7 @@
 namespace elastron::router {
 
 struct StoredRouter {
-  // What it was trained with, as far as the file says; `force` is always `none`.
+  // It was trained with these settings, as far as the file says; `force` is always `none`.
   RouterConfig config;
   std::string backbone_fingerprint;  // empty: the file does not say
   std::string backbone_path;         // model.path of a checkpoint; otherwise empty

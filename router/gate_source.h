@@ -1,5 +1,5 @@
-// What decides the gates of a layer: an AttentionRouter from the keys, a StaticMask, gates that are
-// fixed, or random ones. RoutedLayer is how a decoder layer sees any of them.
+// Sources that decide the gates of a layer: an AttentionRouter from the keys, a StaticMask, fixed
+// gates, or random ones. RoutedLayer is how a decoder layer sees any of them.
 #pragma once
 #include <functional>
 #include <memory>
@@ -63,7 +63,7 @@ class GateSource {
   virtual void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
                       SavedRoute& route) const = 0;
   // d_gate [S, K]: accumulates the parameters' gradients and, with d_keys, adds the pooled keys'.
-  // Of trainable ones only.
+  // Only trainable ones have it.
   virtual void backward(const Tensor& d_gate, const RouterBatch& batch, const SavedRoute& route,
                         Tensor* d_keys);
   virtual void append_parameters(ParameterList&) {}

@@ -51,7 +51,7 @@ class SparsityObjective {
 
  private:
   static std::vector<double> host(const Parameter& p);
-  // Of the documents of a pack, in its Reg.
+  // The weight of each document of a pack in its Reg.
   std::vector<double> document_weights(std::span<const int32_t> tasks) const;
 
   RegConfig config_;

@@ -1,4 +1,4 @@
-// What a decoder layer asks about its gates: the decision from the keys, and the way back from the
+// A decoder layer asks here about its gates: the decision from the keys, and the way back from the
 // gate's gradient to what decided and to the keys.
 #pragma once
 #include <functional>

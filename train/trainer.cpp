@@ -8,7 +8,9 @@
 #include <limits>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "data/sampler.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
@@ -163,10 +165,10 @@ class Trainer {
     reporter.skipped(step_, result, skips_);
     if (skips_ <= config_.train.max_skips) return;
     parallel::on_all_ranks(mesh_.world(), [&] {
-      throw NumericalError(
-          fmt::format("{} steps in a row had a loss or gradient that is not finite", skips_),
-          fmt::format("step {}", step_),
-          "lower the learning rate and resume from the last checkpoint");
+      throw NumericalError(fmt::format("{} in a row had a loss or gradient that is not finite",
+                                       plural(skips_, "step")),
+                           fmt::format("step {}", step_),
+                           "lower the learning rate and resume from the last checkpoint");
     });
   }
 
@@ -300,9 +302,8 @@ class Trainer {
 // Whether all steps are done and the end of the run has written its result. Collective.
 bool is_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
   if (!run.from() || run.from()->header.step < config.train.steps) return false;
-  std::error_code unreadable_is_absent;
   const std::string result = objective_of(config).result_folder(config);
-  const bool complete = result.empty() || fs::exists(result + "/config.json", unreadable_is_absent);
+  const bool complete = result.empty() || exists(result + "/config.json");
   return parallel::on_any_rank(mesh.world(), complete && mesh.world().rank() == 0);
 }
 

@@ -15,7 +15,7 @@ namespace elastron::reward {
 namespace {
 
 using data::test::error_of;
-using data::test::TemporaryFolder;
+using data::test::Scratch;
 
 const EvaluationIdentity kIdentity = {{"checkpoint", "runs/a/step-100"}, {"max_tokens", "131072"}};
 const std::vector<std::string> kFiles = {"second", "first"};  // the order is the caller's
@@ -163,7 +163,7 @@ class Evaluation : public ::testing::Test {
   }
   std::string out() const { return folder_.path() + "/deep/out"; }
 
-  TemporaryFolder folder_;
+  Scratch folder_;
   std::vector<JudgedRow> rows_;
 };
 

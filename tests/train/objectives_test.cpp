@@ -124,7 +124,7 @@ TEST(Objectives, ArePlannedWithoutData) {
       const LocalBatch local(batch, config, mesh, cpu, 0, 1.0, false);
       auto gates = router::routed_by_gates(router::uniform_gates(m.num_layers, m.kv_heads, 1),
                                            {m.kv_heads, 0, m.kv_heads}, config.router);
-      const Tensor hidden = decoder.forward(local.device(), local.router(), gates, nullptr);
+      const Tensor hidden = decoder.forward(local.device(), local.router(), gates);
       EXPECT_EQ(all->terms(batch), config.has_reward_head() || name == kReward ? 3 : 3 * 19)
           << name;
       const auto value = all->evaluate(hidden, local.device(), 1.0, true, [](Parameter&) {});

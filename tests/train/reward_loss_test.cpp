@@ -11,6 +11,7 @@
 #include "core/file/safetensors.h"
 #include "core/json.h"
 #include "model/decoder.h"
+#include "model/router_batch.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "reward/pair_batch.h"
@@ -98,8 +99,8 @@ class Judge {
   }
 
   Tensor hidden(model::SavedForward* saved = nullptr) {
-    const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    return decoder->forward(model::DeviceBatch::make(batch, cpu), rb, routed, saved);
+    const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
+    return decoder->forward(model::DeviceBatch::make(batch, cpu), rb, routed, {.saved = saved});
   }
   std::vector<double> rewards() {
     reward::RewardHead::Saved unused;
@@ -115,8 +116,9 @@ class Judge {
     train::RewardLoss pair_loss(config, *decoder, head.get(), self_);
     model::SavedForward saved;
     const auto on_device = model::DeviceBatch::make(batch, cpu);
-    const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    const Tensor h = decoder->forward(on_device, rb, routed, backward ? &saved : nullptr);
+    const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
+    const Tensor h =
+        decoder->forward(on_device, rb, routed, {.saved = backward ? &saved : nullptr});
     const double scale = 1 / double(pairs.size());
     auto value = pair_loss.evaluate(h, on_device, scale, backward, [](Parameter&) {});
     if (backward) {

@@ -154,7 +154,7 @@ class Evaluator {
     const LocalBatch local(batch, config_, mesh_, device_, 0, 1.0, /*sample=*/false);
     model::RoutedHeads heads;
     const Tensor hidden =
-        decoder_.forward(local.device(), local.router(), routed_, nullptr, &heads);
+        decoder_.forward(local.device(), local.router(), routed_, {.heads = &heads});
     const auto loss = decoder_.loss(hidden, local.device(), {.per_row = true});
     const auto& m = decoder_.config();
     const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,

@@ -3,28 +3,13 @@
 #include <algorithm>
 #include <numeric>
 
-namespace elastron::train {
+#include "model/router_batch.h"
 
-router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step, double tau,
-                                      bool sample) {
-  router::RouterBatch out;
-  const auto first = batch.first_sequences();
-  for (size_t d = 0; d < first.size(); ++d) {
-    out.segments.push_back(router::pool_segment(config.pool_segment, batch.range_ids[d],
-                                                batch.cu_seqlens[size_t(first[d])]));
-  }
-  out.sample_keys = batch.sample_keys;
-  out.task_ids = batch.task_ids;
-  out.step = uint32_t(step);
-  out.tau = tau;
-  out.sample = sample;
-  return out;
-}
+namespace elastron::train {
 
 LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, parallel::Mesh& mesh,
                        Device& device, int64_t step, double tau, bool sample)
-    : whole_(whole), router_(make_router_batch(whole, config.router, step, tau, sample)) {
+    : whole_(whole), router_(model::make_router_batch(whole, config.router, step, tau, sample)) {
   parallel::Communicator& context = mesh.context();
   // Rows that the tensor group's ranks share must divide over them.
   const int64_t shares = config.splits_rows() ? mesh.tensor().size() : 1;

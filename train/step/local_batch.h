@@ -12,11 +12,6 @@
 
 namespace elastron::train {
 
-// The batch as the routers read it. Keeps references into it.
-router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step, double tau,
-                                      bool sample);
-
 class LocalBatch {
  public:
   // `whole` and the mesh must outlive it. step, tau and sample: as in router::RouterBatch.

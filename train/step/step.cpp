@@ -35,10 +35,10 @@ namespace {
 // Mean binary entropy of the gates' probability per document, over layers and heads, nats.
 std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, int64_t kv_heads,
                                  parallel::Communicator& tensor) {
-  const int64_t sequences = layers.front().route.gate.size(0);
+  const int64_t sequences = layers.front().attention.route.gate.size(0);
   std::vector<double> sum(size_t(sequences), 0.0);
   std::vector<Tensor> probabilities;
-  for (const auto& layer : layers) probabilities.push_back(layer.route.probability);
+  for (const auto& layer : layers) probabilities.push_back(layer.attention.route.probability);
   const int64_t heads = probabilities.front().size(1);
   const auto values = ops::cast(Tensor::stack(probabilities), DType::f64).to_vector<double>();
   for (size_t i = 0; i < values.size(); ++i) {
@@ -75,7 +75,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, const
   model::SavedForward saved;
   model::RoutedHeads heads;
   Tensor hidden = decoder_.forward(local.device(), local.router(), routed_,
-                                   trains_decoder_ ? &saved : nullptr, &heads);
+                                   {.saved = trains_decoder_ ? &saved : nullptr, .heads = &heads});
   auto loss = loss_.evaluate(hidden, local.device(), scales.loss, trains_decoder_, on_gradient);
   hidden = {};
   sums.data_loss += loss.sum * scales.loss;
@@ -135,7 +135,7 @@ std::vector<Tensor> StepRunner::objective(const data::PackedBatch& batch,
   sums.sparsity_loss += value.value * scale;
   // It is the same for every layer and head of a document.
   const model::ModelConfig& m = decoder_.config();
-  const Tensor& probability = layers.front().route.probability;
+  const Tensor& probability = layers.front().attention.route.probability;
   const int64_t kv_heads = probability.size(1);
   std::vector<double> d(size_t(batch.documents() * kv_heads));
   for (size_t i = 0; i < d.size(); ++i) {
