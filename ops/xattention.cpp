@@ -5,9 +5,11 @@
 #include <algorithm>
 
 #include "ops/attention/front.h"
+#include "ops/attention/streaming_rule.h"
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
 #include "ops/cpu/xattention.h"
+#include "ops/cuda/meta_attention.h"
 #include "ops/cuda/xattention.h"
 
 namespace elastron::ops {
@@ -69,25 +71,44 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
   args.rows = static_cast<uint32_t*>(choice.rows.raw());
   args.columns = static_cast<uint32_t*>(choice.columns.raw());
   args.starts = starts;
+  const int threads = omp_get_max_threads();
+  const auto threads_memory = [&] {
+    int64_t longest = 0;
+    for (int64_t s = 0; s < varlen.sequences(); ++s) {
+      longest = std::max(longest, varlen.key_length(s));
+    }
+    return workspace_for(threads,
+                         cpu::choose_blocks_workspace(rule, shape.head_dim, longest,
+                                                      dtype_size(accumulator_dtype(dtype))),
+                         device);
+  };
   run_on(
       device,
       [&] {
-        int64_t longest = 0;
-        for (int64_t s = 0; s < varlen.sequences(); ++s) {
-          longest = std::max(longest, varlen.key_length(s));
-        }
-        const int threads = omp_get_max_threads();
-        const Tensor workspace =
-            workspace_for(threads,
-                          cpu::choose_blocks_workspace(rule, shape.head_dim, longest,
-                                                       dtype_size(accumulator_dtype(dtype))),
-                          device);
+        const Tensor workspace = threads_memory();
         with_float_dtype(dtype, [&]<class T>() {
           cpu::choose_blocks<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
         });
       },
       [&](auto stream) {
         with_device_dtype(dtype, [&]<class T>() { cuda::choose_blocks<T>(args, device, stream); });
+      },
+      [&](MetaDevice& meta) {
+        OpCost cost = touches(kOp, q, k, choice.rows, choice.columns);
+        cost.kind = WorkKind::block_choice;
+        // A score per pair of groups, which is a sum over an antidiagonal of stride pairs.
+        double pairs = 0;
+        for (int64_t s = 0; s < varlen.sequences(); ++s) {
+          const int64_t past = varlen.key_length(s), first = past - varlen.length(s);
+          pairs += double(causal_pairs(past) - causal_pairs(first));
+        }
+        cost.flops = 2 * pairs / double(rule.stride) * double(shape.q_heads * shape.head_dim);
+        if (meta.behaves_as() == DeviceKind::cpu) {
+          threads_memory();
+        } else {
+          cost.launches = cuda::meta_choose_blocks(args, dtype, meta);
+        }
+        meta.record(cost);
       });
   return choice;
 }

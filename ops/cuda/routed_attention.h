@@ -16,6 +16,13 @@ namespace elastron::ops::cuda {
 using elastron::cuda::Stream;
 
 inline constexpr int64_t kMostHeadDim = 128;
+// Columns that the kernels have for a head: there is code for these widths.
+constexpr int64_t padded_width(int64_t head_dim) {
+  for (const int64_t width : {32, 64, 80, 96}) {
+    if (head_dim <= width) return width;
+  }
+  return kMostHeadDim;
+}
 
 // Where each sequence begins, on the device.
 struct SequenceTiles {

@@ -304,14 +304,6 @@ void with_kernel(int64_t head_dim, AttentionMode mode, F&& f) {
 
 }  // namespace
 
-bool hopper_takes(DType dtype, const AttentionArgs& args, std::initializer_list<HeadsView> views) {
-  const int64_t dim = args.shape.head_dim, heads = args.tile_heads();
-  if (dtype != DType::bf16 || (dim != 64 && dim != 128)) return false;
-  if ((heads & (heads - 1)) != 0 || heads > kHopperRows) return false;
-  if (has_blocks(args.mode) && args.choice.block % kHopperKeys != 0) return false;
-  return aligned_rows(views);
-}
-
 bool hopper_runs() {
   int device = 0, major = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||

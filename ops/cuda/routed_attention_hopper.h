@@ -7,6 +7,7 @@
 
 #include "core/dtype.h"
 #include "ops/cuda/routed_attention.h"
+#include "ops/cuda/routed_attention_mma.h"
 #include "ops/cuda/tile_schedule.h"
 
 namespace elastron::ops::cuda {
@@ -19,7 +20,14 @@ inline constexpr int kHopperGradientRows = 64, kHopperGradientKeys = 64;
 
 // bfloat16, head_dim 64 or 128, rows at 16-byte addresses. Query heads that share a tile
 // (args.tile_heads()) are a power of two; chosen blocks are multiples of 128 tokens.
-bool hopper_takes(DType dtype, const AttentionArgs& args, std::initializer_list<HeadsView> views);
+inline bool hopper_takes(DType dtype, const AttentionArgs& args,
+                         std::initializer_list<HeadsView> views) {
+  const int64_t dim = args.shape.head_dim, heads = args.tile_heads();
+  if (dtype != DType::bf16 || (dim != 64 && dim != 128)) return false;
+  if ((heads & (heads - 1)) != 0 || heads > kHopperRows) return false;
+  if (has_blocks(args.mode) && args.choice.block % kHopperKeys != 0) return false;
+  return aligned_rows(views);
+}
 // The same for the gradients; at most 64 query heads share a tile.
 inline bool hopper_takes_gradients(DType dtype, const AttentionBackwardArgs& args) {
   return args.tile_heads() <= kHopperGradientRows &&

@@ -6,8 +6,8 @@ namespace elastron::ops::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kTile = 64;  // groups of a tile, of queries and of keys
+constexpr int kThreads = kPlainChoiceKernel.threads, kWarps = kThreads / kWarp;
+constexpr int kTile = int(kPlainChoiceKernel.tile);              // groups, of queries and of keys
 constexpr int kSide = 16, kSums = kTile / kSide, kColumns = 16;  // columns: of head_dim at a time
 static_assert(kSide * kSide == kThreads);
 
@@ -114,15 +114,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
-bool tensor_cores_score(DType dtype, const BlockChoiceArgs& args) {
-  return dtype == DType::bf16 && args.shape.head_dim % 8 == 0 && 64 % args.groups_of_block() == 0 &&
-         aligned_rows({args.q, args.k});
-}
-
 template <class T>
 void choose_blocks(const BlockChoiceArgs& args, Device& device, Stream stream) {
   if (tensor_cores_score(dtype_of<T>, args)) return mma_choose_blocks(args, device, stream);
-  launch_choice<T>("choose_blocks", choose_kernel<T>, kTile, kThreads, 0, args, device, stream);
+  launch_choice<T>("choose_blocks", choose_kernel<T>, kPlainChoiceKernel, 0, args, device, stream);
 }
 
 template void choose_blocks<float>(const BlockChoiceArgs&, Device&, Stream);

@@ -18,8 +18,7 @@ using elastron::cuda::Stream;
 template <class T>
 void choose_blocks(const BlockChoiceArgs& args, Device& device, Stream stream);
 
-// bf16 rows that can be read 16 bytes at a time; a block of keys does not go over 64 groups.
-bool tensor_cores_score(DType dtype, const BlockChoiceArgs& args);
+// What tensor_cores_score() (xattention_scratch.h).
 void mma_choose_blocks(const BlockChoiceArgs& args, Device& device, Stream stream);
 
 }  // namespace elastron::ops::cuda

@@ -7,8 +7,9 @@
 #include "model/decoder.h"
 #include "router/forced_gate.h"
 #include "router/layer_routers.h"
-#include "train/plan/run_shape.h"
+#include "train/plan/planned_batch.h"
 #include "train/step/local_batch.h"
+#include "train/trained_model.h"
 #include "train/workload/registry.h"
 
 namespace elastron::train {
@@ -100,11 +101,11 @@ TEST(Objectives, ArePlannedWithoutData) {
   for (const std::string& name : rows_of_all()) {
     for (const std::string loss : {"bradley_terry", "simpo"}) {
       Config config = parsed({"train.objective=" + name, "reward.loss=" + loss,
-                              "train.micro_batch=3", "train.global_batch=3", "data.max_tokens=20",
-                              "router.pool_budget=4", "router.ssa.sink=4", "router.ssa.local=4",
-                              "router.ssa.block=4", "train.lora.rank=2"});
+                              "data.label_mode=all", "train.micro_batch=3", "train.global_batch=3",
+                              "data.max_tokens=20", "router.pool_budget=4", "router.ssa.sink=4",
+                              "router.ssa.local=4", "router.ssa.block=4", "train.lora.rank=2"});
       const Objective& objective = objective_of(config);
-      const data::PackedBatch batch = objective.planning_batch(config, config.data.max_tokens);
+      const data::PackedBatch batch = planned_batch(config, 0);
       EXPECT_EQ(batch.tokens(), micro_batch_tokens(config)) << name;
       EXPECT_EQ(batch.packs(), 3) << name;
       EXPECT_EQ(batch.pack_ends.back(), batch.documents()) << name;

@@ -12,7 +12,7 @@
 #include "reward/pair_batch.h"
 #include "router/forced_gate.h"
 #include "router/layer_routers.h"
-#include "train/plan/run_shape.h"
+#include "train/trained_model.h"
 #include "train/workload/registry.h"
 
 namespace elastron::train {

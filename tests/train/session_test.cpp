@@ -13,7 +13,7 @@
 #include "data/synthetic/tasks.h"
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
-#include "train/plan/run_shape.h"
+#include "train/trained_model.h"
 #include "train/workload/registry.h"
 
 namespace elastron::train {
@@ -98,13 +98,13 @@ TEST_F(SessionTest, TrainsWhatTheObjectiveSays) {
   {
     Session session(config_, true, mesh_, cpu_);
     const int layers = int(session.decoder().config().num_layers);
-    const Groups trained = groups(session.objective_parameters());
+    const Groups trained = groups(session.model().objective_parameters());
     EXPECT_EQ(trained.size(), 2u);
     EXPECT_EQ(trained.at(ParameterGroup::lambda), 2);
     EXPECT_EQ(trained.at(ParameterGroup::router) % layers, 0);
     EXPECT_EQ(session.head(), nullptr);
     ASSERT_NE(session.objective(), nullptr);
-    for (const Parameter* p : session.parameters()) {
+    for (const Parameter* p : session.model().parameters()) {
       EXPECT_EQ(p->trainable, p->group != ParameterGroup::backbone) << p->name;
     }
     EXPECT_LT(session.parameter_count(true), session.parameter_count(false));
@@ -113,7 +113,7 @@ TEST_F(SessionTest, TrainsWhatTheObjectiveSays) {
   config_.train.trainable = {Part::reward_head, Part::lora};
   {
     Session session(config_, true, mesh_, cpu_);
-    const Groups trained = groups(session.objective_parameters());
+    const Groups trained = groups(session.model().objective_parameters());
     EXPECT_EQ(trained.at(ParameterGroup::head), 1);
     EXPECT_GT(trained.at(ParameterGroup::lora), 0);
     EXPECT_EQ(trained.size(), 2u);
@@ -145,8 +145,8 @@ TEST_F(SessionTest, GatesOfTrainingAndOfEvaluation) {
   config_.train.objective = kPretrain;
   config_.train.random_gates = {.share = 1, .sparse = 0.5};
   Session session(config_, true, mesh_, cpu_);
-  const auto random = gates(objective_of(config_).training_gates(session));
-  const auto full = gates(session.evaluation_gates());
+  const auto random = gates(session.model().training_gates());
+  const auto full = gates(session.model().evaluation_gates());
   const int64_t heads = session.decoder().config().num_layers * session.decoder().config().kv_heads;
   ASSERT_EQ(int64_t(random.size()), 8 * heads);
   EXPECT_EQ(full, std::vector<uint8_t>(random.size(), 1));

@@ -13,7 +13,6 @@
 #include "core/log.h"
 #include "train/metrics/event_file.h"
 #include "train/metrics/metrics_file.h"
-#include "train/plan/run_shape.h"
 
 namespace elastron::train {
 
@@ -68,6 +67,7 @@ Reporter::Reporter(const Config& config, const ObjectiveFigures& figures, std::s
       device_(device),
       decoder_(decoder),
       ranks_(ranks),
+      work_(config, decoder.config()),
       last_(std::chrono::steady_clock::now()),
       begin_(last_),
       first_step_(first_step) {
@@ -79,26 +79,24 @@ Reporter::Reporter(const Config& config, const ObjectiveFigures& figures, std::s
 
 Reporter::~Reporter() = default;
 
-void Reporter::add(const StepResult& r, bool routed) {
+void Reporter::add(const StepResult& r) {
   since_.tokens += int64_t(r.sums.tokens);
   ++since_.steps;
   since_.loss_sums.resize(r.loss_sums.size(), 0.0);
   for (size_t i = 0; i < r.loss_sums.size(); ++i) since_.loss_sums[i] += r.loss_sums[i];
-  const auto work = model::step_work(decoder_.config(), decoder_.options(),
-                                     {.tokens = int64_t(r.sums.tokens),
-                                      .labels = int64_t(r.sums.labels),
-                                      .full_pairs = r.sums.full_pairs,
-                                      .selected_pairs = r.sums.selected_pairs,
-                                      .both_branches = routed,
-                                      .backward = trains_decoder(config_)});
-  since_.work.done += work.done;
-  since_.work.dense_equivalent += work.dense_equivalent;
+  const WorkAmounts amounts{.tokens = r.sums.tokens,
+                            .labels = r.sums.labels,
+                            .documents = double(r.all.documents),
+                            .both_pairs = r.sums.full_pairs,
+                            .selected_pairs = r.sums.selected_pairs};
+  since_.done += work_.done(amounts);
+  since_.dense_equivalent += work_.dense_equivalent(amounts, r.sums.full_pairs);
 }
 
 void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObjective* objective,
                     std::optional<double> passes) {
   if (!sinks_) return;
-  add(r, objective != nullptr);
+  add(r);
   if (step % config_.log.every != 0 && step != config_.train.steps) return;
   const auto now = std::chrono::steady_clock::now();
   const double seconds = std::chrono::duration<double>(now - last_).count();
@@ -119,8 +117,8 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   if (device_.kind() == DeviceKind::cuda && seconds > 0) {
     const double rank_seconds = seconds * ranks_;
     const double peak = device_.peak_flops(decoder_.options().dtype);
-    if (peak > 0) report.flops_done_fraction = since_.work.done / (rank_seconds * peak);
-    report.dense_equivalent_tflops = since_.work.dense_equivalent / rank_seconds / 1e12;
+    if (peak > 0) report.flops_done_fraction = since_.done / (rank_seconds * peak);
+    report.dense_equivalent_tflops = since_.dense_equivalent / rank_seconds / 1e12;
   }
   log_info("{}", progress_line(table_, report));
   sinks_->write(step, metrics_object(table_, report));

@@ -8,10 +8,10 @@
 
 #include "core/device.h"
 #include "model/decoder.h"
-#include "model/step_work.h"
 #include "router/objective.h"
 #include "train/config.h"
 #include "train/metrics/figures.h"
+#include "train/plan/step_work.h"
 #include "train/workload/workload.h"
 
 namespace elastron::train {
@@ -39,15 +39,16 @@ class Reporter {
   struct Since {
     int64_t steps = 0, tokens = 0;
     std::vector<double> loss_sums;
-    model::StepWork work;
+    double done = 0, dense_equivalent = 0;  // operations
   };
-  void add(const StepResult& result, bool routed);
+  void add(const StepResult& result);
 
   const Config& config_;
   std::vector<Figure> table_;
   const Device& device_;
   const model::Decoder& decoder_;
   int ranks_;
+  StepWork work_;
   std::unique_ptr<Sinks> sinks_;
   std::chrono::steady_clock::time_point last_, begin_;
   int64_t first_step_;

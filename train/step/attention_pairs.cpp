@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "router/sparsity.h"
+#include "ops/attention/expected_pairs.h"
 
 namespace elastron::train {
 
@@ -19,22 +19,15 @@ std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
 
 PairShares pair_shares(const router::RouterConfig& router, int64_t document_tokens, double msr,
                        double xattention) {
-  const double streaming = 1 - router::skipped_share_area(router.streaming_rule(), document_tokens);
-  PairShares shares;
-  switch (router.mode) {
-    case router::Mode::fa_ssa: shares.sparse = streaming; break;
-    case router::Mode::fa_xa: shares.sparse = xattention; break;
-    case router::Mode::xa_ssa:
-      shares.retrieval = xattention;
-      shares.sparse = streaming;
-      break;
-  }
-  shares.selected = (1 - msr) * shares.retrieval + msr * shares.sparse;
-  // Where one branch's keys hold the other's, both take no more than the larger.
-  shares.both = router.mode == router::Mode::xa_ssa
-                    ? std::min(shares.retrieval + shares.sparse, 1.0)
-                    : std::max(shares.retrieval, shares.sparse);
-  return shares;
+  if (document_tokens == 0) return {};
+  const int32_t bounds[] = {0, int32_t(document_tokens)};
+  const auto pairs =
+      ops::expected_pairs({.cu_seqlens = bounds}, router.mode, router.streaming_rule(),
+                          {.sparse_heads = msr, .chosen = xattention, .library = {}});
+  return {.retrieval = pairs.retrieval / pairs.causal,
+          .sparse = pairs.sparse / pairs.causal,
+          .selected = pairs.selected / pairs.causal,
+          .both = pairs.both / pairs.causal};
 }
 
 }  // namespace elastron::train

@@ -1,6 +1,6 @@
 #include "train/workload/objective.h"
 
-#include "train/session.h"
+#include "train/trained_model.h"
 
 namespace elastron::train {
 
@@ -10,8 +10,8 @@ std::string Objective::stored_router(const Config&) const { return {}; }
 std::string Objective::result_folder(const Config&) const { return {}; }
 double Objective::expected_sparsity(const Config&) const { return 0; }
 
-std::vector<router::RoutedLayer> Objective::training_gates(Session& session) const {
-  return session.evaluation_gates();
+std::vector<router::RoutedLayer> Objective::training_gates(TrainedModel& model) const {
+  return model.evaluation_gates();
 }
 
 }  // namespace elastron::train

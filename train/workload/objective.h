@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "core/config/problems.h"
-#include "data/packed_batch.h"
 #include "parallel/mesh.h"
 #include "reward/head.h"
 #include "router/routed_layer.h"
@@ -20,6 +19,8 @@
 #include "train/workload/workload.h"
 
 namespace elastron::train {
+
+class TrainedModel;
 
 class Objective {
  public:
@@ -43,22 +44,19 @@ class Objective {
   // Throws UsageError where `elastron eval`, which reads text, is not how it is evaluated.
   virtual void check_text_evaluation() const {}
 
-  // A plan has no data: the loss by itself, and a micro batch of train.micro_batch packs whose
-  // sequences have `sequence_tokens` (2 or more) each, with as many labels and pooled keys as there
-  // can be. `head` is null without a reward head. The arguments must outlive the loss.
+  // The loss by itself, for a plan, which has no data, and for the workload. `head` is null without
+  // a reward head. The arguments must outlive the loss.
   virtual std::unique_ptr<TrainingLoss> make_loss(const Config& config, model::Decoder& decoder,
                                                   reward::RewardHead* head,
                                                   parallel::Communicator& context) const = 0;
-  virtual data::PackedBatch planning_batch(const Config& config, int64_t sequence_tokens) const = 0;
-  // Sequences of a pack, each up to data.max_tokens long; what shared prompts save is not known
-  // before.
-  virtual int64_t sequences_per_pack() const { return 1; }
+  // A pack is a judged pair: two sequences of up to data.max_tokens each, not documents.
+  virtual bool packs_are_pairs() const { return false; }
   // Share of sparse heads that is expected where no router decides.
   virtual double expected_sparsity(const Config& config) const;
 
   virtual ObjectiveFigures figures() const = 0;
-  // Gates while it trains; evaluation has the session's own.
-  virtual std::vector<router::RoutedLayer> training_gates(Session& session) const;
+  // Gates while it trains; evaluation has the model's own.
+  virtual std::vector<router::RoutedLayer> training_gates(TrainedModel& model) const;
 
   // Collective. Opens the data. All must outlive the workload.
   virtual std::unique_ptr<Workload> open(const Config& config, parallel::Mesh& mesh, Device& device,

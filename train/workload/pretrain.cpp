@@ -55,8 +55,8 @@ class PretrainObjective final : public TextObjective {
   double expected_sparsity(const Config& config) const override {
     return config.train.random_gates.share * config.train.random_gates.sparse;
   }
-  std::vector<router::RoutedLayer> training_gates(Session& session) const override {
-    return session.routed_at_random();
+  std::vector<router::RoutedLayer> training_gates(TrainedModel& model) const override {
+    return model.routed_at_random();
   }
   std::unique_ptr<Workload> open(const Config& config, parallel::Mesh& mesh, Device& device,
                                  Session& session) const override {

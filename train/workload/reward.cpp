@@ -9,7 +9,6 @@
 #include <numeric>
 
 #include "parallel/agree.h"
-#include "reward/pair_batch.h"
 #include "train/evaluate/pair_scorer.h"
 #include "train/positions.h"
 #include "train/workload/registry.h"
@@ -167,16 +166,7 @@ class RewardObjective final : public Objective {
                                           parallel::Communicator& context) const override {
     return std::make_unique<RewardLoss>(config.reward, decoder, head, context);
   }
-  int64_t sequences_per_pack() const override { return 2; }
-  // Pairs that share no prompt, whose routers read all but the last token.
-  data::PackedBatch planning_batch(const Config& config, int64_t sequence_tokens) const override {
-    const std::vector<int32_t> ids(size_t(sequence_tokens), 0);
-    const int64_t most = sequence_tokens - 1;
-    reward::PairDocument pair;
-    pair.ids = {.sequences = {ids, ids}, .shared = most, .response_tokens = {most, most}};
-    const std::vector<const reward::PairDocument*> pairs(size_t(config.train.micro_batch), &pair);
-    return reward::make_pair_batch(pairs, {.share = false, .labels = !has_reward_head(config)});
-  }
+  bool packs_are_pairs() const override { return true; }
   ObjectiveFigures figures() const override {
     return {.loss = kLoss,
             .of_step = kOfStep,
@@ -222,8 +212,7 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
       mesh_(mesh),
       device_(device),
       session_(session),
-      loss_(objective_of(config).make_loss(config, session.decoder(), session.head(),
-                                           mesh.context())) {
+      loss_(session.model().make_loss()) {
   parallel::on_all_ranks(mesh.world(), [&] {
     const auto model = pair_model(config, session);
     reward::RewardConfig pairs = config.reward;
@@ -239,7 +228,7 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
 }
 
 Workload::Evaluated RewardWorkload::evaluate(const std::function<void()>& beat) {
-  auto gates = session_.evaluation_gates();
+  auto gates = session_.model().evaluation_gates();
   PairScorer scorer(config_, mesh_, device_, session_.decoder(), gates, session_.head());
   std::vector<int64_t> groups(size_t(scorer.groups(*evaluation_)));
   std::iota(groups.begin(), groups.end(), int64_t(0));

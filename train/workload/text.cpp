@@ -4,11 +4,9 @@
 
 #include <algorithm>
 
-#include "data/document.h"
 #include "parallel/agree.h"
 #include "train/evaluate/evaluate.h"
 #include "train/positions.h"
-#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -61,21 +59,6 @@ std::unique_ptr<TrainingLoss> TextObjective::make_loss(const Config&, model::Dec
   return std::make_unique<LanguageModelLoss>(decoder);
 }
 
-data::PackedBatch TextObjective::planning_batch(const Config& config,
-                                                int64_t sequence_tokens) const {
-  data::Document document;
-  document.ids.assign(size_t(sequence_tokens), 0);
-  // All that there can be of either: the routers read everything but the last token, and everything
-  // but the first is predicted.
-  document.user_length = std::max<int64_t>(sequence_tokens - 1, 1);
-  document.labels = data::LabelMode::all;
-  const std::vector<const data::Document*> documents(size_t(config.train.micro_batch), &document);
-  data::PackedBatch batch = data::make_packed_batch(documents);
-  batch.pack_ends.clear();
-  for (int32_t d = 1; d <= batch.documents(); ++d) batch.pack_ends.push_back(d);
-  return batch;
-}
-
 ObjectiveFigures TextObjective::figures() const {
   return {.loss = kLoss,
           .of_step = {},
@@ -93,8 +76,7 @@ TextWorkload::TextWorkload(const Config& config, parallel::Mesh& mesh, Device& d
       mesh_(mesh),
       device_(device),
       session_(session),
-      loss_(objective_of(config).make_loss(config, session.decoder(), session.head(),
-                                           mesh.context())) {
+      loss_(session.model().make_loss()) {
   parallel::on_all_ranks(mesh.world(), [&] {
     const int32_t eos = session.decoder().config().end_of_document();
     source_ = data::open_training_source(config.data, session.tokenizer(), eos, config.model.path);
@@ -108,7 +90,7 @@ TextWorkload::TextWorkload(const Config& config, parallel::Mesh& mesh, Device& d
 }
 
 Workload::Evaluated TextWorkload::evaluate(const std::function<void()>& beat) {
-  auto gates = session_.evaluation_gates();
+  auto gates = session_.model().evaluation_gates();
   const EvalResult result = train::evaluate(config_, mesh_, device_, session_.decoder(), gates,
                                             *evaluation_, [&](uint64_t, uint64_t) { beat(); });
   return {.loss = result.all.loss,

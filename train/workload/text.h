@@ -12,7 +12,6 @@ class TextObjective : public Objective {
   std::unique_ptr<TrainingLoss> make_loss(const Config& config, model::Decoder& decoder,
                                           reward::RewardHead* head,
                                           parallel::Communicator& context) const override;
-  data::PackedBatch planning_batch(const Config& config, int64_t sequence_tokens) const override;
   ObjectiveFigures figures() const override;
   std::unique_ptr<Workload> open(const Config& config, parallel::Mesh& mesh, Device& device,
                                  Session& session) const override;
