@@ -22,7 +22,6 @@ DeviceBatch DeviceBatch::make(const data::PackedBatch& own, Device& device,
   const Shape tokens{own.tokens()};
   return {.host = &own,
           .token_ids = Tensor::from(own.token_ids, tokens, device),
-          .targets = Tensor::from(own.targets, tokens, device),
           .positions = Tensor::from(own.positions, tokens, device),
           .exchange = std::move(exchange)};
 }
@@ -172,9 +171,10 @@ Tensor Decoder::decode(int32_t token, int64_t position, KvCache& cache) {
   return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;
 }
 
-parallel::CrossEntropyResult Decoder::loss(const Tensor& hidden, const DeviceBatch& batch,
-                                           const parallel::CrossEntropyOptions& options) {
-  return head_->loss(hidden, batch.host->targets, options);
+parallel::CrossEntropyResult Decoder::loss(const Tensor& hidden, std::span<const int32_t> targets,
+                                           parallel::CrossEntropyOptions options) const {
+  options.chunk_rows = options_.loss_chunk_rows;
+  return head_->loss(hidden, targets, options);
 }
 
 Tensor Decoder::logits(const Tensor& hidden) const { return head_->logits(hidden); }

@@ -5,6 +5,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/philox.h"
@@ -20,7 +21,6 @@ namespace elastron::model {
 struct DeviceBatch {
   const data::PackedBatch* host = nullptr;
   Tensor token_ids;  // [T] int32
-  Tensor targets;    // [T] int32, -100 = no label
   Tensor positions;  // [T] int32
   std::shared_ptr<const AttentionExchange> exchange;
 
@@ -81,12 +81,16 @@ class Decoder {
   // norm [1, E].
   Tensor decode(int32_t token, int64_t position, KvCache& cache);
 
-  // The head by itself, for a loss of its own.
-  parallel::VocabParallelHead& head() { return *head_; }
-  // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss).
-  // Needs options().lm_head.
+  // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss),
+  // options().loss_chunk_rows of them at a time, whatever `options` say. hidden [T, E], targets
+  // [T]: data::kNoLabel where there is none. Needs options().lm_head.
+  parallel::CrossEntropyResult loss(const Tensor& hidden, std::span<const int32_t> targets,
+                                    parallel::CrossEntropyOptions options) const;
+  // The same with the batch's own targets.
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
-                                    const parallel::CrossEntropyOptions& options);
+                                    const parallel::CrossEntropyOptions& options) const {
+    return loss(hidden, batch.host->targets, options);
+  }
 
   // hidden [rows, E] -> logits [rows, vocab], whole, on every rank of the group. For few rows at a
   // time.

@@ -62,10 +62,10 @@ HeadScores head_scores(const RewardHead& head, const Tensor& hidden, const data:
 }
 
 LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
-                                   const model::DeviceBatch& batch, int64_t chunk_rows,
+                                   const model::DeviceBatch& batch,
                                    parallel::Communicator& context) {
   const data::PackedBatch& host = *batch.host;
-  const auto loss = decoder.loss(hidden, batch, {.per_row = true, .chunk_rows = chunk_rows});
+  const auto loss = decoder.loss(hidden, batch, {.per_row = true});
   const auto all = responses(host);
   // Sums, then counts.
   std::vector<double> sums(2 * all.size(), 0.0);

@@ -41,7 +41,7 @@ struct LikelihoodScores {
 // Of batches with labels (PairBatchOptions): mean over each response's labels. Collective over the
 // decoder's tensor group too.
 LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
-                                   const model::DeviceBatch& batch, int64_t chunk_rows,
+                                   const model::DeviceBatch& batch,
                                    parallel::Communicator& context);
 
 // The pairs' responses in order, by their sequences in the whole batch.

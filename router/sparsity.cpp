@@ -16,7 +16,7 @@ SparsityFigures sparsity_figures(const DocumentHeads& heads, int64_t layers, int
                                  int64_t length, ops::AttentionMode mode,
                                  const ops::StreamingRule& rule) {
   const auto skipped = [&](int64_t visited, int64_t all) {
-    return heads.dense == 0 ? 0.0 : 1.0 - double(visited) / (double(heads.dense) * double(all));
+    return heads.full == 0 ? 0.0 : 1.0 - double(visited) / (double(heads.full) * double(all));
   };
   SparsityFigures figures;
   figures.msr = double(heads.sparse) / double(layers * kv_heads);

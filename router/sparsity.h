@@ -16,12 +16,12 @@ struct SparsityFigures {
   double esr_tiles = 0;            // 1 - tiles visited / tiles of full attention, as counted
 };
 
-// What the heads of a document did. `sparse` and `visited` over all layers x kv_heads, `last` of
-// the last layer's kv_heads; `dense`: tiles of one kv head under full attention.
+// Counts of what a document's heads did: `sparse` and `visited` over all layers x kv_heads, `last`
+// of the last layer's kv_heads; `full`: tiles of one kv head under full attention.
 struct DocumentHeads {
   int64_t sparse = 0, sparse_last = 0;
   int64_t visited = 0, visited_last = 0;
-  int64_t dense = 0;
+  int64_t full = 0;
 };
 
 // Figures that count pairs follow from the gates and the rule where heads are full or streaming.

@@ -5,6 +5,22 @@
 
 #include "core/config/schema.h"
 #include "core/limits.h"
+#include "train/workload/registry.h"
+
+namespace elastron::train {
+
+bool Config::trains(Part part) const {
+  if (train.trainable.empty()) return objective_of(*this).trains_by_default(*this, part);
+  return std::ranges::find(train.trainable, part) != train.trainable.end();
+}
+
+bool Config::has_reward_head() const { return objective_of(*this).has_reward_head(*this); }
+
+bool Config::has_routers() const {
+  return trains(Part::router) || !objective_of(*this).stored_router(*this).empty();
+}
+
+}  // namespace elastron::train
 
 namespace elastron::config {
 
@@ -99,11 +115,16 @@ struct Schema<train::AdamWConfig> {
       field("beta2", &C::beta2, at_least(0) && less_than(1), "decay of the second moment"),
       field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
 };
+constexpr Rule objective_names() {
+  Rule names;
+  for (const auto& row : train::kObjectives) names.choices[names.choice_count++] = row.name;
+  return names;
+}
 template <>
 struct Schema<train::TrainSection> {
   using C = train::TrainSection;
   static constexpr auto fields = std::tuple{
-      field("objective", &C::objective,
+      field("objective", &C::objective, objective_names(),
             "pretrain: all weights, on text; router: the routers; reward: a judge of pairs"),
       field("trainable", &C::trainable,
             "what trains, of backbone, router, reward_head and lora; empty: the objective's own, "
@@ -190,8 +211,8 @@ struct Schema<train::Config> {
     }
     check_trainable(c, problems);
     check_context(c, problems);
-    if (c.train.objective != train::Objective::pretrain &&
-        c.model.weights == train::WeightSource::random && !c.trains(train::Part::backbone)) {
+    if (c.model.weights == train::WeightSource::random && !c.trains(train::Part::backbone) &&
+        !train::objective_of(c).makes_backbone()) {
       problems.add("model.weights", "what does not train needs trained weights", "set it to load");
     }
 #if !ELASTRON_WITH_CUDA
@@ -214,28 +235,19 @@ struct Schema<train::Config> {
     }
   }
   static void check_trainable(const C& c, Problems& problems) {
-    using train::Objective, train::Part;
-    const std::string key = "train.trainable";
-    for (const Part part : c.train.trainable) {
-      const bool fits =
-          c.train.objective == Objective::reward ||
-          part == (c.train.objective == Objective::pretrain ? Part::backbone : Part::router);
-      if (fits) continue;
-      problems.add(key,
+    const train::Objective& objective = train::objective_of(c);
+    std::string use;
+    for (const auto& entry : EnumNames<train::Part>::names) {
+      if (!objective.may_train(entry.value)) continue;
+      use += (use.empty() ? "" : ", ") + std::string(entry.name);
+    }
+    for (const train::Part part : c.train.trainable) {
+      if (objective.may_train(part)) continue;
+      problems.add("train.trainable",
                    "'" + std::string(enum_name(part)) + "' does not train under this objective",
-                   c.train.objective == Objective::pretrain ? "use [backbone]" : "use [router]");
+                   "use [" + use + "]");
     }
-    if (c.train.objective != Objective::reward) return;
-    if (c.trains(Part::backbone) && c.trains(Part::lora)) {
-      problems.add(key, "adapters stand beside frozen weights", "take backbone or lora out");
-    }
-    if (c.trains(Part::reward_head) && !c.has_reward_head()) {
-      problems.add(key, "reward.loss: simpo has no reward head", "take reward_head out");
-    }
-    if (!c.has_reward_head() && !c.trains(Part::backbone) && !c.trains(Part::lora) &&
-        !c.trains(Part::router)) {
-      problems.add(key, "nothing trains", "use lora, router or backbone");
-    }
+    objective.check(c, problems);
   }
 };
 

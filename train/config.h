@@ -1,6 +1,5 @@
 // The whole configuration of a run: one struct per YAML section (configs/reference.yaml).
 #pragma once
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,7 +15,6 @@
 
 namespace elastron::train {
 
-enum class Objective : uint8_t { pretrain, router, reward };
 // Parts of a model that can be trained: train.trainable.
 enum class Part : uint8_t { backbone, router, reward_head, lora };
 enum class WeightSource : uint8_t { load, random };
@@ -77,8 +75,8 @@ struct RandomGateSection {
 };
 
 struct TrainSection {
-  Objective objective = Objective::router;
-  std::vector<Part> trainable;  // empty: see Config::trains
+  std::string objective = "router";  // train/workload/registry.h has the objectives
+  std::vector<Part> trainable;       // empty: see Config::trains
   model::LoraConfig lora;
   int64_t steps = 300;
   int64_t global_batch = 48;
@@ -132,20 +130,9 @@ struct Config {
   LogSection log;
   DeviceChoice device = DeviceChoice::automatic;
 
-  bool trains(Part part) const {
-    if (!train.trainable.empty())
-      return std::ranges::find(train.trainable, part) != train.trainable.end();
-    switch (train.objective) {
-      case Objective::pretrain: return part == Part::backbone;
-      case Objective::router: return part == Part::router;
-      case Objective::reward: return part == (has_reward_head() ? Part::reward_head : Part::lora);
-    }
-    return false;
-  }
-  // A scalar head in place of the LM head.
-  bool has_reward_head() const {
-    return train.objective == Objective::reward && reward.loss == reward::LossKind::bradley_terry;
-  }
+  // By train.trainable, or as the objective has it.
+  bool trains(Part part) const;
+  bool has_reward_head() const;  // a scalar head in place of the LM head
   // Tokens: parts of a sequence that ranks of the context group have begin at multiples of it. They
   // hold whole blocks of XAttention.
   int64_t context_block() const {
@@ -158,22 +145,14 @@ struct Config {
   }
   bool splits_rows() const { return parallel.sequence && parallel.tensor > 1; }
   bool has_lora() const { return trains(Part::lora); }
-  // Routers decide the gates: those that train, or that reward.router names.
-  bool has_routers() const {
-    return trains(Part::router) || (train.objective == Objective::reward && !reward.router.empty());
-  }
+  // Routers decide the gates: those that train, or trained ones that the objective reads.
+  bool has_routers() const;
 };
 
 }  // namespace elastron::train
 
 namespace elastron::config {
 
-template <>
-struct EnumNames<train::Objective> {
-  static constexpr NameOf<train::Objective> names[] = {{train::Objective::pretrain, "pretrain"},
-                                                       {train::Objective::router, "router"},
-                                                       {train::Objective::reward, "reward"}};
-};
 template <>
 struct EnumNames<train::Part> {
   using T = train::Part;

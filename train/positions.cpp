@@ -26,16 +26,14 @@ void check_positions(BeyondPositions policy, const model::ModelConfig& model,
   log_warning_once(fmt::format("{} ({}): {}", text, where, todo));
 }
 
-void check_positions(const Config& config, const model::ModelConfig& model,
+void check_positions(const Config& config, const model::ModelConfig& model, const std::string& what,
                      std::initializer_list<const data::BatchSource*> sources, bool trains) {
   int64_t longest = 0;
   for (const data::BatchSource* source : sources) {
     if (source != nullptr) longest = std::max(longest, source->longest());
   }
-  check_positions(
-      config.model.beyond_positions, model,
-      config.train.objective == Objective::reward ? "the longest sequence" : "the longest document",
-      longest, fmt::format("set data.max_tokens to {}", model.max_position_embeddings), trains);
+  check_positions(config.model.beyond_positions, model, what, longest,
+                  fmt::format("set data.max_tokens to {}", model.max_position_embeddings), trains);
 }
 
 }  // namespace elastron::train

@@ -18,8 +18,8 @@ void check_positions(BeyondPositions policy, const model::ModelConfig& model,
                      const std::string& what, int64_t longest, const std::string& shorter,
                      bool trains);
 
-// The same of the documents of sources, some of which may be null.
-void check_positions(const Config& config, const model::ModelConfig& model,
+// The same of the longest thing in sources, some of which may be null.
+void check_positions(const Config& config, const model::ModelConfig& model, const std::string& what,
                      std::initializer_list<const data::BatchSource*> sources, bool trains);
 
 }  // namespace elastron::train

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/folder.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -53,8 +54,8 @@ Run::Run(const Config& config, const ResumeRequest& request, parallel::Mesh& mes
   std::string text;
   parallel::on_all_ranks(world, [&] {
     if (world.rank() != 0) return;
-    if (config.train.objective == Objective::pretrain &&
-        whole_path(config.model.path) == whole_path(config.output.dir + "/model")) {
+    const std::string result = objective_of(config).result_folder(config);
+    if (!result.empty() && whole_path(config.model.path) == whole_path(result)) {
       throw UsageError("the trained backbone would be written over the one that it is made from",
                        "model.path", "set another output.dir");
     }

@@ -9,6 +9,7 @@
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/exchange/router_exchange.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -29,7 +30,7 @@ void check_exchanged_heads(const Config& config, int64_t heads) {
 }  // namespace
 
 Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device) {
-  const bool pretrain = config.train.objective == Objective::pretrain;
+  const bool makes_backbone = objective_of(config).makes_backbone();
   std::optional<router::StoredRouter> stored;
   if (!config.reward.router.empty() && config.has_routers()) {
     stored = read_router(config.reward.router, mesh, device);
@@ -61,7 +62,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       fingerprint_ = "random";
     } else {
       folder->load(of_folder, decoder().options().lm_head ? "" : model::kLmHead);
-      if (!pretrain) {
+      if (!makes_backbone) {
         checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
       }
     }
@@ -69,17 +70,14 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       throw UsageError("the model has no reward head to keep", "train.trainable",
                        "add reward_head, or start from a model with score.weight");
     }
-    if (pretrain) {
-      // Its weights are what is trained: a checkpoint of any of them belongs to the shapes alone.
-      fingerprint_ = "pretrain";
-      return;
-    }
+    // A checkpoint of weights that are being made belongs to the shapes alone.
+    if (makes_backbone) fingerprint_ = "pretrain";
     if (!stored) return;
     ParameterList of_routers;
     model_->routers()->append_parameters(of_routers);
     router::fill_parameters(*stored, config.reward.router, of_routers);
   });
-  if (folder && !pretrain) {
+  if (folder && !makes_backbone) {
     fingerprint_ = folder->fingerprint(mesh.world().all_gather_host(checksums));
   }
   if (!stored || stored->backbone_fingerprint.empty()) return;
@@ -91,10 +89,11 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
 }
 
 Config with_stored_router(Config config, parallel::Mesh& mesh, Device& device) {
-  if (config.reward.router.empty() || config.train.objective != Objective::reward) return config;
+  const std::string stored = objective_of(config).stored_router(config);
+  if (stored.empty()) return config;
   const auto reg = config.router.reg;
   const auto force = config.router.force;
-  config.router = read_router(config.reward.router, mesh, device).config;
+  config.router = read_router(stored, mesh, device).config;
   config.router.reg = reg;
   config.router.force = force;
   return config;

@@ -1,4 +1,4 @@
-// What training and evaluation share: the model of a configuration with its weights, and the
+// Training and evaluation share these: the model of a configuration with its weights, and the
 // tokenizer.
 #pragma once
 #include <memory>

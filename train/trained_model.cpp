@@ -1,6 +1,6 @@
 #include "train/trained_model.h"
 
-#include "train/step/reward_loss.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -38,7 +38,7 @@ TrainedModel::TrainedModel(const Config& config, const model::ModelConfig& model
     head_ = std::make_unique<reward::RewardHead>(
         model.hidden_size, master, seed, config.trains(Part::reward_head) && training, device);
   }
-  if (config.train.objective == Objective::pretrain || !config.has_routers()) return;
+  if (!config.has_routers()) return;
   routers_ = std::make_unique<router::LayerRouters>(
       config.router,
       router::RoutedModel{model.num_layers, model.head_dim, kv_heads(), data::kTaskCount}, master,
@@ -75,12 +75,7 @@ ParameterList TrainedModel::objective_parameters() {
 }
 
 std::unique_ptr<TrainingLoss> TrainedModel::make_loss() {
-  const int64_t chunk = config_.train.loss.chunk_rows;
-  if (config_.train.objective == Objective::reward) {
-    return std::make_unique<RewardLoss>(config_.reward, decoder_, head_.get(), chunk,
-                                        mesh_.context());
-  }
-  return std::make_unique<LanguageModelLoss>(decoder_, chunk);
+  return objective_of(config_).make_loss(config_, decoder_, head_.get(), mesh_.context());
 }
 
 std::vector<router::RoutedLayer> TrainedModel::routed_by_gates(
@@ -105,8 +100,7 @@ std::vector<router::RoutedLayer> TrainedModel::routed_fully() const {
 }
 
 std::vector<router::RoutedLayer> TrainedModel::training_gates() {
-  if (config_.train.objective == Objective::pretrain) return routed_at_random();
-  return evaluation_gates();
+  return objective_of(config_).training_gates(*this);
 }
 
 std::vector<router::RoutedLayer> TrainedModel::evaluation_gates() {

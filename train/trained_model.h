@@ -1,4 +1,4 @@
-// What a configuration makes of a model's shapes: the decoder with its adapters, the reward head,
+// A configuration makes these of a model's shapes: the decoder with its adapters, the reward head,
 // the routers and their objective, on one rank of a mesh. As they are made: nothing is loaded.
 #pragma once
 #include <memory>
@@ -17,7 +17,7 @@ namespace elastron::train {
 
 model::DecoderOptions decoder_options(const Config& config, bool training);
 
-// Whether anything below the loss trains: then there is a backward pass.
+// There is a backward pass where anything below the loss trains.
 bool trains_decoder(const Config& config);
 
 // Who shares the optimiser's state: null, or a group. Only that of a whole backbone is worth it.
@@ -41,7 +41,7 @@ class TrainedModel {
   // Those that train, in a fixed order: what a checkpoint holds.
   ParameterList objective_parameters();
 
-  // What the configuration's objective minimises.
+  // The loss of the configuration's objective.
   std::unique_ptr<TrainingLoss> make_loss();
 
   // Gates for the layers: by the routers (or masks), by what `force` says, random ones for
@@ -50,7 +50,7 @@ class TrainedModel {
   std::vector<router::RoutedLayer> routed_by_gates(const router::StaticGates& gates) const;
   std::vector<router::RoutedLayer> routed_at_random() const;
   std::vector<router::RoutedLayer> routed_fully() const;
-  // What training uses, and evaluation.
+  // Those of training are the objective's; evaluation has the routers', or full attention.
   std::vector<router::RoutedLayer> training_gates();
   std::vector<router::RoutedLayer> evaluation_gates();
 

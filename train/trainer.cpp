@@ -12,7 +12,6 @@
 #include "core/log.h"
 #include "core/plural.h"
 #include "data/sampler.h"
-#include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
@@ -22,8 +21,9 @@
 #include "train/session.h"
 #include "train/step/frozen_weights.h"
 #include "train/step/learning_rates.h"
+#include "train/step/step.h"
 #include "train/step/step_batches.h"
-#include "train/workload.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Of micro batches as long as they may be.
+// The memory of micro batches as long as they may be.
 std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh,
                         Device& device) {
   return describe(planned_memory(config, session.decoder().config(), mesh.layout(), device),
@@ -74,7 +74,7 @@ class Trainer {
         optimizer_(trained_, config.train.adam, config.train.weight_decay,
                    optimizer_group(config, mesh)),
         routed_(session_.model().training_gates()),
-        workload_(open_workload(config, mesh, device, session_)),
+        workload_(objective_of(config).open(config, mesh, device, session_)),
         runner_(config, mesh, device, session_.decoder(), routed_, workload_->loss(),
                 session_.objective(), optimizer_) {
     sampler_ = open_sampler(config, mesh, workload_->source());
@@ -87,7 +87,8 @@ class Trainer {
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
   }
 
-  // What the checkpoint holds from which the run goes on or begins. The folder is not touched.
+  // Takes what the checkpoint holds from which the run goes on or begins. The folder is not
+  // touched.
   void restore() {
     if (!run_.from()) return;
     const auto& [path, header] = *run_.from();
@@ -98,89 +99,38 @@ class Trainer {
         ops::cast_into(p->master, p->value);
       }
     }
-    parallel::on_all_ranks(mesh_.world(), [&] {
-      // An imported router comes without a place in the data: it begins at the start.
-      if (!header.data.empty()) sampler_->restore(header.data);
-      StepRunner::Counters counters;
-      for (const auto& [name, value] : counters.named()) {
-        *value = std::stoll(header.state.at(name));
-      }
-      runner_.restore(counters);
-      workload_->restore(header.state);
-      const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
-      // Of another run's checkpoints none is the best of this one.
-      if (run_.goes_on() && loss != header.state.end() && at != header.state.end()) {
-        best_loss_ = std::strtod(loss->second.c_str(), nullptr);
-        best_step_ = std::stoll(at->second);
-      }
-    });
+    parallel::on_all_ranks(mesh_.world(), [&] { restore_state(header); });
     step_ = header.step;
     tokens_ = header.tokens_seen;
     if (run_.goes_on()) saved_step_ = step_;
     log_info("resumed from {} at step {}", path, step_);
-    parallel::on_all_ranks(mesh_.world(), [&] {
-      const Config before = config::parse_config<Config>(header.config, path);
-      for (const auto& d : config::config_differences(before, config_)) {
-        log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
-      }
-      if (step_ == 0 || step_ >= config_.train.steps) return;
-      for (const std::string& line : rate_jumps(before, config_, step_)) log_info("{}", line);
-    });
+    parallel::on_all_ranks(mesh_.world(), [&] { tell_changes(header, path); });
   }
 
   ExitCode run() {
     store_.emplace(config_.output.dir + "/checkpoints", config_.checkpoint.keep, mesh_);
     store_->mark_best(best_step_);  // it may have been killed before it did
-    Reporter reporter(config_, run_.id(), mesh_.world().rank() == 0, step_, device_,
-                      session_.decoder(), mesh_.world().size());
-    int64_t skips = 0;
+    Reporter reporter(config_, objective_of(config_).figures(), run_.id(),
+                      mesh_.world().rank() == 0, step_, device_, session_.decoder(),
+                      mesh_.world().size());
     while (step_ < config_.train.steps) {
       const StepResult result = one_step();
       ++step_;
-      tokens_ += result.tokens;
-      if (result.skipped) {
-        reporter.skipped(step_, result, ++skips);
-        if (skips > config_.train.max_skips) {
-          parallel::on_all_ranks(mesh_.world(), [&] {
-            throw NumericalError(
-                fmt::format("{} in a row had a loss or gradient that is not finite",
-                            plural(skips, "step")),
-                fmt::format("step {}", step_),
-                "lower the learning rate and resume from the last checkpoint");
-          });
-        }
-      } else {
-        skips = 0;
-      }
+      tokens_ += int64_t(result.sums.tokens);
+      count_skips(result, reporter);
       reporter.step(step_, result, session_.objective(), sampler_->passes());
-      bool best = false;
-      if (config_.eval.every > 0 && step_ % config_.eval.every == 0) {
-        const Workload::Evaluated evaluated = evaluation();
-        reporter.evaluation(step_, evaluated);
-        best = evaluated.loss < best_loss_;
-        if (best) {
-          best_loss_ = evaluated.loss;
-          best_step_ = step_;
-        }
-      }
-      const bool due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
+      const bool best = is_due(config_.eval.every) && evaluate(reporter);
       const bool stop = asked_to_stop();
-      if (due || stop || best) save();
+      if (is_due(config_.checkpoint.every) || stop || best) save();
       if (best) store_->mark_best(step_);
       if (stop) {
         log_info("stopped on request at step {}: {}", step_, written());
         return ExitCode::stopped;
       }
     }
-    if (skips > 0 && runner_.counters().updates == 0) {
-      parallel::on_all_ranks(mesh_.world(), [&] {
-        throw NumericalError("no step had a finite loss and gradient: nothing was trained",
-                             fmt::format("step {}", step_),
-                             "look for weights that are not finite, or lower the learning rate");
-      });
-    }
+    expect_updates();
     save();
-    if (config_.train.objective == Objective::pretrain) export_backbone();
+    workload_->finish();
     log_info("done at step {}: {}", step_, written());
     return ExitCode::ok;
   }
@@ -196,14 +146,47 @@ class Trainer {
     return result;
   }
 
+  bool is_due(int64_t every) const { return every > 0 && step_ % every == 0; }
+
   bool asked_to_stop() {
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("agreeing after step {}", step_));
     return parallel::on_any_rank(mesh_.world(), stop_requested_());
   }
 
-  Workload::Evaluated evaluation() {
-    const parallel::Watchdog::Scope scope(watchdog_, fmt::format("evaluation at step {}", step_));
-    return workload_->evaluate([this] { watchdog_.beat(); });
+  // Ends the run where too many steps in a row were skipped.
+  void count_skips(const StepResult& result, Reporter& reporter) {
+    skips_ = result.skipped ? skips_ + 1 : 0;
+    if (!result.skipped) return;
+    reporter.skipped(step_, result, skips_);
+    if (skips_ <= config_.train.max_skips) return;
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      throw NumericalError(fmt::format("{} in a row had a loss or gradient that is not finite",
+                                       plural(skips_, "step")),
+                           fmt::format("step {}", step_),
+                           "lower the learning rate and resume from the last checkpoint");
+    });
+  }
+
+  void expect_updates() {
+    if (skips_ == 0 || runner_.counters().updates > 0) return;
+    parallel::on_all_ranks(mesh_.world(), [&] {
+      throw NumericalError("no step had a finite loss and gradient: nothing was trained",
+                           fmt::format("step {}", step_),
+                           "look for weights that are not finite, or lower the learning rate");
+    });
+  }
+
+  // -> whether it is the best so far.
+  bool evaluate(Reporter& reporter) {
+    const Workload::Evaluated evaluated = [&] {
+      const parallel::Watchdog::Scope scope(watchdog_, fmt::format("evaluation at step {}", step_));
+      return workload_->evaluate([this] { watchdog_.beat(); });
+    }();
+    reporter.evaluation(step_, evaluated);
+    if (evaluated.loss >= best_loss_) return false;
+    best_loss_ = evaluated.loss;
+    best_step_ = step_;
+    return true;
   }
 
   CheckpointTensors tensors() {
@@ -211,22 +194,41 @@ class Trainer {
   }
 
   void check_header(const CheckpointHeader& header, const std::string& path) const {
-    const std::string objective(config::enum_name(config_.train.objective));
-    if (header.objective != objective) {
-      throw CheckpointError(
-          "the checkpoint's objective is " + header.objective + ", not " + objective, path,
-          "resume with its configuration, or use --resume none");
-    }
-    if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
-      throw CheckpointError("the checkpoint belongs to another backbone", path,
-                            "set model.path to the backbone it was trained on");
-    }
+    require_objective(header, config_.train.objective, path,
+                      "resume with its configuration, or use --resume none");
+    require_backbone(header, session_.backbone_fingerprint(), path);
     StepRunner::Counters counters;
     for (const auto& [name, value] : counters.named()) {
       if (header.state.contains(name)) continue;
       throw CheckpointError(std::string("the checkpoint lacks its counter ") + name, path,
                             "use another checkpoint");
     }
+  }
+
+  void restore_state(const CheckpointHeader& header) {
+    // An imported router comes without a place in the data: it begins at the start.
+    if (!header.data.empty()) sampler_->restore(header.data);
+    StepRunner::Counters counters;
+    for (const auto& [name, value] : counters.named()) {
+      *value = std::stoll(header.state.at(name));
+    }
+    runner_.restore(counters);
+    workload_->restore(header.state);
+    const auto loss = header.state.find("best_eval_loss"), at = header.state.find("best_step");
+    // Another run's best checkpoint is not this one's.
+    if (run_.goes_on() && loss != header.state.end() && at != header.state.end()) {
+      best_loss_ = std::strtod(loss->second.c_str(), nullptr);
+      best_step_ = std::stoll(at->second);
+    }
+  }
+
+  void tell_changes(const CheckpointHeader& header, const std::string& path) const {
+    const Config before = config::parse_config<Config>(header.config, path);
+    for (const auto& d : config::config_differences(before, config_)) {
+      log_info("{} is {} now, {} in the checkpoint", d.key, d.after, d.before);
+    }
+    if (step_ == 0 || step_ >= config_.train.steps) return;
+    for (const std::string& line : rate_jumps(before, config_, step_)) log_info("{}", line);
   }
 
   NamedValues state() const {
@@ -243,12 +245,12 @@ class Trainer {
   void save() {
     if (saved_step_ == step_) return;
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("saving step {}", step_));
-    // What was trained beside damaged weights is not worth keeping.
+    // Nothing that was trained beside damaged weights is worth keeping.
     parallel::on_all_ranks(mesh_.world(), [&] { frozen_.check(mesh_.world().rank()); });
     const std::string path = store_->save(
         {.step = step_,
          .tokens_seen = tokens_,
-         .objective = std::string(config::enum_name(config_.train.objective)),
+         .objective = config_.train.objective,
          .backbone_fingerprint = session_.backbone_fingerprint(),
          .config = config::dump_config(config_),
          .run = run_.id(),
@@ -261,36 +263,13 @@ class Trainer {
     log_info("saved {}", path);
   }
 
-  // What is where, for people.
+  // Tells people where the run's files are.
   std::string written() const {
     const std::string& folder = config_.output.dir;
     std::string text = fmt::format("checkpoint {}/checkpoints/{}", folder, checkpoint_name(step_));
     if (best_step_ >= 0) text += fmt::format(", best {}", checkpoint_name(best_step_));
     text += fmt::format(", metrics {}/metrics.jsonl", folder);
     return text;
-  }
-
-  // The trained backbone as a Hugging Face folder.
-  void export_backbone() {
-    std::map<std::string, Tensor> whole;
-    for (Parameter* p : session_.decoder().parameters()) {
-      Tensor logical = Tensor::zeros(p->logical_shape, p->value.dtype(), device_);
-      Tensor own = logical;
-      if (!p->partition.replicated()) {
-        own = logical.slice(p->partition.dim, p->partition.offset,
-                            p->partition.offset + p->partition.size);
-      }
-      if (p->partition.replicated() ? mesh_.tensor().rank() == 0 : true) own.copy_from(p->value);
-      mesh_.tensor().all_reduce(logical, parallel::ReduceOp::sum).wait();
-      whole[p->name] = logical;
-    }
-    const std::string folder = config_.output.dir + "/model";
-    parallel::on_all_ranks(mesh_.world(), [&] {
-      if (mesh_.world().rank() == 0) {
-        model::write_model_folder(folder, config_.model.path, whole);
-      }
-    });
-    log_info("the backbone is in {}", folder);
   }
 
   const Config& config_;
@@ -312,13 +291,14 @@ class Trainer {
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
   double best_loss_ = std::numeric_limits<double>::infinity();  // of the evaluations so far
   int64_t best_step_ = -1;
+  int64_t skips_ = 0;  // steps in a row, up to the last one
 };
 
-// Whether all steps are done, and what the end of a run writes is there. Collective.
+// Whether all steps are done and the end of the run has written its result. Collective.
 bool is_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
   if (!run.from() || run.from()->header.step < config.train.steps) return false;
-  const bool complete = config.train.objective != Objective::pretrain ||
-                        exists(config.output.dir + "/model/config.json");
+  const std::string result = objective_of(config).result_folder(config);
+  const bool complete = result.empty() || exists(result + "/config.json");
   return parallel::on_any_rank(mesh.world(), complete && mesh.world().rank() == 0);
 }
 
@@ -379,7 +359,7 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
       trained += int64_t(p->grad.bytes()) + state / (sharing != nullptr ? sharing->size() : 1);
     }
   }
-  const auto workload = open_workload(config, mesh, device, session);
+  const auto workload = objective_of(config).open(config, mesh, device, session);
   open_sampler(config, mesh, workload->source());
   const auto& layout = mesh.layout();
   return fmt::format(

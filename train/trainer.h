@@ -25,7 +25,7 @@ struct TrainingHooks {
 ExitCode run_training(const Config& config, const ResumeRequest& resume, parallel::Mesh& mesh,
                       Device& device, parallel::Watchdog& watchdog, const TrainingHooks& hooks);
 
-// What a run would be, without training: parameters, bytes per rank, layout. For --dry-run.
+// Describes a run without training: parameters, bytes per rank, layout. For --dry-run.
 std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& device);
 
 }  // namespace elastron::train

@@ -78,7 +78,7 @@ Case linear(const Request& r, Device& device) {
   }};
 }
 
-// The shapes of Qwen3-8B unless said; `full`: share of kv heads whose gate is open, the first ones;
+// The shapes of Qwen3-8B unless said; `full`: share of kv heads that are full, the first ones;
 // `own`: all by our own kernels; `mode`, `block`, `threshold` and the like as in the configuration.
 struct Attention {
   std::vector<int32_t> cu;
@@ -131,8 +131,8 @@ void write(std::ofstream& file, const Tensor& tensor) {
              std::streamsize(values.size() * sizeof(bf16)));
 }
 
-// Notes: the share of the dense tiles that was not visited. `outputs`: a file for what was selected
-// and, after a backward pass, the gradients of q, k and v.
+// Notes: the share of the tiles of full attention that was not visited. `outputs`: a file for what
+// was selected and, after a backward pass, the gradients of q, k and v.
 Case attention(const Request& r, Device& device) {
   const auto it = attention_case(r, device);
   const bool both = r.integer("both", 0) != 0, backward = r.integer("backward", 0) != 0;
@@ -142,7 +142,7 @@ Case attention(const Request& r, Device& device) {
   const auto notes = [=, path = r.text("outputs")] {
     const auto& q = it->in.q.shape();
     const int64_t kv_heads = it->in.k.size(1);
-    const int64_t dense = kv_heads * ops::dense_tiles(it->in.mode, q[1] / kv_heads, q[0], q[0]);
+    const int64_t full = kv_heads * ops::dense_tiles(it->in.mode, q[1] / kv_heads, q[0], q[0]);
     int64_t visited = 0;
     for (const int64_t tiles : out->visited.to_vector<int64_t>()) visited += tiles;
     if (!path.empty()) {
@@ -154,7 +154,7 @@ Case attention(const Request& r, Device& device) {
       }
       if (!file.flush()) throw InputError("cannot write", path, "give a path that can be written");
     }
-    return Json{{"esr", 1 - double(visited) / double(dense)}};
+    return Json{{"esr", 1 - double(visited) / double(full)}};
   };
   if (backward) {
     return {.call = [=] { ops::routed_attention_backward(it->d_out, it->in, *out, true, both); },
@@ -183,7 +183,7 @@ Case shard(const Request& r, Device& device) {
                  .head_dim = r.integer("head_dim", 128),
                  .sink = r.integer("sink", 128),
                  .local = r.integer("local", 2048),
-                 .dense = int64_t(std::round(r.number("full", 0.25) * double(kv_heads))),
+                 .full = int64_t(std::round(r.number("full", 0.25) * double(kv_heads))),
                  .ulysses = r.integer("ulysses", 0) != 0,
                  .ranks = int(r.integer("ranks", 8)),
                  .rank = int(r.integer("rank", 0))},

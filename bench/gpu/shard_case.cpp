@@ -60,9 +60,9 @@ ShardCase::ShardCase(const ShardShape& shape, Device& device)
   k_ = rows(shape.kv_heads);
   v_ = rows(shape.kv_heads);
   d_out_ = rows(shape.q_heads);
-  std::vector<uint8_t> open;
-  for (int64_t h = 0; h < shape.kv_heads; ++h) open.push_back(h < shape.dense);
-  gate_ = Tensor::from(open, {1, shape.kv_heads}, device);
+  std::vector<uint8_t> z;
+  for (int64_t h = 0; h < shape.kv_heads; ++h) z.push_back(h < shape.full);
+  gate_ = Tensor::from(z, {1, shape.kv_heads}, device);
 }
 
 ShardCase::~ShardCase() = default;

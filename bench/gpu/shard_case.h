@@ -10,8 +10,8 @@ namespace elastron::bench {
 struct ShardShape {
   int64_t tokens, q_heads, kv_heads, head_dim;
   int64_t sink, local;
-  int64_t dense;  // of the kv heads, the first ones
-  bool ulysses;   // heads are exchanged; otherwise keys and values are gathered
+  int64_t full;  // kv heads that are full, the first ones
+  bool ulysses;  // heads are exchanged; otherwise keys and values are gathered
   int ranks, rank;
 };
 

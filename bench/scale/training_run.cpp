@@ -44,7 +44,7 @@ TrainingRun::TrainingRun(const train::Config& config, const model::ModelConfig& 
       config_.router.reg, router::task_targets(config_.router.reg, data::kTaskNames), DType::f32, 1,
       true, device_);
   optimizer_ = std::make_unique<train::Optimizer>(trained, config_.train.adam, 0.0);
-  loss_ = std::make_unique<train::LanguageModelLoss>(decoder_, config_.train.loss.chunk_rows);
+  loss_ = std::make_unique<train::LanguageModelLoss>(decoder_);
   runner_ = std::make_unique<train::StepRunner>(config_, mesh_, device_, decoder_, routed_, *loss_,
                                                 objective_.get(), *optimizer_);
   data::Document document;

@@ -17,12 +17,13 @@
 #include "train/evaluate/evaluate.h"
 #include "train/positions.h"
 #include "train/session.h"
+#include "train/workload/registry.h"
 
 namespace elastron::launch {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = train::FigureValue;
 
 struct Options {
   ConfigArguments config;
@@ -36,25 +37,12 @@ struct Row {
   train::EvalResult result;
 };
 
-Json figures_json(const train::EvalFigures& f) {
-  return {{"documents", f.documents},
-          {"labels", f.labels},
-          {"loss", f.loss},
-          {"answers", f.answers},
-          {"accuracy", train::accuracy_json(f)},
-          {"msr", f.msr},
-          {"esr_last_layer_last_query", f.esr_last_layer_last_query},
-          {"esr_all_layers_last_query", f.esr_all_layers_last_query},
-          {"esr_all_layers_area", f.esr_all_layers_area},
-          {"esr_tiles", f.esr_tiles}};
-}
-
 Json row_json(const Row& row) {
   Json object = {{"gates", row.gates},
-                 {"all", figures_json(row.result.all)},
+                 {"all", train::eval_json(row.result.all)},
                  {"esr_by_head", row.result.esr_by_head}};
-  for (const auto& [name, f] : row.result.by_task) object["by_task"][name] = figures_json(f);
-  for (const auto& [name, f] : row.result.by_kind) object["by_kind"][name] = figures_json(f);
+  for (const auto& [name, f] : row.result.by_task) object["by_task"][name] = train::eval_json(f);
+  for (const auto& [name, f] : row.result.by_kind) object["by_kind"][name] = train::eval_json(f);
   return object;
 }
 
@@ -104,15 +92,16 @@ class Evaluation {
   Evaluation(const train::Config& config, Runtime& runtime, const std::string& checkpoint)
       : config_(config),
         runtime_(runtime),
-        pretrain_(config.train.objective == train::Objective::pretrain),
-        session_(config, /*training=*/pretrain_, runtime.mesh(), runtime.device()) {
+        // Master weights, where a checkpoint has those of the backbone.
+        session_(config, /*training=*/config.trains(train::Part::backbone), runtime.mesh(),
+                 runtime.device()) {
     parallel::Mesh& mesh = runtime.mesh();
     parallel::on_all_ranks(mesh.world(), [&] {
       source_ = data::open_evaluation_source(config.data, session_.tokenizer(),
                                              session_.decoder().config().end_of_document(),
                                              config.model.path);
-      train::check_positions(config, session_.decoder().config(), {source_.get()},
-                             /*trains=*/false);
+      train::check_positions(config, session_.decoder().config(), "the longest document",
+                             {source_.get()}, /*trains=*/false);
     });
     if (checkpoint.empty()) return;
     std::string path;
@@ -120,19 +109,12 @@ class Evaluation {
         mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint, config.output.dir); });
     const auto header = train::verify_checkpoint(path, mesh);
     parallel::on_all_ranks(mesh.world(), [&] {
-      const std::string objective(config::enum_name(config.train.objective));
-      if (header.objective != objective) {
-        throw CheckpointError(
-            "the checkpoint's objective is " + header.objective + ", not " + objective, path,
-            "give one of this configuration's runs");
-      }
-      if (header.backbone_fingerprint != session_.backbone_fingerprint()) {
-        throw CheckpointError("the checkpoint belongs to another backbone", path,
-                              "set model.path to the backbone it was trained on");
-      }
+      train::require_objective(header, config.train.objective, path,
+                               "give one of this configuration's runs");
+      train::require_backbone(header, session_.backbone_fingerprint(), path);
     });
     train::load_tensors(path, {session_.model().objective_parameters(), nullptr}, mesh);
-    has_router_ = !pretrain_;
+    has_router_ = config.has_routers();
   }
 
   // `place`: "2 of 6".
@@ -161,7 +143,7 @@ class Evaluation {
  private:
   const train::Config& config_;
   Runtime& runtime_;
-  bool pretrain_, has_router_ = false;
+  bool has_router_ = false;
   train::Session session_;
   std::unique_ptr<data::PackSource> source_;
 };
@@ -170,10 +152,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   train::Config config = load_run_config(options.config, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
-    if (config.train.objective == train::Objective::reward) {
-      throw UsageError("reward models are evaluated on pairs", "train.objective",
-                       "use elastron eval-reward");
-    }
+    train::objective_of(config).check_text_evaluation();
     if (world.rank() == 0 && !options.out.empty()) check_place(options.out);
   });
   Log log({.rank = world.rank()});

@@ -12,6 +12,7 @@
 #include "train/config.h"
 #include "train/exchange/reward_exchange.h"
 #include "train/exchange/router_exchange.h"
+#include "train/workload/registry.h"
 
 namespace elastron::launch {
 
@@ -74,7 +75,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   });
   if (!checkpoint.empty()) {
     const auto header = train::verify_checkpoint(checkpoint, mesh);
-    if (header.objective == config::enum_name(train::Objective::reward)) {
+    if (header.objective == train::kReward) {
       parallel::on_all_ranks(mesh.world(), [&] {
         if (world.rank() != 0) return;
         export_reward(options, train::read_reward(checkpoint, header, device), device);

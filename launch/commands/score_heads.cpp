@@ -60,7 +60,7 @@ class ScoredModel {
       tokenizer_ = data::load_tokenizer(config.model.path);
       source_ = data::open_evaluation_source(config.data, *tokenizer_, m.end_of_document(),
                                              config.model.path);
-      train::check_positions(config, m, {source_.get()}, /*trains=*/false);
+      train::check_positions(config, m, "the longest document", {source_.get()}, /*trains=*/false);
       const model::DecoderOptions options{
           .dtype = config.model.compute_dtype(),
           .repack = false,

@@ -110,11 +110,9 @@ void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
       ASSERT_EQ(x.contains(key), y.contains(key)) << what;
       if (!x.contains(key)) continue;
       const double u = x[key], v = y[key];
-      // Gradients near zero are sums that cancel: their relative error is larger.
-      const double slack = std::string(key) == "grad_norm" ? 50 * tolerance : tolerance;
       // A margin is a difference of rewards, whose rounding it has.
       const double least = std::string(key) == "margin_mean" ? 1.0 : 1e-3;
-      ASSERT_LE(std::abs(u - v), slack * std::max(std::abs(u), least))
+      ASSERT_LE(std::abs(u - v), tolerance * std::max(std::abs(u), least))
           << what << " step " << step << " " << key << " " << u << " " << v;
     }
   }

@@ -40,7 +40,9 @@ nlohmann::json contents(const std::string& checkpoint);
 std::map<int64_t, nlohmann::json> metrics(const std::string& folder);
 
 // Losses, gradient norms and MSR or accuracy of all steps, relative to each other; `what` is for
-// messages.
+// messages. One tolerance holds for all of them: a gradient is summed in float32 over at most some
+// thousand terms, in another order on another layout, and its norm over all parameters keeps the
+// relative error of the largest ones, about the root of that many roundings of 6e-8.
 void expect_same_curve(const std::map<int64_t, nlohmann::json>& a,
                        const std::map<int64_t, nlohmann::json>& b, double tolerance,
                        const std::string& what);

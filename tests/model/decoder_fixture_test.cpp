@@ -13,7 +13,8 @@
 #include "router/objective.h"
 #include "router/sparsity.h"
 #include "tests/support/gradcheck.h"
-#include "train/step/step.h"
+#include "train/step/head_counts.h"
+#include "train/step/local_batch.h"
 
 namespace elastron {
 namespace {
@@ -56,11 +57,13 @@ class DecoderFixture : public ::testing::Test {
   std::unique_ptr<model::Decoder> decoder(DType dtype, bool train,
                                           model::Recompute recompute = model::Recompute::none) {
     const model::ModelFolder folder(kFolder);
-    auto d = std::make_unique<model::Decoder>(
-        folder.config(),
-        model::DecoderOptions{
-            .dtype = dtype, .train_backbone = train, .recompute = recompute, .max_position = 128},
-        self_, cpu_);
+    auto d = std::make_unique<model::Decoder>(folder.config(),
+                                              model::DecoderOptions{.dtype = dtype,
+                                                                    .train_backbone = train,
+                                                                    .recompute = recompute,
+                                                                    .max_position = 128,
+                                                                    .loss_chunk_rows = 16},
+                                              self_, cpu_);
     folder.load(d->parameters());
     return d;
   }
@@ -135,8 +138,8 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
     model::SavedForward saved;
     const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved});
     const double labels = double(batch_.labels());
-    const auto loss = d->loss(
-        hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels, .chunk_rows = 16});
+    const auto loss =
+        d->loss(hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels});
     EXPECT_NEAR(loss.loss_sum / labels, expected("full.loss").to_vector<double>()[0], 1e-12);
     int complete = 0;
     d->backward(loss.d_hidden, on_device, rb, layers, saved, {}, [&](Parameter&) { ++complete; });

@@ -242,11 +242,8 @@ TEST(Sparsity, WorkedValues) {
   // L=2, Hkv=4, z = [[1,0,0,0],[0,1,1,0]]: five of eight sparse, two in the last layer.
   const auto rule = ops::StreamingRule::from_tokens(128, 2048, 64);
   // Of 2 x 4 heads 5 are sparse, 2 of them in the last layer; the others visit all 100 tiles.
-  const DocumentHeads heads{.sparse = 5,
-                            .sparse_last = 2,
-                            .visited = 5 * 20 + 3 * 100,
-                            .visited_last = 240,
-                            .dense = 100};
+  const DocumentHeads heads{
+      .sparse = 5, .sparse_last = 2, .visited = 5 * 20 + 3 * 100, .visited_last = 240, .full = 100};
   const auto f = sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_ssa, rule);
   EXPECT_DOUBLE_EQ(f.esr_tiles, 0.5);
   EXPECT_DOUBLE_EQ(sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_xa, rule)

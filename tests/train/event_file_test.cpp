@@ -12,7 +12,6 @@
 
 #include "tests/support/scratch.h"
 #include "train/metrics/event.pb.h"
-#include "train/metrics/scalar_tags.h"
 
 namespace elastron::train {
 namespace {
@@ -73,23 +72,6 @@ TEST_F(EventFileTest, VersionStartAndScalars) {
 TEST_F(EventFileTest, TwoFilesOfOneSecondAreTwo) {
   EventFile first(folder_.string(), 0), second(folder_.string(), 0);
   EXPECT_LT(first.path(), second.path());
-}
-
-TEST(ScalarTags, OneNameForEachFigure) {
-  const auto scalars = scalars_by_tag({{"step", 3},
-                                       {"loss", 2.0},
-                                       {"lr", 0.1},
-                                       {"lr_router", 0.1},
-                                       {"grad_norm", nullptr},
-                                       {"event", "eval"},
-                                       {"msr", 0.5},
-                                       {"msr_by_task", {{"Code", 1.0}, {"Single QA", 0.25}}}});
-  const std::map<std::string, double> expected = {{"train/loss", 2.0},
-                                                  {"train/lr/router", 0.1},
-                                                  {"router/msr", 0.5},
-                                                  {"router/msr/Code", 1.0},
-                                                  {"router/msr/Single QA", 0.25}};
-  EXPECT_EQ(scalars, expected);
 }
 
 }  // namespace

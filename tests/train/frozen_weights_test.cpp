@@ -52,7 +52,7 @@ class SmallRun {
     }
     optimizer_.emplace(trained_, config_.train.adam, 0.1, nullptr);
     routed_ = routers_->routed();
-    loss_.emplace(*decoder_, config_.train.loss.chunk_rows);
+    loss_.emplace(*decoder_);
     runner_.emplace(config_, mesh_, device_, *decoder_, routed_, *loss_,
                     config_.trains(Part::router) ? &*objective_ : nullptr, *optimizer_);
     for (int64_t t = 0; t < 100; ++t) document_.ids.push_back(int32_t(t * 7 % 40));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace elastron::train {
@@ -54,6 +55,42 @@ TEST(Clip, OnlyShrinks) {
   EXPECT_EQ(clip_factor(1.0, 5.0), 1.0);
   EXPECT_NEAR(clip_factor(10.0, 5.0), 0.5, 1e-6);
   EXPECT_EQ(clip_factor(1e9, 0.0), 1.0);
+}
+
+// Parameters of so many elements.
+std::vector<int> shared(const std::vector<int64_t>& sizes, int ranks) {
+  std::vector<Parameter> parameters(sizes.size());
+  ParameterList list;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    parameters[i].logical_shape = {sizes[i], 1};
+    list.push_back(&parameters[i]);
+  }
+  return share_parameters(list, ranks);
+}
+
+TEST(ShareParameters, TheLargestGoFirstToWhoHasLeast) {
+  EXPECT_EQ(shared({}, 4), (std::vector<int>{}));
+  EXPECT_EQ(shared({5, 1, 7}, 1), (std::vector<int>{0, 0, 0}));
+  // 8 | 7 | 5, then 4 to the last, 3 to the second, 1 to the first.
+  EXPECT_EQ(shared({1, 3, 4, 5, 7, 8}, 3), (std::vector<int>{0, 1, 2, 2, 1, 0}));
+  // Equals in their order: every rank decides the same.
+  EXPECT_EQ(shared({2, 2, 2, 2}, 2), (std::vector<int>{0, 1, 0, 1}));
+  EXPECT_EQ(shared({3, 9}, 4), (std::vector<int>{1, 0}));
+}
+
+TEST(ShareParameters, NoRankHasMuchMoreThanAnother) {
+  const std::vector<int64_t> sizes = {4096, 64, 1024, 1024, 512, 4096, 64, 2048, 2048, 1024, 64};
+  const int64_t largest = 4096;
+  for (const int ranks : {2, 3, 4}) {
+    std::vector<int64_t> load(size_t(ranks), 0);
+    const auto owners = shared(sizes, ranks);
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      ASSERT_TRUE(owners[i] >= 0 && owners[i] < ranks);
+      load[size_t(owners[i])] += sizes[i];
+    }
+    EXPECT_LE(std::ranges::max(load) - std::ranges::min(load), largest) << ranks;
+    EXPECT_GT(std::ranges::min(load), 0) << ranks;
+  }
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Reward training against tests/fixtures/reward, made by PyTorch (tests/oracle/
 // make_reward_fixtures.py): scores, losses and gradients of the head, the trunk and the adapters,
 // with prompts computed once and apart. (docs/method.md, Worked values of pairs, 1 to 5 and 13)
-#include "train/step/reward_loss.h"
+#include "train/workload/reward_loss.h"
 
 #include <gtest/gtest.h>
 
@@ -16,8 +16,8 @@
 #include "ops/elementwise.h"
 #include "reward/pair_batch.h"
 #include "tests/support/gradcheck.h"
-#include "train/reward_workload.h"
 #include "train/step/step.h"
+#include "train/workload/reward.h"
 
 namespace elastron {
 namespace {
@@ -34,7 +34,7 @@ CpuDevice& device() {
   return cpu;
 }
 
-// What trains.
+// The parts that train.
 enum class Trains { head, all, adapters };
 
 struct Options {
@@ -54,7 +54,8 @@ class Judge {
                                           .train_backbone = options.trains == Trains::all,
                                           .lm_head = options.simpo,
                                           .recompute = options.recompute,
-                                          .max_position = 64};
+                                          .max_position = 64,
+                                          .loss_chunk_rows = 3};
     if (options.trains == Trains::adapters) {
       decoder_options.lora = {.rank = s["settings"]["rank"],
                               .alpha = s["settings"]["alpha"],
@@ -112,7 +113,7 @@ class Judge {
   }
   // The mean loss; with `backward` all gradients too.
   double loss(bool backward) {
-    train::RewardLoss pair_loss(config, *decoder, head.get(), 3, self_);
+    train::RewardLoss pair_loss(config, *decoder, head.get(), self_);
     model::SavedForward saved;
     const auto on_device = model::DeviceBatch::make(batch, cpu);
     const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
@@ -346,13 +347,14 @@ TEST(RewardScale, NormalisesAndIsKept) {
 }
 
 TEST(RewardLoss, FiguresOfAStep) {
-  // pairs, right, chosen, rejected, squares: (1, 0.5), (0.2, 0.4)
-  const double sums[] = {2, 1, 1.2, 0.9, 1 + 0.04 + 0.25 + 0.16};
-  const auto f = train::RewardLoss::figures(sums);
-  EXPECT_EQ(f.pairs, 2);
-  EXPECT_DOUBLE_EQ(f.accuracy, 0.5);
-  EXPECT_NEAR(f.margin_mean, 0.15, 1e-15);
-  EXPECT_NEAR(f.reward_std, 0.3403429642777023, 1e-12);  // numpy.std([1, .2, .5, .4], ddof=1)
+  // Rewards (1, 0.5) and (0.2, 0.4).
+  const train::PairSums sums{
+      .pairs = 2, .right = 1, .chosen = 1.2, .rejected = 0.9, .squares = 1 + 0.04 + 0.25 + 0.16};
+  EXPECT_DOUBLE_EQ(sums.accuracy(), 0.5);
+  EXPECT_NEAR(sums.margin_mean(), 0.15, 1e-15);
+  EXPECT_NEAR(sums.deviation(), 0.3403429642777023, 1e-12);  // numpy.std([1, .2, .5, .4], ddof=1)
+  EXPECT_EQ(train::PairSums{}.accuracy(), 0);
+  EXPECT_EQ(train::PairSums{}.deviation(), 0);
 }
 
 }  // namespace

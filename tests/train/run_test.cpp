@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "parallel/agree.h"
 #include "tests/support/scratch.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 namespace {
@@ -228,7 +229,7 @@ TEST_F(RunTest, OthersFilesStay) {
 
 TEST_F(RunTest, ABackboneIsNotWrittenOverTheOneThatIsRead) {
   config_.model.path = dir() + "/model";
-  config_.train.objective = Objective::pretrain;
+  config_.train.objective = kPretrain;
   expect_failure(kNone, ExitCode::usage, "would be written over the one that it is made from");
 }
 

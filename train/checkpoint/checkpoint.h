@@ -7,8 +7,7 @@
 // killed, or a disk that fails, at any point leaves the previous checkpoint and `latest` as they
 // were.
 //
-// Everything is read from what it is handed, and handed on nothing: an asynchronous save is this
-// one on a copy of the tensors.
+// A save is collective and returns when the file is there: training waits for it.
 #pragma once
 #include <cstdint>
 #include <functional>

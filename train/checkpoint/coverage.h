@@ -1,4 +1,4 @@
-// Whether shards tile a logical tensor.
+// A check that shards tile a logical tensor.
 #pragma once
 #include <span>
 #include <string>

@@ -39,7 +39,7 @@ std::string write_checkpoint_of_step_0(const std::string& folder, const Config& 
                                        const std::string& fingerprint, parallel::Mesh& mesh) {
   Optimizer optimizer(parameters, config.train.adam, config.train.weight_decay);
   CheckpointHeader header{
-      .objective = std::string(config::enum_name(config.train.objective)),
+      .objective = config.train.objective,
       .backbone_fingerprint = fingerprint,
       .config = config::dump_config(config),
       .random = {{"generator", "philox4x32-10"}, {"seed", std::to_string(config.train.seed)}}};

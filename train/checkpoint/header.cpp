@@ -122,4 +122,19 @@ CheckpointHeader read_header(const Hdf5File& file) {
           .random = read_values(file, kRandom)};
 }
 
+void require_objective(const CheckpointHeader& header, std::string_view objective,
+                       const std::string& path, const std::string& todo) {
+  if (header.objective == objective) return;
+  throw CheckpointError(
+      "the checkpoint's objective is " + header.objective + ", not " + std::string(objective), path,
+      todo);
+}
+
+void require_backbone(const CheckpointHeader& header, const std::string& fingerprint,
+                      const std::string& path) {
+  if (header.backbone_fingerprint == fingerprint) return;
+  throw CheckpointError("the checkpoint belongs to another backbone", path,
+                        "set model.path to the backbone it was trained on");
+}
+
 }  // namespace elastron::train

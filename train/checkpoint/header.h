@@ -38,6 +38,12 @@ std::string attributes_checksum(const Hdf5File& file);
 // Throws CheckpointError unless the file says that it is a checkpoint of this format version.
 void check_format(const Hdf5File& file);
 CheckpointHeader read_header(const Hdf5File& file);
+// Throws CheckpointError, with `todo` as the advice, unless the checkpoint is of that objective.
+void require_objective(const CheckpointHeader& header, std::string_view objective,
+                       const std::string& path, const std::string& todo);
+// Throws CheckpointError unless it was trained on the backbone with that fingerprint.
+void require_backbone(const CheckpointHeader& header, const std::string& fingerprint,
+                      const std::string& path);
 // CheckpointHeader::run alone.
 std::string read_run(const Hdf5File& file);
 

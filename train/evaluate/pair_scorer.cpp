@@ -1,42 +1,45 @@
 #include "train/evaluate/pair_scorer.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 
+#include "train/metrics/reduce.h"
+#include "train/step/head_counts.h"
 #include "train/step/local_batch.h"
-#include "train/step/step.h"
 
 namespace elastron::train {
 
 namespace {
 
-// A scored pair as numbers that can be added over ranks, all but one of which have zeros.
-constexpr size_t kValues = 9;
+// A scored pair as ranks add it up: all but one of them have zeros.
+struct PairNumbers {
+  double chosen = 0, rejected = 0, tokens_chosen = 0, tokens_rejected = 0;
+  double loss = 0, kind_id = 0, msr = 0;
+  double untrained_chosen = 0, untrained_rejected = 0;
 
-std::array<double, kValues> values_of(const ScoredPair& p) {
-  return {p.figures.chosen,
-          p.figures.rejected,
-          double(p.figures.tokens_chosen),
-          double(p.figures.tokens_rejected),
-          p.loss,
-          double(p.kind_id),
-          p.msr,
-          p.untrained_chosen,
-          p.untrained_rejected};
-}
-
-ScoredPair from_values(const double* v) {
-  return {.figures = {.chosen = v[0],
-                      .rejected = v[1],
-                      .tokens_chosen = int64_t(v[2]),
-                      .tokens_rejected = int64_t(v[3])},
-          .loss = v[4],
-          .kind_id = int32_t(v[5]),
-          .msr = v[6],
-          .untrained_chosen = v[7],
-          .untrained_rejected = v[8]};
-}
+  static PairNumbers of(const ScoredPair& p) {
+    return {.chosen = p.figures.chosen,
+            .rejected = p.figures.rejected,
+            .tokens_chosen = double(p.figures.tokens_chosen),
+            .tokens_rejected = double(p.figures.tokens_rejected),
+            .loss = p.loss,
+            .kind_id = double(p.kind_id),
+            .msr = p.msr,
+            .untrained_chosen = p.untrained_chosen,
+            .untrained_rejected = p.untrained_rejected};
+  }
+  ScoredPair pair() const {
+    return {.figures = {.chosen = chosen,
+                        .rejected = rejected,
+                        .tokens_chosen = int64_t(tokens_chosen),
+                        .tokens_rejected = int64_t(tokens_rejected)},
+            .loss = loss,
+            .kind_id = int32_t(kind_id),
+            .msr = msr,
+            .untrained_chosen = untrained_chosen,
+            .untrained_rejected = untrained_rejected};
+  }
+};
 
 }  // namespace
 
@@ -44,24 +47,36 @@ std::vector<ScoredPair> PairScorer::score(const data::BatchSource& source,
                                           std::span<const int64_t> groups,
                                           const std::function<void()>& beat) {
   const size_t rank = size_t(mesh_.data().rank()), ranks = size_t(mesh_.data().size());
-  std::vector<double> flat;
+  std::vector<PairNumbers> sums;
   for (size_t g = 0; g < groups.size(); ++g) {
     const int64_t begin = groups[g] * group();
     std::vector<int64_t> packs(size_t(std::min(group(), source.packs() - begin)));
     std::iota(packs.begin(), packs.end(), begin);
-    const size_t at = flat.size();
-    flat.resize(at + packs.size() * kValues, 0.0);
+    auto to = sums.insert(sums.end(), packs.size(), PairNumbers{});
     if (g % ranks != rank) continue;
     beat();
-    auto to = flat.begin() + std::ptrdiff_t(at);
-    for (const ScoredPair& pair : pass(source, packs)) {
-      to = std::ranges::copy(values_of(pair), to).out;
-    }
+    for (const ScoredPair& pair : pass(source, packs)) *to++ = PairNumbers::of(pair);
   }
-  mesh_.data().all_reduce_host(std::span<double>(flat), parallel::ReduceOp::sum);
+  all_reduce_sums(sums, mesh_.data());
   std::vector<ScoredPair> pairs;
-  for (size_t i = 0; i < flat.size(); i += kValues) pairs.push_back(from_values(&flat[i]));
+  for (const PairNumbers& numbers : sums) pairs.push_back(numbers.pair());
   return pairs;
+}
+
+// Loss and rewards as in training.
+void PairScorer::judge(const data::PackedPair& packed, const reward::PairScore& score,
+                       ScoredPair& pair) const {
+  const reward::RewardConfig& config = config_.reward;
+  if (head_ != nullptr) {
+    pair.loss = reward::bradley_terry(score.chosen, score.rejected,
+                                      config.margin ? packed.margin : 0.0, config.label_smoothing)
+                    .value;
+    return;
+  }
+  pair.loss = reward::simpo(score.chosen, score.mean_rejected(), config.simpo_settings()).value -
+              config.simpo.nll * score.chosen;
+  pair.figures.chosen *= config.simpo.beta;
+  pair.figures.rejected *= config.simpo.beta;
 }
 
 std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
@@ -86,10 +101,9 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
     return reward::head_scores(head, hidden, local.own(), mesh_.context(), unused).pairs;
   };
   const auto scores =
-      head_ != nullptr ? by_head(*head_)
-                       : reward::likelihood_scores(decoder_, hidden, local.device(),
-                                                   config_.train.loss.chunk_rows, mesh_.context())
-                             .pairs;
+      head_ != nullptr
+          ? by_head(*head_)
+          : reward::likelihood_scores(decoder_, hidden, local.device(), mesh_.context()).pairs;
   std::vector<reward::PairScore> untrained;
   if (untrained_ != nullptr) untrained = by_head(*untrained_);
 
@@ -97,20 +111,7 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   for (size_t i = 0; i < scores.size(); ++i) {
     ScoredPair& pair = scored.emplace_back();
     pair.figures = reward::judged(batch, i, scores[i]);
-    if (head_ != nullptr) {
-      pair.loss = reward::bradley_terry(scores[i].chosen, scores[i].rejected,
-                                        config_.reward.margin ? batch.pairs[i].margin : 0.0,
-                                        config_.reward.label_smoothing)
-                      .value;
-    } else {
-      const double beta = config_.reward.simpo.beta;
-      pair.loss = reward::simpo(scores[i].chosen, scores[i].mean_rejected(),
-                                config_.reward.simpo_settings())
-                      .value -
-                  config_.reward.simpo.nll * scores[i].chosen;
-      pair.figures.chosen *= beta;
-      pair.figures.rejected *= beta;
-    }
+    judge(batch.pairs[i], scores[i], pair);
     pair.kind_id = batch.kind_ids[i];
     pair.msr = double(counts.documents[i].sparse) / double(m.num_layers * m.kv_heads);
     if (untrained_ != nullptr) {

@@ -1,5 +1,5 @@
-// Scores of a source's pairs, shared among the data ranks: what evaluation while training and
-// eval-reward rest on.
+// Scores of a source's pairs, shared among the data ranks. Evaluation while training and
+// eval-reward rest on them.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -54,6 +54,8 @@ class PairScorer {
 
  private:
   std::vector<ScoredPair> pass(const data::BatchSource& source, std::span<const int64_t> packs);
+  void judge(const data::PackedPair& packed, const reward::PairScore& score,
+             ScoredPair& pair) const;
 
   const Config& config_;
   parallel::Mesh& mesh_;

@@ -2,6 +2,7 @@
 
 #include "parallel/agree.h"
 #include "router/forced_gate.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -14,10 +15,7 @@ std::optional<RewardCheckpoint> find_reward_checkpoint(const std::string& named,
   parallel::on_all_ranks(mesh.world(), [&] { found.path = resolve_checkpoint(named, run_folder); });
   found.header = verify_checkpoint(found.path, mesh);
   parallel::on_all_ranks(mesh.world(), [&] {
-    if (found.header.objective == config::enum_name(Objective::reward)) return;
-    throw CheckpointError(
-        "the checkpoint's objective is " + found.header.objective + ", not reward", found.path,
-        "name the checkpoint of a reward model");
+    require_objective(found.header, kReward, found.path, "name the checkpoint of a reward model");
   });
   return found;
 }
@@ -62,14 +60,13 @@ RewardModel::RewardModel(const Config& config, parallel::Mesh& mesh, Device& dev
   parallel::on_all_ranks(mesh.world(), [&] {
     forced = router::parse_force(config_.router.force, m.num_layers, m.kv_heads);
   });
-  gates_ = forced.active ? session_.model().routed_by_gates(forced.gates) : session_.model().evaluation_gates();
+  gates_ = forced.active ? session_.model().routed_by_gates(forced.gates)
+                         : session_.model().evaluation_gates();
 }
 
 void RewardModel::load(const RewardCheckpoint& trained, parallel::Mesh& mesh) {
   parallel::on_all_ranks(mesh.world(), [&] {
-    if (trained.header.backbone_fingerprint == session_.backbone_fingerprint()) return;
-    throw CheckpointError("the checkpoint belongs to another backbone", trained.path,
-                          "set model.path to the backbone it was trained on");
+    require_backbone(trained.header, session_.backbone_fingerprint(), trained.path);
   });
   load_tensors(trained.path, {.parameters = session_.model().objective_parameters()}, mesh);
   scale_ = RewardScale::from(trained.header.state);

@@ -8,8 +8,8 @@
 #include "parallel/world.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/config.h"
-#include "train/reward_workload.h"
 #include "train/session.h"
+#include "train/workload/reward.h"
 
 namespace elastron::train {
 

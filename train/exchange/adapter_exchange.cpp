@@ -20,6 +20,7 @@
 #include "train/checkpoint/first_checkpoint.h"
 #include "train/config.h"
 #include "train/exchange/router_exchange.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -269,7 +270,7 @@ std::string import_adapter(const std::string& from, const std::string& model,
                            const std::string& folder, parallel::Mesh& mesh, Device& device) {
   Config config;
   config.model.path = model;
-  config.train.objective = Objective::reward;
+  config.train.objective = kReward;
   std::unique_ptr<model::ModelFolder> base;
   std::list<Parameter> own;
   ParameterList parameters;

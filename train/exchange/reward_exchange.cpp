@@ -16,6 +16,7 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/exchange/adapter_exchange.h"
 #include "train/exchange/router_exchange.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -109,10 +110,7 @@ void write_trained_router(const std::string& folder, const StoredReward& reward,
 }  // namespace
 
 StoredReward read_reward(const std::string& path, const CheckpointHeader& header, Device& device) {
-  if (header.objective != config::enum_name(Objective::reward)) {
-    throw CheckpointError("the checkpoint's objective is " + header.objective + ", not reward",
-                          path, "name the checkpoint of a reward model");
-  }
+  require_objective(header, kReward, path, "name the checkpoint of a reward model");
   return {.config = config::parse_config<Config>(header.config, path),
           .backbone_fingerprint = header.backbone_fingerprint,
           .tensors = read_parameters(path, device),

@@ -9,7 +9,7 @@
 #include "parallel/mesh.h"
 #include "train/checkpoint/header.h"
 #include "train/config.h"
-#include "train/reward_workload.h"
+#include "train/workload/reward.h"
 
 namespace elastron::train {
 

@@ -17,6 +17,7 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/checkpoint/first_checkpoint.h"
 #include "train/config.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -77,10 +78,7 @@ router::StoredRouter read_folder(const std::string& folder, Device& device) {
 // `path` was verified.
 router::StoredRouter read_checkpoint(const std::string& path, const CheckpointHeader& header,
                                      Device& device) {
-  if (header.objective != config::enum_name(Objective::router)) {
-    throw CheckpointError("the checkpoint's objective is " + header.objective + ", not router",
-                          path, "name the checkpoint of a router");
-  }
+  require_objective(header, kRouter, path, "name the checkpoint of a router");
   router::StoredRouter router;
   const Config config = config::parse_config<Config>(header.config, path);
   router.config = config.router;

@@ -1,17 +1,18 @@
-// What a run says about itself: one progress line and one metrics object per logged step.
+// A run tells of itself: one progress line and one metrics object per logged step.
 #pragma once
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/device.h"
 #include "model/decoder.h"
 #include "router/objective.h"
 #include "train/config.h"
+#include "train/metrics/figures.h"
 #include "train/plan/step_work.h"
-#include "train/step/step.h"
-#include "train/workload.h"
+#include "train/workload/workload.h"
 
 namespace elastron::train {
 
@@ -20,8 +21,9 @@ class Reporter {
   // On the rank that speaks; on others nothing is written. `first_step`: metrics of that step and
   // later ones, left by an interrupted run, are cut off.
   // `decoder` is asked for its shapes, for what a step takes of the GPUs of all `ranks`.
-  Reporter(const Config& config, std::string run, bool speaks, int64_t first_step,
-           const Device& device, const model::Decoder& decoder, int ranks);
+  // `figures`: the objective's.
+  Reporter(const Config& config, const ObjectiveFigures& figures, std::string run, bool speaks,
+           int64_t first_step, const Device& device, const model::Decoder& decoder, int ranks);
   ~Reporter();
 
   // `step` counts from 1: steps done. Called after every step; logs every log.every steps.
@@ -33,15 +35,24 @@ class Reporter {
 
  private:
   class Sinks;
+  // Sums since the last logged step.
+  struct Since {
+    int64_t steps = 0, tokens = 0;
+    std::vector<double> loss_sums;
+    double done = 0, dense_equivalent = 0;  // operations
+  };
+  void add(const StepResult& result);
+
   const Config& config_;
+  std::vector<Figure> table_;
   const Device& device_;
   const model::Decoder& decoder_;
   int ranks_;
   StepWork work_;
-  double done_since_ = 0, dense_since_ = 0;  // operations
   std::unique_ptr<Sinks> sinks_;
   std::chrono::steady_clock::time_point last_, begin_;
-  int64_t tokens_since_ = 0, pairs_since_ = 0, steps_since_ = 0, first_step_;
+  int64_t first_step_;
+  Since since_;
 };
 
 }  // namespace elastron::train

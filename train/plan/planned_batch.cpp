@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "train/workload/registry.h"
+
 namespace elastron::train {
 
 namespace {
@@ -11,7 +13,7 @@ constexpr int64_t kTokensToAnAnswer = 16;
 
 int64_t sequences_of(const Config& config) {
   // A pair is two sequences; what its prompt saves is not known before.
-  return config.train.objective == Objective::reward ? 2 : 1;
+  return objective_of(config).packs_are_pairs() ? 2 : 1;
 }
 
 void add_sequence(int64_t tokens, bool all_labels, data::PackedBatch& batch) {
@@ -44,7 +46,7 @@ int64_t micro_batch_tokens(const Config& config) {
 data::PackedBatch planned_batch(const Config& config, int64_t document_tokens) {
   const int64_t pack = config.data.max_tokens;
   const bool all = config.data.label_mode == data::LabelMode::all;
-  const bool pairs = config.train.objective == Objective::reward;
+  const bool pairs = objective_of(config).packs_are_pairs();
   const int64_t each = document_tokens > 0 && !pairs ? std::min(document_tokens, pack) : pack;
   data::PackedBatch batch;
   batch.cu_seqlens = {0};

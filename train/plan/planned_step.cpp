@@ -34,7 +34,8 @@ class WatchedLoss final : public TrainingLoss {
     for (const RangeRecord& range : device_.ranges()) seen_.live.push_back(range.live_bytes);
     return loss_.evaluate(hidden, batch, scale, need_hidden, on_gradient);
   }
-  std::span<double> sums() override { return loss_.sums(); }
+  std::vector<double> sums() const override { return loss_.sums(); }
+  void reset() override { loss_.reset(); }
 
   const BeforeLoss& seen() const { return seen_; }
 

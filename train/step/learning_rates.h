@@ -19,14 +19,21 @@ inline constexpr std::pair<ParameterGroup, const char*> kRates[] = {
     {ParameterGroup::router, "lr_router"},
     {ParameterGroup::lambda, "lr_lambda"}};
 
+constexpr const char* rate_name(ParameterGroup group) {
+  for (const auto& [of, name] : kRates) {
+    if (of == group) return name;
+  }
+  return "";
+}
+
 bool trains_group(const Config& config, ParameterGroup group);
 
 Schedule schedule_of(const TrainSection& train);
-// Of the update that makes step `step` + 1.
+// The rates of the update that makes step `step` + 1.
 std::map<ParameterGroup, double> learning_rates(const TrainSection& train, int64_t step);
 
-// Of a run that goes on at `step` under another configuration: a line for each rate that is not
-// what it would have been.
+// A line for each rate that is not what it would have been, where a run goes on at `step` under
+// another configuration.
 std::vector<std::string> rate_jumps(const Config& before, const Config& after, int64_t step);
 
 }  // namespace elastron::train

@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "model/router_batch.h"
-#include "train/step/step.h"
 
 namespace elastron::train {
 

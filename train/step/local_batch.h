@@ -21,7 +21,7 @@ class LocalBatch {
   LocalBatch& operator=(const LocalBatch&) = delete;
 
   const data::PackedBatch& whole() const { return whole_; }
-  // What this rank has of it.
+  // The rows that this rank has.
   const data::PackedBatch& own() const { return own_ ? *own_ : whole_; }
   const model::DeviceBatch& device() const { return device_; }
   const router::RouterBatch& router() const { return router_; }

@@ -7,9 +7,7 @@ TrainingLoss::Value LanguageModelLoss::evaluate(const Tensor& hidden,
                                                 bool need_hidden,
                                                 const std::function<void(Parameter&)>&) {
   // The head's own gradient is reported by Decoder::backward, which may add the embedding's to it.
-  auto loss = decoder_.loss(
-      hidden, batch,
-      {.need_gradient = need_hidden, .gradient_scale = scale, .chunk_rows = chunk_rows_});
+  auto loss = decoder_.loss(hidden, batch, {.need_gradient = need_hidden, .gradient_scale = scale});
   return {.sum = loss.loss_sum, .d_hidden = std::move(loss.d_hidden)};
 }
 

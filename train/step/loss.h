@@ -1,10 +1,9 @@
-// What a step minimises on a micro batch's hidden states: a sum of terms, of which the step takes
-// the mean. The training step is the same for all of them.
+// A step minimises a loss on a micro batch's hidden states: a sum of terms, of which it takes the
+// mean. The training step is the same for all losses.
 #pragma once
 #include <cstdint>
 #include <functional>
-#include <span>
-#include <string_view>
+#include <vector>
 
 #include "core/parameter.h"
 #include "model/decoder.h"
@@ -30,17 +29,17 @@ class TrainingLoss {
   virtual Value evaluate(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
                          bool need_hidden, const std::function<void(Parameter&)>& on_gradient) = 0;
 
-  // Figures summed over the batches since the last reset: added up over ranks by the step, of the
-  // data and of the context axis.
-  virtual std::span<double> sums() { return {}; }
+  // Figures summed over the batches since the last reset (train/metrics/sums.h). The step adds them
+  // up over the ranks of the data and of the context axis.
+  virtual std::vector<double> sums() const { return {}; }
+  virtual void reset() {}
 };
 
 // Cross-entropy of the labels (docs/method.md, Language-model loss).
 class LanguageModelLoss final : public TrainingLoss {
  public:
-  // chunk_rows: as in parallel::CrossEntropyOptions. The decoder must outlive the loss.
-  LanguageModelLoss(model::Decoder& decoder, int64_t chunk_rows)
-      : decoder_(decoder), chunk_rows_(chunk_rows) {}
+  // The decoder must outlive the loss.
+  explicit LanguageModelLoss(model::Decoder& decoder) : decoder_(decoder) {}
 
   int64_t terms(const data::PackedBatch& batch) const override { return batch.labels(); }
   int64_t labels(const data::PackedBatch& batch) const override { return batch.labels(); }
@@ -49,7 +48,6 @@ class LanguageModelLoss final : public TrainingLoss {
 
  private:
   model::Decoder& decoder_;
-  int64_t chunk_rows_;
 };
 
 }  // namespace elastron::train

@@ -8,6 +8,7 @@
 #include "router/objective.h"
 #include "train/plan/planned_step.h"
 #include "train/step/attention_pairs.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 
@@ -20,8 +21,7 @@ MicroBatchCost::MicroBatchCost(const Config& config, const model::ModelConfig& m
 
 double MicroBatchCost::expected_msr(int64_t task) const {
   if (!targets_.empty()) return targets_[size_t(task)];
-  const RandomGateSection& random = config_.train.random_gates;
-  return config_.train.objective == Objective::pretrain ? random.share * random.sparse : 0;
+  return objective_of(config_).expected_sparsity(config_);
 }
 
 double MicroBatchCost::operator()(const data::PackedBatch& batch) const {

@@ -8,6 +8,7 @@
 #include "train/step/optimizer.h"
 #include "train/step/step.h"
 #include "train/trained_model.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train::test {
 
@@ -53,15 +54,15 @@ inline std::vector<PlannedCase> planned_cases(int ranks) {
   using model::Recompute;
   std::vector<PlannedCase> cases;
   const auto nothing = [](Config&) {};
-  const auto pretrain = [](Config& c) { c.train.objective = Objective::pretrain; };
+  const auto pretrain = [](Config& c) { c.train.objective = kPretrain; };
   const auto lora = [](Config& c) { c.train.trainable = {Part::lora, Part::router}; };
-  const auto head = [](Config& c) { c.train.objective = Objective::reward; };
+  const auto head = [](Config& c) { c.train.objective = kReward; };
   const auto pairs = [](Config& c) {
-    c.train.objective = Objective::reward;
+    c.train.objective = kReward;
     c.train.trainable = {Part::reward_head, Part::lora, Part::router};
   };
   const auto simpo = [](Config& c) {
-    c.train.objective = Objective::reward;
+    c.train.objective = kReward;
     c.reward.loss = reward::LossKind::simpo;
   };
   const auto blocks = [](Config& c) { c.router.mode = router::Mode::fa_xa; };

@@ -6,6 +6,7 @@
 #include "tests/support/cuda_emulator/memory.h"
 #include "tests/train/plan/planned_cases.h"
 #include "train/plan/planned_step.h"
+#include "train/workload/registry.h"
 
 namespace elastron::train {
 namespace {
@@ -57,9 +58,9 @@ TEST(PlannedStepOfAGpu, HoldsLaunchesCopiesAndWaitsAsAStepDoes) {
         of("routers, selective", Recompute::selective, DType::bf16, nothing),
         of("routers, layer", Recompute::layer, DType::bf16, nothing),
         of("backbone", Recompute::none, DType::bf16,
-           [](Config& c) { c.train.objective = Objective::pretrain; }),
+           [](Config& c) { c.train.objective = kPretrain; }),
         of("pairs", Recompute::selective, DType::bf16, [](Config& c) {
-          c.train.objective = Objective::reward;
+          c.train.objective = kReward;
           c.train.trainable = {Part::reward_head, Part::lora, Part::router};
         })}) {
     expect_as_planned(c, m);

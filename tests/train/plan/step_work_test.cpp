@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "train/workload/registry.h"
+
 namespace elastron::train {
 namespace {
 
@@ -40,7 +42,7 @@ TEST(StepWork, ByHand) {
 
 TEST(StepWork, PretrainingWithFullAttentionDoesTheDenseWork) {
   Config config;
-  config.train.objective = Objective::pretrain;
+  config.train.objective = kPretrain;
   config.train.recompute = model::Recompute::none;
   const WorkAmounts amounts{
       .tokens = 100, .labels = 99, .both_pairs = 5050, .selected_pairs = 5050};

@@ -1,22 +1,30 @@
 // Pairwise losses as a training step's: Bradley-Terry on the scalar head, or the reference-free
-// form on the responses' likelihood. (docs/method.md, Pair losses)
+// form on the responses' likelihood (docs/method.md, Pair losses).
 #pragma once
-#include <array>
+#include <vector>
 
 #include "reward/config.h"
 #include "reward/head.h"
 #include "reward/pair_scores.h"
+#include "train/metrics/sums.h"
 #include "train/step/loss.h"
 
 namespace elastron::train {
 
-// Of a step's pairs, over all ranks.
-struct RewardFigures {
-  int64_t pairs = 0;
-  double accuracy = 0;  // strict: a tie is wrong
-  double margin_mean = 0;
-  double reward_chosen_mean = 0, reward_rejected_mean = 0;
-  double reward_std = 0;  // over all rewards, of the sample
+// Sums over pairs.
+struct PairSums {
+  double pairs = 0;
+  double right = 0;                              // strictly: a tie is wrong
+  double chosen = 0, rejected = 0, squares = 0;  // of the rewards; squares of both
+
+  double accuracy() const { return mean(right); }
+  double margin_mean() const { return mean(chosen - rejected); }
+  double chosen_mean() const { return mean(chosen); }
+  double rejected_mean() const { return mean(rejected); }
+  double deviation() const;  // over all rewards, of the sample (n - 1)
+
+ private:
+  double mean(double sum) const { return pairs > 0 ? sum / pairs : 0.0; }
 };
 
 class RewardLoss final : public TrainingLoss {
@@ -24,12 +32,8 @@ class RewardLoss final : public TrainingLoss {
   // `head` is null for reward.loss: simpo. Batches are what the ranks of `context` have of them.
   // All must outlive the loss.
   RewardLoss(const reward::RewardConfig& config, model::Decoder& decoder, reward::RewardHead* head,
-             int64_t chunk_rows, parallel::Communicator& context)
-      : config_(config),
-        decoder_(decoder),
-        head_(head),
-        chunk_rows_(chunk_rows),
-        context_(context) {}
+             parallel::Communicator& context)
+      : config_(config), decoder_(decoder), head_(head), context_(context) {}
 
   int64_t terms(const data::PackedBatch& batch) const override {
     return int64_t(batch.pairs.size());
@@ -37,8 +41,11 @@ class RewardLoss final : public TrainingLoss {
   int64_t labels(const data::PackedBatch& batch) const override { return batch.labels(); }
   Value evaluate(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
                  bool need_hidden, const std::function<void(Parameter&)>& on_gradient) override;
-  std::span<double> sums() override { return sums_; }
-  static RewardFigures figures(std::span<const double> sums);
+  std::vector<double> sums() const override {
+    const auto all = numbers(sums_);
+    return {all.begin(), all.end()};
+  }
+  void reset() override { sums_ = {}; }
 
  private:
   Value bradley_terry(const Tensor& hidden, const model::DeviceBatch& batch, double scale,
@@ -49,10 +56,8 @@ class RewardLoss final : public TrainingLoss {
   const reward::RewardConfig& config_;
   model::Decoder& decoder_;
   reward::RewardHead* head_;
-  int64_t chunk_rows_;
   parallel::Communicator& context_;
-  // pairs, right, chosen, rejected, squares of both
-  std::array<double, 5> sums_{};
+  PairSums sums_;
 };
 
 }  // namespace elastron::train

@@ -1,4 +1,4 @@
-#include "train/step/reward_loss.h"
+#include "train/workload/reward_loss.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,24 +9,18 @@ namespace elastron::train {
 void RewardLoss::count(double loss, double chosen, double rejected, Value& value) {
   if (context_.rank() != 0) return;
   value.sum += loss;
-  sums_[0] += 1;
-  sums_[1] += chosen > rejected ? 1 : 0;
-  sums_[2] += chosen;
-  sums_[3] += rejected;
-  sums_[4] += chosen * chosen + rejected * rejected;
+  sums_.pairs += 1;
+  sums_.right += chosen > rejected ? 1 : 0;
+  sums_.chosen += chosen;
+  sums_.rejected += rejected;
+  sums_.squares += chosen * chosen + rejected * rejected;
 }
 
-RewardFigures RewardLoss::figures(std::span<const double> sums) {
-  const double n = sums[0];
-  if (n == 0) return {};
-  const double mean = (sums[2] + sums[3]) / (2 * n);
-  const double variance = (sums[4] - 2 * n * mean * mean) / std::max(2 * n - 1, 1.0);
-  return {.pairs = int64_t(n),
-          .accuracy = sums[1] / n,
-          .margin_mean = (sums[2] - sums[3]) / n,
-          .reward_chosen_mean = sums[2] / n,
-          .reward_rejected_mean = sums[3] / n,
-          .reward_std = std::sqrt(std::max(variance, 0.0))};
+double PairSums::deviation() const {
+  if (pairs == 0) return 0;
+  const double all = (chosen + rejected) / (2 * pairs);
+  const double variance = (squares - 2 * pairs * all * all) / std::max(2 * pairs - 1, 1.0);
+  return std::sqrt(std::max(variance, 0.0));
 }
 
 TrainingLoss::Value RewardLoss::evaluate(const Tensor& hidden, const model::DeviceBatch& batch,
@@ -67,13 +61,12 @@ TrainingLoss::Value RewardLoss::bradley_terry(const Tensor& hidden, const model:
 
 TrainingLoss::Value RewardLoss::simpo(const Tensor& hidden, const model::DeviceBatch& batch,
                                       double scale) {
-  // What a response's likelihood counts depends on its pair's: the scores come first, then, per
-  // response, the gradient with its own factor.
+  // The factor of a response's likelihood depends on its pair: the scores come first, then,
+  // response by response, the gradient with its own factor.
   const data::PackedBatch& host = *batch.host;
-  const auto [scores, labels] =
-      reward::likelihood_scores(decoder_, hidden, batch, chunk_rows_, context_);
+  const auto [scores, labels] = reward::likelihood_scores(decoder_, hidden, batch, context_);
   Value value;
-  // Of the sum of losses, to the responses' mean log-probabilities.
+  // The gradient of the sum of losses to the responses' mean log-probabilities.
   std::vector<double> d_scores;
   for (const auto& score : scores) {
     const auto loss = reward::simpo(score.chosen, score.mean_rejected(), config_.simpo_settings());
@@ -92,11 +85,9 @@ TrainingLoss::Value RewardLoss::simpo(const Tensor& hidden, const model::DeviceB
     if (found == all.end()) continue;  // a prompt
     const size_t r = found->second;
     const int64_t begin = host.cu_seqlens[size_t(s)], end = host.cu_seqlens[size_t(s) + 1];
-    const auto loss = decoder_.head().loss(hidden.slice(0, begin, end),
-                                           targets.subspan(size_t(begin), size_t(end - begin)),
-                                           {.need_gradient = true,
-                                            .gradient_scale = -scale * d_scores[r] / labels[r],
-                                            .chunk_rows = chunk_rows_});
+    const auto loss = decoder_.loss(
+        hidden.slice(0, begin, end), targets.subspan(size_t(begin), size_t(end - begin)),
+        {.need_gradient = true, .gradient_scale = -scale * d_scores[r] / labels[r]});
     value.d_hidden.slice(0, begin, end).copy_from(loss.d_hidden);
   }
   return value;

@@ -1,12 +1,12 @@
-// Pairs: reward training.
+// Reward training: a judge of pairs.
 #pragma once
 #include <memory>
 #include <optional>
 
 #include "reward/figures.h"
 #include "reward/pair_source.h"
-#include "train/step/reward_loss.h"
-#include "train/workload.h"
+#include "train/session.h"
+#include "train/workload/workload.h"
 
 namespace elastron::train {
 
@@ -26,7 +26,7 @@ class RewardWorkload final : public Workload {
   RewardWorkload(const Config& config, parallel::Mesh& mesh, Device& device, Session& session);
 
   const data::BatchSource& source() const override { return *source_; }
-  TrainingLoss& loss() override { return loss_; }
+  TrainingLoss& loss() override { return *loss_; }
   Evaluated evaluate(const std::function<void()>& beat) override;
   void add_state(NamedValues& values) const override;
   void restore(const NamedValues& values) override;
@@ -36,12 +36,12 @@ class RewardWorkload final : public Workload {
   parallel::Mesh& mesh_;
   Device& device_;
   Session& session_;
-  RewardLoss loss_;
+  std::unique_ptr<TrainingLoss> loss_;
   std::unique_ptr<data::BatchSource> source_, evaluation_;
   std::optional<RewardScale> scale_;
 };
 
-// What pair sources need of the model.
+// The model as sources of pairs need it.
 reward::PairModel pair_model(const Config& config, Session& session);
 
 }  // namespace elastron::train

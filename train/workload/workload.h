@@ -1,19 +1,17 @@
-// What an objective brings to the training loop: its data, its loss, its evaluation. The loop
-// itself is the same for all.
+// An objective at work: its data, its loss, its evaluation, its part of a checkpoint, and what it
+// writes at the end. The loop, the step, the optimiser and the reporter are the same for all.
 #pragma once
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "core/json.h"
 #include "data/source.h"
-#include "parallel/mesh.h"
 #include "train/checkpoint/header.h"
-#include "train/config.h"
-#include "train/session.h"
 #include "train/step/loss.h"
 
 namespace elastron::train {
+
+class Session;
 
 class Workload {
  public:
@@ -23,7 +21,7 @@ class Workload {
   virtual TrainingLoss& loss() = 0;
 
   struct Evaluated {
-    double loss = 0;                 // by it the best checkpoint is chosen
+    double loss = 0;                 // the checkpoint with the lowest one is the best
     std::string line;                // for people
     nlohmann::ordered_json figures;  // of metrics.jsonl
   };
@@ -33,10 +31,9 @@ class Workload {
   // Values of its own in a checkpoint's state.
   virtual void add_state(NamedValues& values) const { (void)values; }
   virtual void restore(const NamedValues& values) { (void)values; }
-};
 
-// Collective. Opens the data. All must outlive the workload.
-std::unique_ptr<Workload> open_workload(const Config& config, parallel::Mesh& mesh, Device& device,
-                                        Session& session);
+  // Collective, after the last step: writes Objective::result_folder, where there is one.
+  virtual void finish() {}
+};
 
 }  // namespace elastron::train
