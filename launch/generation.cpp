@@ -20,8 +20,9 @@ model::KvCache make_cache(Inference& inference, int64_t prompt, const Generation
   model::KvCache cache(m.num_layers, m.kv_heads / inference.mesh().tensor().size(), m.head_dim,
                        prompt + options.max_tokens, rule.streaming_rule(),
                        inference.decoder().options().dtype, inference.runtime().device());
-  // Heads of XAttention decode with full attention (spec 10.3).
-  cache.keep_all(options.decode == "full" || rule.mode == ops::AttentionMode::fa_xa);
+  // Heads that read chosen blocks decode with full attention (docs/attention.md).
+  cache.keep_all(options.decode == "full" ||
+                 rule.head_pattern().sparse.kind != ops::KeySetKind::streaming);
   return cache;
 }
 

@@ -7,7 +7,7 @@
 
 #include "model/attention_exchange.h"
 #include "model/gathered_memory.h"
-#include "ops/attention/block_choice.h"
+#include "ops/attention/block_bits.h"
 #include "router/attention_router.h"
 
 namespace elastron::model {
@@ -48,10 +48,12 @@ struct LayerBytes {
     if (c.qk_norm) projections += q + kv + q_rows + block(rows * kv_heads * number);
     selected = q + q_rows;
     both = selected + (shape.train_routers ? selected : 0);
-    if (shape.routers && shape.routers->mode != router::Mode::fa_ssa) {
-      // A bit per pair of blocks and head, once by rows and once by columns.
+    const int64_t group = c.q_heads / c.kv_heads;
+    const auto pattern = shape.routers ? shape.routers->head_pattern() : ops::HeadPattern{};
+    if (pattern.chooser() != nullptr) {
+      // A bit per pair of blocks and mask, once by rows and once by columns.
       const int64_t length = shape.longest > 0 ? shape.longest : shape.tokens;
-      const int64_t blocks = ceil_div(length, shape.routers->xa.block);
+      const int64_t blocks = ceil_div(length, pattern.block());
       const int64_t heads = shape.exchange_heads ? q_heads / shape.context_ranks : q_heads;
       int64_t words = blocks * ceil_div(blocks, 32);
       if (shape.context_ranks > 1 && !shape.exchange_heads) {
@@ -59,7 +61,8 @@ struct LayerBytes {
         const int64_t pieces = 2 * int64_t(shape.context_ranks);
         words = ceil_div(words * (pieces + 1), pieces * pieces);
       }
-      choice = 2 * block(heads * words * 4 * ceil_div(shape.tokens, length));
+      choice =
+          2 * block(heads / pattern.shared_by(group) * words * 4 * ceil_div(shape.tokens, length));
     }
     gate_up = 2 * mlp + inv_rms;
     if (options.train_backbone || (options.lora && options.train_lora)) {

@@ -3,6 +3,20 @@
 #include "core/config/schema.h"
 #include "core/limits.h"
 
+namespace elastron::router {
+
+ops::HeadPattern RouterConfig::head_pattern() const {
+  const auto fa = ops::KeySet::full(), streaming = ops::KeySet::streaming(ssa.rule());
+  switch (mode) {
+    case Mode::fa_ssa: return {fa, streaming};
+    case Mode::fa_xa: return {fa, ops::KeySet::blocks(xa.rule())};
+    case Mode::xa_ssa: return {ops::KeySet::blocks(xa.rule()), streaming};
+  }
+  throw LogicError("a mode without a pattern");
+}
+
+}  // namespace elastron::router
+
 namespace elastron::config {
 
 template <>

@@ -1,4 +1,4 @@
-// Configuration of the Attention Router: the `router` section. Defaults are the paper's (spec 11).
+// Configuration of the Attention Router: the `router` section. Defaults are the paper's.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -8,11 +8,13 @@
 #include "core/config/load.h"
 #include "ops/boundary_pool.h"
 #include "ops/hard_concrete.h"
-#include "ops/routed_attention.h"
+#include "ops/head_pattern.h"
 
 namespace elastron::router {
 
-using Mode = ops::AttentionMode;
+// Sets of keys that a head chooses from: full attention, XAttention, streaming sparse attention.
+// A mode names a pair of them, RETRIEVAL-SPARSE.
+enum class Mode : uint8_t { fa_ssa, fa_xa, xa_ssa };
 enum class Kind : uint8_t { softmax, sigmoid, static_l0 };
 enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
@@ -22,7 +24,7 @@ enum class RouterDType : uint8_t { float32, bfloat16 };
 enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant, learned };
 enum class DiffKind : uint8_t { abs, signed_gap };
 
-// Forms of streaming sparse attention (spec 6).
+// Forms of streaming sparse attention.
 enum class SsaForm : uint8_t { streaming, local, triangle };
 enum class XaSelect : uint8_t { exact, reference };
 
@@ -56,7 +58,7 @@ struct XaConfig {
 };
 
 struct RegConfig {
-  bool enabled = true;  // false: Reg = mean |gap|, without lambdas (spec 7.1)
+  bool enabled = true;  // false: Reg = mean |gap|, without lambdas
   double t_sen = 0.7;
   double t_rob = 1.0;
   std::map<std::string, double> targets;  // per task name, in place of t_sen and t_rob
@@ -79,7 +81,7 @@ struct L0Config {
   ops::HardConcrete rule() const { return {.beta = beta, .gamma = gamma, .zeta = zeta}; }
 };
 
-// Bounds of a learned temperature (spec 1.4).
+// Bounds of a learned temperature.
 inline constexpr double kLearnedTauMin = 0.3, kLearnedTauMax = 1.0;
 
 struct RouterConfig {
@@ -108,11 +110,7 @@ struct RouterConfig {
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
   ops::PoolRule pool_rule() const { return {pool == Pool::boundary, pool_budget, pool_dedup}; }
   ops::StreamingRule streaming_rule() const { return ssa.rule(); }
-  // What a query sees depends on its position alone, so that it may be computed once for all
-  // sequences that have the tokens up to it: a shared prompt.
-  bool sees_by_position_only() const {
-    return !ops::has_blocks(mode) && ssa.form != SsaForm::triangle;
-  }
+  ops::HeadPattern head_pattern() const;
 };
 
 }  // namespace elastron::router

@@ -1,4 +1,4 @@
-// What a decoder layer asks about its gates: the decision from the keys, and the way back from the
+// The gates of a decoder layer: the decision from the keys, and the way back from the
 // gate's gradient to what decided and to the keys.
 #pragma once
 #include <functional>
@@ -6,11 +6,12 @@
 #include <span>
 #include <vector>
 
+#include "ops/routed_attention.h"
 #include "router/gate_source.h"
 
 namespace elastron::router {
 
-// Half-open segment of a document from its inclusive range_ids (spec 1.3), shifted to its place in
+// Half-open segment of a document from its inclusive range_ids, shifted to its place in
 // the batch. range_ids: 8 integers.
 ops::PoolSegment pool_segment(PoolSegmentKind kind, std::span<const int64_t> range_ids,
                               int64_t document_begin);
@@ -30,25 +31,21 @@ class RoutedLayer {
   RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
               const RandomGates& random);
 
-  // What the attention of this layer's heads is, into the input of the op.
-  void describe(ops::RoutedAttentionInput& in) const {
-    in.mode = pattern_.mode;
-    in.rule = pattern_.streaming;
-    in.xattention = pattern_.xattention;
-  }
+  // Tells the op which keys this layer's heads choose from.
+  void describe(ops::RoutedAttentionInput& in) const { in.pattern = pattern_; }
   bool needs_gate_gradient() const { return source_->trainable(); }
   // Before a forward pass: what decisions need of the host is read here, in no layer.
   void prepare() { source_->prepare(); }
   // The training gate's temperature in this layer.
   double temperature(double scheduled) const { return source_->temperature(scheduled); }
 
-  // keys [T, K, D] after k_norm, before RoPE (spec 1.2); S documents.
+  // keys [T, K, D] after k_norm, before RoPE; S documents.
   void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
               SavedRoute& route) const {
     source_->decide(keys, documents, batch, route);
   }
 
-  // d_gate_attention [S, K]: from the attention (spec 3.2); d_gate_objective [S, K]: from the
+  // d_gate_attention [S, K]: from the attention; d_gate_objective [S, K]: from the
   // sparsity objective, or undefined. Accumulates the gradients of what decided and, of a router
   // with d_keys (before RoPE), the pooled keys' gradient unless router.detach_input.
   void backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,
@@ -56,15 +53,7 @@ class RoutedLayer {
                 const std::function<void(Parameter&)>& on_gradient) const;
 
  private:
-  struct Pattern {
-    explicit Pattern(const RouterConfig& config)
-        : mode(config.mode), streaming(config.streaming_rule()), xattention(config.xa.rule()) {}
-    ops::AttentionMode mode;
-    ops::StreamingRule streaming;
-    ops::XAttentionRule xattention;
-  };
-
-  Pattern pattern_;
+  ops::HeadPattern pattern_;
   std::unique_ptr<GateSource> source_;
 };
 

@@ -1,4 +1,5 @@
-// Streaming sparse attention (spec 4.1) as integer arithmetic, for the CPU, the GPU and the tests.
+// Streaming sparse attention (docs/method.md, Key sets) as integer arithmetic, for the CPU, the GPU
+// and the tests.
 // Positions are relative to the sequence.
 #pragma once
 #include <cstdint>
@@ -18,9 +19,11 @@ struct StreamingRule {
   int64_t block = 64;
   int64_t sink_blocks = 2;
   int64_t local_blocks = 32;  // at least 1; the first is the diagonal block
-  // The last queries of a sequence see all keys (the reference's `triangle`, spec 6).
+  // The last queries of a sequence see all keys (the reference's `triangle`).
   int64_t dense_tail = 0;
   int64_t dense_from = kNone;  // the position where they begin: set by within()
+
+  bool operator==(const StreamingRule&) const = default;
 
   // The rule of a sequence of so many positions in all: what everything below is asked of.
   ELASTRON_HD constexpr StreamingRule within(int64_t whole_length) const {

@@ -1,4 +1,5 @@
-// Both branches in one pass over the keys, tile by tile with a running softmax (spec 3.3).
+// Both branches in one pass over the keys, tile by tile with a running softmax (docs/method.md,
+// Routed attention).
 //
 // Lanes are queries: scores are kept as [key, query], so that maxima and sums over keys need no
 // shuffles, keys and values are read where they lie, and only the queries are transposed, once per
@@ -66,8 +67,8 @@ class ForwardTile {
       for (; at.part == part; at = walk.next()) tile(at);
     };
     visit(Part::common);
-    // Both branches of mode xa-ssa have keys of their own.
-    const bool apart = args_.mode == AttentionMode::xa_ssa && both;
+    // Where the pair is not nested both branches have keys of their own.
+    const bool apart = !args_.sets.nested() && both;
     if (apart) keep();
     if (!apart && sparse.rows != nullptr) emit(sparse);
     if (retrieval.rows != nullptr) {

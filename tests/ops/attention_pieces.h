@@ -123,7 +123,7 @@ inline void expect_whole_run(const AttentionRun& run, const AttentionRun& truth,
 }
 
 inline ops::BlockChoice chosen(const ops::RoutedAttentionInput& in) {
-  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, *in.pattern.chooser(), in.gate,
                             ops::ChoiceFor::all);
 }
 
@@ -133,17 +133,17 @@ void expect_whole_choice(Device& device, const AttentionProblem& whole, int64_t 
   // On the host.
   struct Bits {
     std::vector<int32_t> rows, columns, starts;
-    int64_t head_words;
+    int64_t mask_words;
     int32_t block;
     explicit Bits(const ops::BlockChoice& choice)
         : rows(choice.rows.to_vector<int32_t>()),
           columns(choice.columns.to_vector<int32_t>()),
           starts(choice.starts.to_vector<int32_t>()),
-          head_words(choice.rows.size(1)),
+          mask_words(choice.rows.size(1)),
           block(int32_t(choice.block)) {}
     ops::BlockChoiceView view() const {
       return {reinterpret_cast<const uint32_t*>(rows.data()),
-              reinterpret_cast<const uint32_t*>(columns.data()), starts.data(), head_words, block};
+              reinterpret_cast<const uint32_t*>(columns.data()), starts.data(), mask_words, block};
     }
   };
   const auto pieces = pieces_of(whole, blocks);

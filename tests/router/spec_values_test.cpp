@@ -247,11 +247,13 @@ TEST(Sparsity, SpecValues) {
                             .visited = 5 * 20 + 3 * 100,
                             .visited_last = 240,
                             .dense = 100};
-  const auto f = sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_ssa, rule);
+  const auto f =
+      sparsity_figures(heads, 2, 4, 4096, {ops::KeySet::full(), ops::KeySet::streaming(rule)});
   EXPECT_DOUBLE_EQ(f.esr_tiles, 0.5);
-  EXPECT_DOUBLE_EQ(sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_xa, rule)
-                       .esr_last_layer_last_query,
-                   0.4);
+  EXPECT_DOUBLE_EQ(
+      sparsity_figures(heads, 2, 4, 4096, {ops::KeySet::full(), ops::KeySet::blocks({})})
+          .esr_last_layer_last_query,
+      0.4);
   EXPECT_DOUBLE_EQ(f.msr, 0.625);
   EXPECT_DOUBLE_EQ(f.esr_last_layer_last_query, 0.234375);
   EXPECT_NEAR(skipped_share_area(rule, 4096), 0.2270, 5e-5);

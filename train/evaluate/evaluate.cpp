@@ -107,8 +107,8 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     const Tensor hidden = decoder.forward(local.device(), local.router(), routed, nullptr, &heads);
     const auto loss = decoder.loss(hidden, local.device(),
                                    {.per_row = true, .chunk_rows = config.train.loss.chunk_rows});
-    const HeadCounts counts = count_heads(heads, batch, local.exchange(), config.router.mode,
-                                          m.q_heads / m.kv_heads, mesh);
+    const HeadCounts counts = count_heads(
+        heads, batch, local.exchange(), config.router.head_pattern(), m.q_heads / m.kv_heads, mesh);
     for (size_t i = 0; i < counts.skipped.size(); ++i) {
       const size_t layer = i / size_t(local_heads), head = i % size_t(local_heads);
       skipped[layer * size_t(m.kv_heads) + size_t(first_head) + head] += counts.skipped[i];
@@ -117,9 +117,8 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     const auto answers = judge_answers(batch, local, loss, mesh.context());
     for (int64_t s = 0; s < batch.sequences(); ++s) {
       const auto i = size_t(s);
-      const auto figures =
-          router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, batch.length(s),
-                                   config.router.mode, config.router.streaming_rule());
+      const auto figures = router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads,
+                                                    batch.length(s), config.router.head_pattern());
       Sums one;
       one.v[1] = answers[i].labels;
       one.v[2] = answers[i].loss;

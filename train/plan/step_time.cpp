@@ -152,10 +152,11 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
     add(Phase::backward, "attention backward, selected branch", heads,
         2.5 * per_pair * pairs.selected * uneven / backward_rate, true);
   }
-  if (config.router.mode != router::Mode::fa_ssa && config.has_routers()) {
-    const double groups = 1.0 / double(config.router.xa.stride);
+  const ops::HeadPattern pattern = config.router.head_pattern();
+  if (pattern.chooser() != nullptr && config.has_routers()) {
+    const double scores = ops::scores_per_pair(*pattern.chooser(), m.q_heads / m.kv_heads);
     add(Phase::forward, "choice of blocks", "attention rate",
-        per_pair * pairs.full * groups / 2 / forward_rate);
+        per_pair * pairs.full * scores / forward_rate);
   }
 
   // What goes through memory: norms, rotation, residuals, SwiGLU.

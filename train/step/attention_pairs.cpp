@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "router/sparsity.h"
-
 namespace elastron::train {
 
 std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
@@ -19,21 +17,16 @@ std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
 
 PairShares pair_shares(const router::RouterConfig& router, int64_t document_tokens, double msr,
                        double xattention) {
-  const double streaming = 1 - router::skipped_share_area(router.streaming_rule(), document_tokens);
-  PairShares shares;
-  switch (router.mode) {
-    case router::Mode::fa_ssa: shares.sparse = streaming; break;
-    case router::Mode::fa_xa: shares.sparse = xattention; break;
-    case router::Mode::xa_ssa:
-      shares.retrieval = xattention;
-      shares.sparse = streaming;
-      break;
-  }
+  const ops::HeadPattern pattern = router.head_pattern();
+  const auto share = [&](const ops::KeySet& set) {
+    const auto all = double(ops::causal_pairs(document_tokens));
+    return all > 0 ? set.pairs(document_tokens, xattention) / all : 1.0;
+  };
+  PairShares shares{.retrieval = share(pattern.retrieval), .sparse = share(pattern.sparse)};
   shares.selected = (1 - msr) * shares.retrieval + msr * shares.sparse;
   // Where one branch's keys hold the other's, both take no more than the larger.
-  shares.both = router.mode == router::Mode::xa_ssa
-                    ? std::min(shares.retrieval + shares.sparse, 1.0)
-                    : std::max(shares.retrieval, shares.sparse);
+  shares.both = pattern.nested() ? std::max(shares.retrieval, shares.sparse)
+                                 : std::min(shares.retrieval + shares.sparse, 1.0);
   return shares;
 }
 

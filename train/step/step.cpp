@@ -59,7 +59,7 @@ router::RouterBatch make_router_batch(const data::PackedBatch& batch,
 }
 
 HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch& batch,
-                       const model::AttentionExchange& exchange, ops::AttentionMode mode,
+                       const model::AttentionExchange& exchange, const ops::HeadPattern& pattern,
                        int64_t group, parallel::Mesh& mesh) {
   ELASTRON_CHECK(!routed.gates.empty(), "no layers");
   const int64_t layers = int64_t(routed.gates.size()), documents = batch.documents();
@@ -86,7 +86,7 @@ HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     const int64_t length = batch.length(s);
     dense[size_t(batch.document(s))] +=
-        ops::dense_tiles(mode, group, length, batch.offset(s) + length);
+        ops::dense_tiles(pattern, group, length, batch.offset(s) + length);
   }
   HeadCounts counts;
   for (int64_t l = 0; l < layers; ++l) {
@@ -167,15 +167,14 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
     sums.labels += double(loss_.labels(batch));
   }
 
-  const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
-                                        m.q_heads / m.kv_heads, mesh_);
+  const HeadCounts counts = count_heads(
+      heads, batch, local.exchange(), config_.router.head_pattern(), m.q_heads / m.kv_heads, mesh_);
   std::vector<double> msr, entropy(size_t(batch.documents()), 0.0);
   if (objective_ != nullptr) entropy = gate_entropy(saved.layers, m.kv_heads, mesh_.tensor());
   const auto work = document_work(batch);
   for (size_t i = 0; i < work.size(); ++i) {
-    const auto figures =
-        router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, work[i].longest,
-                                 config_.router.mode, config_.router.streaming_rule());
+    const auto figures = router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads,
+                                                  work[i].longest, config_.router.head_pattern());
     msr.push_back(figures.msr);
     if (!counts_batch) continue;
     sums.full_pairs += work[i].pairs;

@@ -4,8 +4,8 @@
 #pragma once
 #include <limits>
 
-#include "ops/cuda/routed_attention.h"
-#include "ops/cuda/tile_schedule.h"
+#include "ops/cuda/attention/routed_attention.h"
+#include "ops/cuda/attention/tile_schedule.h"
 #include "tests/ops/cuda/both_devices.h"
 #include "tests/ops/routed_attention_problem.h"
 
@@ -36,8 +36,8 @@ class AttentionBelowTheFront : public test::BothDevices {
     args.v = view(in.v);
     args.gate = in.gate.template data<uint8_t>();
     args.varlen = in.varlen;
-    args.mode = in.mode;
-    args.rule = in.rule;
+    args.sets = in.pattern.kinds();
+    args.rule = in.pattern.rule();
     args.choice = choice.view();
     args.shape = {p.q_heads, p.kv_heads, p.head_dim};
     args.scale = p.scale;
