@@ -7,7 +7,9 @@
 #include "ops/attention/front.h"
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
+#include "ops/cpu/topk.h"
 #include "ops/cpu/xattention.h"
+#include "ops/cuda/attention/topk.h"
 #include "ops/cuda/attention/xattention.h"
 
 namespace elastron::ops {
@@ -34,6 +36,13 @@ void XAttentionRule::check() const {
   ELASTRON_CHECK(threshold >= 0 && threshold <= 1, "choose_blocks: the threshold is a share");
 }
 
+void TopkRule::check() const {
+  ELASTRON_CHECK(block >= 1 && block % kTileKeys == 0,
+                 "choose_blocks: a block is a multiple of 64");
+  ELASTRON_CHECK(sink_blocks >= 0 && sink_blocks < blocks,
+                 "choose_blocks: the sink has less than all the blocks that are read");
+}
+
 namespace {
 
 int64_t longest_keys(const Varlen& varlen) {
@@ -44,10 +53,15 @@ int64_t longest_keys(const Varlen& varlen) {
   return longest;
 }
 
-// Bytes of one thread's scratch on the CPU.
-size_t workspace_bytes(const XAttentionRule& rule, const BlockChoiceArgs& args, DType dtype) {
-  return cpu::xattention_workspace(rule, args.shape.head_dim, longest_keys(args.varlen),
-                                   dtype_size(accumulator_dtype(dtype)));
+// Bytes of scratch that so many threads take on the CPU.
+int64_t workspace_bytes(const XAttentionRule& rule, const BlockChoiceArgs& args, DType dtype,
+                        int threads) {
+  return threads *
+         int64_t(cpu::xattention_workspace(rule, args.shape.head_dim, longest_keys(args.varlen),
+                                           dtype_size(accumulator_dtype(dtype))));
+}
+int64_t workspace_bytes(const TopkRule&, const BlockChoiceArgs& args, DType dtype, int) {
+  return int64_t(cpu::topk_workspace(args, dtype_size(accumulator_dtype(dtype))));
 }
 
 }  // namespace
@@ -102,7 +116,7 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
         std::visit(
             [&](const auto& rule) {
               const Tensor workspace =
-                  workspace_for(threads, workspace_bytes(rule, args, dtype), device);
+                  Tensor::empty({workspace_bytes(rule, args, dtype, threads)}, DType::u8, device);
               with_float_dtype(dtype, [&]<class T>() {
                 cpu::choose_blocks<T>(args, rule, threads,
                                       static_cast<std::byte*>(workspace.raw()));

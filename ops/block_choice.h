@@ -1,6 +1,6 @@
 // The choice of key blocks from the input: which blocks of keys each block of queries reads. One
-// interface for every rule; the rules say what is chosen (ops/xattention.h). No gradient goes
-// through a choice.
+// interface for every rule; the rules say what is chosen (ops/xattention.h, ops/topk.h). No
+// gradient goes through a choice.
 //
 // A further rule: a struct with the members of XAttentionRule, an alternative of BlockChooser, and
 // a chooser in each back end.
@@ -10,12 +10,13 @@
 #include "core/host_device.h"
 #include "core/tensor.h"
 #include "ops/attention/block_bits.h"
+#include "ops/topk.h"
 #include "ops/varlen.h"
 #include "ops/xattention.h"
 
 namespace elastron::ops {
 
-using BlockChooser = std::variant<XAttentionRule>;
+using BlockChooser = std::variant<XAttentionRule, TopkRule>;
 
 // Tokens of a block.
 inline int64_t block_of(const BlockChooser& chooser) {

@@ -12,9 +12,10 @@
 
 namespace elastron::router {
 
-// Sets of keys that a head chooses from: full attention, XAttention, streaming sparse attention.
+// Sets of keys that a head chooses from: full attention, XAttention, the top k blocks, streaming
+// sparse attention.
 // A mode names a pair of them, RETRIEVAL-SPARSE.
-enum class Mode : uint8_t { fa_ssa, fa_xa, xa_ssa };
+enum class Mode : uint8_t { fa_ssa, fa_xa, xa_ssa, fa_topk, topk_ssa };
 enum class Kind : uint8_t { softmax, sigmoid, static_l0 };
 enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
@@ -54,6 +55,16 @@ struct XaConfig {
             .block = block,
             .threshold = threshold,
             .reference = select == XaSelect::reference};
+  }
+};
+
+struct TopkConfig {
+  int64_t block = 128;
+  int64_t blocks = 16;
+  int64_t sink_blocks = 1;
+
+  ops::TopkRule rule() const {
+    return {.block = block, .blocks = blocks, .sink_blocks = sink_blocks};
   }
 };
 
@@ -103,6 +114,7 @@ struct RouterConfig {
   L0Config l0;
   SsaConfig ssa;
   XaConfig xa;
+  TopkConfig topk;
   RegConfig reg;
   std::string force = "none";  // evaluation: see parse_force
 
@@ -121,7 +133,9 @@ template <>
 struct EnumNames<router::Mode> {
   static constexpr NameOf<router::Mode> names[] = {{router::Mode::fa_ssa, "fa-ssa"},
                                                    {router::Mode::fa_xa, "fa-xa"},
-                                                   {router::Mode::xa_ssa, "xa-ssa"}};
+                                                   {router::Mode::xa_ssa, "xa-ssa"},
+                                                   {router::Mode::fa_topk, "fa-topk"},
+                                                   {router::Mode::topk_ssa, "topk-ssa"}};
 };
 template <>
 struct EnumNames<router::Kind> {

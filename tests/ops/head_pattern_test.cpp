@@ -51,6 +51,24 @@ TEST(HeadPattern, PairsOfASequence) {
   EXPECT_EQ(KeySet::blocks({}).pairs(100, 0.1), 505);
 }
 
+// Counted block by block; no share is expected, as it does not depend on the input.
+TEST(HeadPattern, PairsOfTheTopBlocks) {
+  for (const TopkRule rule : {TopkRule{64, 3, 1}, TopkRule{128, 1, 0}, TopkRule{64, 100, 2}}) {
+    for (const int64_t length : {1, 63, 64, 65, 500, 1000}) {
+      int64_t pairs = 0;
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t before = std::min(i / rule.block, rule.blocks - 1) * rule.block;
+        pairs += before + i % rule.block + 1;
+      }
+      EXPECT_EQ(KeySet::blocks(rule).pairs(length, 0.1), double(pairs));
+    }
+  }
+  const HeadPattern pattern{KeySet::full(), KeySet::blocks(TopkRule{128, 4, 2})};
+  EXPECT_EQ(pattern.shared_by(4), 4);
+  EXPECT_EQ(first_tokens(*pattern.chooser()), 256);
+  EXPECT_EQ((TopkRule{64, int64_t{1} << 40, int64_t{1} << 39}.first_tokens()), int64_t{1} << 30);
+}
+
 // Tiles stand side by side as far as query heads share keys and mask, and lie in one block.
 TEST(HeadPattern, HeadsOfATile) {
   for (const int64_t group : {1, 2, 3, 4, 5, 7, 8, 12, 64}) {

@@ -1,10 +1,11 @@
-// Routed attention in the modes with XAttention, and the further forms of sparse attention: against
-// the formulas written plainly, by finite differences, and the invariants.
+// Routed attention over chosen blocks, and the further forms of sparse attention: against the
+// formulas written plainly, by finite differences, and the invariants.
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "ops/attention/key_tiles.h"
 #include "tests/ops/routed_attention_problem.h"
+#include "tests/support/topk_reference.h"
 #include "tests/support/xattention_reference.h"
 
 namespace elastron::testing {
@@ -22,6 +23,8 @@ AttentionProblem problem_of(KeySetPair pair, int64_t q_heads, int64_t kv_heads, 
   p.xattention = {16, 64, 0.6, false};
   return p;
 }
+
+void choose(AttentionProblem& p) { p.topk ? choose_topk_by_reference(p) : choose_by_reference(p); }
 
 struct Case {
   std::string name;
@@ -46,6 +49,20 @@ std::vector<Case> cases() {
                        std::move(p)});
         ++i;
       }
+    }
+  }
+  // The top k blocks: of groups that stand side by side in a tile, and of groups that do not.
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
+    for (const int64_t group : {1, 2, 3, 4, 5}) {
+      AttentionProblem p = problem_of(pair, 2 * group, 2, i % 2 == 0 ? 20 : 32, lengths,
+                                      i % 3 == 0 ? Gates::sparse : Gates::mixed);
+      p.topk = ops::TopkRule{
+          .block = group == 4 ? 128 : 64, .blocks = 2 + group % 3, .sink_blocks = group % 2};
+      p.rule = {int64_t(i % 3 == 0 ? 64 : 24), i % 2, 1 + i % 3};
+      p.padding = i % 2 == 0 ? 5 : 0;
+      all.push_back(
+          {"topk, pair " + name_of(pair) + " group " + std::to_string(group), std::move(p)});
+      ++i;
     }
   }
   // `local`, a window of tokens; `triangle`, the last queries see all.
@@ -88,7 +105,7 @@ void expect_close(const AttentionRun& run, const AttentionRun& truth, double tol
 TEST(AttentionModes, DoubleMatchesReference) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<double>(p, seed, 2.0);
-    choose_by_reference(p);
+    choose(p);
     expect_close(run_attention<double>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 1e-13);
   });
@@ -97,7 +114,7 @@ TEST(AttentionModes, DoubleMatchesReference) {
 TEST(AttentionModes, FloatMatchesReference) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<float>(p, seed, 2.0);
-    choose_by_reference(p);
+    choose(p);
     expect_close(run_attention<float>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
   });
@@ -109,7 +126,7 @@ TEST(AttentionModes, LongSequences) {
     AttentionProblem p = problem_of(pair, 2, 2, 16, {1000, 4097}, Gates::mixed);
     p.xattention.block = 128;
     fill_problem<float>(p, 90 + uint64_t(pair == kFaSsa ? 0 : pair == kFaXa ? 1 : 2), 2.0);
-    choose_by_reference(p);
+    choose(p);
     expect_close(run_attention<float>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
   }
@@ -122,7 +139,7 @@ TEST(AttentionModes, ExtremeScoresStayFinite) {
       AttentionProblem p = problem_of(pair, 4, 2, 16, {1, 200, 300}, gates);
       fill_problem<float>(p, 24);
       fill_extreme(p);
-      choose_by_reference(p);
+      choose(p);
       const AttentionRun run = run_attention<float>(p);
       const AttentionRun truth = selected_by_gate(p, attention_reference<double, double>(p));
       EXPECT_LE(largest_error(run.selected, truth.selected), 1e-5);
@@ -138,7 +155,7 @@ TEST(AttentionModes, ExtremeScoresStayFinite) {
 TEST(AttentionModes, Bfloat16IsAsAccurateAsPlainCode) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<bf16>(p, seed, 2.0);
-    choose_by_reference(p);
+    choose(p);
     const AttentionRun run = run_attention<bf16>(p);
     const auto plain = selected_by_gate(p, attention_reference<float, bf16>(p));
     const auto truth = selected_by_gate(p, attention_reference<double, double>(p));
@@ -265,9 +282,10 @@ TEST(AttentionModes, VisitedTilesAreThoseWithVisiblePairs) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<float>(p, seed);
     const bool blocks = p.sets.has(ops::KeySetKind::blocks);
-    if (blocks) choose_by_reference(p);
+    if (blocks) choose(p);
     const AttentionRun run = run_attention<float>(p, Branches::both, false);
-    const int64_t heads = blocks ? 1 : p.group(), tokens = 64 / heads;
+    const int64_t heads = ops::heads_of_tile(p.group(), p.pattern().shared_by(p.group()));
+    const int64_t tokens = 64 / heads;
     std::vector<int64_t> expected(p.gate.size()), dense(p.gate.size());
     for (int64_t s = 0; s < p.sequences(); ++s) {
       const int64_t length = p.cu_seqlens[size_t(s) + 1] - p.cu_seqlens[size_t(s)];
@@ -282,7 +300,7 @@ TEST(AttentionModes, VisitedTilesAreThoseWithVisiblePairs) {
                 seen = seen ||
                        (set == ops::KeySetKind::streaming && spec_visible(p.rule, i, j, length));
                 seen = seen || (set == ops::KeySetKind::blocks &&
-                                p.chosen(s, h, i / p.xattention.block, j / p.xattention.block));
+                                p.chosen(s, h, i / p.block(), j / p.block()));
               }
             }
             expected[gate] += seen ? 1 : 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -44,6 +45,7 @@ struct AttentionProblem {
   ops::KeySetPair sets = kFaSsa;
   ops::StreamingRule rule;
   ops::XAttentionRule xattention;
+  std::optional<ops::TopkRule> topk;  // chooses in place of XAttention
   // Whether key block J was chosen for query block I of a query head; set by whoever wants a pair
   // with blocks (tests/support/xattention_reference.h).
   std::function<bool(int64_t sequence, int64_t head, int64_t I, int64_t J)> chosen;
@@ -55,10 +57,12 @@ struct AttentionProblem {
   int64_t keys() const { return cu_keys.empty() ? tokens() : cu_keys.back(); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
   int64_t group() const { return q_heads / kv_heads; }
+  int64_t block() const { return topk ? topk->block : xattention.block; }
   ops::HeadPattern pattern() const { return {set(sets.retrieval), set(sets.sparse)}; }
 
  private:
   ops::KeySet set(ops::KeySetKind kind) const {
+    if (topk) return {.kind = kind, .rule = rule, .chooser = *topk};
     return {.kind = kind, .rule = rule, .chooser = xattention};
   }
 };
@@ -147,7 +151,7 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
       const ops::KeySetKind set = p.sets.of(open);
       if (set == ops::KeySetKind::full) return true;
       if (set == ops::KeySetKind::streaming) return spec_visible(p.rule, i, j, whole);
-      const int64_t block = p.xattention.block;
+      const int64_t block = p.block();
       return p.chosen(sequence, head, i / block, j / block);
     };
     for (int64_t h = 0; h < p.q_heads; ++h) {

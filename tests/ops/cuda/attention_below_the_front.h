@@ -1,6 +1,6 @@
-// Routed attention on both devices, in every mode. On the GPU the kernels are called below the
-// front of the op, which would choose blocks itself: they get those that the CPU chose, the CPU's
-// outputs for the backward pass, and outputs full of NaN to write over.
+// Routed attention on both devices, for every pair of sets. On the GPU the kernels are called below
+// the front of the op, which would choose blocks itself: they get those that the CPU chose, the
+// CPU's outputs for the backward pass, and outputs full of NaN to write over.
 #pragma once
 #include <limits>
 
@@ -22,7 +22,8 @@ class AttentionBelowTheFront : public test::BothDevices {
 
   ops::BlockChoice there(const ops::BlockChoice& choice) {
     if (!choice.defined()) return choice;
-    return {on_gpu(choice.rows), on_gpu(choice.columns), on_gpu(choice.starts), choice.block};
+    return {on_gpu(choice.rows), on_gpu(choice.columns), on_gpu(choice.starts),
+            choice.block,        choice.shared_by,       choice.first};
   }
 
   template <class Args, class Storage>
