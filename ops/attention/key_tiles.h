@@ -99,20 +99,13 @@ class KeyTiles {
   // zeros.
   ELASTRON_HD KeyTiles(const KeyPattern& pattern, int64_t begin, int64_t end, bool retrieval,
                        bool sparse)
-      : sets_(pattern.sets),
-        chosen_(pattern.chosen),
+      : chosen_(pattern.chosen),
         block_(pattern.block),
         span_(pattern.rule, begin, end),
-        sides_(PartSides::of(sets_.sparse).and_also(PartSides::of(sets_.retrieval))),
-        retrieval_(retrieval),
-        sparse_(sparse && !sets_.nested()) {
-    if (sets_.nested() || retrieval == sparse) return;
-    sides_ = PartSides::of(sets_.of(retrieval));
-    retrieval_ = sparse_ = false;
-  }
+        plan_(plan_of(pattern.sets, retrieval, sparse)) {}
 
   ELASTRON_HD KeyTile next() {
-    while (part_ != Part::end) {
+    while (plan_ != 0) {
       skip();
       if (at_ >= span_.end) {
         leave();
@@ -129,39 +122,53 @@ class KeyTiles {
  private:
   ELASTRON_HD static int64_t floor(int64_t key) { return key / kKeys * kKeys; }
 
+  // The sides of the parts that are wanted, in a byte each, the one that is walked over lowest: a
+  // thread that walks on a GPU has few registers.
+  static constexpr uint32_t kWanted = 0x80;
+  ELASTRON_HD static constexpr uint32_t wanted(const PartSides& sides) {
+    return kWanted | uint32_t(sides.streaming) | uint32_t(sides.blocks) << 2;
+  }
+  ELASTRON_HD static constexpr uint32_t plan_of(const KeySetPair& sets, bool retrieval,
+                                                bool sparse) {
+    if (!sets.nested() && retrieval != sparse) return wanted(PartSides::of(sets.of(retrieval)));
+    uint32_t plan = wanted(PartSides::of(sets.sparse).and_also(PartSides::of(sets.retrieval)));
+    if (retrieval) plan |= wanted(PartSides::difference(sets.retrieval, sets.sparse)) << 8;
+    if (sparse && !sets.nested()) {
+      plan |= wanted(PartSides::difference(sets.sparse, sets.retrieval)) << 16;
+    }
+    return plan;
+  }
+  ELASTRON_HD Side streaming() const { return Side(plan_ & 3); }
+  ELASTRON_HD Side blocks() const { return Side(plan_ >> 2 & 3); }
+
   ELASTRON_HD void leave() {
     at_ = 0;
-    if (part_ == Part::common && retrieval_) {
-      part_ = Part::retrieval;
-      sides_ = PartSides::difference(sets_.retrieval, sets_.sparse);
-    } else if (part_ != Part::sparse && sparse_) {
-      part_ = Part::sparse;
-      sides_ = PartSides::difference(sets_.sparse, sets_.retrieval);
-    } else {
-      part_ = Part::end;
-    }
+    do {
+      plan_ >>= 8;
+      part_ = Part(int(part_) + 1);
+    } while (plan_ != 0 && (plan_ & kWanted) == 0);
   }
 
   // Over tiles of which the part holds nothing.
   ELASTRON_HD void skip() {
-    if (sides_.streaming == Side::in) {
+    if (streaming() == Side::in) {
       if (at_ >= span_.sink && at_ + kKeys <= span_.some) at_ = floor(span_.some);
-    } else if (sides_.streaming == Side::out) {
+    } else if (streaming() == Side::out) {
       if (at_ < floor(span_.sink)) at_ = floor(span_.sink);
       if (at_ >= span_.all) at_ = span_.end;
     }
-    if (sides_.blocks == Side::any) return;
-    const int64_t block = at_ / block_, blocks = (span_.end + block_ - 1) / block_;
-    const int64_t found = chosen_.next(block, blocks, sides_.blocks == Side::in);
+    if (blocks() == Side::any) return;
+    const int64_t block = at_ / block_, past = (span_.end + block_ - 1) / block_;
+    const int64_t found = chosen_.next(block, past, blocks() == Side::in);
     if (found != block) at_ = found * block_;
   }
 
   ELASTRON_HD bool holds(int64_t from, int64_t to, KeyMask& mask) const {
-    if (sides_.streaming == Side::any) {
+    if (streaming() == Side::any) {
       mask = span_.all_causal(to) ? KeyMask::none : KeyMask::causal;
       return true;
     }
-    if (sides_.streaming == Side::out) {
+    if (streaming() == Side::out) {
       mask = span_.all_hidden(from, to) && span_.all_causal(to) ? KeyMask::none : KeyMask::hidden;
       return span_.any_hidden(from, to);
     }
@@ -169,12 +176,10 @@ class KeyTiles {
     return span_.any_shown(from, to);
   }
 
-  KeySetPair sets_;
   BlockBits chosen_;
   int64_t block_;
   QuerySpan span_;
-  PartSides sides_;  // of the part that is walked over
-  bool retrieval_, sparse_;
+  uint32_t plan_;
   Part part_ = Part::common;
   int64_t at_ = 0;
 };

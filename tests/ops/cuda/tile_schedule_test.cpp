@@ -10,6 +10,7 @@
 #include "ops/attention/key_tiles.h"
 #include "ops/backend.h"
 #include "tests/ops/cuda/both_devices.h"
+#include "tests/support/attention_reference.h"
 
 namespace elastron::testing {
 namespace {
@@ -27,9 +28,15 @@ struct Problem {
   std::vector<uint8_t> gate;
   int64_t block = 128;
   double chosen = 0.3;  // of the blocks
+  bool shared = false;  // one mask for the query heads of a kv head
 
   int64_t sequences() const { return int64_t(cu.size()) - 1; }
   ops::Varlen varlen() const { return {cu, cu_keys, whole}; }
+  bool blocks() const { return sets.has(KeySetKind::blocks); }
+  int64_t shared_by() const { return shared ? q_heads / kv_heads : 1; }
+  int64_t tile_heads() const {
+    return ops::heads_of_tile(q_heads / kv_heads, blocks() ? shared_by() : 0);
+  }
 };
 
 // Blocks at random, with those that are always chosen.
@@ -40,11 +47,11 @@ struct Bits {
   Bits(const Problem& p, std::mt19937& random)
       : starts(ops::block_choice_starts(p.varlen(), p.block)) {
     const int64_t mask_words = starts.back();
-    rows.resize(size_t(p.q_heads * mask_words));
+    rows.resize(size_t(p.q_heads / p.shared_by() * mask_words));
     columns = rows;
     const ops::BlockChoiceView view = this->view(p);
     std::uniform_real_distribution<double> uniform;
-    for (int64_t h = 0; h < p.q_heads; ++h) {
+    for (int64_t h = 0; h < p.q_heads; h += p.shared_by()) {
       for (int64_t s = 0; s < p.sequences(); ++s) {
         const ops::Varlen varlen = p.varlen();
         const int64_t tokens = varlen.length(s), keys = varlen.key_length(s);
@@ -60,7 +67,8 @@ struct Bits {
     }
   }
   ops::BlockChoiceView view(const Problem& p) const {
-    return {rows.data(), columns.data(), starts.data(), starts.back(), int32_t(p.block)};
+    return {rows.data(),      columns.data(),         starts.data(),   starts.back(),
+            int32_t(p.block), int32_t(p.shared_by()), int32_t(p.block)};
   }
 };
 
@@ -89,9 +97,10 @@ class TileSchedules : public test::BothDevices {
     u.args.sets = p.sets;
     u.args.rule = p.rule;
     u.args.shape = {p.q_heads, p.kv_heads, 64};
-    u.args.choice = {
-        static_cast<const uint32_t*>(u.rows.raw()), static_cast<const uint32_t*>(u.columns.raw()),
-        static_cast<const int32_t*>(u.starts.raw()), bits.starts.back(), int32_t(p.block)};
+    u.args.choice = bits.view(p);
+    u.args.choice.rows = static_cast<const uint32_t*>(u.rows.raw());
+    u.args.choice.columns = static_cast<const uint32_t*>(u.columns.raw());
+    u.args.choice.starts = static_cast<const int32_t*>(u.starts.raw());
     u.tiles.cu_seqlens = static_cast<const int32_t*>(u.cu.raw());
     u.tiles.cu_keys = static_cast<const int32_t*>(u.cu_keys.raw());
     if (!p.whole.empty()) u.tiles.whole_lengths = static_cast<const int32_t*>(u.whole.raw());
@@ -146,7 +155,7 @@ void expect_equal(const std::vector<ScheduledTile>& a, const std::vector<Schedul
 template <int kKeys>
 std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bits, int64_t rows,
                                                 bool both, Pairs pairs) {
-  const int64_t tile_heads = p.sets.has(ops::KeySetKind::blocks) ? 1 : p.q_heads / p.kv_heads;
+  const int64_t tile_heads = p.tile_heads();
   const int64_t tokens = rows / tile_heads;
   const ops::Varlen varlen = p.varlen();
   return expected_tiles(
@@ -157,7 +166,7 @@ std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bi
         const int64_t end = std::min(begin + tokens, length);
         ops::KeyPattern pattern{
             .sets = p.sets, .rule = p.rule.within(varlen.whole_length(s)), .chosen = {}};
-        if (p.sets.has(ops::KeySetKind::blocks)) {
+        if (p.blocks()) {
           pattern.block = int32_t(p.block);
           pattern.chosen = bits.view(p).row(head, s, length, (begin - varlen.offset(s)) / p.block);
         }
@@ -174,6 +183,7 @@ std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bi
 Problem random_problem(std::mt19937& random, int round) {
   Problem p;
   p.sets = kPairs[round % 3];
+  p.shared = round % 4 < 2;
   p.kv_heads = 1 + int64_t(random() % 4);
   p.q_heads = (const int64_t[]){1, 2, 3, 4, 8}[round % 5] * p.kv_heads;
   p.rule = {1 + int64_t(random() % 100), int64_t(random() % 3), 1 + int64_t(random() % 4)};
@@ -185,8 +195,7 @@ Problem random_problem(std::mt19937& random, int round) {
   if (round % 2 == 0) {
     p.cu_keys = {0};
     for (size_t s = 0; s + 1 < p.cu.size(); ++s) {
-      const auto before = int32_t(
-          p.sets.has(ops::KeySetKind::blocks) ? random() % 4 * uint64_t(p.block) : random() % 300);
+      const auto before = int32_t(p.blocks() ? random() % 4 * uint64_t(p.block) : random() % 300);
       p.cu_keys.push_back(p.cu_keys.back() + p.cu[s + 1] - p.cu[s] + before);
       // With 0 positions more, and with as many as reach over the dense tail.
       p.whole.push_back(p.cu_keys.back() - p.cu_keys[s] + int32_t(random() % 3 * 100));
@@ -251,7 +260,7 @@ int64_t visits(const Problem& p, const Bits& bits, int64_t s, int64_t kv_head, i
   int64_t n = 0;
   for (int64_t tile = from; tile < to; ++tile) {
     const int64_t begin = offset + tile * tokens, end = std::min(begin + tokens, length);
-    for (int64_t h = 0; h < (p.sets.has(ops::KeySetKind::blocks) ? group : 1); ++h) {
+    for (int64_t h = 0; h < group; h += p.tile_heads()) {
       bool seen = false;
       for (int64_t i = begin; i < end && !seen; ++i) {
         for (int64_t j = key_begin; j < std::min(key_end, i + 1) && !seen; ++j) {
@@ -288,7 +297,7 @@ TEST_F(TileSchedules, EveryKeyTileOnceAndLongestFirst) {
     const ops::cuda::KeyTileQueue& queue = schedule.queue();
     const ops::Varlen varlen = p.varlen();
     const int64_t group = p.q_heads / p.kv_heads;
-    const int64_t tokens = 64 / (p.sets.has(ops::KeySetKind::blocks) ? 1 : group);
+    const int64_t tokens = 64 / p.tile_heads();
     const auto key_tiles = [&](int64_t s) { return int32_t((varlen.key_length(s) + 63) / 64); };
     const auto query_tiles = [&](int64_t s) {
       return int32_t((varlen.length(s) + tokens - 1) / tokens);

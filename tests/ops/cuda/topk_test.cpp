@@ -86,6 +86,7 @@ TEST_F(CudaTopk, AttendsAsOnTheCpu) {
                      std::to_string(dim));
         AttentionProblem p = problem_of(group, dim, {1, 63, 0, 129, 500}, {block, 2, 0});
         p.sets = pair;
+        p.padding = 0;  // the op's front clears it
         fill_problem<float>(p, ++seed, 2.0);
         if (dim == 32) compare<float>(p, 5e-5);
         fill_problem<bf16>(p, seed);
