@@ -60,7 +60,8 @@ nlohmann::json measure(const Size& s, DType dtype, int threads, int windows) {
   const Tensor x = random_matrix(s.rows, s.in, dtype, device, 1);
   const Tensor dy = random_matrix(s.rows, s.out, dtype, device, 2);
   const Tensor w = random_matrix(s.out, s.in, dtype, device, 3);
-  const ops::LinearWeight frozen(w, true), trainable(w, false);
+  const ops::LinearWeight frozen(w, ops::WeightForm::packed),
+      trainable(w, ops::WeightForm::in_place);
   Tensor dw = Tensor::zeros({s.out, s.in}, DType::f32, device);
   const std::pair<const char*, std::function<void()>> products[] = {
       {"forward, frozen", [&] { ops::linear_forward(x, frozen); }},

@@ -12,6 +12,12 @@ find_library(DNNL_LIBRARY dnnl REQUIRED)
 add_library(dnnl INTERFACE IMPORTED)
 target_include_directories(dnnl INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(dnnl INTERFACE ${DNNL_LIBRARY})
+# Headers only. Its vector code is not used, and long to compile.
+find_path(RANDOM123_INCLUDE_DIR Random123/philox.h REQUIRED)
+add_library(random123 INTERFACE IMPORTED)
+target_include_directories(random123 INTERFACE ${RANDOM123_INCLUDE_DIR})
+target_compile_definitions(random123 INTERFACE R123_USE_X86INTRIN_H=0 R123_USE_SSE=0
+  R123_USE_SSE4_1=0 R123_USE_SSE4_2=0 R123_USE_AES_NI=0)
 find_package(Protobuf REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(GLOG REQUIRED IMPORTED_TARGET libglog)

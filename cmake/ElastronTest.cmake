@@ -1,10 +1,19 @@
 # Test helpers. Every test has a time limit: a hang is a failure.
-include(GoogleTest)
 
 set(ELASTRON_TEST_SLOWDOWN 1)
 if(ELASTRON_SANITIZE)
   set(ELASTRON_TEST_SLOWDOWN 8)
 endif()
+
+# The binary of a test, with what every one has.
+function(elastron_test_program name sources libraries)
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE ${libraries} GTest::gtest)
+  target_compile_definitions(${name} PRIVATE
+    ELASTRON_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
+    ELASTRON_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  elastron_flags(${name})
+endfunction()
 
 # elastron_test(name SOURCES a.cpp ... LIBRARIES elastron_core ... [TIMEOUT seconds] [LABELS ...])
 # One binary, one CTest test.
@@ -14,13 +23,7 @@ function(elastron_test name)
     set(ARG_TIMEOUT 60)
   endif()
   math(EXPR timeout "${ARG_TIMEOUT} * ${ELASTRON_TEST_SLOWDOWN}")
-  add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE
-    ELASTRON_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
-    ELASTRON_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-    ELASTRON_SHARED_DIR="${PROJECT_SOURCE_DIR}/../shared")
-  elastron_flags(${name})
+  elastron_test_program(${name} "${ARG_SOURCES}" "${ARG_LIBRARIES};GTest::gtest_main")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${ARG_LABELS}")
 endfunction()
@@ -34,12 +37,8 @@ function(elastron_mpi_test name)
     set(ARG_TIMEOUT 120)
   endif()
   math(EXPR timeout "${ARG_TIMEOUT} * ${ELASTRON_TEST_SLOWDOWN}")
-  add_executable(${name} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp)
-  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} MPI::MPI_CXX GTest::gtest)
-  target_compile_definitions(${name} PRIVATE
-    ELASTRON_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
-    ELASTRON_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  elastron_flags(${name})
+  elastron_test_program(${name} "${ARG_SOURCES};${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp"
+    "${ARG_LIBRARIES};MPI::MPI_CXX")
   foreach(ranks IN LISTS ARG_RANKS)
     add_test(NAME ${name}.np${ranks}
       COMMAND ${PROJECT_SOURCE_DIR}/tests/support/mpirun.sh ${ranks} $<TARGET_FILE:${name}>)

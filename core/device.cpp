@@ -59,9 +59,7 @@ void* CpuDevice::allocate(size_t bytes) {
     if (block == nullptr) {
       throw UsageError("out of memory: " + std::to_string(size) + " bytes asked, " +
                            std::to_string(statistics_.in_use_bytes) + " bytes held",
-                       "device cpu",
-                       "lower data.max_tokens or train.micro_batch, or set "
-                       "train.recompute: layer");
+                       "device cpu", advice_when_full());
     }
     ++statistics_.system_allocations;
     statistics_.reserved_bytes += static_cast<int64_t>(size);

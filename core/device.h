@@ -33,7 +33,7 @@ class Device {
   virtual DeviceKind kind() const = 0;
   virtual std::string description() const = 0;
   // At least 64-byte aligned; contents are undefined. Thread-safe. Throws UsageError with what
-  // was asked and what is held when the system has no more.
+  // was asked and what is held when the system has no more, and advice_when_full().
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* block, size_t bytes) noexcept = 0;
   virtual void copy_from_host(void* dst, const void* src, size_t bytes) = 0;
@@ -48,6 +48,9 @@ class Device {
 
   virtual MemoryStatistics memory() const = 0;
   virtual void reset_peak() = 0;
+  // What to do where there is no more memory: said by who knows what takes it.
+  const std::string& advice_when_full() const { return advice_when_full_; }
+  void set_advice_when_full(std::string advice) { advice_when_full_ = std::move(advice); }
   // Operations per second in matrix products of this type, by its data sheet; 0: not known.
   virtual double peak_flops(DType) const { return 0; }
 
@@ -65,6 +68,7 @@ class Device {
 
  private:
   void* attached(std::type_index type, std::shared_ptr<void> (*make)());
+  std::string advice_when_full_ = "use a device with more memory, or more devices";
   std::mutex attached_mutex_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> attached_;
 };

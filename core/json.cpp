@@ -15,7 +15,7 @@ using nlohmann::json;
 
 constexpr const char* kHalfCharacter = "an escape of half a surrogate pair, which is no character";
 
-// What JSON lacks and Python's json writes; empty where the text has something else at `offset`.
+// Names a word that Python's json writes and JSON lacks; empty for anything else at `offset`.
 std::string_view number_of_python(std::string_view text, size_t offset) {
   for (const std::string_view word : {"NaN", "-Infinity", "Infinity"}) {
     if (text.substr(std::min(offset, text.size())).starts_with(word)) return word;

@@ -1,4 +1,4 @@
-// What does not fit of a list of tensors, in one message.
+// Gathers in one message which of a list's tensors do not fit.
 #pragma once
 #include <string>
 #include <utility>

@@ -1,8 +1,10 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011). A number is a pure function
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011) of its authors' library
+// Random123, on the CPU and on the GPU. A number is a pure function
 // of (seed, purpose, what is being sampled), never of rank, thread or order, so that a run is the
 // same on any layout and recomputation draws the same noise.
 #pragma once
-#include <array>
+#include <Random123/philox.h>
+
 #include <cstdint>
 #include <string_view>
 
@@ -10,20 +12,11 @@
 
 namespace elastron {
 
-struct PhiloxBlock {
-  uint32_t v[4];
-};
+using PhiloxBlock = r123::Philox4x32::ctr_type;  // .v: four words
 
-ELASTRON_HD inline PhiloxBlock philox4x32(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t(0xD2511F53u) * counter.v[0];
-    const uint64_t b = uint64_t(0xCD9E8D57u) * counter.v[2];
-    counter = {{uint32_t(b >> 32) ^ counter.v[1] ^ key0, uint32_t(b),
-                uint32_t(a >> 32) ^ counter.v[3] ^ key1, uint32_t(a)}};
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
-  }
-  return counter;
+ELASTRON_HD inline PhiloxBlock philox_block(const PhiloxBlock& counter, uint32_t key0,
+                                            uint32_t key1) {
+  return r123::Philox4x32()(counter, {{key0, key1}});
 }
 
 enum class RandomPurpose : uint32_t {
@@ -60,7 +53,7 @@ class RandomStream {
   ELASTRON_HD uint32_t bits_at(uint64_t index) const {
     // The low two bits choose a lane; bits above 2^34 go into the key so that none is dropped.
     const PhiloxBlock block =
-        philox4x32({{uint32_t(index >> 2), a_, b_, c_}}, key0_, key1_ ^ uint32_t(index >> 34));
+        philox_block({{uint32_t(index >> 2), a_, b_, c_}}, key0_, key1_ ^ uint32_t(index >> 34));
     return block.v[index & 3];
   }
   // Uniform in [0, 1), a multiple of 2^-24 (exact in float).

@@ -12,7 +12,7 @@ struct Sequence {
   bool whole = false;
 };
 
-// What stands at the non-ASCII byte `at`.
+// Measures the sequence at the non-ASCII byte `at`.
 Sequence sequence_at(std::string_view text, size_t at) {
   const auto lead = static_cast<uint8_t>(text[at]);
   // The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF.

@@ -29,7 +29,7 @@ bool exchange(std::span<const double> costs, std::vector<int64_t>& heavy,
       }
     }
   }
-  // What rounding could turn round is no gain.
+  // A difference that rounding could reverse is no gain.
   if (best <= 1e-9 * heavy_sum) return false;
   const double moved = costs[size_t(heavy[from])] - costs[size_t(light[to])];
   std::swap(heavy[from], light[to]);

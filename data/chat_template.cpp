@@ -10,6 +10,7 @@
 
 #include "core/config/problems.h"
 #include "core/error.h"
+#include "core/file/exists.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -49,11 +50,6 @@ std::optional<std::string> template_of_config(const std::string& path) {
                    kWhatIsPossible);
 }
 
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
 struct FoundTemplate {
   std::string path, text;
 };
@@ -67,7 +63,7 @@ std::optional<FoundTemplate> template_of(const std::string& folder) {
   return text ? std::optional(FoundTemplate{path, std::move(*text)}) : std::nullopt;
 }
 
-// Of a template that is not rendered.
+// Names a template that is not rendered.
 std::string said_of(const FoundTemplate& found, const KnownTemplate* known) {
   if (known != nullptr)
     return fmt::format("the chat template is {}: not rendered here", known->name);

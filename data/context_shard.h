@@ -22,7 +22,7 @@ struct ContextPiece {
 struct ContextPlan {
   // Per rank, by sequence and position.
   std::vector<std::vector<ContextPiece>> pieces;
-  // Of every rank, with padding behind its last piece: the most that one has.
+  // Every rank has so many rows, with padding behind its last piece: the most that one needs.
   int64_t rows = 0;
 
   int ranks() const { return int(pieces.size()); }
@@ -35,8 +35,8 @@ inline constexpr int64_t kContextBlock = 64;
 // block: tokens; pieces begin at multiples of it within their sequence.
 ContextPlan plan_context(std::span<const int32_t> cu_seqlens, int ranks, int64_t block);
 
-// What one rank has: its pieces are the sequences, `offsets` what stands before them in theirs.
-// What is said of documents and pairs is the whole batch's.
+// One rank's part: its pieces are the sequences, `offsets` count what stands before each.
+// Fields on documents and pairs are the whole batch's.
 PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank);
 
 }  // namespace elastron::data

@@ -4,6 +4,7 @@
 
 #include "core/config/problems.h"
 #include "core/error.h"
+#include "core/plural.h"
 
 namespace elastron::data {
 
@@ -37,11 +38,11 @@ void ControlCount::add(int64_t found, const std::string& where) {
   if (++records == 1) first = where;
 }
 
-std::string ControlCount::text(ControlTokens setting, std::string_view of) const {
+std::string ControlCount::text(ControlTokens setting, std::string_view record) const {
   if (tokens == 0) return "";
   const std::string there =
-      fmt::format("control tokens are spelled out in the text: {} in {} {}, first {}", tokens,
-                  records, of, first);
+      fmt::format("control tokens are spelled out in the text: {} in {}, first {}", tokens,
+                  plural(records, record), first);
   return there + (setting == ControlTokens::text
                       ? "; they are plain text here"
                       : "; they become real ones (data.control_tokens: text takes them for plain "

@@ -10,17 +10,17 @@
 
 namespace elastron::data {
 
-// What becomes of them (data.control_tokens); automatic: keep in training data, text in judged
+// They become one of these (data.control_tokens); automatic: keep in training data, text in judged
 // traces.
 enum class ControlTokens : uint8_t { automatic, keep, text, error };
 
-// Of one record's texts. Throws InputError naming the token and `where` when there is one and the
+// Looks at one record's texts. Throws InputError naming the token and `where` where one is and the
 // setting is `error`.
 std::vector<int32_t> find_controls(const std::vector<std::string_view>& texts,
                                    const Tokenizer& tokenizer, ControlTokens setting,
                                    const std::string& where);
 
-// Of many records.
+// Sums up many records.
 struct ControlCount {
   int64_t tokens = 0, records = 0;
   std::string first;  // "'<|im_end|>' (file:3)"
@@ -28,8 +28,8 @@ struct ControlCount {
   void add(const std::vector<int32_t>& found, const Tokenizer& tokenizer, const std::string& where);
   // The same where only their number is known.
   void add(int64_t found, const std::string& where);
-  // One line for people; empty where there are none. `records`: "records", "rows".
-  std::string text(ControlTokens setting, std::string_view records) const;
+  // One line for people; empty where there are none. `record`: "record", "row".
+  std::string text(ControlTokens setting, std::string_view record) const;
 };
 
 }  // namespace elastron::data

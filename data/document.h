@@ -1,4 +1,5 @@
-// A record as token ids, with its labels and the ranges the router pools (spec 9).
+// A record as token ids, with its labels and the ranges the router pools (docs/method.md,
+// Documents).
 #pragma once
 #include <cstdint>
 #include <string>
@@ -17,7 +18,8 @@ enum class LabelMode : uint8_t {
   answer,  // only the answer (and the end-of-sequence token) is
 };
 
-// Instructions that two of the tasks get around their text (spec 9). Empty: none.
+// Instructions that two of the tasks get around their text (docs/method.md, Documents). Empty:
+// none.
 struct Prompts {
   std::string summarization_before;  // a sentence in front
   std::string summarization_after;   // a cue at the end, after a blank line

@@ -13,10 +13,10 @@
 
 namespace elastron::data {
 
-// What became of the records.
+// Counts what became of the records.
 struct RecordCounts {
   int64_t records = 0, unknown_task = 0, too_short = 0, overlong = 0, bad = 0;
-  // Of the bad ones, by what is wrong with them.
+  // The bad ones are counted by what is wrong with them.
   struct Bad {
     int64_t records = 0;
     std::string first;  // where
@@ -43,7 +43,7 @@ class DocumentReader {
                  const std::string& model_folder);
 
   ChatTemplateSetting chat_template() const { return chat_.kind(); }
-  // What becomes of control tokens in the text: never automatic.
+  // Control tokens in the text become this: never automatic.
   ControlTokens control_tokens() const { return controls_; }
 
   // Calls `on_document` for each document that is kept, in order, from this thread; kind_id is its

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/file/exists.h"
 #include "core/log.h"
 
 namespace elastron::data {
@@ -81,8 +82,7 @@ std::vector<std::string> data_files(const std::vector<std::string>& names,
                                     const std::string& extension, const std::string& key) {
   std::vector<std::string> files;
   for (const std::string& name : names) {
-    std::error_code ignored;
-    const bool pattern = name.find_first_of("*?[") != name.npos && !fs::exists(name, ignored);
+    const bool pattern = name.find_first_of("*?[") != name.npos && !exists(name);
     for (const std::string& found : pattern ? matches(name, key) : std::vector{name}) {
       if (is_folder(found)) {
         const auto all = inside(found, extension, key);

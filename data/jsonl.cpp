@@ -183,14 +183,6 @@ Record parse_jsonl(const JsonlLine& line, const std::string& path) {
   return parse_record(parse_json_line(line, path, kLimits), place_of(line, path));
 }
 
-void read_jsonl(const std::string& path,
-                const std::function<void(const Record&, const std::string& where)>& on_record) {
-  JsonlReader reader(path);
-  for (JsonlLine line; reader.next(line);) {
-    on_record(parse_jsonl(line, path), place_of(line, path));
-  }
-}
-
 std::string jsonl_line(const Record& record) {
   for (const std::string* text :
        {&record.context, &record.question, &record.answer, &record.task, &record.kind}) {

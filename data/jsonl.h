@@ -44,22 +44,18 @@ nlohmann::json parse_json_line(const JsonlLine& line, const std::string& path,
 
 // A missing "answer" is an empty one: the record has none. `metadata` is an object, or its text:
 // JSON, or what Python's str() makes of a dict. Its "kind" is optional, its "is_prefix" true by
-// default. U+FEFF is stripped (spec 9). Throws InputError naming file:line and the field for a line
-// that is not UTF-8, not a valid record, or cut off at the end of the file.
+// default. U+FEFF is stripped (docs/method.md, Documents). Throws InputError naming file:line and
+// the field for a line that is not UTF-8, not a valid record, or cut off at the end of the file.
 Record parse_jsonl(const JsonlLine& line, const std::string& path);
 
 // "file:line".
 std::string place_of(const JsonlLine& line, const std::string& path);
 
-// What is wrong, without the place that parse_jsonl named and without advice: to count faults by.
+// Faults are counted by this: the error without the place that parse_jsonl named, without advice.
 std::string fault_of(const Error& error, const std::string& place);
 
-// Calls `on_record` for each record with its place; blank lines are skipped.
-void read_jsonl(const std::string& path,
-                const std::function<void(const Record&, const std::string& where)>& on_record);
-
-// One line, with the newline; read_jsonl gives the same record back. Throws InputError when a field
-// is not UTF-8.
+// One line, with the newline; parse_jsonl gives the same record back. Throws InputError when a
+// field is not UTF-8.
 std::string jsonl_line(const Record& record);
 
 }  // namespace elastron::data

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file/checksum.h"
 #include "core/log.h"
+#include "core/plural.h"
 
 namespace elastron::data {
 
@@ -23,7 +24,7 @@ class JsonlSource final : public PackSource {
     counts_ = reader.read(files, 1, [this](Document&& d) { add(d); });
     kinds_ = reader.kinds();
     for (const std::string& remark :
-         {counts_.bad_text(), counts_.controls.text(reader.control_tokens(), "records")}) {
+         {counts_.bad_text(), counts_.controls.text(reader.control_tokens(), "record")}) {
       if (!remark.empty()) log_warning("{}: {}", key, remark);
     }
     if (entries_.empty()) no_document_left(counts_, files, key);
@@ -57,10 +58,11 @@ class JsonlSource final : public PackSource {
     return std::ranges::max_element(entries_, {}, &Entry::length)->length;
   }
   std::string summary() const override {
-    return fmt::format("{} documents, {} tokens in {} packs ({:.1f} % full), {}", entries_.size(),
-                       tokens_.size(), packs_.size(),
-                       100.0 * double(tokens_.size()) / double(max_tokens_) / double(packs()),
-                       counts_.dropped_text());
+    return fmt::format(
+        "{}, {} in {} ({:.1f} % full), {}", plural(int64_t(entries_.size()), "document"),
+        plural(int64_t(tokens_.size()), "token"), plural(int64_t(packs_.size()), "pack"),
+        100.0 * double(tokens_.size()) / double(max_tokens_) / double(packs()),
+        counts_.dropped_text());
   }
 
  private:
@@ -118,10 +120,10 @@ std::unique_ptr<PackSource> open_jsonl_source(const std::vector<std::string>& fi
 
 void no_document_left(const RecordCounts& counts, const std::vector<std::string>& files,
                       const std::string& key) {
-  throw InputError(
-      fmt::format("no document is left of {} records ({})", counts.records, counts.dropped_text()),
-      fmt::format("{}: {}", key, fmt::join(files, ", ")),
-      "check the files, data.min_tokens and data.max_tokens");
+  throw InputError(fmt::format("no document is left of {} ({})", plural(counts.records, "record"),
+                               counts.dropped_text()),
+                   fmt::format("{}: {}", key, fmt::join(files, ", ")),
+                   "check the files, data.min_tokens and data.max_tokens");
 }
 
 }  // namespace elastron::data

@@ -10,7 +10,8 @@ namespace elastron::data {
 
 inline constexpr int32_t kNoLabel = -100;
 
-// Inclusive (first, last) pairs of first_token, ctx, q, a: spec 1.3 and 9. Document-relative.
+// Inclusive (first, last) pairs of first_token, ctx, q, a: docs/method.md, Pooling and Documents.
+// Document-relative.
 using RangeIds = std::array<int64_t, 8>;
 
 // A judged pair of a batch: the sequences of its responses.
@@ -30,19 +31,21 @@ struct PackedBatch {
   std::vector<int32_t> positions;   // [T] restart at 0 in each whole sequence
   std::vector<int32_t> cu_seqlens;  // [S + 1]
   std::vector<RangeIds> range_ids;  // [D] relative to the document's first sequence
-  std::vector<int32_t> task_ids;    // [D] 0..4: spec 9
-  std::vector<uint32_t>
-      sample_keys;                  // [D] how many documents stand before it in its step: keys the
-                                    // gate noise (spec 2.1), however a step is cut into batches
-  std::vector<int64_t> sample_ids;  // [D] which record it was, for reports
-  std::vector<int32_t> kind_ids;    // [D] into the source's kind names, for reports
+  std::vector<int32_t> task_ids;    // [D] 0..4: docs/method.md, Documents
+  // [D] How many documents stand before it in its step. It keys the gate's noise (docs/method.md,
+  // Stochastic gate), however a step is cut into batches.
+  std::vector<uint32_t> sample_keys;
+  std::vector<int64_t> sample_ids;      // [D] which record it was, for reports
+  std::vector<int32_t> kind_ids;        // [D] into the source's kind names, for reports
   std::vector<int64_t> answer_offsets;  // [D] tokens between the user's part and the answer
   std::vector<int64_t> answer_lengths;  // [D] tokens of the answer, without what ends it
-  std::vector<int32_t> pack_ends;  // [P] documents up to the end of each pack: spec 7.1 is per pack
+  // [P] Documents up to the end of each pack: the objective is per pack (docs/method.md,
+  // Objective).
+  std::vector<int32_t> pack_ends;
   // Empty where each document is one sequence. document_of [S]. prefix_of [S]: the sequence whose
   // tokens stand before this one's, a prompt that is computed once; -1 for a whole sequence.
   std::vector<int32_t> document_of, prefix_of;
-  // Of a part of a batch (data/context_shard.h), [S]: tokens that stand before each sequence's own,
+  // A part of a batch (data/context_shard.h) has [S]: tokens that stand before each sequence's own,
   // which sequence of the whole batch it is of, and whether it has that one's last token. Empty
   // otherwise.
   std::vector<int32_t> offsets, part_of;
@@ -85,7 +88,7 @@ struct Document;  // data/document.h
 // Documents laid end to end, as one pack that is first in its step.
 PackedBatch make_packed_batch(const std::vector<const Document*>& documents);
 
-// The paper's five tasks, in the order of their ids (spec 9).
+// The paper's five tasks, in the order of their ids (docs/method.md, Documents).
 inline constexpr int kTaskCount = 5;
 extern const std::array<std::string, kTaskCount> kTaskNames;
 

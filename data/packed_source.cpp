@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file/checksum.h"
+#include "core/plural.h"
 #include "data/packed_file.h"
 
 namespace elastron::data {
@@ -55,9 +56,10 @@ class PackedSource final : public PackSource {
       tokens += part.file.tokens();
       room += part.file.packs() * part.file.header().max_tokens;
     }
-    return fmt::format("{} documents, {} tokens in {} packs ({:.1f} % full) of {} packed {}",
-                       documents, tokens, packs_, 100.0 * double(tokens) / double(room),
-                       parts_.size(), parts_.size() == 1 ? "file" : "files");
+    return fmt::format("{}, {} in {} ({:.1f} % full) of {}", plural(documents, "document"),
+                       plural(tokens, "token"), plural(packs_, "pack"),
+                       100.0 * double(tokens) / double(room),
+                       plural(int64_t(parts_.size()), "packed file"));
   }
 
  private:

@@ -181,7 +181,7 @@ void PackedWriter::publish(const PackedHeader& header, const std::vector<std::st
     s.file.set_attribute("checksum", header_checksum(header, checksums));
     s.file.close();
   });
-  // What is in the file, not what was meant to be written.
+  // Reads back the file itself: its contents count, not what was meant to be written.
   const PackedFile written(s.temporary);
   for (int64_t p = 0; p < written.packs(); ++p) {
     written.pack(p);

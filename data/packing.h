@@ -1,4 +1,4 @@
-// Which documents share a pack (spec 9).
+// Which documents share a pack (docs/method.md, Packing).
 #pragma once
 #include <cstdint>
 #include <span>
@@ -12,7 +12,7 @@ enum class Packing : uint8_t {
   none,       // one document per pack
 };
 
-// What a packed file may hold in one pack (data/packed_file.h).
+// A packed file holds no more than this in one pack (data/packed_file.h).
 inline constexpr int64_t kMostDocumentsPerPack = 65536;
 
 // Indices of documents per pack. n log n in the number of documents. Every length must be at most

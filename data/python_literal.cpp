@@ -77,7 +77,7 @@ class LiteralParser {
     }
   }
 
-  // What repr() of a str can hold. UTF-8 stands for itself, so \x, \u and \U are rare: those of
+  // repr() of a str can hold these. UTF-8 stands for itself, so \x, \u and \U are rare: those of
   // unprintable characters.
   std::string escape() {
     if (at_ >= text_.size()) fail("a string does not end");

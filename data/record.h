@@ -1,4 +1,4 @@
-// One raw training example (spec 9).
+// One raw training example (docs/method.md, Documents).
 #pragma once
 #include <string>
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "core/plural.h"
 #include "data/source.h"
 
 namespace elastron::data {
@@ -31,7 +32,7 @@ Sampler::Sampler(int64_t packs, std::string fingerprint, uint64_t seed, int64_t 
       packs_per_step_(packs_per_step) {
   ELASTRON_CHECK(packs_per_step > 0, "a step without packs");
   if (packs < packs_per_step) {
-    throw UsageError("the data has " + std::to_string(packs) + " packs, a step needs " +
+    throw UsageError("the data has " + plural(packs, "pack") + ", a step needs " +
                          std::to_string(packs_per_step),
                      "train.global_batch",
                      "lower train.global_batch or data.max_tokens, or give more data");

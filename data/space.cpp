@@ -15,7 +15,7 @@ bool is_space(std::string_view character) {
          (character.size() == 1 && character[0] >= 0x1c && character[0] <= 0x1f);
 }
 
-// Of the character that starts with `lead`.
+// Counts the bytes of the character that starts with `lead`.
 size_t length_of(uint8_t lead) { return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4; }
 
 }  // namespace

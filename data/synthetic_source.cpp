@@ -8,13 +8,14 @@
 #include "core/error.h"
 #include "core/file/checksum.h"
 #include "core/philox.h"
+#include "core/plural.h"
 #include "data/synthetic/tasks.h"
 
 namespace elastron::data {
 
 namespace {
 
-// What training and evaluation share: kinds, and one document by (seed, kind, index, length).
+// Training and evaluation share this: kinds, and one document by (seed, kind, index, length).
 class SyntheticSource : public PackSource {
  public:
   SyntheticSource(const DataConfig& config, const Tokenizer& tokenizer, int32_t eos)
@@ -127,9 +128,7 @@ class SyntheticEvaluation final : public SyntheticSource {
     one.back().sample_id = index;
     return one;
   }
-  std::string summary() const override {
-    return fmt::format("{} documents made on the fly", packs());
-  }
+  std::string summary() const override { return plural(packs(), "document") + " made on the fly"; }
 };
 
 }  // namespace

@@ -12,7 +12,7 @@ struct TextRange {
   bool operator==(const TextRange&) const = default;
 };
 
-// What of the ranges lies in [begin, end), counted from `begin`. They ascend and do not overlap.
+// Cuts the ranges to [begin, end), counted from `begin`. They ascend and do not overlap.
 inline std::vector<TextRange> ranges_within(std::span<const TextRange> ranges, size_t begin,
                                             size_t end) {
   std::vector<TextRange> inside;

@@ -1,7 +1,9 @@
 #include "launch/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 namespace elastron::launch::cli {
@@ -85,6 +87,55 @@ void App::callback(std::function<void()> run) {
       throw CLI::ValidationError(error.what());
     }
   });
+}
+
+namespace {
+
+std::vector<std::string> words_of(const std::string& braces) {
+  std::vector<std::string> words;
+  std::istringstream in(braces);
+  for (std::string word; std::getline(in, word, ',');) words.push_back(word);
+  return words;
+}
+
+OptionText describe(const CLI::Option& option) {
+  OptionText text;
+  text.by_place = option.get_positional();
+  if (text.by_place) text.names.push_back(option.get_name(true));
+  for (const std::string& name : option.get_snames()) text.names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames()) text.names.push_back("--" + name);
+  text.doc = option.get_description();
+  text.required = option.get_required();
+  text.repeats = option.get_items_expected_max() > 1 && option.get_allow_extra_args();
+  if (option.get_items_expected_max() == 0) return text;
+  text.fallback = option.get_default_str();
+  // "TEXT:{a,b}", "INT:INT in [1 - 64]", "FLOAT:NONNEGATIVE": the parser's words on a value.
+  const std::string kind = option.get_type_name();
+  text.kind = kind.substr(0, kind.find(':'));
+  if (const auto open = kind.find('{'); open != std::string::npos) {
+    text.words = words_of(kind.substr(open + 1, kind.find('}', open) - open - 1));
+  } else if (const auto in = kind.find('['); in != std::string::npos) {
+    text.limits = kind.substr(in + 1, kind.find(']', in) - in - 1);
+  }
+  return text;
+}
+
+CommandText describe(const CLI::App& app) {
+  CommandText text{.name = app.get_name(), .doc = app.get_description()};
+  for (const CLI::Option* option : app.get_options()) text.options.push_back(describe(*option));
+  std::ranges::stable_partition(text.options, [](const OptionText& o) { return o.by_place; });
+  for (const CLI::App* command : app.get_subcommands({})) {
+    text.commands.push_back(describe(*command));
+  }
+  return text;
+}
+
+}  // namespace
+
+CommandText App::describe_program() const {
+  const CLI::App* program = app_;
+  while (program->get_parent() != nullptr) program = program->get_parent();
+  return describe(*program);
 }
 
 Option* App::keep(CLI::Option* option) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "launch/command_text.h"
+
 namespace CLI {
 class App;
 class Option;
@@ -74,6 +76,8 @@ class App {
   Option* add_flag(const std::string& name, bool& value, const std::string& doc);
   // Runs when this is what was asked for, and all its arguments are read.
   void callback(std::function<void()> run);
+  // Everything that was added so far, below the program itself.
+  CommandText describe_program() const;
 
  private:
   Option* keep(CLI::Option* option);

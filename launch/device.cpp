@@ -11,7 +11,9 @@
 
 namespace elastron::launch {
 
-ChosenDevice choose_device(train::DeviceChoice choice, [[maybe_unused]] int node_rank) {
+namespace {
+
+ChosenDevice choose(train::DeviceChoice choice, [[maybe_unused]] int node_rank) {
   ChosenDevice chosen;
   if (choice != train::DeviceChoice::cpu) {
 #if ELASTRON_WITH_CUDA
@@ -29,8 +31,6 @@ ChosenDevice choose_device(train::DeviceChoice choice, [[maybe_unused]] int node
   return chosen;
 }
 
-namespace {
-
 // What the kernel could give without swapping.
 int64_t available_host_memory() {
   std::ifstream file("/proc/meminfo");
@@ -43,6 +43,14 @@ int64_t available_host_memory() {
 }
 
 }  // namespace
+
+ChosenDevice choose_device(train::DeviceChoice choice, int node_rank) {
+  ChosenDevice chosen = choose(choice, node_rank);
+  chosen.device->set_advice_when_full(
+      "lower data.max_tokens or train.micro_batch, set train.recompute: layer, or raise "
+      "parallel.tensor");
+  return chosen;
+}
 
 int64_t memory_per_rank(const Device& device, int node_size) {
 #if ELASTRON_WITH_CUDA

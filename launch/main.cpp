@@ -1,5 +1,6 @@
 // The elastron program: parses arguments, runs one subcommand, turns errors into one line and the
 // contract's exit code.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,7 @@
 #include "core/error.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
+#include "launch/exit_codes.h"
 #include "launch/limits.h"
 #include "launch/signals.h"
 #include "launch/version.h"
@@ -42,6 +44,15 @@ bool first_rank() {
   return true;
 }
 
+std::string exit_code_text() {
+  std::string text = "Exit codes:\n";
+  for (const ExitCodeMeaning& code : kExitCodes) {
+    text += fmt::format("  {:<27} {}\n", int(code.code), code.meaning);
+  }
+  text.pop_back();
+  return text;
+}
+
 // The parser would only say that a subcommand is missing.
 void check_subcommand(CLI::App& app, const std::string& word) {
   std::vector<std::string> names;
@@ -56,9 +67,10 @@ void check_subcommand(CLI::App& app, const std::string& word) {
 
 // -> the exit code when there is nothing to run.
 std::optional<int> parse(int argc, char** argv, Command& selected) {
-  CLI::App app{"Elastron: trains Attention Routers on frozen decoders.", "elastron"};
+  CLI::App app{"trains Attention Routers on frozen decoders, and reward models", "elastron"};
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text());
+  app.footer(exit_code_text());
   cli::App root(&app);
   for (const auto& add : kSubcommands) add(root, selected);
   try {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # For scripts that take no arguments. no_arguments SCRIPT TEXT ARGUMENTS...: --help and -h print what
 # the script does, anything else is an error.
 no_arguments() {

@@ -7,21 +7,28 @@
 #include <span>
 #include <thread>
 
+#include "core/plural.h"
 #include "launch/collectives.h"
 #include "launch/device.h"
+#include "launch/shipped_files.h"
 #include "launch/signals.h"
 #include "launch/version.h"
-#include "ops/linear.h"
 #include "ops/routed_attention.h"
 #include "parallel/agree.h"
 
 namespace elastron::launch {
 
+train::Config read_run_config(const ConfigArguments& arguments, config::Origins* origins) {
+  std::vector<std::string> files;
+  for (const std::string& file : arguments.files) files.push_back(shipped_path(file));
+  auto config = config::load_config<train::Config>(files, arguments.overrides, origins);
+  config.model.path = shipped_path(config.model.path);
+  return config;
+}
+
 train::Config load_run_config(const ConfigArguments& arguments, parallel::Communicator& world) {
   train::Config config;
-  parallel::on_all_ranks(world, [&] {
-    config = config::load_config<train::Config>(arguments.files, arguments.overrides);
-  });
+  parallel::on_all_ranks(world, [&] { config = read_run_config(arguments); });
   return config;
 }
 
@@ -56,21 +63,9 @@ std::string choose_full_attention(Device& device, const train::ModelSection& mod
   return "by " + library + (asked ? "" : " from 1024 tokens on");
 }
 
-// A folder in bfloat16 runs everywhere. All ranks compute in the same dtype, whatever their CPUs.
-void choose_dtype(Device& device, parallel::Communicator& everyone, train::ModelSection& model) {
-  if (model.dtype != train::ComputeDType::bfloat16) return;
-  double without[] = {ops::has_products(DType::bf16, device) ? 0.0 : 1.0};
-  everyone.all_reduce_host(std::span<double>(without), parallel::ReduceOp::max);
-  if (without[0] == 0) return;
-  model.dtype = train::ComputeDType::float32;
-  log_warning_once(
-      "this CPU has no bfloat16 products (they need AVX-512): everything is computed in float32, "
-      "which takes twice the memory");
-}
-
 }  // namespace
 
-Runtime::Runtime(parallel::World& world, train::Config& config) {
+Runtime::Runtime(parallel::World& world, const train::Config& config) {
   share_cores(world);
   give_signal_stacks();
   auto everyone = world.split(0, world.rank(), "world");
@@ -79,7 +74,6 @@ Runtime::Runtime(parallel::World& world, train::Config& config) {
     device_ = std::move(chosen.device);
     why_not_gpu_ = chosen.why_not_gpu;
   });
-  choose_dtype(*device_, *everyone, config.model);
   parallel::MeshLayout layout;
   parallel::on_all_ranks(*everyone, [&] {
     layout =
@@ -98,10 +92,10 @@ Runtime::Runtime(parallel::World& world, train::Config& config) {
 
 void Runtime::announce(const parallel::World& world) const {
   const auto& layout = mesh_->layout();
-  log_info("elastron {} | {} | {} threads per rank | {}{} | data {} x context {} x tensor {}",
-           version_number(), device_->description(), omp_get_max_threads(), world.library(),
-           collectives_ ? " + " + collectives_->library() : "", layout.data, layout.context,
-           layout.tensor);
+  log_info("elastron {} | {} | {} per rank | {}{} | data {} x context {} x tensor {}",
+           version_number(), device_->description(), plural(omp_get_max_threads(), "thread"),
+           world.library(), collectives_ ? " + " + collectives_->library() : "", layout.data,
+           layout.context, layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
   if (!full_attention_.empty()) log_info("full attention {}", full_attention_);

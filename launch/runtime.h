@@ -18,14 +18,16 @@ struct ConfigArguments {
   std::vector<std::string> overrides;
 };
 
-// Reads, merges and checks the configuration on every rank; one rank reports what is wrong.
+// Reads, merges and checks the configuration. Files that are named as they ship, and such a
+// model.path, are found from any folder (launch/shipped_files.h).
+train::Config read_run_config(const ConfigArguments& arguments, config::Origins* origins = nullptr);
+// The same on every rank; one rank reports what is wrong.
 train::Config load_run_config(const ConfigArguments& arguments, parallel::Communicator& world);
 
 class Runtime {
  public:
-  // Chooses the device, and with it what is computed in: where it has no bfloat16 products,
-  // model.dtype becomes float32, and a line says so. Storage keeps its own dtype.
-  Runtime(parallel::World& world, train::Config& config);
+  // Chooses the device and the libraries.
+  Runtime(parallel::World& world, const train::Config& config);
 
   Device& device() { return *device_; }
   parallel::Mesh& mesh() { return *mesh_; }

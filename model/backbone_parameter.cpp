@@ -18,4 +18,22 @@ Parameter replicated_weight(const std::string& name, const Shape& shape,
   return p;
 }
 
+Parameter layer_norm(const ModelConfig& config, int64_t layer, NormId id,
+                     const DecoderOptions& options, Device& device) {
+  const NamedShape norm = norm_shape(config, layer, id);
+  return replicated_weight(norm.name, norm.shape, options, device);
+}
+
+parallel::ShardedLinear layer_linear(const ModelConfig& config, int64_t layer, LinearId id,
+                                     const DecoderOptions& options, parallel::Communicator& tensor,
+                                     Device& device) {
+  parallel::ShardedLinear linear(linear_shape(config, layer, id), options.dtype,
+                                 options.train_backbone, tensor, device);
+  if (!options.repack) linear.use_in_place();
+  if (options.lora && options.lora->adapts(kLayerLinears[size_t(id)].leaf)) {
+    linear.adapt(options.lora->rank, options.lora->scale(), options.train_lora);
+  }
+  return linear;
+}
+
 }  // namespace elastron::model

@@ -97,7 +97,8 @@ void Decoder::initialise(uint64_t seed) {
   for (Parameter* p : parameters_) {
     const Shape local = local_shape(*p);
     if (local.rank() != 2) {
-      set_value(*p, Tensor::from(std::vector<float>(size_t(local.numel()), 1.0f), local, device_));
+      const float value = parallel::is_bias(*p) ? 0.0f : 1.0f;
+      set_value(*p, Tensor::from(std::vector<float>(size_t(local.numel()), value), local, device_));
       continue;
     }
     fill_logical(*p, RandomStream(seed, RandomPurpose::backbone_init, random_coordinate(p->name)),
@@ -128,24 +129,24 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
 }
 
 Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
-                        std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                        RoutedHeads* heads, KvCache* cache, AttentionObserver* observer) {
+                        std::vector<router::RoutedLayer>& routed, const ForwardExtras& extras) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
-  ELASTRON_CHECK(cache == nullptr || batch.exchange->varlen().sequences() == 1,
+  ELASTRON_CHECK(extras.cache == nullptr || batch.exchange->varlen().sequences() == 1,
                  "a cache is of one sequence");
   LayerInputs in = layer_inputs(batch, router_batch);
-  in.cache = cache;
-  in.observer = observer;
-  if (saved != nullptr) saved->layers.assign(layers_.size(), {});
+  in.cache = extras.cache;
+  in.observer = extras.observer;
+  SavedForward* saved = extras.saved;
+  if (saved != nullptr) saved->layers = std::vector<SavedLayer>(layers_.size());
   for (router::RoutedLayer& layer : routed) layer.prepare();
   Tensor x = region_.leave(embedding_->forward(batch.token_ids));
   for (size_t i = 0; i < layers_.size(); ++i) {
-    Tensor gate, visited;
-    x = layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr, gate,
-                            visited);
-    if (heads == nullptr) continue;
-    heads->gates.push_back(gate);
-    heads->visited.push_back(visited);
+    LayerOutput out =
+        layers_[i]->forward(x, in, routed[i], saved != nullptr ? &saved->layers[i] : nullptr);
+    x = std::move(out.x);
+    if (extras.heads == nullptr) continue;
+    extras.heads->gates.push_back(out.gate);
+    extras.heads->visited.push_back(out.visited);
   }
   auto [normed, inv_rms] = ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps);
   if (saved != nullptr) {
@@ -178,7 +179,7 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
                        const router::RouterBatch& router_batch,
                        std::vector<router::RoutedLayer>& routed, SavedForward& saved,
                        const std::vector<Tensor>& d_gate,
-                       const std::function<void(Parameter&)>& on_gradient) {
+                       const parallel::GradientSink& on_gradient) {
   const bool train = options_.train_backbone;
   const LayerInputs in = layer_inputs(batch, router_batch);
   if (train && head_ && !config_.tie_word_embeddings) on_gradient(head_->parameter());
@@ -188,9 +189,10 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
   d_hidden = saved.last = {};
   for (size_t i = layers_.size(); i-- > 0;) {
     // Below the lowest layer there is nothing to train unless the embedding is.
-    const bool need_input = i > 0 || train;
-    d = layers_[i]->backward(d, in, routed[i], saved.layers[i],
-                             d_gate.empty() ? Tensor{} : d_gate[i], need_input, on_gradient);
+    const LayerBackward want{.d_gate_objective = d_gate.empty() ? Tensor{} : d_gate[i],
+                             .need_input = i > 0 || train,
+                             .on_gradient = on_gradient};
+    d = layers_[i]->backward(d, in, routed[i], want, saved.layers[i]);
     saved.layers[i] = {};
   }
   if (train) {

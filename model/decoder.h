@@ -1,6 +1,7 @@
-// A decoder-only transformer (Qwen3, Llama-3.1) with routed attention: embedding, layers, final
-// norm, LM head fused with the loss. The same code runs frozen (router training, evaluation) and
-// trainable (pretraining), on one rank or split over a tensor-parallel group.
+// A decoder-only transformer (the families of model/weights/model_config.h) with routed attention:
+// embedding, layers, final norm, LM head fused with the loss. The same code runs frozen (router
+// training, evaluation) and trainable (pretraining), on one rank or split over a tensor-parallel
+// group.
 #pragma once
 #include <functional>
 #include <memory>
@@ -29,17 +30,25 @@ struct DeviceBatch {
                           std::unique_ptr<AttentionExchange> exchange);
 };
 
-// What the backward pass needs of a forward pass.
+// A forward pass, as the backward pass needs it.
 struct SavedForward {
   std::vector<SavedLayer> layers;
-  Tensor last;           // [R, E] input of the final norm: R as in model/decoder_layer.h
+  Tensor last;           // [R, E] input of the final norm: R as in model/layer_io.h
   Tensor final_inv_rms;  // [R]
 };
 
-// What the heads of each layer did, [layers].
+// Says what the heads of each layer did, [layers].
 struct RoutedHeads {
   std::vector<Tensor> gates;    // [D, K] uint8, of documents
   std::vector<Tensor> visited;  // [S, K] int64, of sequences: ops::RoutedAttentionOutput::visited
+};
+
+// A forward pass keeps and reports these beside its result; each is optional.
+struct ForwardExtras {
+  SavedForward* saved = nullptr;          // filled for backward()
+  RoutedHeads* heads = nullptr;           // filled with what the heads did
+  KvCache* cache = nullptr;               // of one sequence: filled for decode()
+  AttentionObserver* observer = nullptr;  // sees every layer's queries and keys
 };
 
 class Decoder {
@@ -54,22 +63,19 @@ class Decoder {
   const DecoderOptions& options() const { return options_; }
   // All backbone parameters, in forward order.
   const ParameterList& parameters() const { return parameters_; }
-  // Of the low-rank adapters (options().lora), in forward order.
+  // Those of the low-rank adapters (options().lora), in forward order.
   const ParameterList& adapters() const { return adapters_; }
   // A uniform in +- 1 / sqrt(in), B zero, so that nothing changes at first; keyed as initialise().
   void initialise_adapters(uint64_t seed);
 
-  // N(0, initializer_range^2) for matrices, 1 for norms, keyed by (seed, logical name, logical
-  // element): the same on any layout.
+  // N(0, initializer_range^2) for matrices, 1 for norms, 0 for biases, keyed by (seed, logical
+  // name, logical element): the same on any layout.
   void initialise(uint64_t seed);
 
   // Runs all layers; `routed` has one entry per layer. -> final hidden states after the last norm
-  // [T, E]. With `saved`, keeps what backward() needs. With `heads`, says what they did. With
-  // `cache` (one sequence), fills it for decode(). `observer` sees every layer's queries and keys.
+  // [T, E].
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
-                 std::vector<router::RoutedLayer>& routed, SavedForward* saved,
-                 RoutedHeads* heads = nullptr, KvCache* cache = nullptr,
-                 AttentionObserver* observer = nullptr);
+                 std::vector<router::RoutedLayer>& routed, const ForwardExtras& extras = {});
 
   // Inference: the token at `position`, after those in the cache. -> hidden state after the last
   // norm [1, E].
@@ -77,7 +83,8 @@ class Decoder {
 
   // The head by itself, for a loss of its own.
   parallel::VocabParallelHead& head() { return *head_; }
-  // LM head and cross-entropy over the labelled positions (spec 7.3). Needs options().lm_head.
+  // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss).
+  // Needs options().lm_head.
   parallel::CrossEntropyResult loss(const Tensor& hidden, const DeviceBatch& batch,
                                     const parallel::CrossEntropyOptions& options);
 
@@ -89,8 +96,7 @@ class Decoder {
   // gates of layer l (undefined tensors without a router). Frees `saved` layer by layer.
   void backward(Tensor d_hidden, const DeviceBatch& batch, const router::RouterBatch& router_batch,
                 std::vector<router::RoutedLayer>& routed, SavedForward& saved,
-                const std::vector<Tensor>& d_gate,
-                const std::function<void(Parameter&)>& on_gradient);
+                const std::vector<Tensor>& d_gate, const parallel::GradientSink& on_gradient);
 
  private:
   // The shard of a matrix, each number of which is a function of its place in the logical one.

@@ -1,4 +1,4 @@
-// What a decoder is built with, beside the shapes of its folder.
+// The options a decoder is built with, beside the shapes of its folder.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace elastron::model {
 
-// What the backward pass computes again instead of keeping (spec 3.4; floors, section 1).
+// How much the backward pass computes again instead of keeping (docs/method.md, Costs).
 enum class Recompute : uint8_t {
   none,       // keep everything
   selective,  // keep residuals, both attention outputs and LSE; recompute projections and gate/up

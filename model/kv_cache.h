@@ -1,55 +1,24 @@
-// Keys and values of the tokens so far, per layer and kv head, for decoding (spec 10.3). A head
-// that was routed to full attention keeps all of them; a head of streaming attention keeps the sink
-// and a ring of the local window, so that its memory does not grow with the context.
+// What a decoder layer needs of the keys and values of the tokens so far, when it decodes one token
+// after another. How they are kept is the business of who implements it (inference/head_cache.h).
 #pragma once
 #include <cstdint>
 #include <vector>
 
-#include "ops/attention/streaming_rule.h"
 #include "ops/decode_attention.h"
 
 namespace elastron::model {
 
 class KvCache {
  public:
-  // Room for `max_tokens` positions. K kv heads of this rank, D head_dim. `rule`: which keys a
-  // streaming head sees; block 1 for exactly `local` tokens instead of whole blocks.
-  KvCache(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t max_tokens,
-          const ops::StreamingRule& rule, DType dtype, Device& device);
+  virtual ~KvCache() = default;
 
-  // Streaming heads keep all keys too and read them all: a full cache, as the reference code
-  // decodes. To be said before fill().
-  void keep_all(bool all) { keep_all_ = all; }
-
-  // Prefill of one sequence: k, v [T, K, D] of positions 0 to T - 1, keys after RoPE; gate [1, K]
-  // uint8, 1 = full attention, which holds for the whole conversation.
-  void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate);
+  // Prefill of one sequence: k, v [T, K, D] of positions 0 to T - 1, keys after RoPE, K kv heads of
+  // this rank; gate [1, K] uint8, 1 = full attention, which holds for the whole conversation.
+  virtual void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) = 0;
   // The next token: k, v [1, K, D]. All layers take a position before the next one begins.
-  void append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v);
-  // What the token appended last sees in that layer.
-  const std::vector<ops::CachedHead>& heads(int64_t layer) const {
-    return layers_[size_t(layer)].heads;
-  }
-
-  int64_t bytes() const;       // held
-  int64_t full_bytes() const;  // if every head kept everything
-
- private:
-  struct Layer {
-    std::vector<ops::CachedHead> heads;
-    std::vector<uint8_t> full;
-  };
-  int64_t sparse_rows() const;
-  // Where a streaming head keeps a position; -1 where it does not.
-  int64_t row_of(bool full, int64_t position, int64_t last) const;
-  void show(Layer& layer, int64_t position) const;
-
-  int64_t kv_heads_, head_dim_, max_tokens_;
-  ops::StreamingRule rule_;
-  bool keep_all_ = false;
-  DType dtype_;
-  Device& device_;
-  std::vector<Layer> layers_;
+  virtual void append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v) = 0;
+  // What the token appended last sees in that layer, by kv head.
+  virtual const std::vector<ops::CachedHead>& heads(int64_t layer) const = 0;
 };
 
 }  // namespace elastron::model

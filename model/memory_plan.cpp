@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/ceil_div.h"
 #include "model/attention_exchange.h"
 #include "model/gathered_memory.h"
 #include "ops/attention/block_bits.h"
@@ -13,8 +14,6 @@
 namespace elastron::model {
 
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // What a device takes for so many bytes.
 int64_t block_of(DeviceKind device, int64_t bytes) {

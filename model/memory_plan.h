@@ -1,6 +1,6 @@
 // What one rank of a training step holds on a device, from shapes alone: printed before a run,
-// asked before anything is allocated, and compared with the device's counter in the tests. (floors,
-// section 2)
+// asked before anything is allocated, and compared with the device's counter in the tests.
+// (docs/method.md, Work and time)
 #pragma once
 #include <cstdint>
 #include <optional>

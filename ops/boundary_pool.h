@@ -1,5 +1,5 @@
 // Pooling of key states over a segment of each sequence: what the Attention Router reads
-// (spec 1.3). Sums are in master dtype.
+// (docs/method.md, Pooling). Sums are in master dtype.
 //
 //   boundary: pre = the first W tokens of [begin, end), suf = the last W;
 //             pooled = (sum pre + sum suf) / (|pre| + |suf|). Overlaps count twice, unless `dedup`,

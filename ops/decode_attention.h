@@ -1,4 +1,5 @@
-// Attention of one new token over cached keys and values (spec 10.3): inference only.
+// Attention of one new token over cached keys and values (docs/method.md, Decoding): inference
+// only.
 #pragma once
 #include <array>
 #include <span>

@@ -1,4 +1,4 @@
-// The hard gate with its straight-through gradient (spec 2).
+// The hard gate with its straight-through gradient (docs/method.md, Stochastic gate).
 #pragma once
 #include <cstdint>
 #include <span>

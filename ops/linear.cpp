@@ -3,7 +3,7 @@
 #include "core/dispatch.h"
 #include "ops/backend.h"
 #include "ops/cpu/column_sums.h"
-#include "ops/cpu/matmul.h"
+#include "ops/cpu/linear.h"
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/reductions.h"
 
@@ -13,47 +13,74 @@ struct LinearWeight::Packed {
   cpu::PackedWeight forward, dgrad;
 };
 
-LinearWeight::LinearWeight(Tensor weight, bool frozen)
-    : weight_(std::move(weight)), frozen_(frozen) {
+LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(weight)) {
   ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
   check_contiguous(weight_, "linear weight");
   // The GPU's library reads every layout at full speed.
-  if (frozen && weight_.device().kind() == DeviceKind::cpu) packed_ = std::make_unique<Packed>();
+  const Device& device = weight_.device();
+  if (form == WeightForm::packed && device.kind() == DeviceKind::cpu) {
+    packed_ = std::make_unique<Packed>();
+  }
+}
+
+LinearWeight::LinearWeight(Tensor values, WeightScale scale)
+    : LinearWeight(std::move(values), WeightForm::in_place) {
+  const auto blocks = [](int64_t extent, int64_t block) { return (extent + block - 1) / block; };
+  ELASTRON_CHECK(scale.out_block > 0 && scale.in_block > 0, "a scale of no values");
+  check_shape(scale.values,
+              {blocks(out_features(), scale.out_block), blocks(in_features(), scale.in_block)},
+              "scale of a linear weight");
+  check_dense("scale of a linear weight", scale.values, weight_);
+  ELASTRON_CHECK(scale.values.dtype() == DType::f32, "scales are float32");
+  scale_ = std::move(scale);
 }
 LinearWeight::LinearWeight() = default;
 LinearWeight::~LinearWeight() = default;
 LinearWeight::LinearWeight(LinearWeight&&) noexcept = default;
 LinearWeight& LinearWeight::operator=(LinearWeight&&) noexcept = default;
 
-bool has_products(DType dtype, Device& device) {
-  return device.kind() != DeviceKind::cpu || cpu::has_products(dtype, device);
+namespace {
+
+// cuBLASLt multiplies operands of one dtype.
+void check_plain(const LinearWeight& w, DType activations) {
+  ELASTRON_CHECK(w.tensor().dtype() == activations && !w.scale().defined(),
+                 "on a GPU weights are stored in the activations' dtype");
 }
+
+}  // namespace
 
 Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
   ELASTRON_CHECK(x.rank() == 2 && x.size(1) == w.in_features(),
                  "linear: x " + x.shape().str() + ", weight " + w.tensor().shape().str());
-  ELASTRON_CHECK(x.dtype() == w.tensor().dtype(), "linear: weight of another dtype");
-  if (bias.defined()) check_shape(bias, {w.out_features()}, "linear bias");
+  if (bias.defined()) {
+    check_shape(bias, {w.out_features()}, "linear bias");
+    ELASTRON_CHECK(bias.dtype() == x.dtype(), "linear: bias of another dtype");
+  }
   check_dense("linear", x, w.tensor());
   Tensor y = Tensor::empty({x.size(0), w.out_features()}, x.dtype(), x.device());
   run_on(
       x.device(),
       [&] {
-        cpu::matmul_forward(x, w.tensor(), bias, w.packed() ? &w.packed()->forward : nullptr, y);
+        const cpu::WeightView weight{w.tensor(), w.scale(),
+                                     w.packed() ? &w.packed()->forward : nullptr};
+        cpu::linear_forward(x, weight, bias, y);
       },
-      [&](auto) { cuda::matmul_forward(x, w.tensor(), bias, y); });
+      [&](auto) {
+        check_plain(w, x.dtype());
+        cuda::matmul_forward(x, w.tensor(), bias, y);
+      });
   return y;
 }
 
 Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accumulate_into) {
   ELASTRON_CHECK(dy.rank() == 2 && dy.size(1) == w.out_features(),
                  "linear_dgrad: dy " + dy.shape().str() + ", weight " + w.tensor().shape().str());
-  ELASTRON_CHECK(dy.dtype() == w.tensor().dtype(), "linear_dgrad: weight of another dtype");
   check_dense("linear_dgrad", dy, w.tensor());
   Tensor dx = accumulate_into;
   if (dx.defined()) {
     check_shape(dx, {dy.size(0), w.in_features()}, "linear_dgrad");
     check_contiguous(dx, "linear_dgrad");
+    ELASTRON_CHECK(dx.dtype() == dy.dtype(), "linear_dgrad: a sum of another dtype");
   } else {
     dx = Tensor::empty({dy.size(0), w.in_features()}, dy.dtype(), dy.device());
   }
@@ -61,10 +88,14 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
   run_on(
       dy.device(),
       [&] {
-        cpu::matmul_dgrad(dy, w.tensor(), w.packed() ? &w.packed()->dgrad : nullptr, accumulate,
-                          dx);
+        const cpu::WeightView weight{w.tensor(), w.scale(),
+                                     w.packed() ? &w.packed()->dgrad : nullptr};
+        cpu::linear_dgrad(dy, weight, accumulate, dx);
       },
-      [&](auto) { cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx); });
+      [&](auto) {
+        check_plain(w, dy.dtype());
+        cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx);
+      });
   return dx;
 }
 
@@ -76,7 +107,7 @@ void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
                  "linear_wgrad: the gradient is in master dtype");
   check_dense("linear_wgrad", dy, x, dw);
   run_on(
-      x.device(), [&] { cpu::matmul_wgrad(dy, x, dw); },
+      x.device(), [&] { cpu::linear_wgrad(dy, x, dw); },
       [&](auto) { cuda::matmul_wgrad(dy, x, dw); });
 }
 

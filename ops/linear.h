@@ -2,50 +2,62 @@
 // accumulation); float64, used by the finite-difference checks, runs in plain loops. On the GPU all
 // run in cuBLASLt.
 //
+// Three dtypes may differ: that of the activations (x, y, dy, dx and the bias), that in which the
+// weight is stored, and that in which is multiplied. The product is in the activations' dtype where
+// the device has it; on a CPU without bfloat16 products bfloat16 is multiplied in float32. A weight
+// that is stored otherwise is converted a few rows or columns at a time, never as a whole.
+//
 // Forward, dgrad (gradient to the input) and wgrad (gradient to the weight) are separate functions:
-// a frozen layer calls the first two and saves no input (spec 3.4; "frozen is a different
-// function, not a flag").
+// a frozen layer calls the first two and saves no input (docs/method.md, Costs).
 #pragma once
 #include <memory>
 
 #include "core/tensor.h"
+#include "ops/weight_scale.h"
 
 namespace elastron::ops {
 
-// A weight [out, in] as the matrix products see it. On the CPU a frozen weight is repacked once per
-// direction into the layout the library likes best (built on first use and kept; costs one more
-// copy per direction); a trainable one is used in place, so that an optimiser step needs no
-// notification. Keeps the tensor alive. Movable, not copyable.
+// How a weight is held for the products.
+enum class WeightForm : uint8_t {
+  in_place,  // as the tensor lies: one that trains, so that an optimiser step needs no notification
+  packed,    // frozen: on the CPU once more per direction, in the layout the library likes best,
+             // built on first use and kept. Where it would have to be converted, as in_place.
+};
+
+inline WeightForm weight_form(bool trains) {
+  return trains ? WeightForm::in_place : WeightForm::packed;
+}
+
+// A weight [out, in], which it keeps alive. Movable, not copyable.
 class LinearWeight {
  public:
   LinearWeight();
-  LinearWeight(Tensor weight, bool frozen);
+  LinearWeight(Tensor weight, WeightForm form);
+  // Quantised and frozen: the weight is `values` times `scale`. Products are on the CPU.
+  LinearWeight(Tensor values, WeightScale scale);
   ~LinearWeight();
   LinearWeight(LinearWeight&&) noexcept;
   LinearWeight& operator=(LinearWeight&&) noexcept;
 
   const Tensor& tensor() const { return weight_; }
+  const WeightScale& scale() const { return scale_; }  // undefined unless quantised
   int64_t out_features() const { return weight_.size(0); }
   int64_t in_features() const { return weight_.size(1); }
-  bool frozen() const { return frozen_; }
 
   struct Packed;  // owned by ops/cpu
   Packed* packed() const { return packed_.get(); }
 
  private:
   Tensor weight_;
-  bool frozen_ = false;
+  WeightScale scale_;
   std::unique_ptr<Packed> packed_;
 };
 
-// Whether the device multiplies matrices of this dtype; bfloat16 needs AVX-512 on a CPU.
-bool has_products(DType dtype, Device& device);
-
-// x [tokens, in], w [out, in], bias [out] or undefined -> [tokens, out]; all of one dtype.
+// x [tokens, in], w [out, in], bias [out] or undefined -> [tokens, out], in x's dtype.
 Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias = {});
 
-// dy [tokens, out] -> dx [tokens, in]. With `accumulate_into` defined ([tokens, in]) the product is
-// added to it and it is returned: the sum over the branches that read the same x.
+// dy [tokens, out] -> dx [tokens, in], in dy's dtype. With `accumulate_into` defined ([tokens, in])
+// the product is added to it and it is returned: the sum over the branches that read the same x.
 Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accumulate_into = {});
 
 // dw [out, in] += dy^T x, in master dtype (float32; float64 for float64 inputs).

@@ -1,12 +1,14 @@
 // Routed attention: per sequence and kv head a gate z chooses the retrieval branch (z = 1) or the
-// sparse one (z = 0): O = z O_R + (1 - z) O_S. Causal within each sequence. The pattern says which
-// keys the branches read (ops/head_pattern.h; docs/method.md, Routed attention and Key sets).
+// sparse one (z = 0): O = z O_R + (1 - z) O_S (docs/method.md, Head mixing). Causal within each
+// sequence. The pattern says which keys the branches read (ops/head_pattern.h; docs/method.md, Key
+// sets).
 //
 // Where the keys of the sparse branch are a subset of the others, as those of any are of full
 // attention, they are visited first, O_S is written, and the same running maximum, sum and
 // accumulator go on over the remaining keys to O_R: two outputs for the price of one. Where they
-// are not, both go on from the keys they share. Backward runs only through the selected branch; of
-// the other branch only the row dot with dO is needed.
+// are not, both go on from the keys they share (docs/method.md, One pass). Backward runs
+// only through the selected branch; of the other branch only the row dot with dO is needed
+// (docs/method.md, Selected backward and Costs).
 #pragma once
 #include <string>
 

@@ -1,5 +1,6 @@
-// XAttention's rule of which key blocks each block of queries of a query head reads, estimated from
-// sums over antidiagonals of every stride x stride square of scores (docs/method.md, XAttention).
+// XAttention's choice of key blocks (docs/method.md, XAttention): which blocks of keys each block
+// of queries of a query head reads, estimated from sums over antidiagonals of every stride x stride
+// square of scores.
 //
 //   A[a, b] = sum over j < stride of q[a stride + stride - 1 - j] . k[b stride + j],  b <= a
 //   P[a, :] = softmax over b <= a of A[a, b] softmax_scale / stride
@@ -11,7 +12,8 @@
 // two masses, or a sum and the threshold, agree to their last digits.
 //
 // The first block and the query's own are always chosen. Then (select exact) blocks of the largest
-// mass, the lower one of equals, until the chosen ones hold `threshold` of the row's mass.
+// mass, the lower one of equals, until the chosen ones hold `threshold` of the row's mass. No
+// gradient goes through the choice (docs/method.md, XAttention).
 #pragma once
 #include <cstdint>
 
@@ -24,7 +26,7 @@ struct XAttentionRule {
   int64_t block = 128;  // tokens of a block, a multiple of stride and of 64
   double threshold = 0.9;
   // As the published code chooses: in the first chunk of a sequence one more block, and the first
-  // block by its mass only until all else is done.
+  // block by its mass only until all else is done (docs/method.md, First chunk).
   bool reference = false;
 
   // Throws LogicError unless the numbers are as said above.

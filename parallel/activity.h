@@ -1,4 +1,4 @@
-// What every rank of this machine is doing right now, in memory they share: the watchdog reads it
+// Ranks of a machine note in memory they share what each is doing right now: the watchdog reads it
 // to say who is missing from a collective. Writing costs a few stores; nothing here communicates.
 #pragma once
 #include <array>

@@ -1,4 +1,4 @@
-// What a collective asks of its tensors, checked in one place for every kind of communicator.
+// Checks in one place, for every kind of communicator, what a collective asks of its tensors.
 #pragma once
 #include "core/tensor.h"
 

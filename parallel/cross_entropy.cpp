@@ -20,11 +20,13 @@ VocabParallelHead::VocabParallelHead(const std::string& name, int64_t vocab, int
           name, {vocab, hidden}, ceil_partition(0, vocab, tensor.rank(), tensor.size()), dtype,
           trainable, device))),
       parameter_(owned_.get()),
-      weight_(parameter_->value, /*frozen=*/!trainable),
+      weight_(parameter_->value, ops::weight_form(trainable)),
       tensor_(&tensor) {}
 
 VocabParallelHead::VocabParallelHead(Parameter& table, Communicator& tensor)
-    : parameter_(&table), weight_(table.value, /*frozen=*/!table.trainable), tensor_(&tensor) {}
+    : parameter_(&table),
+      weight_(table.value, ops::weight_form(table.trainable)),
+      tensor_(&tensor) {}
 
 ops::CrossEntropyWhole VocabParallelHead::whole_rows(const Tensor& logits,
                                                      const Tensor& labels) const {

@@ -1,7 +1,6 @@
 // LM head and softmax cross-entropy in one: hidden states in, loss and their gradient out. Logits
 // exist only for a chunk of labelled rows at a time, and only for this rank's part of the
-// vocabulary; never [tokens, vocab].                                      (spec 7.3: causal LM
-// loss)
+// vocabulary; never [tokens, vocab] (docs/method.md, Language-model loss).
 #pragma once
 #include <memory>
 #include <span>
@@ -53,7 +52,7 @@ class VocabParallelHead {
   Tensor logits(const Tensor& hidden) const;
 
   // As ShardedLinear's.
-  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, /*frozen=*/false); }
+  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, ops::WeightForm::in_place); }
 
   Parameter& parameter() { return *parameter_; }
   const Parameter& parameter() const { return *parameter_; }

@@ -1,4 +1,4 @@
-// What started this rank: Open MPI's mpirun, or its daemon on this machine.
+// Finds what started this rank: Open MPI's mpirun, or its daemon on this machine.
 #pragma once
 #include <chrono>
 

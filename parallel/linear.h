@@ -1,18 +1,19 @@
-// Linear layers whose weight is split over the tensor-parallel group. Neither communicates: the
-// caller sums where branches meet, once for all of them (parallel/region.h).
+// Linear layers whose weight is split over the tensor-parallel group. None of them communicates:
+// the caller sums where branches meet, once for all of them (parallel/region.h).
 //
-//   column-parallel  w [out / n, in]   x [T, in] the same on all ranks -> y [T, out / n]
-//                    backward_input gives this rank's part of dx: add the branches that read x
-//                    (q, k, v; gate, up), then sum_over_group.
-//   row-parallel     w [out, in / n]   x [T, in / n] -> this rank's part of y [T, out]:
-//                    sum_over_group. backward_input takes the whole dy and gives dx [T, in / n].
+//   Split::out  w [out / n, in]   x [T, in] the same on all ranks -> y [T, out / n]
+//               backward_input gives this rank's part of dx: add the branches that read x
+//               (q, k, v; gate, up), then sum_over_group.
+//   Split::in   w [out, in / n]   x [T, in / n] -> this rank's part of y [T, out]: sum_over_group.
+//               backward_input takes the whole dy and gives dx [T, in / n].
 //
-// No bias. Values are in one dtype; weight gradients in master dtype. A frozen layer needs no input
-// in its backward pass and has no gradient.
+// A bias [out] is split as the outputs are; under Split::in every rank holds all of it and the
+// first adds it, so that it enters the sum once. Values are in one dtype; gradients in master
+// dtype. A frozen layer needs no input in its backward pass and has no gradient.
 //
 // With a low-rank adapter (LoRA, Hu et al. 2021): y = (w + scale B A) x, A [rank, in], B [out,
-// rank]. A column-parallel layer splits B's rows and has all of A, a row-parallel one splits A's
-// columns and has all of B; the whole factor's gradient is partial over the group.
+// rank]. Split::out splits B's rows and has all of A, Split::in splits A's columns and has all of
+// B; the whole factor's gradient is partial over the group.
 #pragma once
 #include <functional>
 #include <memory>
@@ -24,23 +25,46 @@
 
 namespace elastron::parallel {
 
+// Called with each parameter whose gradient is complete.
+using GradientSink = std::function<void(Parameter&)>;
+
+// The side of a weight that a tensor group shares.
+enum class Split : uint8_t { out, in };
+
+// A linear layer as a whole, before it is split.
+struct LinearShape {
+  std::string name;  // of the module
+  int64_t out = 0, in = 0;
+  Split split = Split::out;
+  bool bias = false;
+
+  std::string weight_name() const { return name + ".weight"; }
+  std::string bias_name() const { return name + ".bias"; }
+};
+// Whether it is a linear's bias, by its name.
+inline bool is_bias(const Parameter& p) { return p.name.ends_with(".bias"); }
+
 // The two factors that stand beside a frozen weight.
 struct LowRankAdapter {
   double scale = 1;
-  Parameter a, b;  // names: the weight's with .weight replaced by .lora_A.weight, .lora_B.weight
+  Parameter a, b;  // names: the module's with .lora_A.weight, .lora_B.weight
 };
 
 class ShardedLinear {
  public:
+  // Weight and bias are allocated, not filled. Throws UsageError when the group does not divide the
+  // side that is split.
+  ShardedLinear(const LinearShape& shape, DType dtype, bool trainable, const Communicator& tensor,
+                Device& device);
+
   Tensor forward(const Tensor& x) const;
   // With `accumulate_into` the product is added to it and it is returned.
   Tensor backward_input(const Tensor& dy, const Tensor& accumulate_into = {}) const;
-  // Whether anything of the layer trains: its weight, or an adapter.
+  // Whether anything of the layer trains: its weight and bias, or an adapter.
   bool trains() const { return parameter_->trainable || (adapter_ && adapter_->a.trainable); }
-  // Adds to the gradients of what trains; `on_gradient` is called with each parameter.
+  // Adds to the gradients of what trains.
   void backward_weight(
-      const Tensor& dy, const Tensor& x,
-      const std::function<void(Parameter&)>& on_gradient = [](Parameter&) {});
+      const Tensor& dy, const Tensor& x, const GradientSink& on_gradient = [](Parameter&) {});
 
   // Gives the layer an adapter of `rank`, B zero and A uninitialised.
   void adapt(int64_t rank, double scale, bool trainable);
@@ -49,34 +73,25 @@ class ShardedLinear {
 
   // Reads a frozen weight where it is, without the repacked copies: slower, half the memory or
   // less.
-  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, /*frozen=*/false); }
+  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, ops::WeightForm::in_place); }
 
-  // Its address stays the same when the layer is moved. Fill parameter().value before the first
-  // use of a frozen layer, which keeps a repacked copy from then on.
+  // Weight and bias, and the adapter's factors. Their addresses stay the same when the layer is
+  // moved.
+  void append_parameters(ParameterList& list);
+  void append_adapter(ParameterList& list);
+  // The weight. Fill its value before the first use of a frozen layer, which keeps a repacked copy
+  // from then on.
   Parameter& parameter() { return *parameter_; }
   const Parameter& parameter() const { return *parameter_; }
-
- protected:
-  explicit ShardedLinear(Parameter parameter);
+  // nullptr without one.
+  Parameter* bias() { return bias_.get(); }
 
  private:
-  std::unique_ptr<Parameter> parameter_;
+  std::string name_;
+  std::unique_ptr<Parameter> parameter_, bias_;
+  bool adds_bias_ = false;  // on this rank
   ops::LinearWeight weight_;
   std::unique_ptr<LowRankAdapter> adapter_;
-};
-
-// Throws UsageError when the group does not divide `out`.
-class ColumnParallelLinear : public ShardedLinear {
- public:
-  ColumnParallelLinear(const std::string& name, int64_t out, int64_t in, DType dtype,
-                       bool trainable, const Communicator& tensor, Device& device);
-};
-
-// Throws UsageError when the group does not divide `in`.
-class RowParallelLinear : public ShardedLinear {
- public:
-  RowParallelLinear(const std::string& name, int64_t out, int64_t in, DType dtype, bool trainable,
-                    const Communicator& tensor, Device& device);
 };
 
 }  // namespace elastron::parallel

@@ -19,7 +19,7 @@ class Mesh {
   Mesh(World& world, const MeshLayout& layout, CollectiveBackend* backend = nullptr);
   // One rank, no MPI: tests and tools.
   static Mesh single();
-  // What one rank of `layout` would send, without ranks. `log` must outlive the mesh.
+  // Notes what one rank of `layout` would send, without ranks. `log` must outlive the mesh.
   static Mesh recording(const MeshLayout& layout, const MeshCoordinates& me, CollectiveLog& log);
   Mesh(Mesh&&) noexcept;
   ~Mesh();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/plural.h"
 
 namespace elastron::parallel {
 
@@ -74,15 +75,15 @@ MeshLayout MeshLayout::resolve(int world_size, int data, int context, int tensor
     return {.data = int(world_size / inner), .context = context, .tensor = tensor};
   }
   if (inner * data != world_size) {
-    std::string remedy = fmt::format("start {} ranks", inner * data);
+    std::string remedy = "start " + plural(inner * data, "rank");
     if (inner <= world_size && world_size % inner == 0) {
       remedy += fmt::format(", or set parallel.data={} or auto", world_size / inner);
     } else {
       remedy += fmt::format(", or choose sizes whose product is {}", world_size);
     }
     throw UsageError(fmt::format("parallel.data={} x parallel.context={} x parallel.tensor={} "
-                                 "needs {} ranks, but {} started",
-                                 data, context, tensor, inner * data,
+                                 "needs {}, but {} started",
+                                 data, context, tensor, plural(inner * data, "rank"),
                                  world_size == 1 ? "1 was" : fmt::format("{} were", world_size)),
                      "parallel.data, parallel.context, parallel.tensor", remedy);
   }

@@ -298,7 +298,7 @@ Pending NcclCommunicator::sum_bfloat16(Tensor& t) {
   const int64_t part = (t.numel() + size() - 1) / size(), padded = part * size();
   Tensor whole = t.view({t.numel()});
   if (padded != t.numel()) {
-    // What lies behind the end is added up and never looked at.
+    // Values behind the end are added up and never looked at.
     whole = Tensor::zeros({padded}, t.dtype(), t.device());
     whole.slice(0, 0, t.numel()).copy_from(t.view({t.numel()}));
   }

@@ -47,7 +47,7 @@ class World {
   // SelfCommunicator. The world must outlive what it returns.
   std::unique_ptr<Communicator> split(int color, int key, const std::string& axis);
 
-  // What each rank of this machine is doing, for the watchdog.
+  // The watchdog reads here what each rank of this machine is doing.
   Activity& activity() const { return *activity_; }
 
   // Collective, once, on the good path. No communicator may be used afterwards.

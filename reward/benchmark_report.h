@@ -1,5 +1,5 @@
 // What an evaluation reports of its judged rows: results.csv, summary.json and a table for the
-// terminal. (memory-reward spec, 4.2, 4.3 and 6)
+// terminal. (docs/method.md, Results table and Evaluation figures)
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>

@@ -1,5 +1,5 @@
 // What the scores of judged pairs say: accuracy with its interval, margins, calibration, length
-// bias. (memory-reward spec, 4.2, 5.8 and 6)
+// bias. (docs/method.md, Evaluation figures)
 #pragma once
 #include <array>
 #include <cstdint>

@@ -34,7 +34,8 @@ Tensor RewardHead::forward(const Tensor& hidden, std::span<const int32_t> last_t
   saved.trunk = hidden.dtype();
   if (count == 0) return Tensor::empty({0}, weight_.value.dtype(), hidden.device());
   saved.x = ops::cast(ops::gather_rows(hidden, saved.rows), weight_.value.dtype());
-  return ops::linear_forward(saved.x, ops::LinearWeight(weight_.value, false)).view({count});
+  return ops::linear_forward(saved.x, ops::LinearWeight(weight_.value, ops::WeightForm::in_place))
+      .view({count});
 }
 
 Tensor RewardHead::backward(const Tensor& d_scores, const Saved& saved, bool need_hidden) {
@@ -45,7 +46,8 @@ Tensor RewardHead::backward(const Tensor& d_scores, const Saved& saved, bool nee
   Tensor d_hidden =
       Tensor::zeros({saved.tokens, weight_.logical_shape[1]}, saved.trunk, d_scores.device());
   if (!any) return d_hidden;
-  const Tensor dx = ops::linear_dgrad(d, ops::LinearWeight(weight_.value, false));
+  const Tensor dx =
+      ops::linear_dgrad(d, ops::LinearWeight(weight_.value, ops::WeightForm::in_place));
   ops::scatter_rows(ops::cast(dx, saved.trunk), saved.rows, d_hidden);
   return d_hidden;
 }

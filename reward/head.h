@@ -1,6 +1,6 @@
 // The scalar head of a reward model: score = <score.weight, hidden state of the last real token>,
 // in master precision whatever the trunk computes in. Named as in Hugging Face's sequence
-// classifiers with one label; replicated over the tensor group. (memory-reward spec, 5.1)
+// classifiers with one label; replicated over the tensor group. (docs/method.md, Reward head)
 #pragma once
 #include <cstdint>
 #include <span>

@@ -1,8 +1,8 @@
 // What a generative judge is asked about a preference row: the conversation that the published
-// evaluator builds (memory-reward spec, 4.1), in the model's chat template. For files with `form`
-// in their name the system prompt is the published one, and so the prompt is the published one to
-// the byte. For other files it is our own wording of the published criteria: numbers with it are
-// not comparable to the letter with published ones. Either can be replaced.
+// evaluator builds (docs/method.md, Generative judges), in the model's chat template. For files
+// with `form` in their name the system prompt is the published one, and so the prompt is the
+// published one to the byte. For other files it is our own wording of the published criteria:
+// numbers with it are not comparable to the letter with published ones. Either can be replaced.
 #pragma once
 #include <cstdint>
 #include <string>

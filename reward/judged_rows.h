@@ -1,5 +1,5 @@
 // Judged rows of a benchmark, and rows.jsonl, which holds them one JSON object a line and grows
-// while an evaluation goes on. (memory-reward spec, 4.3)
+// while an evaluation goes on. (docs/method.md, Results table)
 #pragma once
 #include <cstdint>
 #include <map>
@@ -48,7 +48,7 @@ struct JudgedRow {
   bool skipped() const { return !skip_reason.empty(); }
 };
 
-// The row as a line with its newline: the spec's fields, null where a figure is not known, then
+// The row as a line with its newline: the published fields, null where a figure is not known, then
 // those that only some rows have. Scores read back exactly. Throws NumericalError for a score that
 // is not finite; text that is not UTF-8 gets U+FFFD for it.
 std::string judged_row_line(const JudgedRow& row);

@@ -1,6 +1,6 @@
 // Pairwise losses of reward training, on numbers: what a step does with its pairs' scores is a few
 // hundred operations, on the host, in double. Gradients are of the sum over the pairs; the caller
-// divides by what it averages over. (memory-reward spec, 5.2 and 5.3)
+// divides by what it averages over. (docs/method.md, Pair losses)
 #pragma once
 #include <cstdint>
 #include <span>

@@ -1,5 +1,6 @@
-// Pairs that are longer than the model takes (memory-reward spec, 4.1 and 5.7). Never one side
-// only: published trainers cut the responses off behind a long prompt and train on equal pairs.
+// Pairs that are longer than the model takes (docs/method.md, Generative judges and Over-long
+// pairs). Never one side only: published trainers cut the responses off behind a long prompt and
+// train on equal pairs.
 #pragma once
 #include <cstdint>
 #include <string>

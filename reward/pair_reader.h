@@ -1,6 +1,6 @@
 // A preference row as token ids: the conversation in the model's chat template, prompt and
 // responses tokenised apart so that all responses continue the same ids, end-of-sequence last, cut
-// where it is too long. (memory-reward spec, 3.6 and 5.7)
+// where it is too long. (docs/method.md, Pair text and Over-long pairs)
 #pragma once
 #include <cstdint>
 #include <optional>

@@ -10,6 +10,7 @@
 #include "core/file/checksum.h"
 #include "core/log.h"
 #include "core/philox.h"
+#include "core/plural.h"
 #include "data/document.h"
 #include "data/file_list.h"
 #include "reward/pair_batch.h"
@@ -87,12 +88,12 @@ class FileSource final : public PairSource {
       throw UsageError("no data", key, "name files, or set data.format: synthetic");
     }
     for (const std::string& path : data::data_files(files, ".jsonl", key)) read(path, model);
-    if (const auto remark = controls_.text(reader_.controls(), "rows"); !remark.empty()) {
+    if (const auto remark = controls_.text(reader_.controls(), "row"); !remark.empty()) {
       log_warning("{}: {}", key, remark);
     }
     if (pairs_.empty()) {
       throw InputError(
-          fmt::format("no pair is left of {} rows ({})", rows_, left_out_text(left_out_)),
+          fmt::format("no pair is left of {} ({})", plural(rows_, "row"), left_out_text(left_out_)),
           fmt::format("{}: {}", key, fmt::join(files, ", ")),
           "check the files, data.max_tokens and reward.overlong");
     }
@@ -116,7 +117,8 @@ class FileSource final : public PairSource {
       for (const auto& ids : pair.ids.sequences) apart += int64_t(ids.size());
       shared += pair.ids.shared * int64_t(pair.ids.sequences.size() - 1);
     }
-    std::string text = fmt::format("{} pairs of {} rows, {} tokens", packs(), rows_, apart);
+    std::string text = fmt::format("{} of {}, {}", plural(packs(), "pair"), plural(rows_, "row"),
+                                   plural(apart, "token"));
     if (reward_.share_prompts) {
       text += fmt::format(", {:.1f} % of them of prompts that are computed once",
                           100.0 * double(shared) / double(apart));
@@ -183,7 +185,7 @@ class TraceSource final : public PairSource {
   int64_t longest() const override { return data_.max_tokens; }
   std::string summary() const override {
     return training_ ? "pairs of traces made on the fly, unlimited"
-                     : fmt::format("{} pairs of traces made on the fly", packs());
+                     : plural(packs(), "pair") + " of traces made on the fly";
   }
 
  private:

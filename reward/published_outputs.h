@@ -1,5 +1,5 @@
 // What the published evaluator of MemoryRewardBench writes for a generative judge: one JSON object
-// a line, the benchmark's row with the judge's answer. (memory-reward spec, 4.1)
+// a line, the benchmark's row with the judge's answer. (docs/method.md, Generative judges)
 #pragma once
 #include <string>
 #include <vector>

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/plural.h"
 #include "reward/benchmark_report.h"
 #include "reward/results_table.h"
 #include "reward/row_groups.h"
@@ -46,9 +47,10 @@ std::string heading(bool generative) {
 }
 
 std::string counts(const RowList& rows, const RowGroup& total, bool generative) {
-  std::string text = fmt::format("{} rows, {} judged, {} of them cut to the limit", rows.size(),
-                                 total.judge.pairs, total.truncated);
-  if (!generative) text += fmt::format(", {} ties", total.judge.ties);
+  std::string text =
+      fmt::format("{}, {} judged, {} of them cut to the limit", plural(int64_t(rows.size()), "row"),
+                  total.judge.pairs, total.truncated);
+  if (!generative) text += ", " + plural(total.judge.ties, "tie");
   text += fmt::format("; {} skipped\n", total.skipped);
   for (const auto& [reason, count] : skip_reasons(rows)) {
     text += fmt::format("  skipped: {} ({})\n", reason, count);
@@ -65,8 +67,8 @@ std::string verdicts(const RowList& rows) {
         fmt::format("Verdicts, {}: {} [[A]], {} [[B]], {} none", name, said.a, said.b, said.none);
     const SwapCounts swaps = swap_counts(rows, rule);
     if (swaps.pairs > 0) {
-      text += fmt::format("; same winner in both orders: {} of {} pairs", swaps.same_winner,
-                          swaps.pairs);
+      text += fmt::format("; same winner in both orders: {} of {}", swaps.same_winner,
+                          plural(swaps.pairs, "pair"));
     }
     text += "\n";
   }
@@ -84,13 +86,13 @@ std::string baselines(const RowGroup& total, const std::vector<JudgedPair>& pair
   if (!total.length) return text;
   const PairedTest test = against_longer_wins(pairs);
   text += fmt::format(
-      "Against longer wins: {} pairs only the judge gets right, {} only the rule; McNemar p "
+      "Against longer wins: {} only the judge gets right, {} only the rule; McNemar p "
       "{:.3g}\n",
-      test.only_judge, test.only_longer, test.p());
+      plural(test.only_judge, "pair"), test.only_longer, test.p());
   const Accuracy& shorter = total.length->chosen_is_shorter;
   if (shorter.pairs > 0) {
-    text += fmt::format("Where the chosen response is the shorter one: {:.3f} of {} pairs\n",
-                        shorter.strict(), shorter.pairs);
+    text += fmt::format("Where the chosen response is the shorter one: {:.3f} of {}\n",
+                        shorter.strict(), plural(shorter.pairs, "pair"));
   }
   return text;
 }

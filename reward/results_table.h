@@ -1,5 +1,5 @@
 // results.csv of MemoryRewardBench, byte for byte what the published evaluator writes
-// (memory-reward spec, 4.3).
+// (docs/method.md, Results table).
 #pragma once
 #include <map>
 #include <string>

@@ -1,5 +1,5 @@
 // Judged rows by file, setting and length class, and what a judge is worth on such a group beside
-// judges that know nothing. (memory-reward spec, 4.2 and 6)
+// judges that know nothing. (docs/method.md, Evaluation figures)
 #pragma once
 #include <cstdint>
 #include <map>

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/plural.h"
 #include "data/source.h"
 #include "reward/pair_batch.h"
 #include "reward/pair_reader.h"
@@ -25,7 +26,7 @@ class RowSource final : public data::BatchSource {
   data::PackedBatch batch(std::span<const int64_t> packs) const override;
   std::string fingerprint() const override;
   int64_t longest() const override { return limit_; }
-  std::string summary() const override { return std::to_string(rows_.size()) + " rows"; }
+  std::string summary() const override { return plural(int64_t(rows_.size()), "row"); }
 
  private:
   std::vector<const PreferenceRow*> rows_;

@@ -4,7 +4,7 @@
 //    [text], "margin": number}                                                  (margin optional)
 //   the same with lists of messages as responses (reward/message_pairs.h)
 //   rows of MemoryRewardBench, raw or standard: question, chosen, rejected, task, subtask,
-//   ctx_length, and more that is passed over (memory-reward spec, 2)
+//   ctx_length, and more that is passed over (docs/method.md, Benchmark rows)
 // Fields are found by name; what is not known is passed over, as the published files differ from
 // row to row.
 #pragma once

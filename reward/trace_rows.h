@@ -9,12 +9,12 @@ namespace elastron::reward {
 
 enum class PairForm : uint8_t {
   preference,  // prompt, chosen, rejected, kind
-  benchmark,   // MemoryRewardBench's standard form (memory-reward spec, 2.1), a setting's name as
-               // task: S-Noise, P-Drop, ...; ctx_length by words instead of tokens
+  benchmark,   // MemoryRewardBench's standard form (docs/method.md, Benchmark rows), a setting's
+               // name as task: S-Noise, P-Drop, ...; ctx_length by words instead of tokens
 };
 
 // The benchmark's class of so many tokens in all: its edges are 8000, 16000, ...; the longest class
-// has no end.
+// has no end (docs/method.md, Benchmark rows).
 std::string length_class(int64_t tokens);
 
 std::string trace_setting(int kind);  // S- for sequential, P- for mixed, then the fault

@@ -1,5 +1,5 @@
 // Pairs of memory-management traces over a made-up story: what a reward model should learn to tell
-// apart (memory-reward spec, 1 and 3).
+// apart (docs/method.md, Benchmark rows and Traces).
 //
 // A prompt is running text in sections, in which people are said to move to places, then whose
 // whereabouts are to be kept track of, and a question. A trace gives the memory after each section

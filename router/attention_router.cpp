@@ -94,7 +94,7 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
     } else {
       fill_normal(weight_[i], config.init_std, stream);
     }
-    linear_[i] = ops::LinearWeight(weight_[i].value, /*frozen=*/!trainable);
+    linear_[i] = ops::LinearWeight(weight_[i].value, ops::weight_form(trainable));
   }
   if (config.task_embedding) {
     task_embedding_ = make();
@@ -117,7 +117,7 @@ void AttentionRouter::append_parameters(ParameterList& list) {
 }
 
 ops::LinearWeight AttentionRouter::rounded(size_t i) const {
-  return {ops::cast(weight_[i].value, DType::bf16), /*frozen=*/false};
+  return {ops::cast(weight_[i].value, DType::bf16), ops::WeightForm::in_place};
 }
 
 void AttentionRouter::read_temperature() {

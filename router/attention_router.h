@@ -1,5 +1,5 @@
 // The Attention Router of one layer: a task MLP and a router MLP, shared by all kv heads of the
-// layer (spec 1.4, paper section 3).
+// layer (docs/method.md, Router network, paper section 3).
 //
 // Two options of the reference code: a vector per task added to what the MLPs read, in training
 // only (router.task_embedding), and a temperature of its own (router.tau_schedule: learned).
@@ -26,8 +26,8 @@ struct RouterTensor {
   std::string leaf;
   Shape shape;
 };
-// {task.0,task.2,router.0,router.2,router.4}.{weight,bias}: spec 11.1. With the options also
-// task_embedding.weight [tasks, D] and log_tau [1].
+// {task.0,task.2,router.0,router.2,router.4}.{weight,bias}: docs/method.md, Published names. With
+// the options also task_embedding.weight [tasks, D] and log_tau [1].
 std::vector<RouterTensor> router_tensors(int64_t head_dim, int64_t tasks,
                                          const RouterConfig& config);
 
@@ -42,8 +42,8 @@ class AttentionRouter {
  public:
   // Parameters are replicated over tensor-parallel ranks and applied to the rank's own kv heads, so
   // their gradients are partial there. dtype: float32, or float64 for checks. Initialised from
-  // (seed, parameter name, element): the same on any layout (spec 1.5). `tasks`: rows of the task
-  // embedding.
+  // (seed, parameter name, element): the same on any layout (docs/method.md, Initialisation).
+  // `tasks`: rows of the task embedding.
   AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks, const RouterConfig& config,
                   DType dtype, uint64_t seed, bool trainable, Device& device);
 

@@ -1,4 +1,5 @@
-// Configuration of the Attention Router: the `router` section. Defaults are the paper's.
+// Configuration of the Attention Router: the `router` section. Defaults are the paper's
+// (docs/method.md, Paper and published code).
 #pragma once
 #include <cstdint>
 #include <map>
@@ -25,7 +26,7 @@ enum class RouterDType : uint8_t { float32, bfloat16 };
 enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant, learned };
 enum class DiffKind : uint8_t { abs, signed_gap };
 
-// Forms of streaming sparse attention.
+// Forms of streaming sparse attention (docs/method.md, Modes).
 enum class SsaForm : uint8_t { streaming, local, triangle };
 enum class XaSelect : uint8_t { exact, reference };
 
@@ -69,7 +70,7 @@ struct TopkConfig {
 };
 
 struct RegConfig {
-  bool enabled = true;  // false: Reg = mean |gap|, without lambdas
+  bool enabled = true;  // false: Reg = mean |gap|, without lambdas (docs/method.md, Objective)
   double t_sen = 0.7;
   double t_rob = 1.0;
   std::map<std::string, double> targets;  // per task name, in place of t_sen and t_rob
@@ -92,7 +93,7 @@ struct L0Config {
   ops::HardConcrete rule() const { return {.beta = beta, .gamma = gamma, .zeta = zeta}; }
 };
 
-// Bounds of a learned temperature.
+// Bounds of a learned temperature (docs/method.md, Router network).
 inline constexpr double kLearnedTauMin = 0.3, kLearnedTauMax = 1.0;
 
 struct RouterConfig {

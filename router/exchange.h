@@ -1,5 +1,6 @@
 // A trained router away from its model: its settings and tensors, in our own names and in those of
-// the published implementation (spec 11.1). Files as such are train/exchange/router_exchange.h's.
+// the published implementation (docs/method.md, Published names). Files as such are
+// train/exchange/router_exchange.h's.
 #pragma once
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -13,7 +14,7 @@
 namespace elastron::router {
 
 struct StoredRouter {
-  // What it was trained with, as far as the file says; `force` is always `none`.
+  // It was trained with these settings, as far as the file says; `force` is always `none`.
   RouterConfig config;
   std::string backbone_fingerprint;  // empty: the file does not say
   std::string backbone_path;         // model.path of a checkpoint; otherwise empty

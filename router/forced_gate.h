@@ -13,7 +13,7 @@ StaticGates uniform_gates(int64_t layers, int64_t kv_heads, uint8_t gate);
 // round(msr * layers * kv_heads) sparse heads, drawn without replacement; a function of the seed.
 StaticGates random_static_gates(int64_t layers, int64_t kv_heads, double msr, uint64_t seed);
 
-// What `router.force` says. none: the router decides.
+// The words of `router.force`, read. none: the router decides.
 struct Force {
   bool active = false;
   StaticGates gates;

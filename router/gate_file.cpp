@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file/input_file.h"
 #include "core/json.h"
+#include "core/plural.h"
 
 namespace elastron::router {
 
@@ -29,7 +30,7 @@ class Reader {
     const bool json = text[first] == '[' || text[first] == '{';
     json ? read_json(text) : read_table(text);
     if (int64_t(scores_.size()) != layers_) {
-      fail("the file has " + std::to_string(scores_.size()) + " layers");
+      fail("the file has " + plural(int64_t(scores_.size()), "layer"));
     }
     return std::move(scores_);
   }

@@ -1,5 +1,5 @@
-// What decides the gates of a layer: an AttentionRouter from the keys, a StaticMask, gates that are
-// fixed, or random ones. RoutedLayer is how a decoder layer sees any of them.
+// Sources that decide the gates of a layer: an AttentionRouter from the keys, a StaticMask, fixed
+// gates, or random ones. RoutedLayer is how a decoder layer sees any of them.
 #pragma once
 #include <functional>
 #include <memory>
@@ -25,7 +25,8 @@ struct RouterBatch {
   std::span<const int32_t> task_ids;      // [S]; read with router.task_embedding in training
   uint32_t step = 0;                      // optimiser step
   double tau = 1.0;     // scheduled temperature; a layer that learns its own ignores it
-  bool sample = false;  // draw noise (training); otherwise decide without (spec 2.5)
+  bool sample = false;  // draw noise (training); otherwise decide without (docs/method.md, Decision
+                        // without noise)
 };
 
 // The decision of a layer and what its backward needs. Kept from the first forward pass even where
@@ -58,11 +59,11 @@ class GateSource {
   // Before a forward pass: what decisions need of the host is read here, in no layer.
   virtual void prepare() {}
   virtual double temperature(double scheduled) const { return scheduled; }
-  // keys [T, K, D] after k_norm, before RoPE (spec 1.2); S documents.
+  // keys [T, K, D] after k_norm, before RoPE (docs/method.md, Router input); S documents.
   virtual void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
                       SavedRoute& route) const = 0;
   // d_gate [S, K]: accumulates the parameters' gradients and, with d_keys, adds the pooled keys'.
-  // Of trainable ones only.
+  // Only trainable ones have it.
   virtual void backward(const Tensor& d_gate, const RouterBatch& batch, const SavedRoute& route,
                         Tensor* d_keys);
   virtual void append_parameters(ParameterList&) {}

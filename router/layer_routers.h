@@ -1,4 +1,4 @@
-// What decides the gates of all layers by parameters of its own: an AttentionRouter per layer, or
+// Deciders of all layers that have parameters of their own: an AttentionRouter per layer, or
 // a StaticMask, as router.kind says.
 #pragma once
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace elastron::router {
 
-// What they need to know of the model.
+// They need to know this of the model.
 struct RoutedModel {
   int64_t layers = 0, head_dim = 0;
   KvHeads heads;

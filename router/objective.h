@@ -1,5 +1,5 @@
 // The sparsity objective: per task a linear and a quadratic penalty on the gap between the measured
-// sparsity and its target, with multipliers that ascend (spec 7.1, 7.2).
+// sparsity and its target, with multipliers that ascend (docs/method.md, Objective).
 //
 //   gap_b = MSR_b - t[task_b],  reg_b = lambda1[task_b] f(gap_b) + lambda2[task_b] gap_b^2,
 //   Reg = mean over the packs of a step of
@@ -51,7 +51,7 @@ class SparsityObjective {
 
  private:
   static std::vector<double> host(const Parameter& p);
-  // Of the documents of a pack, in its Reg.
+  // The weight of each document of a pack in its Reg.
   std::vector<double> document_weights(std::span<const int32_t> tasks) const;
 
   RegConfig config_;

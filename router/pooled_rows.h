@@ -1,5 +1,5 @@
 // The rows that a router pools, where context-parallel ranks have some of them each. Few: boundary
-// pooling reads at most twice its budget of a document (spec 1.3).
+// pooling reads at most twice its budget of a document (docs/method.md, Pooling).
 #pragma once
 #include <functional>
 #include <span>

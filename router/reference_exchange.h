@@ -1,7 +1,8 @@
-// Routers of the published implementation: its parameter names and configuration keys (spec 11.1).
+// Routers of the published implementation: its parameter names and configuration keys
+// (docs/method.md, Published names).
 //
-// Of layer i, below model.layers.<i>.self_attn.mask_allocator: cls_feat_extractor is the task MLP,
-// cls_router_head_agnostic the router MLP. Of the model: model.sparsity_lambda1_task and _lambda2_.
+// Layer i has, below model.layers.<i>.self_attn.mask_allocator: cls_feat_extractor, the task MLP,
+// and cls_router_head_agnostic, the router MLP. The model has model.sparsity_lambda1_task and _lambda2_.
 // Static masks (kind static-l0), PruLong's too: model.layers.<i>.self_attn.attn_mask_log_alphas.
 #pragma once
 #include "router/exchange.h"
@@ -18,7 +19,7 @@ std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t k
 // "elastron_router": our settings_json. `backbone`: architecture, such as "Qwen3ForCausalLM".
 nlohmann::ordered_json reference_config(const StoredRouter& router, const std::string& backbone);
 
-// What its code does in another way than the configuration says, a line each.
+// Says, a line each, what its code does in another way than the configuration.
 std::vector<std::string> reference_differences(const RouterConfig& config);
 
 // From its names, in float32, bfloat16 or float16, and its config.json (at `config_path`). Gates

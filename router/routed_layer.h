@@ -1,4 +1,4 @@
-// The gates of a decoder layer: the decision from the keys, and the way back from the
+// A decoder layer asks here about its gates: the decision from the keys, and the way back from the
 // gate's gradient to what decided and to the keys.
 #pragma once
 #include <functional>
@@ -11,8 +11,8 @@
 
 namespace elastron::router {
 
-// Half-open segment of a document from its inclusive range_ids, shifted to its place in
-// the batch. range_ids: 8 integers.
+// Half-open segment of a document from its inclusive range_ids (docs/method.md, Pooling), shifted
+// to its place in the batch. range_ids: 8 integers.
 ops::PoolSegment pool_segment(PoolSegmentKind kind, std::span<const int64_t> range_ids,
                               int64_t document_begin);
 
@@ -39,15 +39,16 @@ class RoutedLayer {
   // The training gate's temperature in this layer.
   double temperature(double scheduled) const { return source_->temperature(scheduled); }
 
-  // keys [T, K, D] after k_norm, before RoPE; S documents.
+  // keys [T, K, D] after k_norm, before RoPE (docs/method.md, Router input); S documents.
   void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
               SavedRoute& route) const {
     source_->decide(keys, documents, batch, route);
   }
 
-  // d_gate_attention [S, K]: from the attention; d_gate_objective [S, K]: from the
-  // sparsity objective, or undefined. Accumulates the gradients of what decided and, of a router
-  // with d_keys (before RoPE), the pooled keys' gradient unless router.detach_input.
+  // d_gate_attention [S, K]: from the attention (docs/method.md, Selected backward);
+  // d_gate_objective [S, K]: from the sparsity objective, or undefined. Accumulates the gradients
+  // of what decided and, of a router with d_keys (before RoPE), the pooled keys' gradient unless
+  // router.detach_input.
   void backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,
                 const RouterBatch& batch, const SavedRoute& route, Tensor* d_keys,
                 const std::function<void(Parameter&)>& on_gradient) const;

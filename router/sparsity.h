@@ -1,4 +1,4 @@
-// Sparsity figures of a document from its hard gates (docs/method.md, Sparsity).
+// Sparsity figures of a document from its hard gates (docs/method.md, Sparsity figures).
 #pragma once
 #include <cstdint>
 
@@ -24,8 +24,8 @@ struct DocumentHeads {
 };
 
 // Figures that count pairs follow from the gates and the pattern where heads are full or streaming.
-// Where blocks are chosen from the input they are the shares of tiles: chosen blocks over causal
-// blocks.
+// Where blocks are chosen from the input they are the shares of tiles (docs/method.md, Sparsity
+// figures: chosen blocks over causal blocks).
 SparsityFigures sparsity_figures(const DocumentHeads& heads, int64_t layers, int64_t kv_heads,
                                  int64_t length, const ops::HeadPattern& pattern);
 

@@ -66,7 +66,7 @@ struct Schema<model::LoraConfig> {
     for (const std::string& target : c.targets) {
       if (std::ranges::find(model::kLinearNames, target) == model::kLinearNames.end()) {
         problems.add("targets", "'" + target + "' is no linear layer",
-                     "use q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
+                     "use " + model::linear_names());
       }
     }
     if (c.targets.empty()) problems.add("targets", "no linear layers", "name at least one");
@@ -94,10 +94,10 @@ struct Schema<train::RandomGateSection> {
 template <>
 struct Schema<train::AdamWConfig> {
   using C = train::AdamWConfig;
-  static constexpr auto fields =
-      std::tuple{field("beta1", &C::beta1, between(0, 1), "decay of the first moment"),
-                 field("beta2", &C::beta2, between(0, 1), "decay of the second moment"),
-                 field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
+  static constexpr auto fields = std::tuple{
+      field("beta1", &C::beta1, at_least(0) && less_than(1), "decay of the first moment"),
+      field("beta2", &C::beta2, at_least(0) && less_than(1), "decay of the second moment"),
+      field("eps", &C::eps, greater_than(0), "added to the root of the second moment")};
 };
 template <>
 struct Schema<train::TrainSection> {

@@ -11,7 +11,7 @@
 namespace elastron::train {
 
 // Mean and deviation of all rewards of the last evaluation: kept with a checkpoint, applied in
-// inference only (memory-reward spec, 5.8).
+// inference only (docs/method.md, Normalised rewards).
 struct RewardScale {
   double mean = 0, deviation = 1;
 

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "core/file/exists.h"
 #include "core/log.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/folder.h"
@@ -99,8 +100,7 @@ void Run::go_on() {
     record_ = *before_;
     if (record_.start.empty()) return;
     parallel::on_all_ranks(mesh_.world(), [&] {
-      std::error_code unreadable_is_absent;
-      if (fs::exists(record_.start, unreadable_is_absent)) return;
+      if (exists(record_.start)) return;
       throw CheckpointError("the checkpoint that this run began with is gone", record_.start,
                             "bring it back, or begin anew with --resume none");
     });

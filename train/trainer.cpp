@@ -8,7 +8,9 @@
 #include <limits>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "data/sampler.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
@@ -145,11 +147,11 @@ class Trainer {
         reporter.skipped(step_, result, ++skips);
         if (skips > config_.train.max_skips) {
           parallel::on_all_ranks(mesh_.world(), [&] {
-            throw NumericalError(fmt::format("{} steps in a row had a loss or gradient that is not "
-                                             "finite",
-                                             skips),
-                                 fmt::format("step {}", step_),
-                                 "lower the learning rate and resume from the last checkpoint");
+            throw NumericalError(
+                fmt::format("{} in a row had a loss or gradient that is not finite",
+                            plural(skips, "step")),
+                fmt::format("step {}", step_),
+                "lower the learning rate and resume from the last checkpoint");
           });
         }
       } else {
@@ -320,9 +322,8 @@ class Trainer {
 // Whether all steps are done, and what the end of a run writes is there. Collective.
 bool is_done(const Config& config, const Run& run, parallel::Mesh& mesh) {
   if (!run.from() || run.from()->header.step < config.train.steps) return false;
-  std::error_code unreadable_is_absent;
   const bool complete = config.train.objective != Objective::pretrain ||
-                        fs::exists(config.output.dir + "/model/config.json", unreadable_is_absent);
+                        exists(config.output.dir + "/model/config.json");
   return parallel::on_any_rank(mesh.world(), complete && mesh.world().rank() == 0);
 }
 

@@ -68,7 +68,7 @@ Case linear(const Request& r, Device& device) {
   const bool backward = r.integer("dgrad", 0) != 0;
   const Tensor x = random_tensor({rows, backward ? out : in}, DType::bf16, 1, device);
   const auto w = std::make_shared<ops::LinearWeight>(
-      random_tensor({out, in}, DType::bf16, 0.02, device), true);
+      random_tensor({out, in}, DType::bf16, 0.02, device), ops::WeightForm::packed);
   return {.call = [=] {
     if (backward) {
       ops::linear_dgrad(x, *w);

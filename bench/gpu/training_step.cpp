@@ -5,6 +5,7 @@
 #include <random>
 
 #include "model/memory_plan.h"
+#include "model/router_batch.h"
 #include "ops/elementwise.h"
 #include "train/step/step.h"
 
@@ -47,7 +48,7 @@ RouterCase::RouterCase(int64_t tokens, int64_t kv_heads, int64_t head_dim, Devic
                                                         DType::f32, 1, true, device)),
       layer_(std::make_unique<router::RoutedLayer>(0, 0, config_, 1, *router_)),
       batch_(one_document(tokens, 1000)),
-      router_batch_(train::make_router_batch(batch_, config_, 0, 1.0, true)),
+      router_batch_(model::make_router_batch(batch_, config_, 0, 1.0, true)),
       keys_(random_tensor({tokens, kv_heads, head_dim}, DType::bf16, 1, device)) {}
 
 void RouterCase::decide() {
@@ -103,16 +104,16 @@ TrainingStep::TrainingStep(const TrainingStepShape& shape, Device& device) : dev
 }
 
 void TrainingStep::run() {
-  const auto router_batch = train::make_router_batch(batch_, config_, step_, 1.0, true);
+  const auto router_batch = model::make_router_batch(batch_, config_, step_, 1.0, true);
   model::SavedForward saved;
-  Tensor hidden = decoder_->forward(device_batch_, router_batch, routed_, &saved);
+  Tensor hidden = decoder_->forward(device_batch_, router_batch, routed_, {.saved = &saved});
   auto loss = decoder_->loss(
       hidden, device_batch_,
       {.need_gradient = true, .gradient_scale = 1 / double(std::max<int64_t>(batch_.labels(), 1))});
   hidden = {};
   loss_ = loss.loss_sum / double(std::max<int64_t>(loss.count, 1));
   gates_.clear();
-  for (const auto& layer : saved.layers) gates_.push_back(layer.route.gate);
+  for (const auto& layer : saved.layers) gates_.push_back(layer.attention.route.gate);
   decoder_->backward(std::move(loss.d_hidden), device_batch_, router_batch, routed_, saved, {},
                      [](Parameter&) {});
   // A learning rate of nothing: every step has the same gates' distribution.

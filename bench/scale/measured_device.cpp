@@ -52,7 +52,8 @@ train::DeviceSpec measure_device(const model::ModelConfig& m, int64_t tokens, DT
   const Tensor x = random({tokens, m.hidden_size}, dtype, device);
   double linear = 0;
   {
-    const ops::LinearWeight up(random({m.intermediate_size, m.hidden_size}, dtype, device), true);
+    const ops::LinearWeight up(random({m.intermediate_size, m.hidden_size}, dtype, device),
+                               ops::WeightForm::packed);
     linear = 2 * double(tokens * m.hidden_size * m.intermediate_size) /
              best_seconds(device, 3, [&] { ops::linear_forward(x, up); });
   }

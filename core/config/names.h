@@ -1,4 +1,4 @@
-// What structs of a configuration are made of beyond plain types: the words of their enumerations,
+// Members of a configuration's structs that are more than plain types: words of enumerations,
 // and values that may be left to the program.
 #pragma once
 #include <optional>

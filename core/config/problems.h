@@ -1,4 +1,4 @@
-// What is wrong with a configuration. All of it is gathered before anything is thrown.
+// Gathers everything that is wrong with a configuration before anything is thrown.
 #pragma once
 #include <map>
 #include <string>

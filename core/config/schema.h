@@ -36,7 +36,7 @@
 //
 // Types: bool, int32_t, int64_t, double, std::string, enums, std::optional<T> (`none` or T),
 // Auto<T> (`auto` or T), std::vector<T>, std::map<std::string, T>. Rules: at_least, greater_than,
-// at_most, less_than, between, multiple_of, not_empty, choice; && joins them.
+// at_most, less_than, between, not_empty, choice; && joins them.
 //
 // YAML files merge left to right, then the overrides in order; the last one wins. A list or map
 // replaces the value before it; `--set map.name=value` changes one entry.

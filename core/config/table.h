@@ -45,7 +45,7 @@ struct Difference {
   std::string key, before, after;
 };
 
-// What load_config and parse_config do (load.h), with the object that the table refers to.
+// load_config and parse_config (load.h) do this with the object that the table refers to.
 void load_into(const Table& table, std::span<const std::string> files,
                std::span<const std::string> overrides, Origins* origins);
 void parse_into(const Table& table, std::string_view text, const std::string& source,

@@ -129,7 +129,7 @@ Read read_integer(const Node& node, const Rule& rule, int64_t min, int64_t max, 
   if (node.kind != Node::Kind::scalar || node.quoted) return mismatch(node, describe_integer(rule));
   const auto decimal = parse_decimal(node.text);
   const auto value = decimal ? exact_integer(*decimal) : std::nullopt;
-  if (!value || !within(rule, *value) || *value % rule.multiple != 0) {
+  if (!value || !within(rule, *value)) {
     return mismatch(node, describe_integer(rule));
   }
   if (*value < min || *value > max) {
@@ -171,11 +171,7 @@ std::string write_number(double value) {
   return fmt::format("{}", value);
 }
 
-std::string describe_integer(const Rule& rule) {
-  std::string text = "an integer" + bounds(rule);
-  if (rule.multiple != 1) text += fmt::format(", a multiple of {}", rule.multiple);
-  return text;
-}
+std::string describe_integer(const Rule& rule) { return "an integer" + bounds(rule); }
 
 std::string describe_number(const Rule& rule) { return "a number" + bounds(rule); }
 

@@ -17,14 +17,13 @@
 
 namespace elastron::config {
 
-// What a value must satisfy beyond its type. For lists and maps it holds for every element, for
+// A condition on a value beyond its type. For lists and maps it holds for every element, for
 // Auto and optional for the value if there is one.
 struct Rule {
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
   bool low_open = false;
   bool high_open = false;
-  int64_t multiple = 1;
   bool filled = false;  // text: not empty
   std::array<std::string_view, 16> choices{};
   size_t choice_count = 0;
@@ -34,7 +33,6 @@ constexpr Rule greater_than(double low) { return {.low = low, .low_open = true};
 constexpr Rule at_most(double high) { return {.high = high}; }
 constexpr Rule less_than(double high) { return {.high = high, .high_open = true}; }
 constexpr Rule between(double low, double high) { return {.low = low, .high = high}; }
-constexpr Rule multiple_of(int64_t n) { return {.low = 0, .multiple = n}; }
 constexpr Rule not_empty() { return {.filled = true}; }
 template <std::convertible_to<std::string_view>... Words>
 constexpr Rule choice(Words... words) {
@@ -46,7 +44,6 @@ constexpr Rule operator&&(const Rule& a, const Rule& b) {
   if (b.low > a.low || (b.low == a.low && b.low_open)) r.low = b.low, r.low_open = b.low_open;
   if (b.high < a.high || (b.high == a.high && b.high_open))
     r.high = b.high, r.high_open = b.high_open;
-  if (b.multiple != 1) r.multiple = b.multiple;
   r.filled = a.filled || b.filled;
   if (b.choice_count > 0) r.choices = b.choices, r.choice_count = b.choice_count;
   return r;

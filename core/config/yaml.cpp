@@ -235,7 +235,7 @@ Node parse_yaml(std::string_view text, const std::string& source, Problems& prob
 }
 
 Node parse_yaml_value(std::string_view text, const std::string& where, Problems& problems) {
-  const Node null_node{.kind = Node::Kind::null, .line = 1};
+  Node null_node{.kind = Node::Kind::null, .line = 1};
   if (text.find_first_of("\r\n") != text.npos) {
     problems.add_at(where, "", "a line break in a value", "write it in one line");
     return null_node;

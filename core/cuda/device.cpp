@@ -224,9 +224,7 @@ void* CudaDevice::allocate(size_t bytes) {
                                  double(size) / kGiB, double(statistics_.in_use_bytes) / kGiB,
                                  double(statistics_.peak_bytes) / kGiB, double(free) / kGiB,
                                  double(total) / kGiB),
-                     fmt::format("device cuda:{}", ordinal_),
-                     "lower data.max_tokens or train.micro_batch, set train.recompute: layer, or "
-                     "raise parallel.tensor");
+                     fmt::format("device cuda:{}", ordinal_), advice_when_full());
   }
   check(status, "cudaMallocAsync");
   ++statistics_.system_allocations;

@@ -38,7 +38,7 @@ class SideStream {
   Stream stream_ = nullptr;
 };
 
-// What a thread other than the one that made the device calls first: calls without a device of
+// A thread other than the one that made the device calls this first: calls without a device of
 // their own would otherwise wake up GPU 0.
 void use_from_this_thread(const CudaDevice& device);
 

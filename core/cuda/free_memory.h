@@ -1,4 +1,4 @@
-// What a GPU could still give.
+// Asks a GPU how much memory it could still give.
 #pragma once
 #include <cstdint>
 

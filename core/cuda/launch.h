@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/ceil_div.h"
 #include "core/cuda/status.h"
 #include "core/cuda/stream.h"
 
@@ -14,8 +15,6 @@ struct LaunchShape {
   dim3 grid, block;
   size_t shared_bytes = 0;
 };
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // One thread per item, at most `most_blocks` blocks: for kernels that stride over the grid.
 inline LaunchShape over_items(int64_t items, int threads, int64_t most_blocks = int64_t(1) << 30) {

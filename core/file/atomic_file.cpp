@@ -125,6 +125,14 @@ void check_room(const std::string& path, uint64_t bytes, ExitCode kind) {
   file.close();
 }
 
+void check_place(const std::string& path, ExitCode kind) {
+  std::error_code unreadable;
+  if (std::filesystem::is_directory(path, unreadable)) fail("write", path, EISDIR, kind);
+  const std::string trial = temporary_name(path);
+  std::filesystem::remove(trial, unreadable);  // what a killed process left
+  check_room(trial, 0, kind);
+}
+
 void publish_file(const std::string& temporary, const std::string& path, ExitCode kind) {
   Temporary file(temporary);
   sync_file(temporary, kind);

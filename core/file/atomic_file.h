@@ -44,6 +44,9 @@ void make_folder(const std::string& folder, ExitCode kind = ExitCode::usage);
 // that write the file themselves say less about what went wrong, and later.
 void check_room(const std::string& path, uint64_t bytes, ExitCode kind = ExitCode::input);
 
+// Throws where no file can be written at `path`: before the work of which it would hold the result.
+void check_place(const std::string& path, ExitCode kind = ExitCode::input);
+
 // Syncs `temporary`, renames it to `path`, syncs the folder.
 void publish_file(const std::string& temporary, const std::string& path,
                   ExitCode kind = ExitCode::input);

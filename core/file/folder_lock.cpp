@@ -33,7 +33,7 @@ int try_lock(int descriptor) {
 
 bool held_by_another(int error) { return error == EACCES || error == EAGAIN; }
 
-// What network file systems without a lock service answer.
+// Network file systems without a lock service answer so.
 bool no_locks_here(int error) {
   return error == ENOLCK || error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
 }
@@ -45,7 +45,7 @@ std::string own_words() {
                      fmt::gmtime(std::time(nullptr)));
 }
 
-// What the one that has the lock wrote of itself.
+// Reads what the holder of the lock wrote about itself.
 std::string holder(int descriptor) {
   std::array<char, 512> text{};
   const ssize_t n = pread(descriptor, text.data(), text.size() - 1, 0);

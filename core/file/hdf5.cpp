@@ -18,9 +18,8 @@ constexpr const char* kRemedy = "check the disk, or use another checkpoint";
 
 static_assert(sizeof(hid_t) == sizeof(int64_t));
 
-// Of "file write failed: time = ..., filename = ..., error message = 'No space left on device', buf
-// =
-// ..." what failed and why; the rest is for the library's authors.
+// Takes what failed and why out of "file write failed: time = ..., filename = ..., error message =
+// 'No space left on device', buf = ..."; the rest is for the library's authors.
 std::string for_people(std::string text) {
   const std::string reason = "error message = '";
   const size_t details = text.find(": time = "), begin = text.find(reason);
@@ -85,8 +84,8 @@ void quiet() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
-// What a file of ours starts with; checked before the library sees it. HDF5 file format
-// specification 3.0, II.A: version 2 and 3, 8-byte offsets.
+// A file of ours starts with this, and is checked before the library sees it. HDF5 file format
+// 3.0 (its specification, II.A): version 2 and 3, 8-byte offsets.
 void check_superblock(const std::string& path) {
   const auto refuse = [&](const char* what) {
     throw CheckpointError(what, path, "the file is damaged or not a checkpoint; use another");
@@ -160,6 +159,17 @@ Handle memory_space(const Shape& shape) {
   const auto extents = extents_of(shape);
   return Handle(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose);
 }
+
+// The part of a dataset that a tensor of that shape at that offset is, in the file and in memory.
+struct Part {
+  Part(hid_t id, const std::string& path, const Shape& shape, const std::vector<int64_t>& offset,
+       const std::string& where)
+      : dataset(H5Dopen2(id, path.c_str(), H5P_DEFAULT), H5Dclose),
+        file((check<hid_t>(dataset, "cannot open the dataset", where),
+              select(dataset, shape, offset, where))),
+        memory(memory_space(shape)) {}
+  Handle dataset, file, memory;
+};
 
 // Newer formats mark a file that is open for writing, in writes of the library's own. The caller
 // closes it.
@@ -240,11 +250,9 @@ void Hdf5File::write(const std::string& path, const Tensor& values,
   ELASTRON_CHECK(values.contiguous() && values.device().kind() == DeviceKind::cpu,
                  "only contiguous CPU tensors are written");
   if (values.numel() == 0) return;
-  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
-  check<hid_t>(dataset, "cannot open the dataset", where);
-  const Handle file = select(dataset, values.shape(), offset, where);
-  const Handle memory = memory_space(values.shape());
-  check(H5Dwrite(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
+  const Part part(id_, path, values.shape(), offset, where);
+  check(H5Dwrite(part.dataset, memory_type(values.dtype()), part.memory, part.file, H5P_DEFAULT,
+                 values.raw()),
         "cannot write the dataset", where);
 }
 
@@ -252,11 +260,9 @@ void Hdf5File::read(const std::string& path, Tensor& values,
                     const std::vector<int64_t>& offset) const {
   const std::string where = path_ + path;
   if (values.numel() == 0) return;
-  const Handle dataset(H5Dopen2(id_, path.c_str(), H5P_DEFAULT), H5Dclose);
-  check<hid_t>(dataset, "cannot open the dataset", where);
-  const Handle file = select(dataset, values.shape(), offset, where);
-  const Handle memory = memory_space(values.shape());
-  check(H5Dread(dataset, memory_type(values.dtype()), memory, file, H5P_DEFAULT, values.raw()),
+  const Part part(id_, path, values.shape(), offset, where);
+  check(H5Dread(part.dataset, memory_type(values.dtype()), part.memory, part.file, H5P_DEFAULT,
+                values.raw()),
         "cannot read the dataset", where);
 }
 
@@ -422,7 +428,8 @@ std::string Hdf5File::text_attribute(const std::string& name) const {
   }
   std::string value(size + 1, '\0');
   check(H5Aread(attribute, type, value.data()), "cannot read the attribute", where);
-  return value.c_str();
+  value.resize(value.find('\0'));
+  return value;
 }
 
 }  // namespace elastron

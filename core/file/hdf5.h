@@ -12,7 +12,7 @@
 
 namespace elastron {
 
-// What a dataset is.
+// Describes a dataset.
 struct Hdf5Dataset {
   std::string path;  // "/params/model.norm.weight"
   DType dtype = DType::f32;

@@ -118,7 +118,7 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
   }
 
   // As [outer, split, inner] around the split dim: `outer` runs of count * inner elements each.
-  // What is not split is one run.
+  // A tensor that is not split is one run.
   const int dim = partition.replicated() ? 0 : partition.dim;
   int64_t outer = 1, inner = 1;
   for (int i = 0; i < dim; ++i) outer *= logical[i];

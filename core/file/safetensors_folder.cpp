@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <set>
 
+#include "core/file/exists.h"
 #include "core/json.h"
 #include "core/misfits.h"
 
@@ -12,11 +13,6 @@ namespace elastron {
 namespace {
 
 constexpr size_t kLongestIndex = size_t(64) << 20;
-
-bool exists(const std::string& path) {
-  std::error_code unreadable_is_absent;
-  return std::filesystem::exists(path, unreadable_is_absent);
-}
 
 // A shard name from an index is a plain file name: it must not leave the folder.
 bool plain_file_name(const std::string& name) {
@@ -43,7 +39,7 @@ const SafetensorsFile& SafetensorsFolder::open(const std::string& name) {
   return *files_.emplace_back(std::make_unique<SafetensorsFile>(file_path));
 }
 
-// What lies there instead may say what to do.
+// Names what lies there instead, since that may say what to do.
 void SafetensorsFolder::refuse_missing(const std::string& file_path) const {
   std::string shard, pickled;
   std::error_code unreadable_is_empty;

@@ -10,7 +10,7 @@
 
 namespace elastron {
 
-// What a stored tensor is. float16 is read (converted), never held.
+// Describes a stored tensor. float16 is read (converted), never held.
 enum class Storage : uint8_t { f64, f32, f16, bf16, i64, i32, u8 };
 size_t storage_size(Storage storage);
 const char* storage_name(Storage storage);  // "F64", ...

@@ -30,7 +30,6 @@ inline constexpr int kSyntheticKinds = 7;
 std::string_view synthetic_kind_name(SyntheticKind kind);
 SyntheticKind synthetic_kind_from_name(std::string_view name);  // UsageError lists the names
 std::string_view synthetic_kind_task(SyntheticKind kind);       // the paper's task name
-bool is_sensitive(SyntheticKind kind);
 
 // Shortest document, in words. The far facts keep their whole clearance once length is at least
 // 2.5 * clearance; in shorter documents they come closer, down to a fifth of the length.

@@ -29,7 +29,7 @@ class AddedTokenSplitter {
     bool control = false;
   };
 
-  // Of several with the same content the first counts.
+  // Where several have the same content the first counts.
   explicit AddedTokenSplitter(std::vector<AddedToken> tokens);
   // Control tokens that reach into one of `plain` are not found. The ranges ascend and do not
   // overlap.

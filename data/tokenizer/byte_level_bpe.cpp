@@ -10,7 +10,7 @@ namespace elastron::data {
 
 namespace {
 
-// What each id decodes to: the bytes of its characters or, with one outside the alphabet, its text.
+// Each id decodes to the bytes of its characters or, with one outside the alphabet, to its text.
 TokenBytes decoded(const Vocabulary& vocabulary) {
   TokenBytes bytes;
   for (int32_t id = 0; id < vocabulary.size(); ++id) {

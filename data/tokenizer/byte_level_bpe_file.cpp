@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 
-// What "ByteLevel" splits by when it is asked to split (use_regex).
+// "ByteLevel" splits by this expression when it is asked to split (use_regex).
 constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 

@@ -1,4 +1,4 @@
-// What all tokenizer.json files share. Whatever is not understood is refused: ignored, it would
+// Reads the parts that all tokenizer.json files share. Anything else is refused: ignored, it would
 // give other ids than the reference does.
 #pragma once
 #include <nlohmann/json.hpp>

@@ -63,7 +63,7 @@ void compose(std::vector<int32_t>& characters) {
   characters.resize(size_t(length));
 }
 
-// What decides whether a character can stand as it is.
+// These properties decide whether a character can stand as it is.
 class Properties {
  public:
   static const Properties& get() {

@@ -34,7 +34,7 @@ struct Release {
 template <class T, void (*release)(T*)>
 using Owned = std::unique_ptr<T, Release<T, release>>;
 
-// What a thread needs to match; the same for all patterns.
+// A thread needs these to match; they are the same for all patterns.
 struct Workspace {
   Owned<pcre2_match_data, pcre2_match_data_free> data{pcre2_match_data_create(1, nullptr)};
   Owned<pcre2_match_context, pcre2_match_context_free> context{pcre2_match_context_create(nullptr)};

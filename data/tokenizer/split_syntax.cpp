@@ -144,7 +144,7 @@ bool contains(const Range (&ranges)[n], uint32_t c) {
   return range != std::end(ranges) && c >= range->first;
 }
 
-// What PCRE2 shall see in the place of the `bytes` (3 or 4) bytes of `c`, or nothing.
+// PCRE2 sees this in the place of the `bytes` (3 or 4) bytes of `c`, or nothing.
 std::string_view replacement(uint32_t c, size_t bytes) {
   if (contains(kLetters, c)) return bytes == 3 ? "\uA000" : "\U00020000";
   if (contains(kNumbers, c)) return "\U0001D7CE";

@@ -1,4 +1,4 @@
-// What of regular expressions is understood, and which characters PCRE2 sees in a text.
+// Says which regular expressions are understood, and which characters PCRE2 sees in a text.
 #pragma once
 #include <string>
 #include <string_view>

@@ -7,6 +7,7 @@
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
+#include "core/plural.h"
 #include "core/progress.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
@@ -92,8 +93,8 @@ std::string table(const std::vector<Row>& rows) {
   line(
       "all", [](const Row& r) -> const auto& { return r.result.all; });
   if (unanswered > 0) {
-    text += fmt::format("{} of {} documents have no answer: accuracy is of the others\n",
-                        unanswered, all.documents);
+    text += fmt::format("{} of {} have no answer: accuracy is of the others\n", unanswered,
+                        plural(all.documents, "document"));
   }
   return text;
 }
@@ -169,9 +170,11 @@ ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   train::Config config = load_run_config(options.config, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
-    if (config.train.objective != train::Objective::reward) return;
-    throw UsageError("reward models are evaluated on pairs", "train.objective",
-                     "use elastron eval-reward");
+    if (config.train.objective == train::Objective::reward) {
+      throw UsageError("reward models are evaluated on pairs", "train.objective",
+                       "use elastron eval-reward");
+    }
+    if (world.rank() == 0 && !options.out.empty()) check_place(options.out);
   });
   Log log({.rank = world.rank()});
   Runtime runtime(world, config);

@@ -12,12 +12,14 @@
 #include "core/file/input_file.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
-#include "launch/judge_rows.h"
-#include "launch/score_rows.h"
+#include "launch/opened_engine.h"
+#include "launch/signals.h"
 #include "parallel/agree.h"
 #include "reward/accuracy_plot.h"
 #include "reward/benchmark_report.h"
+#include "reward/judging/row_judging.h"
 #include "reward/published_outputs.h"
+#include "train/evaluate/row_scoring.h"
 
 namespace elastron::launch {
 
@@ -29,8 +31,8 @@ struct Options {
   ConfigArguments config;
   std::vector<std::string> data, outputs;
   std::string out, judge = "discriminative", system_prompt, order = "drawn";
-  ScoreOptions score;
-  JudgeOptions generative;
+  train::ScoreOptions score;
+  reward::JudgeOptions generative;
 };
 
 // The files of a report, whole or not at all; the rows are there already.
@@ -58,7 +60,7 @@ ExitCode score_outputs(const Options& options, parallel::World& world) {
     reward::EvaluationIdentity identity = {{"judge", "published outputs"}};
     for (const std::string& path : options.outputs) {
       const std::string name = std::filesystem::path(path).stem().string();
-      if (std::ranges::find(files, name) != files.end()) refuse_second_file(name, path);
+      if (std::ranges::find(files, name) != files.end()) reward::refuse_second_file(name, path);
       files.push_back(name);
       const auto rows = reward::read_published_outputs(path);
       all.insert(all.end(), rows.begin(), rows.end());
@@ -75,6 +77,69 @@ ExitCode score_outputs(const Options& options, parallel::World& world) {
   return ExitCode::ok;
 }
 
+reward::LongRun around(Runtime& runtime) {
+  return {.beat = [&] { runtime.watchdog().beat(); }, .stop_requested = stop_requested};
+}
+
+// Both -> on rank 0 all rows, elsewhere none; nothing on all ranks where it was stopped on request.
+using Rows = std::optional<std::vector<reward::JudgedRow>>;
+
+Rows scored(const Options& options, const train::Config& config, parallel::World& world,
+            const std::vector<reward::EvaluationFile>& files,
+            const reward::EvaluationIdentity& identity) {
+  train::RowsToScore rows(config, world, files, options.score);
+  Runtime runtime(world, rows.config());
+  runtime.announce(world);
+  train::RowScoring scoring(rows, runtime.mesh(), runtime.device(), options.out, identity);
+  on_stop_request(OnStop::note);
+  if (!scoring.run(around(runtime))) return {};
+  return scoring.finish();
+}
+
+reward::JudgeOptions judge_options(const Options& options, const train::Config& config) {
+  reward::JudgeOptions judge = options.generative;
+  judge.order = options.order == "both" ? reward::JudgeOrder::both : reward::JudgeOrder::drawn;
+  judge.prompt.limit = options.score.limit;
+  judge.prompt.chat_template = config.data.chat_template;
+  judge.prompt.control_tokens = config.data.control_tokens;
+  if (config.parallel.context != 1) {
+    throw UsageError("a generative judge has whole sequences", "parallel.context", "set it to 1");
+  }
+  if (!options.score.checkpoint.empty()) {
+    throw UsageError("a generative judge is a model folder", "--checkpoint",
+                     "export the checkpoint and set model.path to the folder");
+  }
+  if (!options.system_prompt.empty()) {
+    judge.prompt.system_prompt = read_small_file(options.system_prompt, kLongestPrompt);
+  }
+  return judge;
+}
+
+Rows judged(const Options& options, const train::Config& config, parallel::World& world,
+            const std::vector<reward::EvaluationFile>& files, reward::EvaluationIdentity identity) {
+  auto everyone = world.split(0, world.rank(), "world");
+  reward::JudgeOptions judge;
+  parallel::on_all_ranks(*everyone, [&] { judge = judge_options(options, config); });
+  const EngineArguments arguments{
+      .model = config.model.path,
+      .router = config.reward.router,
+      .force = config.router.force,
+      .dtype = std::string(config::enum_name(config.model.dtype)),
+      .tensor = int(config.parallel.tensor),
+      .overrides = {"model.beyond_positions=" +
+                    std::string(config::enum_name(config.model.beyond_positions))},
+      .shorter = "lower --limit or --max-tokens"};
+  identity["model"] = arguments.model;
+  identity["router"] = arguments.router + " " + arguments.force;
+  reward::RowJudging judging(*everyone, files, arguments.model, judge, options.out, identity);
+  if (!judging.done()) {
+    OpenedEngine opened(world, arguments, judging.longest());
+    on_stop_request(OnStop::note);
+    if (!judging.run(opened.engine(), around(opened.runtime()))) return {};
+  }
+  return judging.finish();
+}
+
 ExitCode run(const Options& options, parallel::World& world) {
   if (!options.outputs.empty()) return score_outputs(options, world);
   auto everyone = world.split(0, world.rank(), "world");
@@ -82,51 +147,20 @@ ExitCode run(const Options& options, parallel::World& world) {
   arguments.overrides.push_back("train.objective=reward");
   const train::Config config = load_run_config(arguments, *everyone);
   const Log log({.rank = world.rank()});
-  std::vector<EvaluationFile> files;
+  std::vector<reward::EvaluationFile> files;
   parallel::on_all_ranks(*everyone, [&] {
-    files = read_evaluation_files(options.data, config.reward.bad_rows, config.data.bad_records,
-                                  world.rank() == 0);
+    files = reward::read_evaluation_files(options.data, config.reward.bad_rows,
+                                          config.data.bad_records, world.rank() == 0);
   });
-  reward::EvaluationIdentity identity = {{"rows", rows_checksum(files)}};
-  std::optional<std::vector<reward::JudgedRow>> rows;
-  if (options.judge == "discriminative") {
-    rows = score_rows(config, world, files, options.out, options.score, identity);
-  } else {
-    JudgeOptions judge = options.generative;
-    judge.order = options.order == "both" ? reward::JudgeOrder::both : reward::JudgeOrder::drawn;
-    judge.prompt.limit = options.score.limit;
-    judge.prompt.chat_template = config.data.chat_template;
-    judge.prompt.control_tokens = config.data.control_tokens;
-    parallel::on_all_ranks(*everyone, [&] {
-      if (config.parallel.context != 1) {
-        throw UsageError("a generative judge has whole sequences", "parallel.context",
-                         "set it to 1");
-      }
-      if (!options.score.checkpoint.empty()) {
-        throw UsageError("a generative judge is a model folder", "--checkpoint",
-                         "export the checkpoint and set model.path to the folder");
-      }
-      if (!options.system_prompt.empty()) {
-        judge.prompt.system_prompt = read_small_file(options.system_prompt, kLongestPrompt);
-      }
-    });
-    const InferenceArguments inference{
-        .model = config.model.path,
-        .router = config.reward.router,
-        .force = config.router.force,
-        .dtype = std::string(config::enum_name(config.model.dtype)),
-        .tensor = int(config.parallel.tensor),
-        .overrides = {"model.beyond_positions=" +
-                      std::string(config::enum_name(config.model.beyond_positions))},
-        .shorter = "lower --limit or --max-tokens"};
-    rows = judge_rows(inference, world, files, options.out, judge, identity);
-  }
+  const reward::EvaluationIdentity identity = {{"rows", reward::rows_checksum(files)}};
+  Rows rows = options.judge == "discriminative" ? scored(options, config, world, files, identity)
+                                                : judged(options, config, world, files, identity);
   if (!rows) {
     log_info("stopped on request: the same command goes on with what is in {}", options.out);
     return ExitCode::stopped;
   }
   parallel::on_all_ranks(*everyone, [&] {
-    if (world.rank() == 0) write_report(options.out, names_of(files), std::move(*rows));
+    if (world.rank() == 0) write_report(options.out, reward::names_of(files), std::move(*rows));
   });
   return ExitCode::ok;
 }
@@ -142,8 +176,9 @@ void add_eval_reward(cli::App& app, Command& selected) {
       ->allow_extra_args(false);
   command->add_option("--checkpoint", options->score.checkpoint,
                       "of reward training; without it the model folder's own head judges");
-  auto* data = command->add_option("--data", options->data,
-                                   "files of the benchmark or of preferences, or folders of them");
+  auto* data =
+      command->add_option("--data", options->data,
+                          "files of the benchmark or of preferences, folders of them, or patterns");
   command
       ->add_option("--out", options->out,
                    "folder of the report; an interrupted one is gone on with")

@@ -8,10 +8,10 @@
 #include "core/json.h"
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
+#include "inference/generation.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
-#include "launch/generation.h"
-#include "launch/inference.h"
+#include "launch/opened_engine.h"
 #include "parallel/agree.h"
 
 namespace elastron::launch {
@@ -19,10 +19,11 @@ namespace elastron::launch {
 namespace {
 
 struct Options {
-  InferenceArguments inference;
+  EngineArguments engine;
   std::string prompt, ids;
   bool chat = false;
-  GenerationOptions generation;
+  std::string decode = "sparse", window = "block";
+  inference::GenerationOptions generation;
 };
 
 // Prompt in, text out; without a tokenizer where ids are given.
@@ -30,7 +31,7 @@ class Prompt {
  public:
   // `text`: the prompt as rank 0 read it.
   Prompt(const Options& options, const std::string& text) {
-    const auto m = model::read_model_config(options.inference.model);
+    const auto m = model::read_model_config(options.engine.model);
     vocab_size_ = m.vocab_size;
     if (!options.ids.empty()) {
       const auto list = parse_json_strict(options.ids, "--ids");
@@ -43,7 +44,7 @@ class Prompt {
       }
       ids_ = list.get<std::vector<int32_t>>();
     } else {
-      const std::string& folder = options.inference.model;
+      const std::string& folder = options.engine.model;
       tokenizer_ = data::load_tokenizer(folder);
       vocab_size_ = std::min(vocab_size_, tokenizer_->vocab_size());
       ids_ = tokenizer_->encode(options.chat ? as_conversation(folder, text) : text);
@@ -51,7 +52,7 @@ class Prompt {
     if (ids_.empty()) throw UsageError("the prompt is empty", "--prompt", "give some text");
     for (const int32_t id : ids_) {
       if (id >= m.vocab_size) {
-        throw InputError("the tokenizer has ids that the model lacks", options.inference.model,
+        throw InputError("the tokenizer has ids that the model lacks", options.engine.model,
                          "use the tokenizer of this model");
       }
     }
@@ -91,10 +92,12 @@ ExitCode run(const Options& options, parallel::World& world) {
   }
   std::optional<Prompt> prompt;
   parallel::on_all_ranks(*everyone, [&] { prompt.emplace(options, text); });
-  Inference inference(world, options.inference,
+  OpenedEngine opened(world, options.engine,
                       int64_t(prompt->ids().size()) + options.generation.max_tokens);
-  Generation generation(inference, prompt->ids(), prompt->vocab_size(), options.generation);
-  const auto generated = generation.run([&] { inference.runtime().watchdog().beat(); });
+  inference::GenerationOptions how = options.generation;
+  how.cache = {.keep_all = options.decode == "full", .whole_blocks = options.window == "block"};
+  inference::Generation generation(opened.engine(), prompt->ids(), prompt->vocab_size(), how);
+  const auto generated = generation.run([&] { opened.runtime().watchdog().beat(); });
   const std::string report = generation.report();
   parallel::on_all_ranks(*everyone, [&] {
     if (world.rank() != 0) return;
@@ -109,8 +112,8 @@ ExitCode run(const Options& options, parallel::World& world) {
 void add_generate(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("generate", "continues a prompt; shows the router's gates");
   auto options = std::make_shared<Options>();
-  options->inference.shorter = "give a shorter prompt, or a lower --max-tokens";
-  options->inference.add_to(*command);
+  options->engine.shorter = "give a shorter prompt, or a lower --max-tokens";
+  options->engine.add_to(*command);
   auto* prompt = command->add_option("--prompt", options->prompt, "text; -: standard input");
   auto* ids = command->add_option("--ids", options->ids,
                                   "the prompt as a JSON list of token ids; prints ids");
@@ -131,11 +134,11 @@ void add_generate(cli::App& app, Command& selected) {
   command->add_flag("--ignore-eos", options->generation.ignore_eos,
                     "go on after the end-of-sequence token");
   command
-      ->add_option("--decode", options->generation.decode,
+      ->add_option("--decode", options->decode,
                    "sparse: streaming heads keep sink and local window only; full: all keys")
       ->check(cli::IsMember({"sparse", "full"}));
   command
-      ->add_option("--window", options->generation.window,
+      ->add_option("--window", options->window,
                    "local window of decoding in whole blocks, or in tokens exactly")
       ->check(cli::IsMember({"block", "token"}));
   command->callback([&selected, options] {

@@ -8,18 +8,17 @@
 #include "core/json.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
-#include "launch/inference.h"
+#include "launch/opened_engine.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "parallel/hdf5_access.h"
-#include "train/step/step.h"
 
 namespace elastron::launch {
 
 namespace {
 
 struct Options {
-  InferenceArguments inference;
+  EngineArguments engine;
   std::string tokens, out;
 };
 
@@ -67,28 +66,21 @@ std::vector<Hdf5Dataset> datasets_of(const Sequences& sequences, const model::Mo
 
 // Forward pass of one sequence; the tensor group's first rank writes the logits, each rank the
 // gates of its own heads.
-void write_sequence(Inference& inference, const std::vector<int32_t>& ids, const std::string& group,
-                    bool with_gates, DatasetParts& file) {
+void write_sequence(inference::Engine& engine, const std::vector<int32_t>& ids,
+                    const std::string& group, bool with_gates, DatasetParts& file) {
   constexpr int64_t kChunkBytes = int64_t(64) << 20;
-  model::Decoder& decoder = inference.decoder();
-  Device& device = inference.runtime().device();
-  const data::Document document = prompt_document(ids);
-  const data::PackedBatch batch = data::make_packed_batch({&document});
-  const auto router_batch =
-      train::make_router_batch(batch, inference.router_config(), 0, 1.0, /*sample=*/false);
   model::RoutedHeads heads;
-  const Tensor hidden = decoder.forward(model::DeviceBatch::make(batch, device), router_batch,
-                                        inference.routed(), nullptr, &heads);
-  const int64_t tokens = hidden.size(0), vocab = decoder.config().vocab_size;
+  const Tensor hidden = engine.forward(ids, &heads);
+  const int64_t tokens = hidden.size(0), vocab = engine.model().vocab_size;
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * vocab), 1, tokens);
   for (int64_t row = 0; row < tokens; row += chunk) {
-    const Tensor logits = decoder.logits(hidden.slice(0, row, std::min(row + chunk, tokens)));
-    if (inference.mesh().tensor().rank() != 0) continue;
+    const Tensor logits = engine.logits(hidden.slice(0, row, std::min(row + chunk, tokens)));
+    if (engine.mesh().tensor().rank() != 0) continue;
     file.write(group + "/logits", ops::cast(logits, DType::f32), {row, 0});
   }
   if (!with_gates) return;
   for (size_t l = 0; l < heads.gates.size(); ++l) {
-    file.write(group + "/gates", heads.gates[l], {int64_t(l), inference.first_kv_head()});
+    file.write(group + "/gates", heads.gates[l], {int64_t(l), engine.first_kv_head()});
   }
 }
 
@@ -98,16 +90,17 @@ ExitCode run(const Options& options, parallel::World& world) {
   Sequences sequences;
   size_t longest = 0;
   parallel::on_all_ranks(*everyone, [&] {
-    const auto m = model::read_model_config(options.inference.model);
+    const auto m = model::read_model_config(options.engine.model);
     sequences = read_sequences(options.tokens, m.vocab_size);
     for (const auto& s : sequences) longest = std::max(longest, s.size());
   });
-  Inference inference(world, options.inference, int64_t(longest));
+  OpenedEngine opened(world, options.engine, int64_t(longest));
+  inference::Engine& engine = opened.engine();
 
   const std::string temporary = temporary_name(options.out);
   const TemporaryFile cleanup(world.rank() == 0 ? temporary : "");
-  const bool gates = !options.inference.router.empty() || options.inference.force != "none";
-  const auto datasets = datasets_of(sequences, inference.decoder().config(), gates);
+  const bool gates = !options.engine.router.empty() || options.engine.force != "none";
+  const auto datasets = datasets_of(sequences, engine.model(), gates);
   parallel::on_all_ranks(*everyone, [&] {
     if (world.rank() != 0) return;
     std::filesystem::remove(temporary);
@@ -116,10 +109,10 @@ ExitCode run(const Options& options, parallel::World& world) {
     check_room(temporary, bytes);
   });
   DatasetParts file = parallel::create_together(temporary, datasets, *everyone);
-  const parallel::Communicator& data = inference.mesh().data();
+  const parallel::Communicator& data = engine.mesh().data();
   for (size_t i = size_t(data.rank()); i < sequences.size(); i += size_t(data.size())) {
-    inference.runtime().watchdog().beat();
-    write_sequence(inference, sequences[i], group_of(i), gates, file);
+    opened.runtime().watchdog().beat();
+    write_sequence(engine, sequences[i], group_of(i), gates, file);
   }
   parallel::close_together(file, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
@@ -133,7 +126,7 @@ ExitCode run(const Options& options, parallel::World& world) {
 void add_logits(cli::App& app, Command& selected) {
   auto* command = app.add_subcommand("logits", "forward pass of a model folder on token ids");
   auto options = std::make_shared<Options>();
-  options->inference.add_to(*command);
+  options->engine.add_to(*command);
   command->add_option("--tokens", options->tokens, "JSON: a list of lists of token ids")
       ->required();
   command

@@ -9,10 +9,12 @@
 #include <thread>
 
 #include "core/log.h"
+#include "core/plural.h"
 #include "core/progress.h"
 #include "data/pack_jsonl.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
+#include "launch/runtime.h"
 #include "launch/signals.h"
 #include "model/weights/model_config.h"
 #include "train/config.h"
@@ -43,17 +45,16 @@ void show(Progress& progress, const PackProgress& p, double seconds) {
   }
   progress.show(
       "tokenising", p.done, p.total,
-      fmt::format("{:.1f} of {:.1f} MB | {:.2f} MB/s | {} documents | {} tokens",
-                  double(p.done) / 1e6, double(p.total) / 1e6,
-                  seconds > 0 ? double(p.done) / 1e6 / seconds : 0.0, p.documents, p.tokens));
+      fmt::format("{:.1f} of {:.1f} MB | {:.2f} MB/s | {} | {}", double(p.done) / 1e6,
+                  double(p.total) / 1e6, seconds > 0 ? double(p.done) / 1e6 / seconds : 0.0,
+                  plural(p.documents, "document"), plural(p.tokens, "token")));
 }
 
 DataConfig data_config(const Options& options) {
   DataConfig config{.min_tokens = 1000, .overlong = data::Overlong::drop};
   if (!options.config.empty()) {
     // Of a run's configuration only `data` counts here; the model is named by --model.
-    const std::vector<std::string> model = {"model.path=."};
-    config = config::load_config<train::Config>(options.config, model).data;
+    config = read_run_config({.files = options.config, .overrides = {"model.path=."}}).data;
   }
   for (const auto& change : options.changes) change(config);
   if (config.min_tokens > config.max_tokens) {
@@ -71,11 +72,12 @@ std::string summary_text(const PackSummary& s, const std::string& out, int64_t m
       out, s.counts.records, s.documents, s.counts.dropped_text(), s.tokens, s.packs, max_tokens,
       100.0 * double(s.tokens) / double(max_tokens) / double(s.packs));
   for (size_t t = 0; t < s.tasks.size(); ++t) {
-    text += fmt::format("  {}: {} documents, {} tokens\n", data::kTaskNames[t],
-                        s.tasks[t].documents, s.tasks[t].tokens);
+    text +=
+        fmt::format("  {}: {}, {}\n", data::kTaskNames[t], plural(s.tasks[t].documents, "document"),
+                    plural(s.tasks[t].tokens, "token"));
   }
   for (const std::string& remark :
-       {s.counts.bad_text(), s.counts.controls.text(s.control_tokens, "records")}) {
+       {s.counts.bad_text(), s.counts.controls.text(s.control_tokens, "record")}) {
     if (!remark.empty()) text += "  " + remark + "\n";
   }
   return text;

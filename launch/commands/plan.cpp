@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
 #include "launch/runtime.h"
@@ -41,10 +42,7 @@ std::string device_folder(const Options& options) {
   return shipped.empty() ? "configs/devices" : shipped;
 }
 
-bool has_config(const std::string& folder) {
-  std::error_code unreadable_is_absent;
-  return fs::exists(folder + "/config.json", unreadable_is_absent);
-}
+bool has_config(const std::string& folder) { return exists(folder + "/config.json"); }
 
 std::string names_in(const std::string& folder) {
   std::vector<std::string> names;
@@ -82,9 +80,9 @@ int64_t data_ranks_of_machine(const train::Config& config, int64_t devices, int6
 }
 
 ExitCode plan(const Options& options) {
-  const auto config =
-      config::load_config<train::Config>(options.config.files, options.config.overrides);
+  const auto config = read_run_config(options.config);
   const Log log({});
+  if (!options.json.empty()) check_place(options.json);
   const auto device = train::load_device_spec(options.device, device_folder(options));
   const std::string shapes = shapes_folder(options, config.model.path);
   const auto model = model::read_model_config(shapes);

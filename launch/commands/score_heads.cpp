@@ -6,6 +6,7 @@
 
 #include "core/file/atomic_file.h"
 #include "core/json.h"
+#include "core/plural.h"
 #include "core/progress.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
@@ -80,8 +81,9 @@ class ScoredModel {
     return train::score_heads(config_, runtime_.mesh(), runtime_.device(), *decoder_, routed_,
                               *source_, *tokenizer_, options, [&](uint64_t done, uint64_t total) {
                                 runtime_.watchdog().beat();
-                                progress.show("scoring heads", done, total,
-                                              fmt::format("{} of {} packs", done, total));
+                                progress.show(
+                                    "scoring heads", done, total,
+                                    fmt::format("{} of {}", done, plural(int64_t(total), "pack")));
                               });
   }
   const std::string& fingerprint() const { return fingerprint_; }
@@ -149,6 +151,9 @@ ExitCode run(const Options& options, parallel::World& world) {
   auto everyone = world.split(0, world.rank(), "world");
   const Log log({.rank = world.rank()});
   train::Config config = load_config(options, *everyone);
+  parallel::on_all_ranks(*everyone, [&] {
+    if (world.rank() == 0) check_place(options.out);
+  });
   Runtime runtime(world, config);
   runtime.announce(world);
   ScoredModel model(config, runtime);
@@ -166,8 +171,9 @@ ExitCode run(const Options& options, parallel::World& world) {
     if (world.rank() != 0) return;
     write_text_atomically(options.out, result_text(config, options, model, result));
   });
-  log_info("{} needles of {} documents ({} not in the prompt, {} not answered); scores in {}",
-           result.needles, result.documents, result.not_found, result.not_answered, options.out);
+  log_info("{} of {} ({} not in the prompt, {} not answered); scores in {}",
+           plural(result.needles, "needle"), plural(result.documents, "document"), result.not_found,
+           result.not_answered, options.out);
   return ExitCode::ok;
 }
 

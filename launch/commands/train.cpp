@@ -31,8 +31,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   if (options.dump_config) {
     if (world.rank() == 0) {
       config::Origins origins;
-      const auto again = config::load_config<train::Config>(options.config.files,
-                                                            options.config.overrides, &origins);
+      const auto again = read_run_config(options.config, &origins);
       std::fputs(config::dump_config(again, &origins).c_str(), stdout);
     }
     return ExitCode::ok;

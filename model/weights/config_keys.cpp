@@ -17,6 +17,7 @@ using Json = nlohmann::json;
 struct Refused {
   std::string_view key;
   double neutral = 0;
+  std::string_view advice = "use a model without it";
 };
 constexpr Refused kRefused[] = {
     // biases and norms
@@ -29,7 +30,9 @@ constexpr Refused kRefused[] = {
     {"clip_qkv"},
     {"use_layernorm"},
     // which keys a query sees
-    {"use_sliding_window"},
+    {"use_sliding_window", 0,
+     "use a model without it; where no text is longer than 'sliding_window' it changes nothing and "
+     "may be set to false"},
     {"sliding_window_pattern"},
     {"attention_chunk_size"},
     {"no_rope_layers"},
@@ -132,6 +135,7 @@ void check_quantization(const ConfigReader& c) {
 void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices) {
   check_layers(c);
   check_quantization(c);
+  c.refuse_null("hidden_act");
   if (c.text("hidden_act", "silu") != "silu") {
     c.fail("'hidden_act' is " + shown(c.at("hidden_act")) + ", not silu",
            "use a model with SwiGLU");
@@ -149,7 +153,7 @@ void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices)
           value.is_null() || value == false || (value.is_structured() && value.empty());
       if (!nothing) unknown.push_back(shown(key));
     } else if (!asks_for_nothing(value, refused->neutral)) {
-      c.fail("'" + key + "' (" + shown(value) + ") is not supported", "use a model without it");
+      c.fail("'" + key + "' (" + shown(value) + ") is not supported", std::string(refused->advice));
     }
   }
   if (c.has("auto_map")) {

@@ -19,11 +19,17 @@ bool ConfigReader::has(const std::string& key) const {
   return it != object_.end() && !it->is_null();
 }
 
+void ConfigReader::refuse_null(const char* key) const {
+  const auto it = object_.find(key);
+  if (it == object_.end() || !it->is_null()) return;
+  fail(named(key) + " is null", "give the model's value, or leave the key out for the usual one");
+}
+
 int64_t ConfigReader::integer(const char* key, int64_t least, int64_t most,
                               std::optional<int64_t> missing) const {
   if (!has(key)) {
     if (missing) return *missing;
-    fail(named(key) + " is missing", "use the config.json of a Qwen3 or Llama model");
+    fail(named(key) + " is missing", "use a whole config.json");
   }
   return whole_number(at(key), key, least, most);
 }

@@ -24,6 +24,8 @@ class ConfigReader {
 
   // Whether it is there and not null.
   bool has(const std::string& key) const;
+  // Fails where it is there and null: no value, where only leaving it out means the usual one.
+  void refuse_null(const char* key) const;
   const nlohmann::json& at(const std::string& key) const { return object_.at(key); }
   // `missing`: the value where it is not there; without one that is an error.
   int64_t integer(const char* key, int64_t least, int64_t most,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/misfits.h"
+#include "model/layer_shape.h"
 
 namespace elastron::model {
 
@@ -47,23 +48,10 @@ void check_tensors(const ModelConfig& c, const SafetensorsFolder& weights,
                    const std::string& folder) {
   Misfits misfits;
   Expectation expect(weights, misfits);
-  const int64_t hidden = c.hidden_size, q = c.q_heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const int64_t hidden = c.hidden_size;
   expect.of(kEmbedding, {c.vocab_size, hidden});
   for (int64_t i = 0; i < c.num_layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
-    expect.of(layer + "input_layernorm.weight", {hidden});
-    expect.of(layer + "self_attn.q_proj.weight", {q, hidden});
-    expect.of(layer + "self_attn.k_proj.weight", {kv, hidden});
-    expect.of(layer + "self_attn.v_proj.weight", {kv, hidden});
-    expect.of(layer + "self_attn.o_proj.weight", {hidden, q});
-    if (c.qk_norm) {
-      expect.of(layer + "self_attn.q_norm.weight", {c.head_dim});
-      expect.of(layer + "self_attn.k_norm.weight", {c.head_dim});
-    }
-    expect.of(layer + "post_attention_layernorm.weight", {hidden});
-    expect.of(layer + "mlp.gate_proj.weight", {c.intermediate_size, hidden});
-    expect.of(layer + "mlp.up_proj.weight", {c.intermediate_size, hidden});
-    expect.of(layer + "mlp.down_proj.weight", {hidden, c.intermediate_size});
+    for (const auto& [name, shape] : layer_tensors(c, i)) expect.of(name, shape);
   }
   expect.of("model.norm.weight", {hidden});
   expect.of(kLmHead, {c.vocab_size, hidden}, /*must_be_there=*/false);

@@ -1,4 +1,4 @@
-// What a folder's weight files must hold by its config.json, known before anything is allocated.
+// The tensors that a folder must hold by its config.json, known before anything is allocated.
 #pragma once
 #include <string>
 

@@ -1,7 +1,9 @@
 #include "model/weights/model_config.h"
 
 #include <algorithm>
-#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/error.h"
 #include "core/file/input_file.h"
@@ -20,39 +22,60 @@ constexpr size_t kLongestConfig = size_t(1) << 20;
 constexpr int64_t kMostExtent = int64_t(1) << 24;
 constexpr int64_t kMostTokens = (int64_t(1) << 31) - 1;  // token ids and positions are int32
 
-struct Architecture {
-  const char* name;
-  const char* family;  // config.json's model_type
-  bool qk_norm;
+// A family of dense decoders: what differs between them, beside the numbers of a config.json. Its
+// architectures are <stem>ForCausalLM and <stem>ForSequenceClassification; parameters have Hugging
+// Face's names (model/layer_shape.h).
+struct Family {
+  std::string_view stem;
+  std::string_view model_type;
+  bool qk_norm = false;
+  bool qkv_bias = false;
   // Where head_dim is missing, as the transformers library takes it; 0: hidden_size over the heads.
-  int64_t head_dim;
-  bool sequence_classifier = false;
+  int64_t head_dim = 0;
 };
-// Parameters have Hugging Face's names in all of them; q_norm and k_norm only where qk_norm is set.
-constexpr std::array<Architecture, 4> kArchitectures = {
-    {{"Qwen3ForCausalLM", "qwen3", true, 128},
-     {"LlamaForCausalLM", "llama", false, 0},
-     {"Qwen3ForSequenceClassification", "qwen3", true, 128, true},
-     {"LlamaForSequenceClassification", "llama", false, 0, true}}};
+constexpr Family kFamilies[] = {
+    {.stem = "Qwen3", .model_type = "qwen3", .qk_norm = true, .head_dim = 128},
+    {.stem = "Llama", .model_type = "llama"},
+    {.stem = "Qwen2", .model_type = "qwen2", .qkv_bias = true},
+};
+
+struct Head {
+  std::string_view suffix;
+  bool sequence_classifier;
+};
+constexpr Head kHeads[] = {{"ForCausalLM", false}, {"ForSequenceClassification", true}};
+
+struct Architecture {
+  const Family& family;
+  const Head& head;
+  std::string name() const { return std::string(family.stem) + std::string(head.suffix); }
+};
+
+std::vector<Architecture> architectures() {
+  std::vector<Architecture> all;
+  for (const Head& head : kHeads) {
+    for (const Family& family : kFamilies) all.push_back({family, head});
+  }
+  return all;
+}
 
 Architecture read_architecture(const ConfigReader& r) {
+  const auto known = architectures();
   std::string supported = "use a model folder of ";
-  for (const Architecture& a : kArchitectures) {
-    supported += (&a == kArchitectures.data() ? "" : " or ") + std::string(a.name);
-  }
+  for (const Architecture& a : known) supported += (&a == known.data() ? "" : " or ") + a.name();
   if (!r.has("architectures") || !r.at("architectures").is_array() ||
       r.at("architectures").size() != 1 || !r.at("architectures")[0].is_string()) {
     r.fail("'architectures' is not a list of one name", supported);
   }
   const auto& name = r.at("architectures")[0].get_ref<const std::string&>();
-  const auto found =
-      std::ranges::find_if(kArchitectures, [&](const Architecture& a) { return name == a.name; });
-  if (found == kArchitectures.end()) {
+  const auto found = std::ranges::find(known, name, &Architecture::name);
+  if (found == known.end()) {
     r.fail("architecture " + shown(r.at("architectures")[0]) + " is not supported", supported);
   }
   // The transformers library goes by this one.
-  if (const std::string family = r.text("model_type", found->family); family != found->family) {
-    r.fail("'model_type' is " + shown(family) + ", 'architectures' says " + name,
+  const std::string own(found->family.model_type);
+  if (const std::string type = r.text("model_type", own.c_str()); type != own) {
+    r.fail("'model_type' is " + shown(type) + ", 'architectures' says " + name,
            "correct the one that is wrong");
   }
   return *found;
@@ -84,11 +107,13 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   }
   const ConfigReader r(root, where);
   const Architecture architecture = read_architecture(r);
+  const Family& family = architecture.family;
   ModelConfig c;
   c.where = where;
-  c.architecture = architecture.name;
-  c.qk_norm = architecture.qk_norm;
-  c.sequence_classifier = architecture.sequence_classifier;
+  c.architecture = architecture.name();
+  c.qk_norm = family.qk_norm;
+  c.qkv_bias = family.qkv_bias;
+  c.sequence_classifier = architecture.head.sequence_classifier;
   c.hidden_size = r.integer("hidden_size", 1, kMostExtent);
   c.intermediate_size = r.integer("intermediate_size", 1, kMostExtent);
   c.num_layers = r.integer("num_hidden_layers", 1, 4096);
@@ -97,17 +122,17 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   if (c.q_heads % c.kv_heads != 0) {
     r.fail("'num_key_value_heads' does not divide 'num_attention_heads'", "correct the heads");
   }
-  const bool derived = !r.has("head_dim") && architecture.head_dim == 0;
+  const bool derived = !r.has("head_dim") && family.head_dim == 0;
   if (derived && c.hidden_size % c.q_heads != 0) {
     r.fail("'num_attention_heads' does not divide 'hidden_size'", "give head_dim");
   }
-  c.head_dim =
-      r.integer("head_dim", 2, 256, derived ? c.hidden_size / c.q_heads : architecture.head_dim);
+  c.head_dim = r.integer("head_dim", 2, 256, derived ? c.hidden_size / c.q_heads : family.head_dim);
   if (c.head_dim % 2 != 0 || c.head_dim < 2 || c.head_dim > 256) {
     r.fail("'head_dim' is not an even number from 2 to 256", "use another model");
   }
   c.vocab_size = r.integer("vocab_size", 1, kMostTokens);
   c.max_position_embeddings = r.integer("max_position_embeddings", 1, kMostTokens);
+  r.refuse_null("rms_norm_eps");
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
   check_config_keys(r, c.notices);
   if (c.sequence_classifier) check_labels(r);

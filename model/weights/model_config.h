@@ -14,7 +14,9 @@ namespace elastron::model {
 struct ModelConfig {
   std::string architecture = "Qwen3ForCausalLM";
   bool sequence_classifier = false;  // score.weight [1, hidden_size] in place of the LM head
-  bool qk_norm = true;  // RMSNorm over head_dim of queries and keys; follows from the architecture
+  // Traits of the family, by the architecture's name (model/layer_shape.h reads them).
+  bool qk_norm = true;    // RMSNorm over head_dim of queries and keys
+  bool qkv_bias = false;  // on q, k and v
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t num_layers = 0;
@@ -35,12 +37,12 @@ struct ModelConfig {
   std::vector<int32_t> stop_token_ids;
   DType dtype = DType::f32;  // the file's torch_dtype; float16 counts as float32
   std::string where;         // the file, for messages
-  // What a user should know of how the file is read. read_model_config has logged them.
+  // Lines that tell a user how the file is read. read_model_config has logged them.
   std::vector<std::string> notices;
 
   // Ends a document: the first id. Throws InputError where there is none.
   int32_t end_of_document() const;
-  // What a classifier's sequences may end with behind the token that is scored.
+  // A classifier's sequences may end with it, behind the token that is scored.
   std::optional<int32_t> classifier_padding() const {
     return sequence_classifier ? pad_token_id : std::nullopt;
   }
@@ -49,10 +51,10 @@ struct ModelConfig {
 // Throws InputError naming file and key: a key that is missing, of the wrong type, out of range or
 // contradictory, or a variant that is not supported.
 //
-// Of a folder: config.json, and what the files beside it say about the end of a text. Each notice
+// Reads a folder: config.json, and what the files beside it say about the end of a text. Each notice
 // is logged once per process, however often the folder is read.
 ModelConfig read_model_config(const std::string& folder);
-// Of the text of a config.json alone.
+// Reads the text of a config.json alone.
 ModelConfig parse_model_config(std::string_view json, const std::string& where);
 
 }  // namespace elastron::model

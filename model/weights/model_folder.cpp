@@ -9,6 +9,7 @@
 
 #include "core/file/atomic_file.h"
 #include "core/file/checksum.h"
+#include "core/file/exists.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/misfits.h"
@@ -22,11 +23,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kLongestText = size_t(64) << 20;
-
-bool exists(const std::string& path) {
-  std::error_code unreadable_is_absent;
-  return fs::exists(path, unreadable_is_absent);
-}
 
 // Says how far loading is, every few seconds.
 class LoadProgress {

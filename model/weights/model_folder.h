@@ -1,8 +1,6 @@
 // A Hugging Face model folder: config.json, model.safetensors (or shards with an index), tokenizer.
-// Logical parameter names are Hugging Face's: model.embed_tokens.weight,
-// model.layers.<i>.{input_layernorm, self_attn.{q,k,v,o}_proj, self_attn.{q,k}_norm,
-// post_attention_layernorm, mlp.{gate,up,down}_proj}.weight, model.norm.weight, and lm_head.weight
-// unless the embedding is tied. The decoder's parameter list is the table of them.
+// Logical parameter names are Hugging Face's: model.embed_tokens.weight, those of a layer
+// (model/layer_shape.h), model.norm.weight, and lm_head.weight unless the embedding is tied.
 #pragma once
 #include <map>
 #include <memory>

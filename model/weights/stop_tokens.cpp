@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "core/file/exists.h"
 #include "core/file/input_file.h"
 
 namespace elastron::model {
@@ -15,8 +16,7 @@ using Json = nlohmann::json;
 constexpr size_t kLongestText = size_t(64) << 20;
 
 std::optional<Json> read_object(const std::string& path) {
-  std::error_code unreadable_is_absent;
-  if (!std::filesystem::exists(path, unreadable_is_absent)) return {};
+  if (!exists(path)) return {};
   Json root = parse_json_strict(read_small_file(path, kLongestText), path);
   if (!root.is_object()) return {};
   return root;

@@ -37,7 +37,7 @@ struct XAttentionArgs : BlockChoiceArgs {
                                  : detail::groups_of(varlen.key_length(s), rule.stride);
   }
   // Query blocks that begin before this position are chosen by the published code's rule for the
-  // first chunk, which depends on the batch's first sequence.
+  // first chunk, which depends on the batch's first sequence (docs/method.md, First chunk).
   int64_t lagging_tokens() const {
     if (!rule.reference || varlen.sequences() == 0) return 0;
     return detail::reference_chunk(varlen.first_whole_length >= 0 ? varlen.first_whole_length

@@ -15,7 +15,8 @@
 
 namespace elastron::ops {
 
-// Keys of both branches come first: the running softmax over them is where both begin.
+// Keys of both branches come first: the running softmax over them is where both begin
+// (docs/method.md, One pass).
 enum class Part : uint8_t {
   common,
   retrieval,  // of the retrieval branch only

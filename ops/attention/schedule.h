@@ -1,6 +1,6 @@
 // Work lists of the attention kernels, longest first: heads of one layer differ in cost by an order
-// of magnitude, so whoever is free takes the longest piece that is left. For the host, which must
-// be able to read the gate and the chosen blocks.
+// of magnitude, so whoever is free takes the longest piece that is left (docs/method.md, Costs).
+// For the host, which must be able to read the gate and the chosen blocks.
 #pragma once
 #include <algorithm>
 #include <cstdint>

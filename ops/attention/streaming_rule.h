@@ -1,6 +1,5 @@
-// Streaming sparse attention (docs/method.md, Key sets) as integer arithmetic, for the CPU, the GPU
-// and the tests.
-// Positions are relative to the sequence.
+// Streaming sparse attention (docs/method.md, Streaming) as integer arithmetic, for the CPU, the
+// GPU and the tests. Positions are relative to the sequence.
 #pragma once
 #include <cstdint>
 
@@ -19,7 +18,8 @@ struct StreamingRule {
   int64_t block = 64;
   int64_t sink_blocks = 2;
   int64_t local_blocks = 32;  // at least 1; the first is the diagonal block
-  // The last queries of a sequence see all keys (the reference's `triangle`).
+  // The last queries of a sequence see all keys (the reference's `triangle`, docs/method.md,
+  // Modes).
   int64_t dense_tail = 0;
   int64_t dense_from = kNone;  // the position where they begin: set by within()
 

@@ -4,6 +4,7 @@
 
 #include <list>
 #include <mutex>
+#include <optional>
 #include <tuple>
 #include <unordered_map>
 
@@ -17,7 +18,7 @@ using dnnl::memory;
 
 enum class Product : uint8_t { forward, dgrad, wgrad };
 
-// What a compiled product depends on. Compiling takes 0.2 to 0.5 ms, so products are kept; the row
+// All that a compiled product depends on. Compiling takes 0.2 to 0.5 ms, so products are kept; the row
 // count changes from batch to batch and is part of the key (oneDNN is slower when it is left open),
 // so the least recently used one goes when there are too many.
 struct Key {
@@ -50,6 +51,7 @@ struct Library {
   using Entry = std::pair<Key, Compiled>;
 
   std::mutex mutex;
+  std::optional<bool> has_bfloat16;
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::list<Entry> products;  // most recently used first
@@ -157,10 +159,6 @@ void run(Key key, const Tensor& source, const Tensor& weights, const Tensor& bia
   try {
     execute(key, source, weights, bias, packed, destination);
   } catch (const dnnl::error& e) {
-    if (key.dtype == DType::bf16 && e.status == dnnl_unimplemented) {
-      throw UsageError("bfloat16 matrix products need a CPU with AVX-512", "oneDNN",
-                       "compute in float32");
-    }
     throw LogicError("oneDNN, product of " + source.shape().str() + " and " +
                      weights.shape().str() + ": " + e.message);
   }
@@ -169,16 +167,18 @@ void run(Key key, const Tensor& source, const Tensor& weights, const Tensor& bia
 }  // namespace
 
 bool has_products(DType dtype, Device& device) {
-  if (dtype == DType::f64) return true;
+  if (dtype != DType::bf16) return true;
   Library& library = device.attached<Library>();
   const std::lock_guard lock(library.mutex);
+  if (library.has_bfloat16) return *library.has_bfloat16;
   const Key any{.product = Product::forward, .dtype = dtype, .rows = 64, .out = 64, .in = 64};
   try {
     describe(any, layouts_of(any), library.engine);
+    library.has_bfloat16 = true;
   } catch (const dnnl::error&) {
-    return false;
+    library.has_bfloat16 = false;
   }
-  return true;
+  return *library.has_bfloat16;
 }
 
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, PackedWeight* packed,

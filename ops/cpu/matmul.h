@@ -18,12 +18,12 @@ struct PackedWeight {
   Tensor bytes;  // undefined until then
 };
 
-// Whether oneDNN has products of this dtype on this CPU: it is asked for one.
+// Whether oneDNN has products of this dtype on this CPU: it is asked for one, once per device.
 bool has_products(DType dtype, Device& device);
 
-// `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. float64,
-// float32 or bfloat16; the last throws UsageError on a CPU for which oneDNN has no such product.
-// Results do not depend on the number of threads.
+// All operands in one dtype that the CPU has products of (the sums `dw` in float32 or float64).
+// `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. Results
+// do not depend on the number of threads.
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, PackedWeight* packed,
                     Tensor& y);
 void matmul_dgrad(const Tensor& dy, const Tensor& w, PackedWeight* packed, bool accumulate,

@@ -1,4 +1,5 @@
-// Backward through the selected branch only, deterministic without atomics on data.
+// Backward through the selected branch only (docs/method.md, Selected backward), deterministic
+// without atomics on data.
 //
 // A piece of work is a key tile: it owns its rows of dk and dv and walks over the query tiles that
 // see it. Rows of dq are shared by the key tiles; each query tile has a counter that admits key

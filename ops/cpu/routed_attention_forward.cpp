@@ -1,5 +1,5 @@
-// Both branches in one pass over the keys, tile by tile with a running softmax (docs/method.md,
-// Routed attention).
+// Both branches in one pass over the keys, tile by tile with a running softmax (docs/method.md, One
+// pass).
 //
 // Lanes are queries: scores are kept as [key, query], so that maxima and sums over keys need no
 // shuffles, keys and values are read where they lie, and only the queries are transposed, once per

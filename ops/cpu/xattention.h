@@ -18,7 +18,7 @@ void choose_blocks(const BlockChoiceArgs& args, const XAttentionRule& rule, int 
 
 // The blocks that a query block reads, by the masses (mass_units) of the blocks before it and its
 // own, which is the last: set(J) is called for each, in no order. `lagging`: the published code's
-// rule for the first chunk.
+// rule for the first chunk (docs/method.md, First chunk).
 template <class Set>
 void select_blocks(std::span<const int64_t> masses, int64_t need, bool lagging, const Set& set);
 

@@ -67,16 +67,5 @@ __device__ __forceinline__ A block_sum(A x, A* scratch) {
   for (int i = 0; i < kThreads / kWarp; ++i) sum += scratch[i];
   return sum;
 }
-template <int kThreads, class A>
-__device__ __forceinline__ A block_max(A x, A* scratch) {
-  x = warp_max(x);
-  if constexpr (kThreads == kWarp) return x;
-  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;
-  __syncthreads();
-  A most = scratch[0];
-#pragma unroll
-  for (int i = 1; i < kThreads / kWarp; ++i) most = scratch[i] > most ? scratch[i] : most;
-  return most;
-}
 
 }  // namespace elastron::ops::cuda

@@ -1,4 +1,5 @@
-// The stochastic gate, per (sequence, kv head): spec 2. Shared by every back end.
+// The stochastic gate, per (sequence, kv head): docs/method.md, Stochastic gate. Shared by every
+// back end.
 #pragma once
 #include <cmath>
 
@@ -8,13 +9,14 @@
 
 namespace elastron::ops::detail {
 
-// g = -ln(-ln(u + eps) + eps), in float as the spec asks.
+// g = -ln(-ln(u + eps) + eps), in float: half precisions would cut off the upper tail.
 ELASTRON_HD inline float gumbel_noise(float u) {
   constexpr float kEps = 1e-8f;
   return -logf(-logf(u + kEps) + kEps);
 }
 
-// g = ln u - ln(1 - u): removes the bias of the single-logit gate (option of spec 2.2).
+// g = ln u - ln(1 - u): removes the bias of the single-logit gate (option of docs/method.md,
+// Stochastic gate).
 ELASTRON_HD inline float logistic_noise(float u) {
   constexpr float kEps = 1e-8f;
   return logf(u + kEps) - logf(1.0f - u + kEps);

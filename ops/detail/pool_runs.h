@@ -1,4 +1,5 @@
-// Which tokens of a segment are pooled, and how often each counts (spec 1.3): for every back end.
+// Which tokens of a segment are pooled, and how often each counts (docs/method.md, Pooling): for
+// every back end.
 #pragma once
 #include "core/host_device.h"
 #include "ops/boundary_pool.h"

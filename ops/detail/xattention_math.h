@@ -30,7 +30,7 @@ inline double score_factor(double softmax_scale, int64_t stride) {
   return softmax_scale / double(stride) * std::numbers::log2e;
 }
 
-// The published code scores a sequence in chunks of so many queries (spec 5.3).
+// The published code scores a sequence in chunks of so many queries (docs/method.md, First chunk).
 ELASTRON_HD constexpr int64_t reference_chunk(int64_t tokens) {
   int64_t power = 1;
   while (power < tokens) power *= 2;

@@ -60,6 +60,7 @@ TEST(CpuDevice, Statistics) {
 
 TEST(CpuDevice, OutOfMemoryIsAnErrorForPeople) {
   CpuDevice device;
+  device.set_advice_when_full("do something");
   void* held = device.allocate(256);
   try {
     device.allocate(size_t(1) << 60);
@@ -68,6 +69,7 @@ TEST(CpuDevice, OutOfMemoryIsAnErrorForPeople) {
     const std::string text = error.what();
     EXPECT_NE(text.find("1152921504606846976 bytes asked"), std::string::npos) << text;
     EXPECT_NE(text.find("256 bytes held"), std::string::npos) << text;
+    EXPECT_TRUE(text.ends_with("(device cpu): do something")) << text;
   }
   // Still usable.
   void* more = device.allocate(512);

@@ -1,7 +1,6 @@
 #include "core/log.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 
 namespace elastron {
 namespace {
@@ -24,9 +24,6 @@ std::string read(const std::filesystem::path& path) {
 
 class LogTest : public ::testing::Test {
  protected:
-  LogTest() { std::filesystem::remove(file_); }
-  ~LogTest() override { std::filesystem::remove(file_); }
-
   // What `body` prints on stderr while a Log with these options is alive.
   template <class F>
   std::string stderr_of(LogOptions options, F&& body) {
@@ -38,8 +35,8 @@ class LogTest : public ::testing::Test {
     return ::testing::internal::GetCapturedStderr();
   }
 
-  const std::filesystem::path file_ = std::filesystem::temp_directory_path() /
-                                      ("elastron_log_" + std::to_string(getpid()) + ".txt");
+  const test::Scratch scratch_;
+  const std::string file_ = scratch_ / "log.txt";
 };
 
 TEST_F(LogTest, RankZeroSpeaksPlainly) {

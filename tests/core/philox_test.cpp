@@ -26,7 +26,7 @@ TEST(Philox, KnownAnswers) {
        {{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}},
   };
   for (const auto& row : table) {
-    const PhiloxBlock got = philox4x32(row.counter, row.key[0], row.key[1]);
+    const PhiloxBlock got = philox_block(row.counter, row.key[0], row.key[1]);
     for (int i = 0; i < 4; ++i) EXPECT_EQ(got.v[i], row.expected.v[i]);
   }
 }

@@ -48,7 +48,7 @@ TEST(ChatTemplate, RendersAsTheReference) {
 
 TEST(ChatTemplate, IsFoundInTheFolder) {
   using enum ChatTemplateSetting;
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const auto kind = [&] { return ChatTemplate::open(folder.path(), automatic).kind(); };
   EXPECT_EQ(kind(), none);
   folder.write("tokenizer_config.json", "{}");
@@ -68,7 +68,7 @@ TEST(ChatTemplate, IsFoundInTheFolder) {
 
 // A text is known as a whole: a relative that has all that one looks for may render differently.
 TEST(ChatTemplate, RefusesWhatItDoesNotKnow) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const auto error = [&] {
     return test::error_of<InputError>(
         [&] { ChatTemplate::open(folder.path(), ChatTemplateSetting::automatic); });

@@ -1,4 +1,4 @@
-// Documents, packing and packed batches against spec 9 and 13, item 12.
+// Documents, packing and packed batches against docs/method.md, Documents, and Worked values, 12.
 #include "data/document.h"
 
 #include <gtest/gtest.h>
@@ -46,7 +46,7 @@ TEST(Document, TaskIds) {
   EXPECT_EQ(task_id(""), -1);
 }
 
-// Labels as the spec writes them: not shifted.
+// Labels as docs/method.md writes them: not shifted.
 std::vector<int32_t> labels(const Document& d) {
   std::vector<int32_t> out;
   for (int64_t i = 0; i < d.length(); ++i) {
@@ -55,7 +55,7 @@ std::vector<int32_t> labels(const Document& d) {
   return out;
 }
 
-TEST(Document, SpecExample) {
+TEST(Document, WorkedExample) {
   const auto tokenizer = test::letters();
   const Record record{.context = "b c", .question = "a", .answer = "d", .task = "Single QA"};
   const Document all = make_document(record, *tokenizer, kEos, LabelMode::all);
@@ -291,7 +291,7 @@ std::vector<int64_t> random_lengths(uint32_t round, int64_t max_tokens) {
   return lengths;
 }
 
-TEST(Packing, SpecExample) {
+TEST(Packing, WorkedExample) {
   EXPECT_EQ(pack_documents(std::vector<int64_t>{4, 5, 6, 7}, 10, Packing::sorted),
             (Packs{{0, 1}, {2}, {3}}));
   // The order of the documents does not matter, except between equals.

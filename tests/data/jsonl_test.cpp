@@ -8,9 +8,13 @@
 namespace elastron::data {
 namespace {
 
-std::vector<Record> read_all(const std::string& path) {
+std::vector<Record> read_all(const std::string& path, std::vector<std::string>* places = nullptr) {
   std::vector<Record> records;
-  read_jsonl(path, [&](const Record& r, const std::string&) { records.push_back(r); });
+  JsonlReader reader(path);
+  for (JsonlLine line; reader.next(line);) {
+    records.push_back(parse_jsonl(line, path));
+    if (places != nullptr) places->push_back(place_of(line, path));
+  }
   return records;
 }
 
@@ -30,7 +34,7 @@ TEST(Jsonl, RoundTrip) {
   };
   std::string text;
   for (const Record& r : records) text += jsonl_line(r);
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const auto back = read_all(folder.write("x.jsonl", text));
   ASSERT_EQ(back.size(), records.size());
   for (size_t i = 0; i < records.size(); ++i) EXPECT_TRUE(same(back[i], records[i])) << i;
@@ -38,7 +42,7 @@ TEST(Jsonl, RoundTrip) {
 }
 
 TEST(Jsonl, AcceptsWhatFilesHold) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const std::string bom = "\xEF\xBB\xBF";
   const std::string text =
       bom + kGood + "\r\n\n  \n" + R"({"context": "c)" + bom +
@@ -47,11 +51,7 @@ TEST(Jsonl, AcceptsWhatFilesHold) {
       R"({"context": "", "question": "", "answer": "", "metadata": "{\"task\": \"Code\"}"})";
   std::vector<std::string> places;
   const std::string path = folder.write("x.jsonl", text);
-  std::vector<Record> records;
-  read_jsonl(path, [&](const Record& r, const std::string& where) {
-    records.push_back(r);
-    places.push_back(where);
-  });
+  const auto records = read_all(path, &places);
   ASSERT_EQ(records.size(), 3u);
   EXPECT_EQ(places, (std::vector{path + ":1", path + ":4", path + ":5"}));
   EXPECT_TRUE(records[0].is_prefix);
@@ -102,7 +102,7 @@ TEST(Jsonl, RefusesWithFileLineAndField) {
        "line "
        "1 byte "},
   };
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   for (const auto& row : table) {
     const std::string path = folder.write("x.jsonl", kGood + "\n" + row.line + "\n");
     std::string expected = row.message;
@@ -115,7 +115,7 @@ TEST(Jsonl, RefusesWithFileLineAndField) {
 
 TEST(Jsonl, CutOffAnywhereInTheLastLine) {
   using namespace std::string_literals;
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   for (size_t keep = 1; keep < kGood.size(); ++keep) {
     const std::string path =
         folder.write("x.jsonl", kGood + "\n" + kGood + "\n" + kGood.substr(0, keep));
@@ -146,7 +146,7 @@ TEST(Jsonl, CutOffAnywhereInTheLastLine) {
 }
 
 TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const std::string long_line =
       folder.write("x.jsonl", kGood + "\n\"" + std::string((size_t(64) << 20) + 1, 'x') + "\"\n");
   EXPECT_EQ(test::error_of<InputError>([&] { read_all(long_line); }),
@@ -160,7 +160,7 @@ TEST(Jsonl, RefusesFilesAndLinesThatCannotBe) {
 }
 
 TEST(Jsonl, ARecordWithoutAnAnswer) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const auto records = read_all(folder.write(
       "x.jsonl", R"({"context": "c", "question": "q", "metadata": {"task": "Code"}})"));
   ASSERT_EQ(records.size(), 1u);
@@ -169,7 +169,7 @@ TEST(Jsonl, ARecordWithoutAnAnswer) {
 
 TEST(Jsonl, SaysWhatAFileIsThatIsNoText) {
   using namespace std::string_literals;
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const std::pair<std::string, std::string> table[] = {
       {"\x1f\x8b\x08\0x"s, "gzip data"},
       {"\x28\xb5\x2f\xfd\x24"s, "Zstandard data"},
@@ -198,7 +198,7 @@ TEST(Jsonl, SaysWhatAFileIsThatIsNoText) {
 
 // Lines that end before, at and after the borders of the blocks a file is read in.
 TEST(Jsonl, LinesOfAnyLength) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   constexpr size_t kBlock = size_t(1) << 20;
   for (const size_t length : {kBlock - 2, kBlock - 1, kBlock, kBlock + 1, 3 * kBlock - 1}) {
     const Record small{"c", "q", "a", "Code", "", true};
@@ -216,7 +216,7 @@ TEST(Jsonl, LinesOfAnyLength) {
 }
 
 TEST(Jsonl, AFileThatIsCutOffWhileItIsRead) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   std::string text;
   while (text.size() < (size_t(3) << 20)) text += kGood + "\n";
   const std::string path = folder.write("x.jsonl", text);
@@ -233,7 +233,7 @@ TEST(Jsonl, AFileThatIsCutOffWhileItIsRead) {
 
 // Whatever the file holds: records of UTF-8 text, or an InputError of one line naming the file.
 TEST(Jsonl, SurvivesMutations) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const std::string python =
       R"({"context": "c", "question": "q", "answer": "a", "metadata": "{'task': 'Code', 'n': 1.5}"})";
   RandomStream random(12, RandomPurpose::test);

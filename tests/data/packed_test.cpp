@@ -94,7 +94,7 @@ class PackedTest : public ::testing::Test {
     return names;
   }
 
-  test::TemporaryFolder folder_;
+  test::Scratch folder_;
   std::string out_ = folder_.path() + "/out.h5";
   std::unique_ptr<Tokenizer> tokenizer_ = test::letters();
   DataConfig config_{.max_tokens = 40};
@@ -252,7 +252,7 @@ TEST(PackedFixtures, ColumnsAreThoseOfTheReference) {
   const std::string fixtures = ELASTRON_TEST_FIXTURES;
   const auto cases = nlohmann::json::parse(bytes_of(fixtures + "/packed/cases.json"));
   ASSERT_EQ(cases.size(), 5u);
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   for (const auto& c : cases) {
     const std::string family = c["family"];
     const auto& o = c["options"];

@@ -33,7 +33,7 @@ class JsonlSourceTest : public ::testing::Test {
     return test::error_of<InputError>([&] { open(content); });
   }
 
-  test::TemporaryFolder folder_;
+  test::Scratch folder_;
   std::unique_ptr<Tokenizer> tokenizer_ = test::letters();
   DataConfig config_{.max_tokens = 10};
 };
@@ -117,7 +117,7 @@ TEST_F(JsonlSourceTest, BadRecordsAreSkippedAndCountedWhereAsked) {
   EXPECT_EQ(RecordCounts().bad_text(), "");
   // Nothing else changes: the packs are those of the good records.
   EXPECT_EQ(open(content)->fingerprint(), open(good + good + good)->fingerprint());
-  EXPECT_NE(refusal("{\n").find("no document is left of 1 records (dropped: 0 unknown task, 0 "
+  EXPECT_NE(refusal("{\n").find("no document is left of 1 record (dropped: 0 unknown task, 0 "
                                 "short, 0 overlong, 1 bad)"),
             std::string::npos);
 }
@@ -248,7 +248,7 @@ TEST_F(SyntheticSourceTest, APackIsAFunctionOfItsIndex) {
       EXPECT_EQ(pack[d].ids, again[d].ids);
       EXPECT_EQ(pack[d].sample_id, again[d].sample_id);
       // A cycle of words has few beginnings; documents with noise are all different.
-      if (is_sensitive(SyntheticKind(pack[d].kind_id))) {
+      if (test::is_sensitive(SyntheticKind(pack[d].kind_id))) {
         different.insert(pack[d].ids);
         ++noisy;
       }
@@ -312,7 +312,7 @@ TEST_F(SyntheticSourceTest, EvaluationIsHeldOut) {
     ASSERT_EQ(pack.size(), 1u);
     // Kinds with few different documents (a cycle of words) may meet by chance; the sensitive
     // ones are mostly noise and cannot.
-    if (is_sensitive(SyntheticKind(pack[0].kind_id))) {
+    if (test::is_sensitive(SyntheticKind(pack[0].kind_id))) {
       EXPECT_FALSE(trained.contains(pack[0].ids)) << p;
     }
     ++counts[{pack[0].kind_id, pack[0].length()}];

@@ -11,33 +11,19 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "data/synthetic/tasks.h"
 #include "data/tokenizer.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::data::test {
 
-// A folder that is gone after the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "elastron-data-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+using elastron::test::Scratch;
 
-  std::string path() const { return path_; }
-  // Writes a file; returns its path.
-  std::string write(const std::string& name, const std::string& content) const {
-    const std::string file = path_ + "/" + name;
-    std::ofstream(file, std::ios::binary) << content;
-    return file;
-  }
-
- private:
-  std::string path_;
-};
+// Kinds that need tokens far from the question.
+inline bool is_sensitive(SyntheticKind kind) {
+  using K = SyntheticKind;
+  return kind == K::needle || kind == K::recall || kind == K::trace || kind == K::repeat;
+}
 
 // The message of the `E` that `f` throws; "" when it throws nothing.
 template <class E, class F>
@@ -86,5 +72,24 @@ inline std::unique_ptr<Tokenizer> letters() {
 }
 
 using Ids = std::vector<int32_t>;
+
+// Whatever the file holds: a tokenizer that can be used on `text`, or an InputError of one line.
+// -> how many of `times` were refused.
+inline int refused_mutations(const std::string& whole, const std::string& text, int times,
+                             uint64_t seed) {
+  RandomStream random(seed, RandomPurpose::test);
+  int refused = 0;
+  for (int i = 0; i < times; ++i) {
+    const std::string file = mutated(whole, random);
+    try {
+      const auto t = parse_tokenizer(file, "t");
+      for (const int32_t id : t->encode(text)) EXPECT_TRUE(id >= 0 && id < t->vocab_size());
+    } catch (const InputError& error) {
+      ++refused;
+      EXPECT_EQ(std::string_view(error.what()).find('\n'), std::string_view::npos) << error.what();
+    }
+  }
+  return refused;
+}
 
 }  // namespace elastron::data::test

@@ -192,28 +192,14 @@ TEST(Tokenizer, RefusesWhatItWouldGetWrong) {
   }
 }
 
-// Whatever the file holds: a tokenizer that can be used, or an InputError of one line.
 TEST(Tokenizer, SurvivesMutations) {
-  RandomStream random(11, RandomPurpose::test);
-  int refused = 0;
-  for (int i = 0; i < 20000; ++i) {
-    const std::string text = test::mutated(test::letters_json(), random);
-    try {
-      const auto t = parse_tokenizer(text, "t");
-      for (const int32_t id : t->encode("a b <eos> zz")) {
-        ASSERT_TRUE(id >= 0 && id < t->vocab_size());
-      }
-    } catch (const InputError& error) {
-      ++refused;
-      ASSERT_EQ(std::string_view(error.what()).find('\n'), std::string_view::npos) << error.what();
-    }
-  }
+  const int refused = test::refused_mutations(test::letters_json(), "a b <eos> zz", 20000, 11);
   EXPECT_GT(refused, 5000);
   EXPECT_LT(refused, 20000);
 }
 
 TEST(Tokenizer, LoadsFromAFolder) {
-  const test::TemporaryFolder folder;
+  const test::Scratch folder;
   const std::string message = test::error_of<InputError>([&] { load_tokenizer(folder.path()); });
   EXPECT_NE(message.find(folder.path() + "/tokenizer.json"), message.npos) << message;
   folder.write("tokenizer.json", test::letters_json());

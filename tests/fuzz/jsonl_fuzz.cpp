@@ -9,9 +9,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   std::vector<data::Record> records;
   const auto read = [](std::string_view text, std::vector<data::Record>& out) {
     const fuzz::InputAsFile file(text);
-    data::read_jsonl(file.path(), [&](const data::Record& record, const std::string&) {
-      out.push_back(record);
-    });
+    data::JsonlReader reader(file.path());
+    for (data::JsonlLine line; reader.next(line);) {
+      out.push_back(data::parse_jsonl(line, file.path()));
+    }
   };
   fuzz::expect_read_or_refused([&] {
     read({reinterpret_cast<const char*>(bytes), size}, records);

@@ -99,7 +99,7 @@ TEST_F(BadData, OverlongSample) {
 }
 
 TEST_F(BadData, FewerPacksThanAStep) {
-  expect_error(with(good_), 2, {"train.global_batch", "1 packs"});
+  expect_error(with(good_), 2, {"train.global_batch", "1 pack"});
 }
 
 TEST(BadConfig, EveryErrorNamesKeyAndPlace) {

@@ -292,44 +292,41 @@ TEST_F(Cuda, Bfloat16) {
   EXPECT_NEAR(a, b, 0.01 * a);
 }
 
-TEST_F(Cuda, EvaluationAndGeneration) {
-  const Scratch scratch;
-  const std::string arguments = "eval" + train("/none", "auto").substr(5) + " --out ";
-  ASSERT_EQ(elastron(0, arguments + (scratch / "cpu.json")).code, 0);
-  Outcome o = gpu(0, arguments + (scratch / "gpu.json"));
-  ASSERT_EQ(o.code, 0) << o.err;
-  const auto a = nlohmann::json::parse(read_text(scratch / "cpu.json"));
-  const auto b = nlohmann::json::parse(read_text(scratch / "gpu.json"));
-  EXPECT_EQ(a["by_kind"].size(), 6u);
-  for (const auto& [kind, x] : a["by_kind"].items()) {
-    EXPECT_NEAR(x["loss"].get<double>(), b["by_kind"][kind]["loss"].get<double>(), 1e-3) << kind;
+// Figures of an evaluation on the CPU and on the GPU, whose losses agree.
+class CudaEvaluation : public Cuda {
+ protected:
+  void evaluate(const std::string& more = "") {
+    const Scratch scratch;
+    const std::string arguments = "eval" + train("/none", "auto", more).substr(5) + " --out ";
+    ASSERT_EQ(elastron(0, arguments + (scratch / "cpu.json")).code, 0);
+    const Outcome o = gpu(0, arguments + (scratch / "gpu.json"));
+    ASSERT_EQ(o.code, 0) << o.err;
+    cpu_ = nlohmann::json::parse(read_text(scratch / "cpu.json"));
+    gpu_ = nlohmann::json::parse(read_text(scratch / "gpu.json"));
+    EXPECT_EQ(cpu_["by_kind"].size(), 6u);
+    for (const auto& [kind, x] : cpu_["by_kind"].items()) {
+      EXPECT_NEAR(x["loss"].get<double>(), gpu_["by_kind"][kind]["loss"].get<double>(), 1e-3)
+          << kind;
+    }
   }
+  nlohmann::json cpu_, gpu_;
+};
 
+TEST_F(CudaEvaluation, AndGeneration) {
+  evaluate();
   const std::string generate = "generate --model " + tiny_backbone() +
                                " --dtype float32 --max-tokens 12 --prompt 'n7 k3 v9 n1'";
   const Outcome x = elastron(0, generate);
   ASSERT_EQ(x.code, 0) << x.err;
-  o = gpu(0, generate);
+  const Outcome o = gpu(0, generate);
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(x.out, o.out);
 }
 
-TEST_F(Cuda, EvaluationInAModeWithBlocks) {
-  const Scratch scratch;
-  const std::string more =
-      kBlocks + " --set router.mode=fa-xa --set data.synthetic.eval_per_kind=1";
-  const std::string arguments = "eval" + train("/none", "auto", more).substr(5) + " --out ";
-  ASSERT_EQ(elastron(0, arguments + (scratch / "cpu.json")).code, 0);
-  const Outcome o = gpu(0, arguments + (scratch / "gpu.json"));
-  ASSERT_EQ(o.code, 0) << o.err;
-  const auto a = nlohmann::json::parse(read_text(scratch / "cpu.json"));
-  const auto b = nlohmann::json::parse(read_text(scratch / "gpu.json"));
-  EXPECT_EQ(a["by_kind"].size(), 6u);
-  for (const auto& [kind, x] : a["by_kind"].items()) {
-    EXPECT_NEAR(x["loss"].get<double>(), b["by_kind"][kind]["loss"].get<double>(), 1e-3) << kind;
-  }
-  EXPECT_FALSE(a["esr_by_head"].is_null());
-  EXPECT_EQ(a["esr_by_head"], b["esr_by_head"]);
+TEST_F(CudaEvaluation, InAModeWithBlocks) {
+  evaluate(kBlocks + " --set router.mode=fa-xa --set data.synthetic.eval_per_kind=1");
+  EXPECT_FALSE(cpu_["esr_by_head"].is_null());
+  EXPECT_EQ(cpu_["esr_by_head"], gpu_["esr_by_head"]);
 }
 
 }  // namespace

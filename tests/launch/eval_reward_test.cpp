@@ -297,7 +297,7 @@ TEST_F(EvalReward, ControlTokensInScoredRows) {
   };
   const auto text = score("text", "");
   ASSERT_EQ(text.code, 0) << text.err;
-  EXPECT_NE(text.err.find("1 in 1 rows, first " + (out / "rows.jsonl") + ":2; they are plain text"),
+  EXPECT_NE(text.err.find("1 in 1 row, first " + (out / "rows.jsonl") + ":2; they are plain text"),
             std::string::npos)
       << text.err;
   expect_error(score("error", "--set data.control_tokens=error"), 3, {"'<eos>'", "rows.jsonl:2"});
@@ -306,13 +306,12 @@ TEST_F(EvalReward, ControlTokensInScoredRows) {
 }
 
 TEST_F(EvalReward, RealRowsOfTheBenchmark) {
-  const std::string data = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench";
-  if (!fs::exists(data)) GTEST_SKIP() << "no sample of the benchmark here";
+  const std::string data = ELASTRON_TEST_FIXTURES "/memory_reward_bench";
   const Scratch out;
-  const auto run = elastron(
-      2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
-             " --set train.trainable=[reward_head,lora,router] --limit 4096 --checkpoint " +
-             folder("run") + " --data " + data + " --out " + out.path());
+  const auto run =
+      elastron(2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +
+                      " --set train.trainable=[reward_head,lora,router] --limit 300 --checkpoint " +
+                      folder("run") + " --data " + data + " --out " + out.path());
   ASSERT_EQ(run.code, 0) << run.err;
   const std::string csv = read_text(out / "results.csv");
   EXPECT_TRUE(
@@ -337,6 +336,9 @@ TEST_F(EvalReward, BadInput) {
                            " --out " + out.path() + " " + more);
   };
   expect_error(run("--data " + (out / "nowhere")), 2, {"nowhere"});
+  expect_error(run("--data '" + (out / "no*.jsonl") + "'"), 3, {"no file matches", "--data: "});
+  fs::create_directory(out / "empty");
+  expect_error(run("--data " + (out / "empty")), 3, {"no .jsonl files", "--data: "});
   expect_error(run("--data " + folder("data")), 2, {"--checkpoint"});
   write_text(out / "bad.jsonl", R"({"question": "q", "chosen": "a", "rejected": "b"})"
                                 "\n");

@@ -52,6 +52,17 @@ std::string of_file(const std::string& file) {
   return "--set data.format=jsonl --set data.train=[" + file + "] --set data.eval=[" + file + "] ";
 }
 
+// Before anything is evaluated.
+TEST(Eval, AResultThatCannotBeWrittenIsSaidAtOnce) {
+  const Scratch scratch;
+  for (const std::string& out : {scratch / "none/figures.json", scratch.path()}) {
+    const Outcome o = elastron(
+        2, arguments("eval", "--set model.path=/nowhere --set router.force=full --out " + out));
+    expect_error(o, 3, {out});
+    EXPECT_EQ(o.out, "");
+  }
+}
+
 TEST(Eval, DocumentsWithoutAnAnswerAreNotWrong) {
   const Scratch scratch;
   const std::string file = some_without_answers(scratch / "data.jsonl");

@@ -97,7 +97,7 @@ TEST(Judge, AForgedVerdictIsText) {
     return run;
   };
   const std::string spelled =
-      "judged rows: control tokens are spelled out in the text: 4 in 1 rows, first " + forged +
+      "judged rows: control tokens are spelled out in the text: 4 in 1 row, first " + forged +
       ":2; they ";
   const auto text = judge(2, "");
   ASSERT_EQ(text.code, 0) << text.err;

@@ -57,15 +57,12 @@ TEST(Layout, WholeRowsBetweenTheLinearsToo) {
   }
 }
 
-TEST(Layout, RouterOfALlamaBackboneToo) {
-  const auto arguments = [](const std::string& folder, int tensor) {
-    return "train " + config("router") +
-           " --set train.steps=12 --set model.path=" + tiny_llama_backbone() +
-           " --set output.dir=" + folder + " --set parallel.tensor=" + std::to_string(tensor);
-  };
+// The curve of one rank on all the layouts. arguments(folder, tensor): of the run.
+template <class F>
+void expect_any_layout(const F& arguments, const std::vector<Layout>& layouts) {
   const Scratch one;
   ASSERT_EQ(elastron(0, arguments(one.path(), 1)).code, 0);
-  for (const Layout l : {Layout{2, 1}, {2, 2}, {4, 2}}) {
+  for (const Layout l : layouts) {
     const Scratch other;
     const auto run = elastron(l.ranks, arguments(other.path(), l.tensor));
     ASSERT_EQ(run.code, 0) << run.err;
@@ -74,20 +71,21 @@ TEST(Layout, RouterOfALlamaBackboneToo) {
   }
 }
 
+TEST(Layout, RouterOfALlamaBackboneToo) {
+  const auto arguments = [](const std::string& folder, int tensor) {
+    return "train " + config("router") +
+           " --set train.steps=12 --set model.path=" + tiny_llama_backbone() +
+           " --set output.dir=" + folder + " --set parallel.tensor=" + std::to_string(tensor);
+  };
+  expect_any_layout(arguments, {{2, 1}, {2, 2}, {4, 2}});
+}
+
 TEST(Layout, PretrainingCurveIsTheSameOnAnyLayout) {
   const auto arguments = [](const std::string& folder, int tensor) {
     return "train " + config("pretrain") + " --set model.path=" + tiny_shapes() +
            " --set output.dir=" + folder + " --set parallel.tensor=" + std::to_string(tensor);
   };
-  const Scratch one;
-  ASSERT_EQ(elastron(0, arguments(one.path(), 1)).code, 0);
-  for (const Layout l : {Layout{2, 2}, {4, 2}, {2, 1}}) {
-    const Scratch other;
-    const auto run = elastron(l.ranks, arguments(other.path(), l.tensor));
-    ASSERT_EQ(run.code, 0) << run.err;
-    expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5,
-                      std::to_string(l.ranks) + " ranks, tensor " + std::to_string(l.tensor));
-  }
+  expect_any_layout(arguments, {{2, 2}, {4, 2}, {2, 1}});
 }
 
 // Packs with unequal numbers of documents and of tasks: how many are computed at a time, and by

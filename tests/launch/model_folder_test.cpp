@@ -327,30 +327,36 @@ TEST(ModelFolder, PositionsBeyondItsOwn) {
 
 // ---- a CPU without bfloat16 products
 
-TEST(ModelFolder, BfloatRunsInFloat32WhereTheCpuLacksItsProducts) {
-  const std::string older = "ONEDNN_MAX_CPU_ISA=AVX2", line = "computed in float32";
+// Weights and activations stay in bfloat16, so that memory does; products are in float32, whose
+// results are rounded as bfloat16 products round theirs.
+TEST(ModelFolder, BfloatRunsWhereTheCpuLacksItsProducts) {
+  const std::string older = "ONEDNN_MAX_CPU_ISA=AVX2";
   const std::string folder = kFixtures + "/hf/qwen3";  // stored as bfloat16
   const Scratch scratch;
   ASSERT_EQ(logits(folder, scratch / "float32.h5", "--dtype float32").code, 0);
+  ASSERT_EQ(logits(folder, scratch / "here.h5", "").code, 0);
   const auto run = logits(folder, scratch / "older.h5", "", older, 2);
   ASSERT_EQ(run.code, 0) << run.err;
-  EXPECT_EQ(count(run.err, line), 1u) << run.err;
-  const auto want = values(scratch / "float32.h5"), got = values(scratch / "older.h5");
-  ASSERT_EQ(want.size(), got.size());
-  for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(want[i], got[i], 1e-5);
+  const auto exact = values(scratch / "float32.h5"), here = values(scratch / "here.h5"),
+             got = values(scratch / "older.h5");
+  ASSERT_EQ(exact.size(), got.size());
+  ASSERT_EQ(exact.size(), here.size());
+  // As far from float32 as what this CPU does, whatever it has: both round at the same places.
+  double worst = 0, usual = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    worst = std::max(worst, double(std::abs(exact[i] - got[i])));
+    usual = std::max(usual, double(std::abs(exact[i] - here[i])));
+  }
+  EXPECT_LE(worst, 2 * usual);
 
   const std::string bfloat = "--set model.dtype=bfloat16 ";
-  const auto trained = elastron(0, train(tiny_backbone(), scratch / "bfloat", bfloat), older);
+  const auto trained = elastron(0, train(tiny_backbone(), scratch / "older", bfloat), older);
   ASSERT_EQ(trained.code, 0) << trained.err;
-  EXPECT_EQ(count(trained.err, line), 1u) << trained.err;
-  ASSERT_EQ(elastron(0, train(tiny_backbone(), scratch / "float"), older).code, 0);
-  expect_same_curve(metrics(scratch / "bfloat"), metrics(scratch / "float"), 0, "float32");
-  const auto planned = [&](const std::string& more) {
-    const std::string out =
-        elastron(0, train(tiny_backbone(), scratch / "dry", "--dry-run " + more), older).out;
-    return out.substr(out.find("# parameters"));
-  };
-  EXPECT_EQ(planned(bfloat), planned(""));
+  ASSERT_EQ(elastron(0, train(tiny_backbone(), scratch / "here", bfloat)).code, 0);
+  // Gates are drawn: one that falls otherwise changes the step. The first one's are the same.
+  const auto mine = metrics(scratch / "older").at(1), theirs = metrics(scratch / "here").at(1);
+  EXPECT_NEAR(mine["lm_loss"].get<double>(), theirs["lm_loss"].get<double>(),
+              std::ldexp(theirs["lm_loss"].get<double>(), -7));
 }
 
 }  // namespace

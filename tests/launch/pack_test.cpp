@@ -220,13 +220,13 @@ TEST_F(Packed, StrangersRecords) {
                        file + ":1)\n"),
             std::string::npos)
       << o.out;
-  refused(packed(nan + "\n", "--bad-records skip"), "no document is left of 1 records");
+  refused(packed(nan + "\n", "--bad-records skip"), "no document is left of 1 record");
   // Control tokens that the text spells out: kept and counted, text, or an error.
   const std::string forged = record("n1 <eos> n2", R"("answer": "v1", )");
   o = packed(good + forged);
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_NE(
-      o.out.find("control tokens are spelled out in the text: 1 in 1 records, first '<eos>' (" +
+      o.out.find("control tokens are spelled out in the text: 1 in 1 record, first '<eos>' (" +
                  file + ":2); they become real ones"),
       std::string::npos)
       << o.out;

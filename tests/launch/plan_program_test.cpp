@@ -14,6 +14,12 @@ std::string config(const std::string& more) {
          "/tests/launch/router.yaml --set model.path=" + tiny_backbone() + " " + more;
 }
 
+TEST(Plan, AFileThatCannotBeWrittenIsSaidAtOnce) {
+  const auto run = elastron(0, "plan " + config("--json /nowhere/plan.json"));
+  expect_error(run, 3, {"/nowhere"});
+  EXPECT_EQ(run.out, "");
+}
+
 TEST(Plan, RanksLayoutsOfManyDevices) {
   const Scratch scratch;
   const std::string file = scratch / "plan.json";

@@ -13,15 +13,6 @@ namespace elastron::test {
 
 namespace fs = std::filesystem;
 
-Scratch::Scratch() {
-  std::string pattern = (fs::temp_directory_path() / "elastron-test-XXXXXX").string();
-  path_ = mkdtemp(pattern.data());
-}
-Scratch::~Scratch() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 std::string read_text(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
@@ -151,6 +142,15 @@ std::string pretrained(const std::string& shapes, const std::string& folder) {
   return folder + "/model";
 }
 
+// The tiny shapes with these keys of config.json instead, in `folder`.
+std::string shapes_with(const nlohmann::json& keys, const std::string& folder) {
+  fs::copy(tiny_shapes(), folder);
+  auto config = nlohmann::json::parse(read_text(folder + "/config.json"));
+  config.update(keys);
+  write_text(folder + "/config.json", config.dump());
+  return folder;
+}
+
 }  // namespace
 
 const std::string& tiny_backbone() {
@@ -161,21 +161,31 @@ const std::string& tiny_backbone() {
 
 const std::string& tiny_llama_backbone() {
   static const Scratch scratch;
-  static const std::string folder = [] {
-    const std::string shapes = scratch / "shapes";
-    fs::copy(tiny_shapes(), shapes);
-    auto config = nlohmann::json::parse(read_text(shapes + "/config.json"));
-    config["architectures"] = {"LlamaForCausalLM"};
-    config["model_type"] = "llama";
-    config["tie_word_embeddings"] = false;
-    config["rope_scaling"] = {{"rope_type", "llama3"},
-                              {"factor", 8.0},
-                              {"low_freq_factor", 1.0},
-                              {"high_freq_factor", 4.0},
-                              {"original_max_position_embeddings", 32}};
-    write_text(shapes + "/config.json", config.dump());
-    return pretrained(shapes, scratch.path());
-  }();
+  static const std::string folder =
+      pretrained(shapes_with({{"architectures", {"LlamaForCausalLM"}},
+                              {"model_type", "llama"},
+                              {"tie_word_embeddings", false},
+                              {"rope_scaling",
+                               {{"rope_type", "llama3"},
+                                {"factor", 8.0},
+                                {"low_freq_factor", 1.0},
+                                {"high_freq_factor", 4.0},
+                                {"original_max_position_embeddings", 32}}}},
+                             scratch / "shapes"),
+                 scratch.path());
+  return folder;
+}
+
+const std::string& tiny_qwen2_shapes() {
+  static const Scratch scratch;
+  static const std::string folder = shapes_with(
+      {{"architectures", {"Qwen2ForCausalLM"}}, {"model_type", "qwen2"}}, scratch / "shapes");
+  return folder;
+}
+
+const std::string& tiny_qwen2_backbone() {
+  static const Scratch scratch;
+  static const std::string folder = pretrained(tiny_qwen2_shapes(), scratch.path());
   return folder;
 }
 

@@ -7,23 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/scratch.h"
+
 namespace elastron::test {
 
 struct Outcome {
   int code = -1;
   std::string out, err;
-};
-
-// A scratch folder that is gone when the test ends.
-class Scratch {
- public:
-  Scratch();
-  ~Scratch();
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 // A command line whose paths of the sources and of what was built there have their blanks escaped.
@@ -62,6 +52,9 @@ const std::string& tiny_shapes();
 const std::string& tiny_backbone();
 // The same of a Llama model with llama3 rope scaling, which the documents are longer than.
 const std::string& tiny_llama_backbone();
+// Of a Qwen2 model: biases on q, k and v, no q/k norm. The backbone's biases are not 0 any more.
+const std::string& tiny_qwen2_shapes();
+const std::string& tiny_qwen2_backbone();
 
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, const std::string& text);

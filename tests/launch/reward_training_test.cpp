@@ -261,7 +261,7 @@ TEST_F(BadPairs, TooLong) {
   const auto dropped = train(good(9) + row);
   ASSERT_EQ(dropped.code, 0) << dropped.err;
   EXPECT_NE(dropped.err.find("1 longer than the limit"), std::string::npos) << dropped.err;
-  expect_error(train(row), 3, {"no pair is left of 1 rows"});
+  expect_error(train(row), 3, {"no pair is left of 1 row"});
 }
 
 TEST_F(BadPairs, Configurations) {

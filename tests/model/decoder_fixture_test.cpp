@@ -7,6 +7,7 @@
 
 #include "core/file/safetensors.h"
 #include "model/decoder.h"
+#include "model/router_batch.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "router/objective.h"
@@ -88,7 +89,7 @@ class DecoderFixture : public ::testing::Test {
   Tensor logits(model::Decoder& d, const Tensor& hidden) {
     for (Parameter* p : d.parameters()) {
       if (p->name == "lm_head.weight") {
-        return ops::linear_forward(hidden, ops::LinearWeight(p->value, false));
+        return ops::linear_forward(hidden, ops::LinearWeight(p->value, ops::WeightForm::in_place));
       }
     }
     ADD_FAILURE() << "no head";
@@ -115,8 +116,8 @@ TEST_F(DecoderFixture, LogitsUnderFullAndSparseAttention) {
     for (const auto& [gate, name] :
          {std::pair<uint8_t, const char*>{1, "full.logits"}, {0, "sparse.logits"}}) {
       auto layers = fixed(gate);
-      const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
-      const Tensor hidden = d->forward(on_device, rb, layers, nullptr);
+      const auto rb = model::make_router_batch(batch_, config_, 0, 1.0, false);
+      const Tensor hidden = d->forward(on_device, rb, layers);
       EXPECT_LT(error(logits(*d, hidden), name), c.tolerance) << name << dtype_name(c.dtype);
     }
   }
@@ -130,9 +131,9 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
     auto d = decoder(DType::f64, true, recompute);
     const auto on_device = model::DeviceBatch::make(batch_, cpu_);
     auto layers = fixed(1);
-    const auto rb = train::make_router_batch(batch_, config_, 0, 1.0, false);
+    const auto rb = model::make_router_batch(batch_, config_, 0, 1.0, false);
     model::SavedForward saved;
-    const Tensor hidden = d->forward(on_device, rb, layers, &saved);
+    const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved});
     const double labels = double(batch_.labels());
     const auto loss = d->loss(
         hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels, .chunk_rows = 16});
@@ -146,13 +147,16 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
   }
 }
 
-// Without q/k norm, with scaled RoPE: gradients against finite differences.
-TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
+class Family : public ::testing::TestWithParam<bool> {};
+
+// Without q/k norm, with scaled RoPE, without and with biases: gradients against finite
+// differences.
+TEST_P(Family, GradientsAreTheDerivativesOfTheLoss) {
   CpuDevice cpu;
   parallel::SelfCommunicator self("tensor");
   model::ModelConfig config;
-  config.architecture = "LlamaForCausalLM";
   config.qk_norm = false;
+  config.qkv_bias = GetParam();
   config.hidden_size = 12;
   config.intermediate_size = 10;
   config.num_layers = 2;
@@ -165,6 +169,10 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
   model::Decoder decoder(config, {.dtype = DType::f64, .train_backbone = true, .max_position = 32},
                          self, cpu);
   decoder.initialise(3);
+  for (Parameter* p : decoder.parameters()) {
+    if (!parallel::is_bias(*p)) continue;  // they start at 0
+    p->value.copy_from(test::random_tensor(p->value.shape(), DType::f64, cpu, 5));
+  }
   const RandomStream stream(7, RandomPurpose::test);
   data::Document documents[2];
   for (int64_t d = 0; d < 2; ++d) {
@@ -179,23 +187,25 @@ TEST(Llama, GradientsAreTheDerivativesOfTheLoss) {
   std::vector<router::RoutedLayer> layers;
   layers.emplace_back(0, 0, routing, std::vector<uint8_t>{1, 0});
   layers.emplace_back(1, 0, routing, std::vector<uint8_t>{0, 1});
-  const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
+  const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
   const auto loss = [&] {
     return decoder
-        .loss(decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers, nullptr),
+        .loss(decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers),
               model::DeviceBatch::make(batch, cpu), {})
         .loss_sum;
   };
   const auto on_device = model::DeviceBatch::make(batch, cpu);
   model::SavedForward saved;
-  const Tensor hidden = decoder.forward(on_device, rb, layers, &saved);
+  const Tensor hidden = decoder.forward(on_device, rb, layers, {.saved = &saved});
   const auto result = decoder.loss(hidden, on_device, {.need_gradient = true});
   decoder.backward(result.d_hidden, on_device, rb, layers, saved, {}, [](Parameter&) {});
-  EXPECT_EQ(decoder.parameters().size(), 2 * 9 + 3u);
+  EXPECT_EQ(decoder.parameters().size(), (config.qkv_bias ? 2 * 12 : 2 * 9) + 3u);
   for (Parameter* p : decoder.parameters()) {
     test::expect_gradient(p->value, p->grad, loss, p->name);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(WithoutAndWithBiases, Family, ::testing::Bool());
 
 TEST_F(DecoderFixture, RouterTraining) {
   for (const auto recompute :
@@ -224,10 +234,10 @@ TEST_F(DecoderFixture, RouterTraining) {
 
     const auto on_device = model::DeviceBatch::make(batch_, cpu_);
     const auto rb =
-        train::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
+        model::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
     model::SavedForward saved;
     model::RoutedHeads heads;
-    const Tensor hidden = d->forward(on_device, rb, layers, &saved, &heads);
+    const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved, .heads = &heads});
     EXPECT_LT(error(logits(*d, hidden), "router.logits"), 1e-12);
     std::vector<uint8_t> z, want_z = expected("router.z").to_vector<uint8_t>();
     double p_error = 0;
@@ -235,7 +245,7 @@ TEST_F(DecoderFixture, RouterTraining) {
     size_t at = 0;
     for (size_t l = 0; l < 2; ++l) {
       for (const uint8_t g : heads.gates[l].to_vector<uint8_t>()) z.push_back(g);
-      for (const double p : saved.layers[l].route.probability.to_vector<double>()) {
+      for (const double p : saved.layers[l].attention.route.probability.to_vector<double>()) {
         p_error = std::max(p_error, std::abs(p - want_p[at++]));
       }
     }

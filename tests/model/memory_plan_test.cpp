@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/cuda/device.h"
+#include "model/router_batch.h"
 #include "parallel/communicator.h"
 #include "train/step/step.h"
 
@@ -64,14 +65,14 @@ TEST_P(MemoryPlan, IsWhatAStepHolds) {
     document.user_length = 16;
     const auto batch = data::make_packed_batch({&document});
     const auto on_device = model::DeviceBatch::make(batch, device);
-    const auto router_batch = train::make_router_batch(batch, routing, 0, 1.0, true);
+    const auto router_batch = model::make_router_batch(batch, routing, 0, 1.0, true);
 
     device.synchronize();
     const int64_t before = device.memory().in_use_bytes;
     device.reset_peak();
     {
       model::SavedForward saved;
-      Tensor hidden = decoder.forward(on_device, router_batch, routed, &saved);
+      Tensor hidden = decoder.forward(on_device, router_batch, routed, {.saved = &saved});
       auto loss = decoder.loss(hidden, on_device, {.need_gradient = true, .chunk_rows = 64});
       hidden = {};
       decoder.backward(std::move(loss.d_hidden), on_device, router_batch, routed, saved, {},

@@ -10,6 +10,7 @@
 #include "core/file/safetensors.h"
 #include "core/json.h"
 #include "model/weights/model_folder.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::model {
 namespace {
@@ -51,20 +52,11 @@ void expect_refused(const Json& config, const std::vector<std::string>& fragment
   }
 }
 
-class Folder {
+class Folder : public test::Scratch {
  public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "elastron-config-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
   void write(const std::string& name, const Json& content) const {
-    std::ofstream(path_ + "/" + name) << content.dump();
+    Scratch::write(name, content.dump());
   }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 TEST(ModelConfig, PublishedFoldersAreReadWithoutAWord) {
@@ -83,6 +75,26 @@ TEST(ModelConfig, PublishedFoldersAreReadWithoutAWord) {
   EXPECT_EQ(l.rope.scaling->original_max_position, 8192);
   EXPECT_EQ(l.max_position_embeddings, 131072);
   EXPECT_EQ(l.head_dim, 128);
+}
+
+// What differs between the families, beside numbers.
+TEST(ModelConfig, FamiliesHaveTheirTraits) {
+  const ModelConfig qwen3 = parse(qwen()), plain = parse(llama());
+  EXPECT_TRUE(qwen3.qk_norm && !qwen3.qkv_bias);
+  EXPECT_TRUE(!plain.qk_norm && !plain.qkv_bias);
+  const Json published = read(kShipped + "/Qwen2.5-7B-Instruct/config.json");
+  const ModelConfig qwen2 = parse(published);
+  EXPECT_TRUE(!qwen2.qk_norm && qwen2.qkv_bias);
+  EXPECT_EQ(qwen2.head_dim, 128);  // hidden_size over the heads
+  EXPECT_EQ(qwen2.kv_heads, 4);
+  EXPECT_EQ(qwen2.rope.theta, 1e6);
+  EXPECT_FALSE(qwen2.sequence_classifier);
+  EXPECT_TRUE(parse(with(published, {{"architectures", {"Qwen2ForSequenceClassification"}}}))
+                  .sequence_classifier);
+  expect_refused(with(published, {{"use_sliding_window", true}}),
+                 {"'use_sliding_window' (true) is not supported", "'sliding_window'", "false"});
+  expect_refused(with(published, {{"architectures", {"Qwen2MoeForCausalLM"}}}),
+                 {"Qwen2MoeForCausalLM", "Qwen2ForCausalLM"});
 }
 
 // The first id ends a document; those of generation_config.json end generation too.
@@ -187,6 +199,8 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
                           {{"layer_types", {"full_attention", "sliding_attention"}}},
                           {{"quantization_config", {{"quant_method", "fp8"}}}},
                           {{"hidden_act", "gelu"}},
+                          {{"hidden_act", nullptr}},
+                          {{"rms_norm_eps", nullptr}},
                           {{"partial_rotary_factor", 0.5}},
                           {{"final_logit_softcapping", 30.0}},
                           {{"attn_logit_softcapping", 50.0}},

@@ -1,5 +1,5 @@
-// Pooling of key states (spec 1.3): against the formula token by token, finite differences, and
-// what is not read.
+// Pooling of key states (docs/method.md, Pooling): against the formula token by token, finite
+// differences, and what is not read.
 #include "ops/boundary_pool.h"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,8 @@ const PoolRule kRules[] = {{.boundary = true, .budget = 4},
                            {.boundary = true, .budget = 1},
                            {.boundary = false}};
 
-// As spec 1.3 words it, with inclusive first and last token: how often token j counts.
+// As docs/method.md, Pooling words it, with inclusive first and last token: how often token j
+// counts.
 int64_t multiplicity(const PoolSegment& s, const PoolRule& rule, int64_t j) {
   const int64_t first = s.begin, last = s.end - 1;
   if (j < first || j > last) return 0;

@@ -1,5 +1,6 @@
-// The hard gate and its straight-through gradient (spec 2): the numbers of spec 13.6 through the
-// whole op, finite differences of the soft gate, shares, and what the noise depends on.
+// The hard gate and its straight-through gradient (docs/method.md, Stochastic gate): the numbers of
+// docs/method.md, Worked values, 6 through the whole op, finite differences of the soft gate,
+// shares, and what the noise depends on.
 #include "ops/gate.h"
 
 #include <gtest/gtest.h>
@@ -11,19 +12,15 @@
 #include "ops/detail/gate_math.h"
 #include "ops/elementwise.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/sample_keys.h"
 
 namespace elastron::ops {
 namespace {
 
 using test::dot;
 using test::expect_gradient;
+using test::keys_from;
 using test::random_tensor;
-
-std::vector<uint32_t> keys_from(uint32_t first, int64_t n) {
-  std::vector<uint32_t> keys;
-  for (int64_t i = 0; i < n; ++i) keys.push_back(first + uint32_t(i));
-  return keys;
-}
 
 double share_full(const GateOutput& out) {
   double sum = 0;
@@ -33,7 +30,7 @@ double share_full(const GateOutput& out) {
 }
 
 TEST(GateNoise, RangeInFloat) {
-  // Spec 2.1: g lies in about [-2.913, 16.5] for u in [0, 1 - 2^-24].
+  // docs/method.md, Stochastic gate: g lies in about [-2.913, 16.5] for u in [0, 1 - 2^-24].
   EXPECT_NEAR(detail::gumbel_noise(0.0f), -2.913474, 1e-6);
   EXPECT_NEAR(detail::gumbel_noise(1.0f - 0x1p-24f), 16.5, 0.05);
   EXPECT_TRUE(std::isfinite(detail::logistic_noise(0.0f)));
@@ -77,7 +74,7 @@ TEST(GateSample, IsTheFormula) {
   }
 }
 
-// Temperature scales the gradient; it never changes the decision (spec 2.2).
+// Temperature scales the gradient; it never changes the decision (docs/method.md, Stochastic gate).
 TEST(GateSample, DecisionDoesNotDependOnTemperature) {
   CpuDevice cpu;
   const Tensor logits = random_tensor({50, 4, 2}, DType::f32, cpu, 2);
@@ -89,7 +86,8 @@ TEST(GateSample, DecisionDoesNotDependOnTemperature) {
 }
 
 // P(z = 1): softmax sigma(l1 - l0); one logit with Gumbel noise 1 - exp(-exp(l)); with logistic
-// noise sigma(l). Spec 2.2. 60,000 draws: four standard deviations are below 0.0082.
+// noise sigma(l). docs/method.md, Stochastic gate. 60,000 draws: four standard deviations are below
+// 0.0082.
 TEST(GateSample, Shares) {
   CpuDevice cpu;
   constexpr int64_t kSequences = 6000, kHeads = 10;
@@ -184,8 +182,9 @@ TEST(GateBackward, IsTheDerivativeOfTheSoftGate) {
   }
 }
 
-// Spec 13.6, from the probabilities on; tests/router/spec_values_test.cpp has the way to them.
-TEST(GateBackward, SpecValues) {
+// docs/method.md, Worked values, 6, from the probabilities on; tests/router/worked_values_test.cpp
+// has the way to them.
+TEST(GateBackward, WorkedValues) {
   CpuDevice cpu;
   const auto slope = [&](int64_t classes, double p, double tau) {
     const Tensor one = Tensor::from(std::vector<double>{1}, {1, 1}, cpu);

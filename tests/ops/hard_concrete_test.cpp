@@ -9,19 +9,15 @@
 #include "core/file/safetensors.h"
 #include "ops/elementwise.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/sample_keys.h"
 
 namespace elastron::ops {
 namespace {
 
 using test::dot;
 using test::expect_gradient;
+using test::keys_from;
 using test::random_tensor;
-
-std::vector<uint32_t> keys_from(uint32_t first, int64_t n) {
-  std::vector<uint32_t> keys;
-  for (int64_t i = 0; i < n; ++i) keys.push_back(first + uint32_t(i));
-  return keys;
-}
 
 Tensor of(const std::vector<double>& values, Device& device) {
   return Tensor::from(values, {int64_t(values.size())}, device);

@@ -1,5 +1,5 @@
 // The streaming rule, the walks over tiles and the schedules are integer arithmetic: checked
-// against the spec's numbers and by enumerating every pair.
+// against docs/method.md, Worked values and by enumerating every pair.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -50,7 +50,7 @@ std::vector<RandomRule> random_rules(int count) {
   return rules;
 }
 
-TEST(StreamingRule, RowsOfTheSpec) {  // spec 13.1
+TEST(StreamingRule, WorkedRows) {  // docs/method.md, Worked values, 1
   const StreamingRule rule{2, 1, 2};
   for (int64_t i = 0; i <= 5; ++i) EXPECT_EQ(int64_t(keys_of(rule, i).size()), i + 1) << i;
   EXPECT_EQ(keys_of(rule, 6), (std::set<int64_t>{0, 1, 4, 5, 6}));
@@ -59,7 +59,7 @@ TEST(StreamingRule, RowsOfTheSpec) {  // spec 13.1
   EXPECT_EQ(keys_of(rule, 9), (std::set<int64_t>{0, 1, 6, 7, 8, 9}));
 }
 
-TEST(StreamingRule, ColumnsOfTheSpec) {  // spec 13.1
+TEST(StreamingRule, WorkedColumns) {  // docs/method.md, Worked values, 1
   const StreamingRule rule{2, 1, 2};
   const std::set<int64_t> expected[] = {{0, 1, 2, 3, 4}, {1, 2}, {2, 3}, {3, 4}, {4}};
   for (int64_t key_block = 0; key_block < 5; ++key_block) {
@@ -72,7 +72,7 @@ TEST(StreamingRule, ColumnsOfTheSpec) {  // spec 13.1
   }
 }
 
-TEST(StreamingRule, CountsOfTheSpec) {  // spec 13.2
+TEST(StreamingRule, WorkedCounts) {  // docs/method.md, Worked values, 2
   const auto narrow = StreamingRule::from_tokens(128, 2048, 64);
   EXPECT_EQ(narrow.sink_blocks, 2);
   EXPECT_EQ(narrow.local_blocks, 32);

@@ -1,5 +1,5 @@
-// Routed attention against the spec's values, against the formulas written plainly, and the
-// invariants: nothing depends on threads, packing, or which branches were asked for.
+// Routed attention against docs/method.md, Worked values, against the formulas written plainly, and
+// the invariants: nothing depends on threads, packing, or which branches were asked for.
 #include <gtest/gtest.h>
 
 #include <numbers>
@@ -88,10 +88,10 @@ void expect_same_bits(const AttentionRun& a, const AttentionRun& b) {
   EXPECT_EQ(a.d_gate, b.d_gate);
 }
 
-// --- The spec's values
+// --- Worked values
 // ----------------------------------------------------------------------------
 
-TEST(RoutedAttention, OnePassValuesOfTheSpec) {                             // spec 13.8
+TEST(RoutedAttention, WorkedOnePassValues) {  // docs/method.md, Worked values, 8
   AttentionProblem p = problem_of(1, 1, 1, {3}, {1, 1, 1}, Gates::sparse);  // row 2 sees {0, 2}
   p.q = {0, 0, 1};
   p.k = {0, std::log(2.0), std::log(3.0)};
@@ -147,7 +147,7 @@ std::vector<std::vector<int64_t>> visible_rows(const std::vector<int32_t>& lengt
   return rows;
 }
 
-TEST(RoutedAttention, VisibleKeysOfTheSpec) {  // spec 13.1 and 13.3
+TEST(RoutedAttention, WorkedVisibleKeys) {  // docs/method.md, Worked values, 1 and 3
   const auto rows = visible_rows({10}, {2, 1, 2});
   using Keys = std::vector<int64_t>;
   for (int64_t i = 0; i <= 5; ++i) EXPECT_EQ(int64_t(rows[size_t(i)].size()), i + 1);

@@ -1,4 +1,5 @@
-// XAttention's choice against the spec's values and against the formulas written plainly.
+// XAttention's choice against docs/method.md, Worked values, and against the formulas written
+// plainly.
 #include "ops/cpu/xattention.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +24,7 @@ std::set<int64_t> selected(const std::vector<double>& mass, double need, bool la
   return chosen;
 }
 
-TEST(XAttention, SelectionOfTheSpec) {  // spec 13.11
+TEST(XAttention, WorkedSelection) {  // docs/method.md, Worked values, 11
   const std::vector<double> mass = {.05, .10, .40, .02, .25, .18};
   using Set = std::set<int64_t>;
   EXPECT_EQ(selected(mass, 0.9, false), (Set{0, 1, 2, 4, 5}));
@@ -54,7 +55,7 @@ TEST(XAttention, SelectionAgreesWithTheWords) {
   }
 }
 
-TEST(XAttention, ChunksOfThePublishedCode) {  // spec 13.11
+TEST(XAttention, ChunksOfThePublishedCode) {  // docs/method.md, Worked values, 11
   const std::pair<int64_t, int64_t> values[] = {{1000, 2048},  {8192, 8192},  {8193, 16384},
                                                 {16385, 8192}, {40000, 4096}, {65537, 2048}};
   for (const auto& [tokens, chunk] : values) {
@@ -62,7 +63,7 @@ TEST(XAttention, ChunksOfThePublishedCode) {  // spec 13.11
   }
 }
 
-TEST(XAttention, MassesOfTheSpec) {  // spec 13.10
+TEST(XAttention, WorkedMasses) {  // docs/method.md, Worked values, 10
   AttentionProblem p;
   p.cu_seqlens = {0, 12};
   p.xattention.stride = 2;

@@ -20,7 +20,7 @@ import tempfile
 import h5py
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
@@ -33,8 +33,11 @@ CASES = {
     "llama-4to1": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "float32", None),
     "llama-1to1-dim96-tied": ("llama", 4, 4, 96, 384, 512, 2, 331, True, "float32", "300KB"),
     "llama-8to1-dim80": ("llama", 8, 1, 80, 640, 512, 2, 1111, False, "float16", None),
+    "qwen2-7to1-shards": ("qwen2", 14, 2, 64, 896, 512, 2, 1003, False, "float32", "900KB"),
+    "qwen2-4to1-tied": ("qwen2", 8, 4, 32, 256, 384, 3, 517, True, "float32", None),
     "qwen3-bfloat16": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "bfloat16", None),
     "llama-bfloat16": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "bfloat16", None),
+    "qwen2-bfloat16": ("qwen2", 8, 4, 32, 256, 512, 3, 1003, True, "bfloat16", None),
 }
 LENGTHS = (1, 2, 63, 64, 65, 700, 4096)
 
@@ -47,6 +50,8 @@ def make_folder(path, case, seed):
                   eos_token_id=1, initializer_range=0.06)
     if family == "qwen3":
         config = Qwen3Config(rope_theta=1000000.0, **common)
+    elif family == "qwen2":
+        config = Qwen2Config(rope_theta=1000000.0, **common)
     else:
         config = LlamaConfig(rope_parameters=dict(LLAMA3), rms_norm_eps=1e-5, **common)
     torch.manual_seed(seed)
@@ -55,6 +60,8 @@ def make_folder(path, case, seed):
         for name, p in model.named_parameters():
             if "norm" in name:
                 p.add_(torch.randn_like(p) * 0.1)
+            elif name.endswith("bias"):  # the library starts them at 0
+                p.add_(torch.randn_like(p) * 0.5)
     model = model.to(getattr(torch, dtype)).eval()
     model.save_pretrained(path, **({"max_shard_size": shards} if shards else {}))
 

@@ -33,7 +33,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig,
-                          Qwen3Config, logging)
+                          Qwen2Config, Qwen3Config, logging)
 
 from compare_logits import LLAMA3
 
@@ -44,7 +44,8 @@ VOCABULARY, EOS, PAD = 320, 1, 319  # of that tokenizer; it has no use for the l
 # name: family, q heads, kv heads, head_dim, hidden, MLP, layers, tied
 CASES = {"qwen3-tied": ("qwen3", 8, 4, 32, 128, 256, 3, True),
          "qwen3-untied": ("qwen3", 8, 2, 16, 96, 192, 2, False),
-         "llama": ("llama", 8, 4, 24, 192, 256, 2, False)}
+         "llama": ("llama", 8, 4, 24, 192, 256, 2, False),
+         "qwen2": ("qwen2", 8, 2, 16, 128, 192, 2, True)}
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LENGTHS = (2, 3, 17, 64, 65, 300, 700, 1500)
 
@@ -65,10 +66,13 @@ def make_case(folder, case):
     def config(**more):
         if family == "qwen3":
             return Qwen3Config(rope_theta=1000000.0, **common, **more)
+        if family == "qwen2":
+            return Qwen2Config(rope_theta=1000000.0, **common, **more)
         return LlamaConfig(rope_parameters=dict(LLAMA3), rms_norm_eps=1e-5, **common, **more)
 
     causal = AutoModelForCausalLM.from_config(config())
     randomize(causal, lambda n: "norm" in n, 0.1)
+    randomize(causal, lambda n: n.endswith("bias"), 0.5)
     classifier = AutoModelForSequenceClassification.from_config(config(num_labels=1, pad_token_id=PAD))
     classifier.model.load_state_dict(causal.model.state_dict())
     for model, name, adapter, task in ((causal, "causal", "causal_adapter", "CAUSAL_LM"),

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Small model folders written by the transformers library, with its logits.
 
-    venv/bin/python tests/oracle/make_hf_folder_fixtures.py     (torch, transformers)
+    venv/bin/python tests/oracle/make_hf_folder_fixtures.py [NAME ...]     (torch, transformers)
 
 Writes tests/fixtures/hf/<name>/ (config.json, weights) with tokens.json and expected.safetensors
-(logits_<i>, float32) and generated.json (60 greedy tokens after sequences 1 and 2): a Llama folder with llama3 rope scaling and sequences beyond the original
-length in two float16 shards, and a Qwen3 folder in bfloat16 with tied embeddings. The larger
-comparison is compare_logits.py.
+(logits_<i>, float32) and generated.json (60 greedy tokens after sequences 1 and 2): a Llama folder
+with llama3 rope scaling and sequences beyond the original length in two float16 shards, a Qwen3 folder
+in bfloat16 with tied embeddings, and a Qwen2 folder (biases, no q/k norm) in float32. With names, only
+those. The larger comparison is compare_logits.py.
 """
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import torch
@@ -25,12 +27,15 @@ OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures",
 CASES = {
     "llama": ("llama", 8, 4, 6, 32, 48, 2, 61, False, "float16", "20KB"),
     "qwen3": ("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16", None),
+    "qwen2": ("qwen2", 8, 4, 4, 32, 48, 2, 71, False, "float32", None),
 }
 LENGTHS = (1, 9, 600)
 
 
 def main():
     for seed, (name, case) in enumerate(CASES.items()):
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         folder = os.path.join(OUT, name)
         shutil.rmtree(folder, ignore_errors=True)
         make_folder(folder, case, seed + 10)

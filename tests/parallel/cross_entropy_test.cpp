@@ -6,6 +6,7 @@
 #include "ops/cross_entropy.h"
 #include "parallel/embedding.h"
 #include "tests/parallel/support.h"
+#include "tests/support/gradcheck.h"
 
 namespace elastron::parallel {
 namespace {
@@ -143,13 +144,7 @@ TEST_F(CrossEntropy, FiniteDifferencesOfTheHiddenStatesAndTheWeight) {
     return scale * head.loss(hidden_of(p, DType::f64), p.targets, {.chunk_rows = 3}).loss_sum;
   };
   const auto difference = [&](double& value) {
-    const double before = value;
-    value = before + step;
-    const double up = loss_at();
-    value = before - step;
-    const double down = loss_at();
-    value = before;
-    return (up - down) / (2 * step);
+    return test::central_difference(value, loss_at, step);
   };
   const auto dx = values_of(result.d_hidden);
   for (size_t i = 0; i < p.x.size(); ++i) EXPECT_NEAR(dx[i], difference(p.x[i]), 1e-9) << i;

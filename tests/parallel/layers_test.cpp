@@ -46,15 +46,17 @@ TEST_F(Layers, ColumnThenRowIsTheSameAsOneRank) {
       const Tensor x = random_tensor({tokens, in}, dtype, 4, device);
       const Tensor dy = random_tensor({tokens, out}, dtype, 5, device);
 
-      ColumnParallelLinear first("a", hidden, in, dtype, trainable, group, device);
-      ColumnParallelLinear second("b", hidden, in, dtype, trainable, group, device);
-      RowParallelLinear third("c", out, hidden, dtype, trainable, group, device);
+      ShardedLinear first({.name = "a", .out = hidden, .in = in}, dtype, trainable, group, device);
+      ShardedLinear second({.name = "b", .out = hidden, .in = in}, dtype, trainable, group, device);
+      ShardedLinear third({.name = "c", .out = out, .in = hidden, .split = Split::in}, dtype,
+                          trainable, group, device);
       fill(first.parameter(), a);
       fill(second.parameter(), b);
       fill(third.parameter(), c);
 
       // One rank: y = (a x + b x) c.
-      const ops::LinearWeight wa(a, true), wb(b, true), wc(c, true);
+      const ops::LinearWeight wa(a, ops::WeightForm::packed), wb(b, ops::WeightForm::packed),
+          wc(c, ops::WeightForm::packed);
       const Tensor h = ops::add(ops::linear_forward(x, wa), ops::linear_forward(x, wb));
       const Tensor y = ops::linear_forward(h, wc);
       const Tensor dh = ops::linear_dgrad(dy, wc);
@@ -99,11 +101,52 @@ TEST_F(Layers, ColumnThenRowIsTheSameAsOneRank) {
   }
 }
 
+// Under either split, with the gradient where the layer trains; under Split::in the bias enters the
+// sum over the ranks once.
+TEST_F(Layers, ABiasIsTheSameAsOneRanks) {
+  const auto group = world.split(0, world.rank(), "tensor");
+  const int64_t tokens = 5, in = 4 * world.size(), out = 6 * world.size();
+  for (const auto& [dtype, rtol] : kPrecisions) {
+    const Tensor w = random_tensor({out, in}, dtype, 1, device);
+    const Tensor b = random_tensor({out}, dtype, 2, device);
+    const Tensor x = random_tensor({tokens, in}, dtype, 3, device);
+    const Tensor dy = random_tensor({tokens, out}, dtype, 4, device);
+    const Tensor y = ops::linear_forward(x, ops::LinearWeight(w, ops::WeightForm::packed), b);
+    Tensor db = Tensor::zeros({out}, accumulator_dtype(dtype), device);
+    ops::linear_bias_grad(dy, db);
+    for (const Split split : {Split::out, Split::in}) {
+      SCOPED_TRACE(std::string(dtype_name(dtype)) + (split == Split::out ? " out" : " in"));
+      const bool rows = split == Split::out;
+      ShardedLinear layer({.name = "w", .out = out, .in = in, .split = split, .bias = true}, dtype,
+                          /*trainable=*/true, *group, device);
+      ParameterList list;
+      layer.append_parameters(list);
+      ASSERT_EQ(list.size(), 2u);
+      EXPECT_EQ(list[1]->name, "w.bias");
+      EXPECT_EQ(list[1]->partition.replicated(), !rows);
+      fill(layer.parameter(), w);
+      layer.bias()->value.copy_from(rows ? shard_of(b, *layer.bias()) : b);
+
+      const Tensor own_x = rows ? x : own_slice(x, 1, *group);
+      Tensor got = layer.forward(own_x);
+      if (!rows) sum_over_group(got, *group);
+      expect_close(got, rows ? own_slice(y, 1, *group) : y, rtol, "forward");
+
+      std::vector<std::string> complete;
+      layer.backward_weight(rows ? own_slice(dy, 1, *group) : dy, own_x,
+                            [&](Parameter& p) { complete.push_back(p.name); });
+      EXPECT_EQ(complete, (std::vector<std::string>{"w.weight", "w.bias"}));
+      expect_close(layer.bias()->grad, rows ? shard_of(db, *layer.bias()).clone() : db, rtol,
+                   "gradient");
+    }
+  }
+}
+
 TEST_F(Layers, TheParameterStaysWhereItIsWhenTheLayerMoves) {
   SelfCommunicator self("tensor");
-  ColumnParallelLinear layer("w", 4, 4, DType::f32, true, self, device);
+  ShardedLinear layer({.name = "w", .out = 4, .in = 4}, DType::f32, true, self, device);
   const Parameter* before = &layer.parameter();
-  const ColumnParallelLinear moved = std::move(layer);
+  const ShardedLinear moved = std::move(layer);
   EXPECT_EQ(&moved.parameter(), before);
 }
 
@@ -112,8 +155,8 @@ TEST_F(Layers, AWidthThatDoesNotDivideIsAUsageError) {
   if (world.size() == 1) GTEST_SKIP() << "everything divides by one";
   const int64_t width = world.size() * 4 + 1;
   try {
-    ColumnParallelLinear("model.layers.0.mlp.up_proj.weight", width, 8, DType::f32, false, *group,
-                         device);
+    ShardedLinear({.name = "model.layers.0.mlp.up_proj", .out = width, .in = 8}, DType::f32, false,
+                  *group, device);
     FAIL() << "no error";
   } catch (const UsageError& error) {
     EXPECT_EQ(std::string(error.what()),
@@ -121,7 +164,8 @@ TEST_F(Layers, AWidthThatDoesNotDivideIsAUsageError) {
                   ", cannot be divided over parallel.tensor=" + std::to_string(world.size()) +
                   " ranks (parallel.tensor): choose a divisor of " + std::to_string(width));
   }
-  EXPECT_THROW(RowParallelLinear("w", 8, width, DType::f32, false, *group, device), UsageError);
+  const LinearShape rows{.name = "w", .out = 8, .in = width, .split = Split::in};
+  EXPECT_THROW(ShardedLinear(rows, DType::f32, false, *group, device), UsageError);
 }
 
 TEST(Shard, CeilPartsTileTheExtentOnceForEverySize) {

@@ -1,5 +1,5 @@
 // The report of an evaluation on a case small enough to work out by hand, and the table of the
-// memory-reward spec from judged rows. (sections 4.3, 6 and 8, test 8)
+// docs/method.md, Results table, from judged rows.
 #include "reward/benchmark_report.h"
 
 #include <gtest/gtest.h>
@@ -64,7 +64,7 @@ void expect_interval(const nlohmann::ordered_json& interval, double low, double 
   EXPECT_NEAR(interval[1].get<double>(), high, 1e-12);
 }
 
-TEST(BenchmarkReport, TheSampleRowsGiveTheTableOfTheSpec) {
+TEST(BenchmarkReport, TheSampleRowsGiveThePublishedTable) {
   const auto& files = test::kSampleFiles;
   const BenchmarkReport report(files,
                                {scored(files[2], 1, "Long-form_Generation", "64k", {0.5, 0.5}),
@@ -75,7 +75,8 @@ TEST(BenchmarkReport, TheSampleRowsGiveTheTableOfTheSpec) {
   EXPECT_EQ(report.results_csv(), test::kSampleTable);
 }
 
-// The whole benchmark by its counts (spec 1.1): settings by row, length classes by column.
+// The whole benchmark by its counts (docs/method.md, Benchmark rows): settings by row, length
+// classes by column.
 TEST(BenchmarkReport, CountsOfTheWholeBenchmark) {
   struct Setting {
     const char* file;

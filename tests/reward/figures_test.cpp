@@ -1,4 +1,4 @@
-// Numbers of the memory-reward spec (section 8, tests 1, 9 and 10), and cases worked out by hand.
+// Numbers of docs/method.md, Worked values of pairs, 1, 9 and 10, and cases worked out by hand.
 #include "reward/figures.h"
 
 #include <gtest/gtest.h>

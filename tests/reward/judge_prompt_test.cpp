@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::reward {
 namespace {
@@ -64,14 +65,11 @@ PreferenceRow row(const std::string& question, const std::string& chosen,
 }
 
 std::string sha256(const std::string& text) {
-  std::string folder = (fs::temp_directory_path() / "elastron-sha-XXXXXX").string();
-  EXPECT_NE(mkdtemp(folder.data()), nullptr);
-  std::ofstream(folder + "/text", std::ios::binary) << text;
+  const test::Scratch folder;
   char digest[65] = {};
-  FILE* pipe = popen(("sha256sum " + folder + "/text").c_str(), "r");
+  FILE* pipe = popen(("sha256sum " + folder.write("text", text)).c_str(), "r");
   EXPECT_EQ(fread(digest, 1, 64, pipe), 64u);
   EXPECT_EQ(pclose(pipe), 0);
-  fs::remove_all(folder);
   return digest;
 }
 
@@ -110,9 +108,10 @@ TEST(JudgePrompt, SystemPromptByTheFilesName) {
   EXPECT_EQ(judge_system_prompt("/data/Long-form_Generation.jsonl"), audit);
 }
 
+// Length and checksum are of a prompt that tests/oracle/make_benchmark_fixtures.py put together,
+// after it had found the published one in the same way.
 TEST(JudgePrompt, ThePublishedPromptOfTheSample) {
-  const std::string folder = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench/";
-  if (!fs::exists(folder)) GTEST_SKIP() << "the benchmark's sample is not here";
+  const std::string folder = ELASTRON_TEST_FIXTURES "/memory_reward_bench/";
   const std::string file = folder + "Long-form_Generation.jsonl";
   const auto rows = read_preference_file(file, BadRows::error).rows;
   const auto sample = std::ranges::find(rows, "64k", &PreferenceRow::length);

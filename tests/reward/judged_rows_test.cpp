@@ -15,7 +15,7 @@ namespace elastron::reward {
 namespace {
 
 using data::test::error_of;
-using data::test::TemporaryFolder;
+using data::test::Scratch;
 
 const EvaluationIdentity kIdentity = {{"checkpoint", "runs/a/step-100"}, {"max_tokens", "131072"}};
 const std::vector<std::string> kFiles = {"second", "first"};  // the order is the caller's
@@ -63,7 +63,7 @@ std::string again(const JudgedRow& row) {
   return judged_row_line(parse_judged_row(line, "there:1"));
 }
 
-TEST(JudgedRows, ALineHasTheFieldsOfTheSpec) {
+TEST(JudgedRows, ALineHasThePublishedFields) {
   EXPECT_EQ(judged_row_line(scored("f", 3, 1.5, 0.25)),
             "{\"index\":3,\"file\":\"f\",\"task\":\"S-Drop\",\"subtask\":\"qa1\",\"ctx_length\":"
             "\"8k\",\"score_chosen\":1.5,\"score_rejected\":0.25,\"margin\":1.25,\"tokens_chosen\":"
@@ -163,7 +163,7 @@ class Evaluation : public ::testing::Test {
   }
   std::string out() const { return folder_.path() + "/deep/out"; }
 
-  TemporaryFolder folder_;
+  Scratch folder_;
   std::vector<JudgedRow> rows_;
 };
 

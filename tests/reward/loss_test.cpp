@@ -1,4 +1,4 @@
-// Numbers of the memory-reward spec (section 8, tests 1 to 3) and the derivatives by differences.
+// Numbers of docs/method.md, Worked values of pairs, 1 to 3, and the derivatives by differences.
 #include "reward/loss.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ PairLoss plain(double chosen, double rejected, double margin = 0, double smoothi
   return bradley_terry(chosen, std::vector<double>{rejected}, margin, smoothing);
 }
 
-TEST(BradleyTerry, SpecifiedValues) {
+TEST(BradleyTerry, WorkedValues) {
   EXPECT_NEAR(plain(1.0, 0.5).value, 0.474077, 5e-7);
   EXPECT_NEAR(plain(0.2, 0.4).value, 0.798139, 5e-7);
   EXPECT_NEAR(plain(1.0, 0.5).d_chosen / 2, -0.188770, 5e-7);
@@ -45,7 +45,7 @@ TEST(BradleyTerry, RejectedScoresAreAveragedFirst) {
   EXPECT_NEAR(several.d_rejected, one.d_rejected, 1e-15);
 }
 
-TEST(Simpo, SpecifiedValues) {
+TEST(Simpo, WorkedValues) {
   EXPECT_NEAR(simpo(-1.2, -1.5, {}).value, 0.575939, 5e-7);
   EXPECT_NEAR(simpo(-1.2, -1.5, {.smoothing = 0.1}).value, 0.600939, 5e-7);
   EXPECT_DOUBLE_EQ(simpo(-1.2, -1.5, {.hinge = true}).value, 0.75);

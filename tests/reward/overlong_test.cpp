@@ -1,4 +1,4 @@
-// The memory-reward spec, section 8, test 7, and every policy on pairs around the limit.
+// docs/method.md, Worked values of pairs, 7, and every policy on pairs around the limit.
 #include "reward/overlong.h"
 
 #include <gtest/gtest.h>

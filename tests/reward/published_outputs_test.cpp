@@ -1,4 +1,4 @@
-// Output files of the published evaluator, and the one real answer where it is at hand.
+// Output files of the published evaluator, and the one public answer.
 #include "reward/published_outputs.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ namespace elastron::reward {
 namespace {
 
 using data::test::error_of;
-using data::test::TemporaryFolder;
+using data::test::Scratch;
 
 const std::string kRow =
     R"({"question": "q", "meta": {"a": [1]}, "index": 556, "shuffled_order": [1, 0], )"
@@ -33,7 +33,7 @@ class PublishedOutputs : public ::testing::Test {
   std::string error(const std::string& text) {
     return error_of<InputError>([&] { read(text); });
   }
-  TemporaryFolder folder_;
+  Scratch folder_;
 };
 
 TEST_F(PublishedOutputs, AreJudgedRows) {
@@ -95,9 +95,7 @@ TEST_F(PublishedOutputs, WhatIsMissingOrMistypedNamesFileLineAndField) {
 
 // The one public raw result: 0.0 by the strict rule, though its verdict is right.
 TEST_F(PublishedOutputs, TheRealRow) {
-  std::ifstream in(std::string(ELASTRON_SHARED_DIR) +
-                   "/data/memory_reward_bench/judge_prompt_example.json");
-  if (!in) GTEST_SKIP() << "the shared sample is not at hand";
+  std::ifstream in(ELASTRON_TEST_FIXTURES "/memory_reward_bench/judge_prompt_example.json");
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   const auto rows = read(nlohmann::json::parse(text).dump() + "\n");
   const BenchmarkReport report({"Long-form_Generation"}, rows);

@@ -1,4 +1,4 @@
-// The table of the memory-reward spec (4.3; section 8, test 8).
+// The table of docs/method.md, Results table.
 #include "reward/results_table.h"
 
 #include <gtest/gtest.h>

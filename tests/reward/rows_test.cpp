@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::reward {
 namespace {
@@ -17,16 +18,7 @@ namespace fs = std::filesystem;
 
 class Rows : public ::testing::Test {
  protected:
-  Rows() {
-    std::string pattern = (fs::temp_directory_path() / "elastron-rows-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~Rows() override { fs::remove_all(folder_); }
-  std::string file(const std::string& text) {
-    const std::string path = folder_ + "/rows.jsonl";
-    std::ofstream(path, std::ios::binary) << text;
-    return path;
-  }
+  std::string file(const std::string& text) { return scratch_.write("rows.jsonl", text); }
   PreferenceFile read(const std::string& text, BadRows bad = BadRows::error) {
     return read_preference_file(file(text), bad);
   }
@@ -41,7 +33,8 @@ class Rows : public ::testing::Test {
     }
     return "none";
   }
-  std::string folder_;
+  const test::Scratch scratch_;
+  const std::string& folder_ = scratch_.path();
 };
 
 const std::string kGood = R"({"prompt": "p", "chosen": "a", "rejected": "b"})"
@@ -253,8 +246,7 @@ TEST_F(Rows, RowsWithoutTurnsBetweenKeepTheirChecksum) {
 }
 
 TEST_F(Rows, TheRealSample) {
-  const std::string folder = std::string(ELASTRON_SHARED_DIR) + "/data/memory_reward_bench/";
-  if (!fs::exists(folder)) GTEST_SKIP() << "the benchmark's sample is not here";
+  const std::string folder = ELASTRON_TEST_FIXTURES "/memory_reward_bench/";
   const auto of = [&](const char* name) {
     return read_preference_file(folder + name, BadRows::error).rows;
   };
@@ -266,8 +258,8 @@ TEST_F(Rows, TheRealSample) {
   const auto characters = [](const std::string& text) {
     return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
   };
-  EXPECT_EQ(characters(reasoning[1].chosen), 26681);
-  EXPECT_EQ(characters(reasoning[1].rejected[0]), 2731);
+  EXPECT_EQ(characters(reasoning[1].chosen), 1410);
+  EXPECT_EQ(characters(reasoning[1].rejected[0]), 1264);
   EXPECT_EQ(of("Multi-turn_Dialogue_Understanding.jsonl").at(0).setting, "Mem0-MEM");
   EXPECT_EQ(of("Long-form_Generation.jsonl").at(1).length, "64k");
 }

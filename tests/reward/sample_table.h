@@ -1,4 +1,4 @@
-// The table that the memory-reward spec gives for its five sample rows (4.3).
+// The table of docs/method.md, Results table, for five sample rows.
 #pragma once
 #include <string>
 #include <vector>

@@ -1,4 +1,4 @@
-// The memory-reward spec, section 8, test 6.
+// docs/method.md, Worked values of pairs, 6.
 #include "reward/verdict.h"
 
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 namespace elastron::reward {
 namespace {
 
-TEST(Verdict, SpecifiedOutputs) {
+TEST(Verdict, WorkedOutputs) {
   const struct {
     const char* output;
     bool strict, lenient;

@@ -1,5 +1,5 @@
-// The router's parameters and what they start as (spec 1.4, 1.5), and that a row of logits depends
-// on nothing but its own head.
+// The router's parameters and what they start as (docs/method.md, Router network and
+// Initialisation), and that a row of logits depends on nothing but its own head.
 #include "router/attention_router.h"
 
 #include <gtest/gtest.h>

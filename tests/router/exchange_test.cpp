@@ -18,6 +18,7 @@
 #include "router/attention_router.h"
 #include "router/objective.h"
 #include "router/reference_exchange.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::router {
 namespace {
@@ -144,9 +145,8 @@ TEST_P(Published, GoesBackAsTheSameBytes) {
 
 TEST_P(Published, OurNamesAreTheIdentity) {
   CpuDevice cpu;
-  char folder[] = "/tmp/elastron-test-XXXXXX";
-  ASSERT_NE(mkdtemp(folder), nullptr);
-  const std::string path = std::string(folder) + "/router.safetensors";
+  const test::Scratch folder;
+  const std::string path = folder / "router.safetensors";
   StoredRouter stored = Folder(GetParam()).read(cpu);
   stored.backbone_fingerprint = "abc";
   stored.config.reg.targets = {{"Single QA", 0.25}, {"a: 'b'", 1.0}};
@@ -160,7 +160,6 @@ TEST_P(Published, OurNamesAreTheIdentity) {
   EXPECT_EQ(config::dump_config(stored.config), config::dump_config(again.config));
   EXPECT_EQ(again.backbone_fingerprint, "abc");
   EXPECT_EQ(settings_json(again).dump(), text);
-  fs::remove_all(folder);
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, Published,
@@ -241,14 +240,13 @@ TEST(Reference, ConfigurationsThatAreRefused) {
 
 TEST(Reference, AllThatDoesNotFitIsListed) {
   CpuDevice cpu;
-  char folder[] = "/tmp/elastron-test-XXXXXX";
-  ASSERT_NE(mkdtemp(folder), nullptr);
+  const test::Scratch folder;
   const Folder good("alone");
   const std::string layer = "model.layers.1.self_attn.mask_allocator.";
   const auto refused = [&](const auto& change, const std::vector<std::string>& fragments) {
     auto tensors = to_reference(good.read(cpu), kHeads, cpu);
     change(tensors);
-    const std::string path = std::string(folder) + "/router.safetensors";
+    const std::string path = folder / "router.safetensors";
     write_safetensors(path, tensors);
     const SafetensorsFile file(path);
     expect_refused(
@@ -293,16 +291,14 @@ TEST(Reference, AllThatDoesNotFitIsListed) {
             t, [](const auto& e) { return e.first.find("mask_allocator") != std::string::npos; });
       },
       {"no router"});
-  fs::remove_all(folder);
 }
 
 // A file may say any size, and cost next to nothing on disk: it is refused for what is missing
 // before anything of that size is made.
 TEST(Reference, SizesAreNotTakenOnTrust) {
   CpuDevice cpu;
-  char folder[] = "/tmp/elastron-test-XXXXXX";
-  ASSERT_NE(mkdtemp(folder), nullptr);
-  const std::string path = std::string(folder) + "/router.safetensors";
+  const test::Scratch folder;
+  const std::string path = folder / "router.safetensors";
   constexpr uint64_t kRows = uint64_t(1) << 28, kBytes = 4 * kRows;
   const std::string prefix = "model.layers.0.self_attn.mask_allocator.";
   const nlohmann::json header = {
@@ -328,7 +324,6 @@ TEST(Reference, SizesAreNotTakenOnTrust) {
       },
       {"missing " + prefix + "cls_feat_extractor.0.bias"});
   EXPECT_LT(peak() - before, kBytes / 8);
-  fs::remove_all(folder);
 }
 
 TEST(Exchange, AnotherModelIsRefused) {

@@ -1,6 +1,7 @@
 // The whole way from keys to loss through the soft gate, in float64 against finite differences: the
 // straight-through backward is the derivative of the loss in which z is replaced by p
-// (spec 2.3, 3.2, 7.2). Two routed layers, the sparsity objective over both.
+// (docs/method.md, Stochastic gate, Selected backward and Objective). Two routed layers, the
+// sparsity objective over both.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -241,7 +242,7 @@ TEST_F(Chain, SignedGap) {
   check_all();
 }
 
-// Without multipliers: Reg = mean |gap| (spec 7.1).
+// Without multipliers: Reg = mean |gap| (docs/method.md, Objective).
 TEST_F(Chain, WithoutMultipliers) {
   RouterConfig config;
   config.reg.enabled = false;

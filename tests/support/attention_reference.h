@@ -1,6 +1,7 @@
-// Routed attention written as the formulas say it (spec 3, 4.1 and 6), one pair at a time: the
-// oracle of every fast version. Arithmetic in A; outputs that are stored pass through Storage, so
-// that reference<float, bf16> is what a plain bf16 implementation commits.
+// Routed attention written as the formulas say it (docs/method.md, Head mixing, Streaming and
+// Modes), one pair at a time: the oracle of every fast version. Arithmetic in A; outputs that are
+// stored pass through Storage, so that reference<float, bf16> is what a plain bf16 implementation
+// commits.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -116,8 +117,8 @@ struct AttentionAnswer {
   std::vector<A> d_gate;                // [sequences, kv_heads]
 };
 
-// The rule as spec 4.1 and 6 (`triangle`) word it, on purpose not through StreamingRule's own
-// arithmetic. `length`: positions of the whole sequence.
+// The rule as docs/method.md, Streaming and Modes (`triangle`) word it, on purpose not through
+// StreamingRule's own arithmetic. `length`: positions of the whole sequence.
 inline bool spec_visible(const ops::StreamingRule& rule, int64_t query, int64_t key,
                          int64_t length) {
   if (key > query) return false;

@@ -32,20 +32,25 @@ inline double dot(const Tensor& a, const Tensor& b) {
   return sum;
 }
 
+// d(loss)/d(value) by central differences; loss() reads `value`, which is moved and put back.
+inline double central_difference(double& value, const std::function<double()>& loss, double step) {
+  const double keep = value;
+  value = keep + step;
+  const double up = loss();
+  value = keep - step;
+  const double down = loss();
+  value = keep;
+  return (up - down) / (2 * step);
+}
+
 // `gradient` is d(loss)/d(values); loss() reads `values` (float64), which are moved and put back.
 inline void expect_gradient(Tensor values, const Tensor& gradient,
                             const std::function<double()>& loss, const std::string& what) {
   constexpr double kStep = 1e-5;
   ASSERT_EQ(values.numel(), gradient.numel()) << what;
   for (int64_t i = 0; i < values.numel(); ++i) {
-    double& v = values.data<double>()[i];
-    const double keep = v;
-    v = keep + kStep;
-    const double up = loss();
-    v = keep - kStep;
-    const double down = loss();
-    v = keep;
-    const double want = (up - down) / (2 * kStep), got = gradient.data<double>()[i];
+    const double want = central_difference(values.data<double>()[i], loss, kStep);
+    const double got = gradient.data<double>()[i];
     ASSERT_NEAR(got, want, 2e-8 * (1 + std::abs(want))) << what << " element " << i;
   }
 }

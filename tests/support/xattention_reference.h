@@ -1,5 +1,6 @@
-// XAttention's choice as spec 5 words it, one product at a time, in double: the oracle of the fast
-// versions. On purpose without ops/detail/xattention_math.h and without whole units.
+// XAttention's choice as docs/method.md, XAttention, words it, one product at a time, in double:
+// the oracle of the fast versions. On purpose without ops/detail/xattention_math.h and without
+// whole units.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -51,7 +52,7 @@ inline Masses mass_reference(const AttentionProblem& p, int64_t sequence, int64_
   return mass;
 }
 
-// Spec 5.2; `lagging` 5.3.
+// docs/method.md, XAttention; `lagging`: First chunk.
 inline std::set<int64_t> selection_reference(const std::vector<double>& mass, double need,
                                              bool lagging) {
   const auto own = int64_t(mass.size()) - 1;

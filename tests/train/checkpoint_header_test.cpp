@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 #include "train/checkpoint/header.h"
 #include "train/checkpoint/integrity.h"
 
@@ -14,13 +15,6 @@ namespace {
 
 class Header : public ::testing::Test {
  protected:
-  Header() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "elastron-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    path_ = folder_ + "/step.h5";
-  }
-  ~Header() override { std::filesystem::remove_all(folder_); }
-
   // A sealed file with one tensor; `change` has the last word.
   void write(const std::function<void(Hdf5File&)>& change = {}) {
     std::filesystem::remove(path_);
@@ -62,7 +56,8 @@ class Header : public ::testing::Test {
   }
 
   CpuDevice cpu_;
-  std::string folder_, path_;
+  const test::Scratch folder_;
+  const std::string path_ = folder_ / "step.h5";
   CheckpointHeader header_{.step = 123456789012,
                            .tokens_seen = int64_t(1) << 60,
                            .objective = "router",

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/router_batch.h"
 #include "router/forced_gate.h"
 #include "router/layer_routers.h"
 #include "train/plan/run_shape.h"
@@ -59,7 +60,7 @@ class Evaluate : public ::testing::Test {
     auto routed = gates(force);
     const Tensor hidden =
         decoder_->forward(model::DeviceBatch::make(batch, cpu_),
-                          make_router_batch(batch, config_.router, 0, 1.0, false), routed, nullptr);
+                          model::make_router_batch(batch, config_.router, 0, 1.0, false), routed);
     const auto flat = decoder_->logits(hidden).to_vector<float>();
     std::vector<std::vector<float>> rows;
     for (size_t i = 0; i < flat.size(); i += size_t(m_.vocab_size)) {

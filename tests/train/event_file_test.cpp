@@ -10,6 +10,7 @@
 #include <iterator>
 #include <optional>
 
+#include "tests/support/scratch.h"
 #include "train/metrics/event.pb.h"
 #include "train/metrics/scalar_tags.h"
 
@@ -35,13 +36,6 @@ TEST(Crc32c, FrameIsThatOfTheFormat) {
 
 class EventFileTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ =
-        std::filesystem::temp_directory_path() / ("elastron-events-" + std::to_string(getpid()));
-    std::filesystem::remove_all(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   static std::vector<event::Event> events_of(const std::string& path) {
     std::ifstream in(path, std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(in), {}};
@@ -57,7 +51,8 @@ class EventFileTest : public ::testing::Test {
     return events;
   }
 
-  std::filesystem::path folder_;
+  const test::Scratch scratch_;
+  const std::filesystem::path folder_ = scratch_ / "events";
 };
 
 TEST_F(EventFileTest, VersionStartAndScalars) {

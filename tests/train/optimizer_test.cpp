@@ -19,7 +19,8 @@ Parameter make_parameter(const std::string& name, std::vector<double> values, De
   return p;
 }
 
-// Spec 13, item 7: lambda 0.2 with constant gradient 0.0625 ascends to 0.2000163, 0.2000490.
+// docs/method.md, Worked values, 7: lambda 0.2 with constant gradient 0.0625 ascends to 0.2000163,
+// 0.2000490.
 TEST(Optimizer, LambdaAscendsWithWarmup) {
   CpuDevice cpu;
   Parameter lambda = make_parameter("objective.lambda1", {0.2}, cpu, ParameterGroup::lambda);

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "data/context_shard.h"
+#include "model/router_batch.h"
 #include "router/layer_routers.h"
 #include "train/plan/collectives.h"
 #include "train/plan/device_spec.h"
@@ -143,7 +144,7 @@ TEST(PlannedCollectives, AreThoseOfARecordedStep) {
           data::plan_context(batch.cu_seqlens, k.layout.context, config.context_block());
       step.labels = data::shard(batch, plan, 0).labels();
     }
-    const auto segments = make_router_batch(batch, config.router, 0, 1.0, true).segments;
+    const auto segments = model::make_router_batch(batch, config.router, 0, 1.0, true).segments;
     step.pooled_rows = std::min<int64_t>(segments[0].end - segments[0].begin, 32);
     Sums recorded, planned;
     for (const auto& c : log) {

@@ -1,6 +1,6 @@
 // Reward training against tests/fixtures/reward, made by PyTorch (tests/oracle/
 // make_reward_fixtures.py): scores, losses and gradients of the head, the trunk and the adapters,
-// with prompts computed once and apart. (memory-reward spec, 8.1 to 8.5 and 8.13)
+// with prompts computed once and apart. (docs/method.md, Worked values of pairs, 1 to 5 and 13)
 #include "train/step/reward_loss.h"
 
 #include <gtest/gtest.h>
@@ -11,6 +11,7 @@
 #include "core/file/safetensors.h"
 #include "core/json.h"
 #include "model/decoder.h"
+#include "model/router_batch.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
 #include "reward/pair_batch.h"
@@ -97,8 +98,8 @@ class Judge {
   }
 
   Tensor hidden(model::SavedForward* saved = nullptr) {
-    const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    return decoder->forward(model::DeviceBatch::make(batch, cpu), rb, routed, saved);
+    const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
+    return decoder->forward(model::DeviceBatch::make(batch, cpu), rb, routed, {.saved = saved});
   }
   std::vector<double> rewards() {
     reward::RewardHead::Saved unused;
@@ -114,8 +115,9 @@ class Judge {
     train::RewardLoss pair_loss(config, *decoder, head.get(), 3, self_);
     model::SavedForward saved;
     const auto on_device = model::DeviceBatch::make(batch, cpu);
-    const auto rb = train::make_router_batch(batch, routing, 0, 1.0, false);
-    const Tensor h = decoder->forward(on_device, rb, routed, backward ? &saved : nullptr);
+    const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
+    const Tensor h =
+        decoder->forward(on_device, rb, routed, {.saved = backward ? &saved : nullptr});
     const double scale = 1 / double(pairs.size());
     auto value = pair_loss.evaluate(h, on_device, scale, backward, [](Parameter&) {});
     if (backward) {

@@ -10,6 +10,7 @@
 
 #include "core/json.h"
 #include "parallel/agree.h"
+#include "tests/support/scratch.h"
 
 namespace elastron::train {
 namespace {
@@ -18,18 +19,12 @@ namespace fs = std::filesystem;
 
 class RunTest : public ::testing::Test {
  protected:
-  RunTest() {
-    std::string pattern = (fs::temp_directory_path() / "elastron-run-XXXXXX").string();
-    scratch_ = mkdtemp(pattern.data());
-    config_.output.dir = dir();
-  }
-  ~RunTest() override { fs::remove_all(scratch_); }
+  RunTest() { config_.output.dir = dir(); }
 
-  std::string dir() const { return scratch_ + "/run"; }
-  bool there(const std::string& name) const { return fs::exists(scratch_ + "/" + name); }
+  std::string dir() const { return scratch_ / "run"; }
+  bool there(const std::string& name) const { return fs::exists(scratch_ / name); }
   void write(const std::string& name, const std::string& text = "x\n") const {
-    fs::create_directories(fs::path(scratch_ + "/" + name).parent_path());
-    std::ofstream(scratch_ + "/" + name) << text;
+    scratch_.write(name, text);
   }
   std::vector<std::string> previous() const {
     std::vector<std::string> names;
@@ -47,7 +42,7 @@ class RunTest : public ::testing::Test {
     p.logical_shape = {2};
     p.value = Tensor::from(std::vector<float>{1, 2}, {2}, cpu_);
     p.partition = Partition{};
-    CheckpointStore store(scratch_ + "/" + folder + "/checkpoints", 9, mesh_);
+    CheckpointStore store(scratch_ / folder + "/checkpoints", 9, mesh_);
     return store.save({.step = step, .objective = "router", .run = run}, {.parameters = {&p}});
   }
 
@@ -84,7 +79,7 @@ class RunTest : public ::testing::Test {
 
   CpuDevice cpu_;
   parallel::Mesh mesh_ = parallel::Mesh::single();
-  std::string scratch_;
+  const test::Scratch scratch_;
   Config config_;
 };
 
@@ -118,25 +113,25 @@ TEST_F(RunTest, ANewOneNeverSeesTheOldOne) {
   EXPECT_FALSE(again.goes_on);
   EXPECT_EQ(previous().size(), 1u);
   // The old one goes on where it is now.
-  config_.output.dir = scratch_ + "/" + kept;
+  config_.output.dir = scratch_ / kept;
   EXPECT_EQ(train::Run(config_, kAuto, mesh_).id(), old.id);
 }
 
 TEST_F(RunTest, ACheckpointOfAnotherRunBeginsANewOne) {
   save("another", 5, "elsewhere");
   const Begun old = start(kAuto, 8);
-  const Begun fresh = start(with(scratch_ + "/elsewhere"));
+  const Begun fresh = start(with(scratch_ / "elsewhere"));
   EXPECT_NE(fresh.id, old.id);
   EXPECT_NE(fresh.id, "another");
   EXPECT_FALSE(fresh.goes_on);
   EXPECT_EQ(previous(), std::vector<std::string>{old.id});
   // Killed before its first save: from there again.
-  const std::string begin = scratch_ + "/elsewhere/checkpoints/step-00000005.h5";
+  const std::string begin = scratch_ / "elsewhere/checkpoints/step-00000005.h5";
   const Begun again = start(kAuto);
   EXPECT_EQ(again.id, fresh.id);
   EXPECT_EQ(fs::path(again.from), fs::weakly_canonical(begin));
   save("third", 5, "exchanged");
-  fs::copy(scratch_ + "/exchanged/checkpoints/step-00000005.h5", begin,
+  fs::copy(scratch_ / "exchanged/checkpoints/step-00000005.h5", begin,
            fs::copy_options::overwrite_existing);
   expect_failure(kAuto, ExitCode::checkpoint, "another checkpoint is in the place");
   fs::remove(begin);

@@ -5,7 +5,7 @@
 namespace elastron::train {
 namespace {
 
-// Spec 13, item 7: router lr 5e-4 over 300 steps.
+// docs/method.md, Worked values, 7: router lr 5e-4 over 300 steps.
 TEST(Schedule, PublishedValues) {
   const Schedule s = Schedule::make(ScheduleKind::cosine, 300, 0.2, 1e-7);
   EXPECT_EQ(s.warmup_steps, 60);
@@ -19,7 +19,7 @@ TEST(Schedule, PublishedValues) {
   EXPECT_NEAR(sum, 150.0, 0.6);
 }
 
-// Memory-reward spec, 8, item 11: lr 2e-6 over 100 steps, warm-up 5, floor 10 %.
+// docs/method.md, Worked values of pairs, 11: lr 2e-6 over 100 steps, warm-up 5, floor 10 %.
 TEST(Schedule, RewardValues) {
   const Schedule s = Schedule::make(ScheduleKind::cosine, 100, 0.05, 0.1);
   EXPECT_EQ(s.warmup_steps, 5);

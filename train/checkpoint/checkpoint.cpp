@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/file/hdf5.h"
 #include "core/file/input_file.h"
 #include "core/log.h"
@@ -196,10 +197,9 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
 
 void CheckpointStore::mark_best(int64_t step) {
   parallel::on_all_ranks(mesh_.world(), [&] {
-    std::error_code ignored;
     const std::string name = checkpoint_name(step), best = folder_ + "/best";
     if (mesh_.world().rank() != 0 || named_in(best) == name) return;
-    if (fs::exists(folder_ + "/" + name, ignored)) point_at(best, step);
+    if (exists(folder_ + "/" + name)) point_at(best, step);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "core/file/exists.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/run_folder.h"
@@ -16,9 +17,7 @@ void require_new_checkpoint_folder(const std::string& folder) {
     throw UsageError("checkpoints name themselves", folder, "name a folder");
   }
   const fs::path path = fs::path(folder + "/").lexically_normal().parent_path();
-  std::error_code unreadable_is_absent;
-  if (path.filename() == "checkpoints" &&
-      fs::exists(path.parent_path() / RunFolder::kRecord, unreadable_is_absent)) {
+  if (path.filename() == "checkpoints" && exists(path.parent_path() / RunFolder::kRecord)) {
     throw UsageError("the folder belongs to a run", folder,
                      "name another folder, and start with --resume and its name");
   }

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/file/input_file.h"
 #include "core/file/path_hint.h"
 
@@ -66,8 +67,7 @@ std::vector<std::string> checkpoints_in(const std::string& folder) {
 }
 
 std::string named_in(const std::string& file) {
-  std::error_code error;
-  if (!fs::exists(file, error)) return {};
+  if (!exists(file)) return {};
   try {
     const std::string text = read_small_file(file, kLongestPointer);
     const std::string name = text.substr(0, text.find('\n'));
@@ -82,7 +82,7 @@ std::string pointer_fault(const std::string& file) {
   if (!fs::exists(fs::symlink_status(file, error))) return {};
   const std::string name = named_in(file);
   if (name.empty()) return "it does not name a checkpoint";
-  const bool there = fs::exists(fs::path(file).parent_path() / name, error);
+  const bool there = exists(fs::path(file).parent_path() / name);
   return there ? std::string() : "it names " + name + ", which is not there";
 }
 
@@ -108,7 +108,7 @@ bool is_pointer(const std::string& name) { return name == kLatest || name == kBe
 
 bool is_file(const fs::path& path) {
   std::error_code unreadable_is_absent;
-  return fs::exists(path, unreadable_is_absent) && !fs::is_directory(path, unreadable_is_absent);
+  return exists(path) && !fs::is_directory(path, unreadable_is_absent);
 }
 
 std::string named_by(const fs::path& file) {
@@ -148,7 +148,7 @@ std::string resolve_checkpoint(const std::string& named, const std::string& run_
                                                      : "name a step-*.h5 file");
     }
   }
-  if (!fs::exists(path, error)) {
+  if (!exists(path)) {
     throw CheckpointError("the checkpoint does not exist", path.string(),
                           check_path(path.string()));
   }

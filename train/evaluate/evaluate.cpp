@@ -104,7 +104,8 @@ EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
     const data::PackedBatch batch = data::make_packed_batch(pointers);
     const LocalBatch local(batch, config, mesh, device, 0, 1.0, /*sample=*/false);
     model::RoutedHeads heads;
-    const Tensor hidden = decoder.forward(local.device(), local.router(), routed, nullptr, &heads);
+    const Tensor hidden =
+        decoder.forward(local.device(), local.router(), routed, {.heads = &heads});
     const auto loss = decoder.loss(hidden, local.device(),
                                    {.per_row = true, .chunk_rows = config.train.loss.chunk_rows});
     const HeadCounts counts = count_heads(

@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 
+#include "model/router_batch.h"
 #include "ops/attention_argmax.h"
 #include "ops/elementwise.h"
 #include "train/step/step.h"
@@ -116,8 +117,8 @@ class Scoring {
     CopyCounter counter(needles, std::move(rows), m.q_heads, own * mesh_.tensor().rank());
     const Tensor hidden =
         decoder_.forward(model::DeviceBatch::make(batch, device_),
-                         make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false),
-                         routed_, nullptr, nullptr, nullptr, &counter);
+                         model::make_router_batch(batch, config_.router, 0, 1.0, /*sample=*/false),
+                         routed_, {.observer = &counter});
     for (const Needle& needle : needles) {
       if (options_.answered_only && !answers(decoder_, hidden, batch, needle)) {
         ++tally_.documents[2];

@@ -76,7 +76,8 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   }
   const LocalBatch local(batch, config_, mesh_, device_, 0, 1.0, /*sample=*/false);
   model::RoutedHeads heads;
-  const Tensor hidden = decoder_.forward(local.device(), local.router(), routed_, nullptr, &heads);
+  const Tensor hidden =
+      decoder_.forward(local.device(), local.router(), routed_, {.heads = &heads});
   const auto& m = decoder_.config();
   const HeadCounts counts = count_heads(
       heads, batch, local.exchange(), config_.router.head_pattern(), m.q_heads / m.kv_heads, mesh_);

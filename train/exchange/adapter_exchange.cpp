@@ -11,6 +11,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/file/exists.h"
 #include "core/log.h"
 #include "core/misfits.h"
 #include "ops/elementwise.h"
@@ -28,12 +29,6 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kLongestSettings = uint64_t(1) << 20;
 constexpr int64_t kHighestRank = 4096;
-constexpr size_t kAttentionLinears = 4;  // the first ones of model::kLinearNames
-
-bool exists(const std::string& path) {
-  std::error_code unreadable_is_absent;
-  return std::filesystem::exists(path, unreadable_is_absent);
-}
 
 // A value or key from the file, fit for one line of a message.
 std::string shown(const Json& value) {
@@ -116,12 +111,11 @@ model::LoraConfig read_lora(Settings& settings) {
   settings.required("target_modules");
   const auto targets = settings.names("target_modules");
   lora.targets.clear();
-  for (const char* name : model::kLinearNames) {
-    if (targets.contains(name)) lora.targets.emplace_back(name);
+  for (const std::string_view name : model::kLinearNames) {
+    if (targets.contains(std::string(name))) lora.targets.emplace_back(name);
   }
   if (targets.empty() || lora.targets.size() != targets.size()) {
-    settings.refuse("target_modules",
-                    "use q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
+    settings.refuse("target_modules", "use " + model::linear_names());
   }
   return lora;
 }
@@ -146,15 +140,6 @@ void pass_over_what_is_idle(Settings& settings) {
   }
 }
 
-Shape shape_in(const model::ModelFolder& base, const std::string& weight) {
-  const auto home = base.homes().find(weight);
-  if (home != base.homes().end()) {
-    const Shape& shape = home->second->entries().at(weight).shape;
-    if (shape.rank() == 2) return shape;
-  }
-  throw InputError("the model has no matrix " + weight, base.path(), "use a whole model folder");
-}
-
 // Of every tensor that must be in the file, by logical name.
 std::map<std::string, Shape> wanted_shapes(const AdapterSettings& settings, bool head,
                                            const model::ModelFolder& base) {
@@ -163,12 +148,9 @@ std::map<std::string, Shape> wanted_shapes(const AdapterSettings& settings, bool
   for (int64_t layer = 0; layer < base.config().num_layers; ++layer) {
     for (size_t i = 0; i < model::kLinearNames.size(); ++i) {
       if (!settings.lora.adapts(model::kLinearNames[i])) continue;
-      const std::string stem =
-          fmt::format("model.layers.{}.{}.{}", layer, i < kAttentionLinears ? "self_attn" : "mlp",
-                      model::kLinearNames[i]);
-      const Shape w = shape_in(base, stem + ".weight");
-      wanted[stem + kFactorA] = {settings.lora.rank, w[1]};
-      wanted[stem + kFactorB] = {w[0], settings.lora.rank};
+      const auto linear = model::linear_shape(base.config(), layer, model::LinearId(i));
+      wanted[linear.name + kFactorA] = {settings.lora.rank, linear.in};
+      wanted[linear.name + kFactorB] = {linear.out, settings.lora.rank};
     }
   }
   return wanted;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "data/tokenizer.h"
@@ -32,7 +33,8 @@ Tensor as_float(const Tensor& t) { return t.dtype() == DType::f32 ? t : ops::cas
 // w + scale B A, in float32.
 void merge(Tensor& w, const Tensor& a, const Tensor& b, double scale) {
   // (B A)[out, in] = B [out, rank] times A [rank, in]: what a dgrad computes.
-  Tensor product = ops::linear_dgrad(as_float(b), ops::LinearWeight(as_float(a), false));
+  Tensor product =
+      ops::linear_dgrad(as_float(b), ops::LinearWeight(as_float(a), ops::WeightForm::in_place));
   ops::scale_into(product, scale);
   ops::add_into(product, w);
   w = product;
@@ -61,8 +63,7 @@ int32_t padding_id(const model::ModelConfig& m, const std::string& model) {
 
 // Adapters leave the base model's config.json as it is, with its padding id.
 void warn_of_padding(const std::string& model) {
-  std::error_code unreadable_is_absent;
-  if (!std::filesystem::exists(model + "/config.json", unreadable_is_absent)) return;
+  if (!exists(model + "/config.json")) return;
   const model::ModelConfig m = model::read_model_config(model);
   if (m.sequence_classifier || !m.pad_token_id || !ends_texts(m, *m.pad_token_id)) return;
   log_warning(

@@ -4,7 +4,9 @@
 #include <memory>
 
 #include "core/file/atomic_file.h"
+#include "core/file/exists.h"
 #include "core/json.h"
+#include "core/plural.h"
 #include "data/packed_batch.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
@@ -26,11 +28,6 @@ constexpr const char* kRouter = "router.safetensors";
 constexpr const char* kSettings = "router.json";
 constexpr const char* kConfig = "config.json";
 constexpr uint64_t kLongestJson = uint64_t(1) << 20;
-
-bool exists(const std::string& path) {
-  std::error_code unreadable_is_absent;
-  return fs::exists(path, unreadable_is_absent);
-}
 
 nlohmann::json read_json(const std::string& path) {
   return parse_json_strict(read_small_file(path, kLongestJson), path,
@@ -157,7 +154,7 @@ void write_reference_router(const std::string& folder, const router::StoredRoute
                             Device& device) {
   const model::ModelConfig m = model::read_model_config(model);
   if (m.num_layers != router.layers()) {
-    throw InputError("the model has " + std::to_string(m.num_layers) + " layers, the router " +
+    throw InputError("the model has " + plural(m.num_layers, "layer") + ", the router " +
                          std::to_string(router.layers()),
                      model, "use the model it was trained for");
   }

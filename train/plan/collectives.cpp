@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/ceil_div.h"
 #include "data/packed_batch.h"
 #include "model/attention_exchange.h"
 #include "model/memory_plan.h"
@@ -13,8 +14,6 @@
 namespace elastron::train {
 
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class List {
  public:

@@ -1,5 +1,5 @@
 // How long a training step takes on a device of configs/devices, by part, and what limits each:
-// operations over reached rates, bytes over reached bandwidths. (floors, sections 1, 2 and 6)
+// operations over reached rates, bytes over reached bandwidths. (docs/method.md, Work and time)
 #pragma once
 #include <cstdint>
 #include <string>

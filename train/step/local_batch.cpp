@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "model/router_batch.h"
 #include "train/step/step.h"
 
 namespace elastron::train {
 
 LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, parallel::Mesh& mesh,
                        Device& device, int64_t step, double tau, bool sample)
-    : whole_(whole), router_(make_router_batch(whole, config.router, step, tau, sample)) {
+    : whole_(whole), router_(model::make_router_batch(whole, config.router, step, tau, sample)) {
   parallel::Communicator& context = mesh.context();
   // Rows that the tensor group's ranks share must divide over them.
   const int64_t shares = config.splits_rows() ? mesh.tensor().size() : 1;

@@ -35,7 +35,7 @@ class TrainingLoss {
   virtual std::span<double> sums() { return {}; }
 };
 
-// Cross-entropy of the labels (spec 7.3).
+// Cross-entropy of the labels (docs/method.md, Language-model loss).
 class LanguageModelLoss final : public TrainingLoss {
  public:
   // chunk_rows: as in parallel::CrossEntropyOptions. The decoder must outlive the loss.

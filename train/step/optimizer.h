@@ -1,4 +1,4 @@
-// AdamW over the trainable parameters, with a learning rate per group (spec 7.4).
+// AdamW over the trainable parameters, with a learning rate per group (docs/method.md, Optimiser).
 #pragma once
 #include <map>
 #include <string>
@@ -26,7 +26,8 @@ class Optimizer {
  public:
   // Keeps pointers to the trainable ones among `parameters`, which must outlive it. Allocates their
   // moments (zero) and, where missing, their gradients.
-  // weight_decay applies to every trainable tensor, biases and lambdas included (spec 7.4).
+  // weight_decay applies to every trainable tensor, biases and lambdas included (docs/method.md,
+  // Optimiser).
   //
   // `sharing`: null, or a group whose ranks hold the same values and gradients. Each then keeps the
   // moments (and the masters, where they are other tensors than the values) of its part of the

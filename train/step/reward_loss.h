@@ -1,5 +1,5 @@
 // Pairwise losses as a training step's: Bradley-Terry on the scalar head, or the reference-free
-// form on the responses' likelihood. (memory-reward spec, 5.2 and 5.3)
+// form on the responses' likelihood. (docs/method.md, Pair losses)
 #pragma once
 #include <array>
 

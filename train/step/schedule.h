@@ -1,4 +1,4 @@
-// Learning-rate schedule: linear warm-up, then cosine to a floor (spec 7.4).
+// Learning-rate schedule: linear warm-up, then cosine to a floor (docs/method.md, Optimiser).
 #pragma once
 #include <cstdint>
 

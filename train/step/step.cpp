@@ -41,23 +41,6 @@ StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& devic
                               [](const Parameter* p) { return p->group != ParameterGroup::head; })),
       reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes) {}
 
-router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step, double tau,
-                                      bool sample) {
-  router::RouterBatch out;
-  const auto first = batch.first_sequences();
-  for (size_t d = 0; d < first.size(); ++d) {
-    out.segments.push_back(router::pool_segment(config.pool_segment, batch.range_ids[d],
-                                                batch.cu_seqlens[size_t(first[d])]));
-  }
-  out.sample_keys = batch.sample_keys;
-  out.task_ids = batch.task_ids;
-  out.step = uint32_t(step);
-  out.tau = tau;
-  out.sample = sample;
-  return out;
-}
-
 HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch& batch,
                        const model::AttentionExchange& exchange, const ops::HeadPattern& pattern,
                        int64_t group, parallel::Mesh& mesh) {
@@ -123,10 +106,10 @@ namespace {
 // Mean binary entropy of the gates' probability per document, over layers and heads, nats.
 std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, int64_t kv_heads,
                                  parallel::Communicator& tensor) {
-  const int64_t sequences = layers.front().route.gate.size(0);
+  const int64_t sequences = layers.front().attention.route.gate.size(0);
   std::vector<double> sum(size_t(sequences), 0.0);
   std::vector<Tensor> probabilities;
-  for (const auto& layer : layers) probabilities.push_back(layer.route.probability);
+  for (const auto& layer : layers) probabilities.push_back(layer.attention.route.probability);
   const int64_t heads = probabilities.front().size(1);
   const auto values = ops::cast(Tensor::stack(probabilities), DType::f64).to_vector<double>();
   for (size_t i = 0; i < values.size(); ++i) {
@@ -157,7 +140,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
   model::SavedForward saved;
   model::RoutedHeads heads;
   Tensor hidden = decoder_.forward(local.device(), local.router(), routed_,
-                                   trains_decoder_ ? &saved : nullptr, &heads);
+                                   {.saved = trains_decoder_ ? &saved : nullptr, .heads = &heads});
   auto loss = loss_.evaluate(hidden, local.device(), loss_scale, trains_decoder_, on_gradient);
   hidden = {};
   sums.data_loss += loss.sum * loss_scale;
@@ -202,7 +185,7 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, doubl
       d[i] =
           -objective_scale * value.d_msr[i / size_t(kv_heads)] / double(m.num_layers * m.kv_heads);
     }
-    const DType dtype = saved.layers.front().route.probability.dtype();
+    const DType dtype = saved.layers.front().attention.route.probability.dtype();
     const Shape shape{batch.documents(), kv_heads};
     const Tensor tensor =
         dtype == DType::f64 ? Tensor::from(d, shape, device_)

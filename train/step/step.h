@@ -1,6 +1,6 @@
 // One optimiser step: forward, loss and backward over this rank's micro batches, the sparsity
 // objective, gradient reduction, clipping, update. Numbers that come out are the global ones, the
-// same on all ranks and on any layout (design A.5).
+// same on all ranks and on any layout (docs/method.md, Invariants).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -54,11 +54,6 @@ struct StepResult {
   bool skipped = false;  // non-finite loss or gradient: nothing was updated, on any rank
 };
 
-// The batch as the routers read it. Keeps references into it.
-router::RouterBatch make_router_batch(const data::PackedBatch& batch,
-                                      const router::RouterConfig& config, int64_t step, double tau,
-                                      bool sample);
-
 // What the heads did per document, over all ranks of the tensor and context groups.
 struct HeadCounts {
   std::vector<router::DocumentHeads> documents;
@@ -98,8 +93,9 @@ class StepRunner {
 
  private:
   struct Sums;
-  // What a micro batch's summed loss is divided by (spec 7.3); own_terms: of this micro batch,
-  // step_terms: of the whole step. 0 where there is nothing to divide.
+  // What a micro batch's summed loss is divided by (docs/method.md, Language-model loss);
+  // own_terms: of this micro batch, step_terms: of the whole step. 0 where there is nothing to
+  // divide.
   double loss_divisor(int64_t own_terms, int64_t step_terms, int64_t micro_batches) const;
   void micro_batch(int64_t step, const data::PackedBatch& batch, double loss_scale,
                    double objective_scale, bool last, Sums& sums);

@@ -1,5 +1,6 @@
-// The selected branch only; of the other one a row dot with dO (spec 3.2). Query tiles own dq, key
-// tiles dk and dv: scores are computed twice, and nothing depends on the order of blocks.
+// The selected branch only; of the other one a row dot with dO (docs/method.md, Selected backward).
+// Query tiles own dq, key tiles dk and dv: scores are computed twice, and nothing depends on the
+// order of blocks.
 #include <cmath>
 #include <limits>
 

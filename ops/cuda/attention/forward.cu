@@ -1,4 +1,5 @@
-// Both branches in one pass over the keys, tile by tile with a running softmax (spec 3.3).
+// Both branches in one pass over the keys, tile by tile with a running softmax (docs/method.md, One
+// pass).
 #include <cmath>
 #include <limits>
 

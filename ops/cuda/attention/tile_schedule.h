@@ -1,6 +1,6 @@
 // Work lists of the attention kernels, built on the GPU, longest first: heads of one layer differ
 // in cost by an order of magnitude, so whoever is free takes the longest tile that is left
-// (spec 3.4).
+// (docs/method.md, Costs).
 //
 // A list is sorted by cost in steps of 1/2048 of the most that a tile can cost (exactly up to 128 K
 // keys); among equals tiles stand by sequence, kv head, tile and query head, so that those that

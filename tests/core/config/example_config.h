@@ -60,7 +60,7 @@ struct Schema<example::SparseConfig> {
   static constexpr auto fields =
       std::tuple{field("sink", &C::sink, at_least(0), "tokens at the start that all heads see"),
                  field("local", &C::local, at_least(1), "most recent tokens that all heads see"),
-                 field("block", &C::block, at_least(1) && multiple_of(8), "tokens per block")};
+                 field("block", &C::block, at_least(1), "tokens per block")};
   static void check(const C& c, Problems& problems) {
     if (c.local % c.block != 0) {
       problems.add("local", "the local window " + std::to_string(c.local) + " is not whole blocks",

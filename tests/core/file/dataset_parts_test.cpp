@@ -6,18 +6,13 @@
 #include <filesystem>
 #include <numeric>
 
+#include "tests/support/scratch.h"
+
 namespace elastron {
 namespace {
 
 class DatasetPartsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/elastron-parts-XXXXXX";
-    folder_ = mkdtemp(name);
-    path_ = folder_ + "/x.h5";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   void make(const std::vector<Hdf5Dataset>& datasets) {
     Hdf5File file = Hdf5File::create(path_);
     for (const Hdf5Dataset& d : datasets) file.make_dataset(d);
@@ -31,7 +26,8 @@ class DatasetPartsTest : public ::testing::Test {
   }
 
   CpuDevice device_;
-  std::string folder_, path_;
+  const test::Scratch folder_;
+  const std::string path_ = folder_ / "x.h5";
 };
 
 // Every way of cutting a dataset into two parts along one dim gives the whole, read by HDF5.
@@ -71,7 +67,7 @@ TEST_F(DatasetPartsTest, PartsThatDoNotFitAreMistakes) {
 }
 
 TEST_F(DatasetPartsTest, AMissingFileIsAnErrorOfCheckpoints) {
-  EXPECT_THROW(DatasetParts(folder_ + "/none.h5"), Error);
+  EXPECT_THROW(DatasetParts(folder_ / "none.h5"), Error);
 }
 
 }  // namespace

@@ -9,19 +9,13 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "tests/support/scratch.h"
 
 namespace elastron {
 namespace {
 
 class FolderLockTest : public ::testing::Test {
  protected:
-  FolderLockTest() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "elastron-lock-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~FolderLockTest() override { std::filesystem::remove_all(folder_); }
-
   // In a process that then waits to be killed; with `child`, one of its own does so as well. ->
   // once it has the lock.
   pid_t holder(bool child = false, pid_t* grandchild = nullptr) {
@@ -49,7 +43,8 @@ class FolderLockTest : public ::testing::Test {
     waitpid(process, nullptr, 0);
   }
 
-  std::string folder_;
+  const test::Scratch scratch_;
+  const std::string& folder_ = scratch_.path();
 };
 
 TEST_F(FolderLockTest, TheSecondIsToldWhoHasIt) {

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "core/philox.h"
+#include "tests/support/scratch.h"
 
 namespace elastron {
 namespace {
@@ -28,10 +29,9 @@ class Lines : public ::testing::Test {
     EXPECT_EQ(reader.bytes_read(), text.size());
     return lines;
   }
-  void TearDown() override { std::filesystem::remove(path_); }
 
-  std::string path_ =
-      std::filesystem::temp_directory_path() / ("elastron-lines-" + std::to_string(getpid()));
+  const test::Scratch folder_;
+  const std::string path_ = folder_ / "lines";
 };
 
 TEST_F(Lines, AreWhatSplittingAtNewlinesGives) {

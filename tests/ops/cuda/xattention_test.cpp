@@ -29,7 +29,8 @@ AttentionProblem problem_of(int64_t kv_heads, int64_t group, int64_t head_dim,
   return p;
 }
 
-// Whether a choice follows from masses that are `error` off, by the rule of spec 5.2 or 5.3.
+// Whether a choice follows from masses that are `error` off, by the rule of docs/method.md,
+// XAttention or First chunk.
 bool follows(const std::vector<double>& mass, double need, bool lagging,
              const std::set<int64_t>& chosen, double error) {
   const auto own = int64_t(mass.size()) - 1;

@@ -1,0 +1,70 @@
+#include "inference/engine.h"
+
+#include "data/document.h"
+#include "model/router_batch.h"
+
+namespace elastron::inference {
+
+Engine::Engine(const model::ModelFolder& folder, const EngineOptions& options, parallel::Mesh& mesh,
+               Device& device)
+    : options_(options),
+      mesh_(mesh),
+      device_(device),
+      decoder_(folder.config(),
+               {.dtype = options.dtype, .repack = false, .max_position = options.max_position},
+               mesh.tensor(), device) {
+  folder.load(decoder_.parameters());
+  route_by(router::uniform_gates(model().num_layers, model().kv_heads, 1));
+}
+
+void Engine::route_by(const router::StoredRouter& trained, const std::string& where) {
+  auto routers = std::make_unique<router::LayerRouters>(
+      options_.routing,
+      router::RoutedModel{model().num_layers, model().head_dim, kv_heads(), data::kTaskCount},
+      accumulator_dtype(options_.dtype), /*seed=*/0, /*trainable=*/false, device_);
+  ParameterList parameters;
+  routers->append_parameters(parameters);
+  router::fill_parameters(trained, where, parameters);
+  routed_ = routers->routed();
+  routers_ = std::move(routers);
+}
+
+void Engine::route_by(const router::StaticGates& gates) {
+  routed_ = router::routed_by_gates(gates, kv_heads(), options_.routing);
+  routers_.reset();
+}
+
+int64_t Engine::first_kv_head() const { return kv_heads().first; }
+
+router::KvHeads Engine::kv_heads() const {
+  const int64_t own = model().kv_heads / mesh_.tensor().size();
+  return {model().kv_heads, own * mesh_.tensor().rank(), own};
+}
+
+HeadCache Engine::make_cache(int64_t tokens, const CacheOptions& options) const {
+  router::RouterConfig rule = options_.routing;
+  if (!options.whole_blocks) rule.ssa.block = 1;
+  HeadCache cache(model().num_layers, kv_heads().own, model().head_dim, tokens,
+                  rule.streaming_rule(), options_.dtype, device_);
+  // Heads that read chosen blocks decode with full attention (docs/method.md, Decoding).
+  cache.keep_all(options.keep_all || rule.head_pattern().sparse.kind != ops::KeySetKind::streaming);
+  return cache;
+}
+
+Tensor Engine::forward(std::span<const int32_t> ids, model::RoutedHeads* heads,
+                       model::KvCache* cache) {
+  data::Document document;  // all of it is prompt
+  document.ids.assign(ids.begin(), ids.end());
+  document.user_length = document.length();
+  const data::PackedBatch batch = data::make_packed_batch({&document});
+  const auto router_batch =
+      model::make_router_batch(batch, options_.routing, 0, 1.0, /*sample=*/false);
+  return decoder_.forward(model::DeviceBatch::make(batch, device_), router_batch, routed_,
+                          {.heads = heads, .cache = cache});
+}
+
+Tensor Engine::decode(int32_t id, int64_t position, model::KvCache& cache) {
+  return decoder_.decode(id, position, cache);
+}
+
+}  // namespace elastron::inference

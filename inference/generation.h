@@ -1,0 +1,55 @@
+// Continues a prompt token by token, with keys and values of the tokens so far: what `generate` and
+// generative judges run on. Several generations of one engine may take turns.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "inference/engine.h"
+#include "inference/sampling.h"
+
+namespace elastron::inference {
+
+struct GenerationOptions {
+  int64_t max_tokens = 128;
+  Sampling sampling;
+  bool ignore_eos = false;
+  CacheOptions cache;
+};
+
+class Generation {
+ public:
+  // One or more prompt ids. `vocab_size`: ids below it may be generated; the model's vocabulary is
+  // often padded beyond the tokenizer's. The engine must outlive this.
+  Generation(Engine& engine, std::vector<int32_t> prompt, int64_t vocab_size,
+             const GenerationOptions& options);
+
+  // Collective over the tensor group, on each rank of which the result is the same. -> the next
+  // token; nothing once there are max_tokens, or where an end-of-sequence id would come. The first
+  // call reads the prompt. Throws NumericalError where a logit is not a number.
+  std::optional<int32_t> next();
+
+  // next() until it ends. `beat` is called before each token. -> all that was generated.
+  std::vector<int32_t> run(const std::function<void()>& beat);
+  const std::vector<int32_t>& generated() const { return generated_; }
+
+  // After the first next(): what was routed where and what the cache holds, over all ranks of the
+  // tensor group. Collective.
+  std::string report() const;
+
+ private:
+  // Of the last token so far.
+  Tensor hidden_state();
+
+  Engine& engine_;
+  std::vector<int32_t> prompt_, generated_;
+  size_t vocab_size_;
+  GenerationOptions options_;
+  bool ended_;
+  HeadCache cache_;
+  model::RoutedHeads heads_;
+};
+
+}  // namespace elastron::inference

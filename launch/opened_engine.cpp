@@ -1,0 +1,117 @@
+#include "launch/opened_engine.h"
+
+#include <optional>
+
+#include "launch/command_line.h"
+#include "model/weights/model_folder.h"
+#include "parallel/agree.h"
+#include "train/exchange/router_exchange.h"
+#include "train/positions.h"
+
+namespace elastron::launch {
+
+void EngineArguments::add_to(cli::App& command) {
+  command.add_option("--model", model, "Hugging Face model folder")->required();
+  command.add_option("--router", router,
+                     "trained router: a checkpoint, or what export made of one; without it every "
+                     "head attends fully");
+  command.add_option(
+      "--force", force,
+      "gates in place of the router's: full | sparse | static:FILE | scores:FILE:MSR | "
+      "random:MSR:SEED | none");
+  command.add_option("--dtype", dtype, "auto (the folder's), float32, bfloat16 or float64")
+      ->check(cli::IsMember({"auto", "float32", "bfloat16", "float64"}));
+  command
+      .add_option("--tensor", tensor,
+                  "ranks that split the weights; 0: as many as the heads allow, the others "
+                  "take sequences of their own")
+      ->check(cli::NonNegativeNumber);
+  command
+      .add_option("--set", overrides,
+                  "set a key of the router: --set router.ssa.local=256; or model.beyond_positions")
+      ->allow_extra_args(false);
+}
+
+namespace {
+
+// The most ranks that can split this model.
+int widest_tensor_group(const model::ModelConfig& m, int ranks) {
+  int widest = 1;
+  for (int n = 2; n <= ranks; ++n) {
+    if (ranks % n == 0 && m.kv_heads % n == 0 && m.intermediate_size % n == 0) widest = n;
+  }
+  return widest;
+}
+
+train::ComputeDType compute_dtype(const std::string& name, const model::ModelConfig& m) {
+  using train::ComputeDType;
+  if (name == "float32") return ComputeDType::float32;
+  if (name == "bfloat16") return ComputeDType::bfloat16;
+  if (name == "float64") return ComputeDType::float64;
+  return m.dtype == DType::bf16 ? ComputeDType::bfloat16 : ComputeDType::float32;
+}
+
+// What the router was trained with, then what the command line sets.
+router::RouterConfig as_trained(const router::StoredRouter& stored, train::Config config,
+                                const std::vector<std::string>& overrides) {
+  config.router = stored.config;
+  config::Origins origins;
+  config::Problems problems;
+  const auto table = config::table_of(config);
+  for (const auto& o : overrides) config::apply_override(table, o, origins, problems);
+  config::run_checks(table, origins, problems);
+  problems.raise();
+  return config.router;
+}
+
+}  // namespace
+
+OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& arguments,
+                           int64_t max_position) {
+  auto everyone = world.split(0, world.rank(), "world");
+  ConfigArguments settings{.files = {}, .overrides = {"model.path=" + arguments.model}};
+  settings.overrides.insert(settings.overrides.end(), arguments.overrides.begin(),
+                            arguments.overrides.end());
+  parallel::on_all_ranks(*everyone, [&] {
+    for (const std::string& assignment : arguments.overrides) {
+      if (assignment.starts_with("router.") || assignment.starts_with("model.beyond_positions=")) {
+        continue;
+      }
+      throw UsageError("'" + assignment + "' sets no key of the router", "--set",
+                       "set router.* or model.beyond_positions here");
+    }
+  });
+  train::Config config = load_run_config(settings, *everyone);
+  parallel::on_all_ranks(*everyone, [&] {
+    const auto m = model::read_model_config(arguments.model);
+    config.model.dtype = compute_dtype(arguments.dtype, m);
+    config.parallel.tensor =
+        arguments.tensor > 0 ? arguments.tensor : widest_tensor_group(m, world.size());
+    train::check_positions(config.model.beyond_positions, m, "the longest sequence", max_position,
+                           arguments.shorter, /*trains=*/false);
+  });
+  runtime_ = std::make_unique<Runtime>(world, config);
+  parallel::Mesh& mesh = runtime_->mesh();
+  std::optional<router::StoredRouter> stored;
+  if (!arguments.router.empty()) {
+    stored = train::read_router(arguments.router, mesh, runtime_->device());
+  }
+  parallel::on_all_ranks(*everyone, [&] {
+    if (stored) config.router = as_trained(*stored, config, arguments.overrides);
+    engine_ = std::make_unique<inference::Engine>(
+        model::ModelFolder(arguments.model),
+        inference::EngineOptions{.dtype = config.model.compute_dtype(),
+                                 .max_position = max_position,
+                                 .routing = config.router},
+        mesh, runtime_->device());
+    const auto& m = engine_->model();
+    const auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
+    if (forced.active) {
+      engine_->route_by(forced.gates);
+    } else if (stored) {
+      engine_->route_by(*stored, arguments.router);
+    }
+  });
+}
+
+}  // namespace elastron::launch

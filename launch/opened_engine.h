@@ -1,0 +1,43 @@
+// An inference engine as the command line describes it: what `logits`, `generate` and generative
+// judges run on.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "inference/engine.h"
+#include "launch/runtime.h"
+
+namespace elastron::launch {
+
+namespace cli {
+class App;
+}
+
+struct EngineArguments {
+  std::string model;                   // Hugging Face model folder
+  std::string router;                  // a trained router; empty: none
+  std::string force = "none";          // router.force; without a router "none" is full attention
+  std::string dtype = "auto";          // auto: the folder's
+  int tensor = 0;                      // ranks that split the weights; 0: as many as can
+  std::vector<std::string> overrides;  // router.*, model.beyond_positions
+  // What the user can do where sequences reach beyond the model's positions.
+  std::string shorter = "give shorter sequences";
+
+  void add_to(cli::App& command);
+};
+
+class OpenedEngine {
+ public:
+  // Collective. `max_position`: tokens of the longest sequence.
+  OpenedEngine(parallel::World& world, const EngineArguments& arguments, int64_t max_position);
+
+  inference::Engine& engine() { return *engine_; }
+  Runtime& runtime() { return *runtime_; }
+
+ private:
+  std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<inference::Engine> engine_;
+};
+
+}  // namespace elastron::launch

@@ -1,0 +1,12 @@
+// What the program does around an evaluation that takes long.
+#pragma once
+#include <functional>
+
+namespace elastron::reward {
+
+struct LongRun {
+  std::function<void()> beat;            // called between forward passes: the watchdog listens
+  std::function<bool()> stop_requested;  // of this rank; asked after each part that is kept
+};
+
+}  // namespace elastron::reward
