@@ -80,11 +80,11 @@ TEST_F(CudaTopk, PiecesChooseAsTheWhole) {
 TEST_F(CudaTopk, AttendsAsOnTheCpu) {
   uint64_t seed = 10;
   for (const ops::KeySetPair pair : {kFaXa, kXaSsa}) {
-    for (const int64_t group : {1, 4, 6}) {
+    for (const int64_t group : {4, 6}) {
       for (const auto& [dim, block] : {std::pair<int64_t, int64_t>{32, 64}, {64, 128}}) {
         SCOPED_TRACE(name_of(pair) + " group " + std::to_string(group) + " dim " +
                      std::to_string(dim));
-        AttentionProblem p = problem_of(group, dim, {1, 63, 0, 129, 500}, {block, 2, 0});
+        AttentionProblem p = problem_of(group, dim, {1, 0, 65, 300}, {block, 2, 0});
         p.sets = pair;
         p.padding = 0;  // the op's front clears it
         fill_problem<float>(p, ++seed, 2.0);
