@@ -15,7 +15,11 @@
 
 namespace elastron {
 
-enum class DeviceKind : uint8_t { cpu, cuda };
+enum class DeviceKind : uint8_t {
+  cpu,
+  cuda,
+  meta,  // core/meta_device.h: computes nothing
+};
 
 struct MemoryStatistics {
   int64_t in_use_bytes = 0;        // held by live tensors
@@ -31,6 +35,11 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   virtual DeviceKind kind() const = 0;
+  // cpu or cuda: by which of them is decided what is computed and held. Another than kind() on a
+  // meta device alone, which stands for such a device.
+  virtual DeviceKind behaves_as() const { return kind(); }
+  // Whether what is written can be read again; not on a meta device.
+  bool holds_values() const { return kind() != DeviceKind::meta; }
   virtual std::string description() const = 0;
   // At least 64-byte aligned; contents are undefined. Thread-safe. Throws UsageError with what
   // was asked and what is held when the system has no more, and advice_when_full().

@@ -25,7 +25,7 @@ struct EngineOptions {
       routing;  // which keys a sparse head sees, and what its router was trained by
 };
 
-// What a sequence remembers while it is decoded.
+// How a sequence remembers its keys while it is decoded.
 struct CacheOptions {
   bool keep_all = false;     // sparse heads see all keys, as full ones do
   bool whole_blocks = true;  // their local window is whole blocks; otherwise tokens exactly

@@ -40,7 +40,7 @@ class Generation {
   std::string report() const;
 
  private:
-  // Of the last token so far.
+  // The state of the last token so far.
   Tensor hidden_state();
 
   Engine& engine_;

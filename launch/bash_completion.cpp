@@ -7,7 +7,7 @@ namespace elastron::launch {
 
 namespace {
 
-// What may stand where an option's value does, as a call of the script.
+// A call of the script that offers what may stand where an option's value does.
 std::string values_of(const cli::OptionText& option) {
   for (const std::string& name : option.names) {
     if (name == "--set") return "_elastron_keys";

@@ -1,4 +1,4 @@
-// What carries the collectives of the device's tensors.
+// Chooses what carries the collectives of the device's tensors.
 #pragma once
 #include <memory>
 #include <string>

@@ -123,7 +123,8 @@ OptionText describe(const CLI::Option& option) {
 CommandText describe(const CLI::App& app) {
   CommandText text{.name = app.get_name(), .doc = app.get_description()};
   for (const CLI::Option* option : app.get_options()) text.options.push_back(describe(*option));
-  std::ranges::stable_partition(text.options, [](const OptionText& o) { return o.by_place; });
+  std::stable_partition(text.options.begin(), text.options.end(),
+                        [](const OptionText& o) { return o.by_place; });
   for (const CLI::App* command : app.get_subcommands({})) {
     text.commands.push_back(describe(*command));
   }

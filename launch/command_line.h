@@ -18,7 +18,7 @@ class Validator;
 
 namespace elastron::launch::cli {
 
-// What a value must satisfy.
+// A condition on a value.
 class Check {
  public:
   explicit Check(std::shared_ptr<const CLI::Validator> validator);

@@ -31,7 +31,7 @@ ChosenDevice choose(train::DeviceChoice choice, [[maybe_unused]] int node_rank) 
   return chosen;
 }
 
-// What the kernel could give without swapping.
+// The kernel could give this much without swapping.
 int64_t available_host_memory() {
   std::ifstream file("/proc/meminfo");
   for (std::string key; file >> key;) {

@@ -51,7 +51,7 @@ train::ComputeDType compute_dtype(const std::string& name, const model::ModelCon
   return m.dtype == DType::bf16 ? ComputeDType::bfloat16 : ComputeDType::float32;
 }
 
-// What the router was trained with, then what the command line sets.
+// The settings that the router was trained with come first, then those of the command line.
 router::RouterConfig as_trained(const router::StoredRouter& stored, train::Config config,
                                 const std::vector<std::string>& overrides) {
   config.router = stored.config;

@@ -21,7 +21,7 @@ struct EngineArguments {
   std::string dtype = "auto";          // auto: the folder's
   int tensor = 0;                      // ranks that split the weights; 0: as many as can
   std::vector<std::string> overrides;  // router.*, model.beyond_positions
-  // What the user can do where sequences reach beyond the model's positions.
+  // Says what the user can do where sequences reach beyond the model's positions.
   std::string shorter = "give shorter sequences";
 
   void add_to(cli::App& command);

@@ -83,7 +83,7 @@ class Taker {
   int64_t first_ns_ = 0;
 };
 
-// Of the calling thread, until it ends.
+// A stack for signals that the calling thread has until it ends.
 class SignalStack {
  public:
   SignalStack() {

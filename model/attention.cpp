@@ -73,6 +73,7 @@ void Attention::project_queries(const Tensor& normed, const LayerInputs& in, Pro
 
 Projections Attention::project(const Tensor& x, const LayerInputs& in, const Decide& decide,
                                AttentionExchange::Begun* begun, bool keep_normed) const {
+  const TraceRange range("projections");
   Projections p;
   auto [own_normed, inv_rms] = ops::rms_norm_forward(x, norm_.value, eps_);
   p.input_norm_inv_rms = inv_rms;
@@ -98,7 +99,15 @@ AttentionExchange::Describe Attention::describe(const router::RoutedLayer& route
   };
 }
 
+Attended Attention::attend(AttentionExchange::Begun& begun, const Tensor& gate,
+                           const LayerInputs& in, const router::RoutedLayer& routed,
+                           ops::Branches branches, bool again) const {
+  const TraceRange range("attention");
+  return in.exchange->forward(begun, gate, describe(routed), branches, again);
+}
+
 Tensor Attention::residual(const Tensor& x, const Tensor& rows) const {
+  const TraceRange range("attention output");
   Tensor y = region_.leave(o_.forward(rows.view({rows.size(0), q_heads_ * head_dim_})));
   ops::add_into(y, x);
   return y;
@@ -122,9 +131,8 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
   // branch is computed then, next to its use (docs/method.md, Costs).
   const bool both =
       saved != nullptr && routed.needs_gate_gradient() && recompute_ != Recompute::layer;
-  auto attended = in.exchange->forward(begun, route.gate, describe(routed),
-                                       both ? ops::Branches::both : ops::Branches::selected,
-                                       /*again=*/false);
+  auto attended = attend(begun, route.gate, in, routed,
+                         both ? ops::Branches::both : ops::Branches::selected, /*again=*/false);
   LayerOutput out{.x = residual(x, in.exchange->own_rows(attended.selected)),
                   .gate = route.gate,
                   .visited = attended.visited};
@@ -149,6 +157,7 @@ Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& ro
                             const LayerBackward& want, SavedAttention& saved) const {
   const bool needed = need_attention(routed, want);
   if (!saved.projections) {
+    const TraceRange again("again");
     const bool reads = needed || !saved.attended;
     saved.projections =
         project(saved.input, in, {}, reads ? &saved.begun : nullptr, reads_trained_weights());
@@ -157,10 +166,11 @@ Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& ro
     in.exchange->begin_queries(saved.projections->q, saved.begun);
   }
   if (saved.attended) return {};
-  saved.attended = in.exchange->forward(
-      saved.begun, saved.route.gate, describe(routed),
-      routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,
-      /*again=*/needed);
+  const TraceRange again("again");
+  saved.attended =
+      attend(saved.begun, saved.route.gate, in, routed,
+             routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,
+             /*again=*/needed);
   return residual(saved.input, in.exchange->own_rows(saved.attended->selected));
 }
 
@@ -207,6 +217,7 @@ ops::RoutedAttentionGradient Attention::attended_backward(Tensor d_rows, const L
     ops::rope_apply(d.k, in.positions, in.rope_table, true);
   }
   if (gate) {
+    const TraceRange range("router");
     // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
     routed.backward(d.gate, want.d_gate_objective, *in.router_batch, saved.route,
                     qkv ? &d.k : nullptr, want.on_gradient);

@@ -69,6 +69,8 @@ class Attention {
   void project_queries(const Tensor& normed, const LayerInputs& in, Projections& p) const;
   AttentionExchange::Describe describe(const router::RoutedLayer& routed) const;
   // x + o(rows).
+  Attended attend(AttentionExchange::Begun& begun, const Tensor& gate, const LayerInputs& in,
+                  const router::RoutedLayer& routed, ops::Branches branches, bool again) const;
   Tensor residual(const Tensor& x, const Tensor& rows) const;
 
   // -> gradient to attention's output [T, Hq, D].

@@ -5,12 +5,15 @@
 #include <optional>
 #include <utility>
 
+#include "core/trace.h"
 #include "model/row_copies.h"
 #include "ops/elementwise.h"
 
 namespace elastron::model {
 
 namespace {
+
+constexpr const char* kOtherRanks = "rows of other ranks";
 
 // Gates of documents as gates of their sequences, and the sums over a document's sequences.
 Tensor gates_of(const Tensor& documents, const std::vector<int32_t>& document_of) {
@@ -251,6 +254,7 @@ class GatheredAttention final : public AttentionExchange {
 
   // Sends a group's keys and values on their way.
   void gather(int64_t group, Begun& begun) const {
+    const TraceRange range(kOtherRanks);
     const int64_t groups = kv_head_groups(begun.own_k.size(1), context_.size());
     const auto start = [&](const Tensor& whole) -> Rows {
       const Tensor own = part(whole, group, groups);
@@ -266,6 +270,10 @@ class GatheredAttention final : public AttentionExchange {
     begun.k = start(begun.own_k);
     begun.v = start(begun.own_v);
   }
+  Tensor in_order(Rows& rows) const {
+    const TraceRange range(kOtherRanks);
+    return copies_.expand(arrived(rows));
+  }
   // What attention on a group reads. When it returns, the next one's keys are on their way, behind
   // the last group those of the first if they are read `again`.
   ops::RoutedAttentionInput input(int64_t group, Begun& begun, const Tensor& gates,
@@ -273,8 +281,8 @@ class GatheredAttention final : public AttentionExchange {
     const int64_t groups = groups_of(gates);
     ops::RoutedAttentionInput in;
     in.q = part(begun.q.rows, group, groups);
-    in.k = copies_.expand(arrived(begun.k));
-    in.v = copies_.expand(arrived(begun.v));
+    in.k = in_order(begun.k);
+    in.v = in_order(begun.v);
     if (again || group + 1 < groups) gather((group + 1) % groups, begun);
     in.gate = part(gates, group, groups).clone();
     in.varlen = varlen();
@@ -365,6 +373,7 @@ class ExchangedHeads final : public AttentionExchange {
 
   // Part r of the heads goes to rank r, and comes from it.
   Rows exchanged(const Tensor& own) const {
+    const TraceRange range(kOtherRanks);
     const int64_t ranks = context_.size(), rows = own.size(0), heads = own.size(1) / ranks;
     Tensor parts = Tensor::empty({ranks * rows, heads, own.size(2)}, own.dtype(), own.device());
     for (int64_t r = 0; r < ranks; ++r) {
@@ -374,7 +383,10 @@ class ExchangedHeads final : public AttentionExchange {
     auto pending = std::make_unique<parallel::Pending>(context_.all_to_all(parts, all));
     return {std::move(all), std::move(pending)};
   }
-  Tensor in_order(Rows& rows) const { return order_.expand(arrived(rows)); }
+  Tensor in_order(Rows& rows) const {
+    const TraceRange range(kOtherRanks);
+    return order_.expand(arrived(rows));
+  }
   // Of what was begun all that has not been put in order before.
   void in_order(Begun& begun) const {
     for (Rows* rows : {&begun.q, &begun.k, &begun.v}) {

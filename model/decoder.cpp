@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/philox.h"
+#include "core/trace.h"
 #include "model/backbone_parameter.h"
 #include "ops/elementwise.h"
 #include "ops/rms_norm.h"
@@ -17,6 +18,7 @@ DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
 
 DeviceBatch DeviceBatch::make(const data::PackedBatch& own, Device& device,
                               std::unique_ptr<AttentionExchange> exchange) {
+  const TraceRange range("batch");
   const Shape tokens{own.tokens()};
   return {.host = &own,
           .token_ids = Tensor::from(own.token_ids, tokens, device),
@@ -73,6 +75,7 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
     parameters_.push_back(&head_->parameter());
   }
   if (head_ && !options.repack) head_->use_in_place();
+  const TraceRange range("rotary table");
   rope_table_ = ops::rope_table(config.head_dim, config.rope, options.max_position,
                                 accumulator_dtype(options.dtype), device);
 }
@@ -80,6 +83,7 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
 void Decoder::fill_logical(
     Parameter& p, const RandomStream& stream,
     const std::function<double(const RandomStream&, uint64_t element)>& number) const {
+  if (!device_.holds_values()) return;
   const Shape local = local_shape(p);
   std::vector<float> values(size_t(local.numel()));
   const int64_t row0 = p.partition.dim == 0 ? p.partition.offset : 0;

@@ -32,6 +32,7 @@ void Mlp::append_adapters(ParameterList& list) {
 }
 
 GateUp Mlp::gate_up(const Tensor& x, bool keep_normed) const {
+  const TraceRange range("gate and up");
   GateUp g;
   auto [own_normed, inv_rms] = ops::rms_norm_forward(x, norm_.value, eps_);
   g.inv_rms = inv_rms;
@@ -57,7 +58,10 @@ Tensor Mlp::forward(const Tensor& x, SavedMlp* saved) const {
 Tensor Mlp::backward(const Tensor& d_out, SavedMlp& saved,
                      const parallel::GradientSink& on_gradient) {
   const TraceRange range("MLP backward");
-  if (!saved.gate_up) saved.gate_up = gate_up(saved.input, reads_trained_weights());
+  if (!saved.gate_up) {
+    const TraceRange again("again");
+    saved.gate_up = gate_up(saved.input, reads_trained_weights());
+  }
   const GateUp g = *std::exchange(saved.gate_up, std::nullopt);
 
   Tensor d_all = region_.enter(d_out);

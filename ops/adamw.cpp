@@ -24,6 +24,12 @@ void adamw_step(Tensor& master, const Tensor& grad, Tensor& exp_avg, Tensor& exp
           [&] { cpu::adamw_step<A, V>(p, g, m, v, copy, n, settings, step, grad_scale); },
           [&](auto stream) {
             cuda::adamw_step<A, V>(p, g, m, v, copy, n, settings, step, grad_scale, stream);
+          },
+          [&] {
+            OpCost cost =
+                touches("adamw", grad, master, master, exp_avg, exp_avg, exp_avg_sq, exp_avg_sq);
+            if (value != nullptr) cost.bytes += double(value->bytes());
+            return cost;
           });
     };
     if (value == nullptr) {

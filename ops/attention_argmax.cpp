@@ -42,6 +42,14 @@ Tensor attention_argmax(const Tensor& q, const Tensor& k, std::span<const QueryR
           const Tensor there = on_device(rows, q.device());
           cuda::attention_argmax<T>(from, keys, static_cast<const QueryRow*>(there.raw()), count,
                                     q_heads, kv_heads, head_dim, to, stream);
+        },
+        [&](MetaDevice& meta) {
+          double keys_seen = 0;
+          for (const QueryRow& row : rows) keys_seen += double(row.query - row.first_key + 1);
+          meta.record(
+              {.name = "attention_argmax",
+               .bytes = keys_seen * double(kv_heads * head_dim) * double(dtype_size(k.dtype()))});
+          if (meta.behaves_as() == DeviceKind::cuda) on_device(rows, meta);
         });
   });
   return out;

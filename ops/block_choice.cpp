@@ -9,6 +9,7 @@
 #include "ops/backend.h"
 #include "ops/cpu/topk.h"
 #include "ops/cpu/xattention.h"
+#include "ops/cuda/attention/meta_attention.h"
 #include "ops/cuda/attention/topk.h"
 #include "ops/cuda/attention/xattention.h"
 
@@ -109,29 +110,44 @@ BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen
   args.rows = static_cast<uint32_t*>(choice.rows.raw());
   args.columns = static_cast<uint32_t*>(choice.columns.raw());
   args.starts = starts;
-  run_on(
-      device,
-      [&] {
+  std::visit(
+      [&](const auto& rule) {
         const int threads = omp_get_max_threads();
-        std::visit(
-            [&](const auto& rule) {
-              const Tensor workspace =
-                  Tensor::empty({workspace_bytes(rule, args, dtype, threads)}, DType::u8, device);
+        const auto threads_memory = [&] {
+          return Tensor::empty({workspace_bytes(rule, args, dtype, threads)}, DType::u8, device);
+        };
+        run_on(
+            device,
+            [&] {
+              const Tensor workspace = threads_memory();
               with_float_dtype(dtype, [&]<class T>() {
                 cpu::choose_blocks<T>(args, rule, threads,
                                       static_cast<std::byte*>(workspace.raw()));
               });
             },
-            chooser);
-      },
-      [&](auto stream) {
-        std::visit(
-            [&](const auto& rule) {
+            [&](auto stream) {
               with_device_dtype(
                   dtype, [&]<class T>() { cuda::choose_blocks<T>(args, rule, device, stream); });
             },
-            chooser);
-      });
+            [&](MetaDevice& meta) {
+              OpCost cost = touches(kOp, q, k, choice.rows, choice.columns);
+              cost.kind = WorkKind::block_choice;
+              double pairs = 0;
+              for (int64_t s = 0; s < varlen.sequences(); ++s) {
+                const int64_t past = varlen.key_length(s), first = past - varlen.length(s);
+                pairs += double(causal_pairs(past) - causal_pairs(first));
+              }
+              cost.flops = 2 * pairs * rule.scores_per_pair(shape.group()) *
+                           double(shape.q_heads * shape.head_dim);
+              if (meta.behaves_as() == DeviceKind::cpu) {
+                threads_memory();
+              } else {
+                cost.launches = cuda::meta_choose_blocks(args, rule, dtype, meta);
+              }
+              meta.record(cost);
+            });
+      },
+      chooser);
   return choice;
 }
 

@@ -30,10 +30,11 @@ inline int64_t mask_shared_by(const BlockChooser& chooser, int64_t group) {
 inline int64_t first_tokens(const BlockChooser& chooser) {
   return std::visit([](const auto& rule) { return rule.first_tokens(); }, chooser);
 }
-// Causal pairs that are chosen in a sequence of so many tokens; `expected` is the share of them
-// where it depends on the input.
-inline double chosen_pairs(const BlockChooser& chooser, int64_t length, double expected) {
-  return std::visit([&](const auto& rule) { return rule.pairs(length, expected); }, chooser);
+// Causal pairs of the queries [first, past) of a sequence that are chosen; `expected` is the share
+// of them where it depends on the input.
+inline double chosen_pairs(const BlockChooser& chooser, int64_t first, int64_t past,
+                           double expected) {
+  return std::visit([&](const auto& rule) { return rule.pairs(first, past, expected); }, chooser);
 }
 // Products of a query with a key that the choice takes, for each causal pair of attention.
 inline double scores_per_pair(const BlockChooser& chooser, int64_t group) {

@@ -33,6 +33,17 @@ int64_t most_pooled(const std::vector<PoolSegment>& segments, const PoolRule& ru
   return most;
 }
 
+// The pooled rows of `keys`, which are few of them, and what becomes of them.
+void meta_pool(MetaDevice& meta, const char* name, const Tensor& pooled,
+               const std::vector<PoolSegment>& segments, const PoolRule& rule, const Tensor& keys) {
+  const double rows = double(most_pooled(segments, rule)) * double(segments.size());
+  const double row_bytes = double(keys.size(1) * keys.size(2)) * double(dtype_size(keys.dtype()));
+  OpCost cost = touches(name, pooled);
+  cost.bytes += rows * row_bytes;
+  meta.record(cost);
+  if (meta.behaves_as() == DeviceKind::cuda) on_device(std::span(segments), meta);
+}
+
 }  // namespace
 
 Tensor boundary_pool_forward(const Tensor& k, const std::vector<PoolSegment>& segments,
@@ -52,7 +63,8 @@ Tensor boundary_pool_forward(const Tensor& k, const std::vector<PoolSegment>& se
           cuda::boundary_pool_forward<T>(from, k.stride(0), width,
                                          static_cast<const PoolSegment*>(places.raw()),
                                          int64_t(segments.size()), rule, to, stream);
-        });
+        },
+        [&](MetaDevice& meta) { meta_pool(meta, "boundary_pool", pooled, segments, rule, k); });
   });
   return pooled;
 }
@@ -76,6 +88,9 @@ void boundary_pool_backward(const Tensor& d_pooled, const std::vector<PoolSegmen
           cuda::boundary_pool_backward<T>(
               from, dk.stride(0), width, static_cast<const PoolSegment*>(places.raw()),
               int64_t(segments.size()), most_pooled(segments, rule), rule, to, stream);
+        },
+        [&](MetaDevice& meta) {
+          meta_pool(meta, "boundary_pool_backward", d_pooled, segments, rule, dk);
         });
   });
 }

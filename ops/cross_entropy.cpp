@@ -30,7 +30,8 @@ CrossEntropyRows cross_entropy_rows(const Tensor& logits, const Tensor& labels, 
         device, [&] { cpu::cross_entropy_rows<T>(l, ids, rows, shard, first_id, parts); },
         [&](auto stream) {
           cuda::cross_entropy_rows<T>(l, ids, rows, shard, first_id, parts, stream);
-        });
+        },
+        [&] { return touches("cross_entropy", logits, labels, out.parts); });
   });
   return out;
 }
@@ -53,7 +54,8 @@ CrossEntropyWhole cross_entropy_combine(const Tensor& parts, DType master) {
         device, [&] { cpu::cross_entropy_combine<A>(from, shards, rows, lse, loss, argmax); },
         [&](auto stream) {
           cuda::cross_entropy_combine<A>(from, shards, rows, lse, loss, argmax, stream);
-        });
+        },
+        [&] { return touches("cross_entropy_combine", parts, out.lse, out.loss, out.argmax); });
   });
   return out;
 }
@@ -75,6 +77,11 @@ void cross_entropy_backward(Tensor& logits, const Tensor& labels, const Tensor& 
         [&] { cpu::cross_entropy_backward<T>(l, ids, shift, rows, shard, first_id, scale); },
         [&](auto stream) {
           cuda::cross_entropy_backward<T>(l, ids, shift, rows, shard, first_id, scale, stream);
+        },
+        [&] {
+          OpCost cost = touches("cross_entropy_backward", labels, lse, logits, logits);
+          cost.launches = cuda::cross_entropy_backward_launches(rows, shard);
+          return cost;
         });
   });
 }

@@ -55,6 +55,18 @@ Tensor decode_attention(const Tensor& q, std::span<const CachedHead> heads, doub
           const Tensor there = on_device(std::span<const cuda::DecodeHead>(views), q.device());
           cuda::decode_attention<T>(from, static_cast<const cuda::DecodeHead*>(there.raw()),
                                     q_heads, group, head_dim, softmax_scale, to, stream);
+        },
+        [&](MetaDevice& meta) {
+          // A product with each key and each value; they are read once.
+          double seen = 0;
+          for (const CachedHead& head : heads) seen += double(head.keys());
+          meta.record({.name = "decode_attention",
+                       .kind = WorkKind::attention_selected,
+                       .flops = 4 * seen * double(group * head_dim),
+                       .bytes = 2 * seen * double(head_dim) * double(dtype_size(q.dtype()))});
+          if (meta.behaves_as() != DeviceKind::cuda) return;
+          const std::vector<cuda::DecodeHead> views(heads.size());
+          on_device(std::span<const cuda::DecodeHead>(views), meta);
         });
   });
   return out;

@@ -16,7 +16,8 @@ void add_to(const Tensor& a, const Tensor& b, Tensor& sum) {
     T* z = sum.data<T>();
     run_on(
         a.device(), [&] { cpu::add(x, y, z, a.numel()); },
-        [&](auto stream) { cuda::add(x, y, z, a.numel(), stream); });
+        [&](auto stream) { cuda::add(x, y, z, a.numel(), stream); },
+        [&] { return touches("add", a, b, sum); });
   });
 }
 
@@ -48,7 +49,8 @@ void scale_into(Tensor& a, double factor) {
     T* x = a.data<T>();
     run_on(
         a.device(), [&] { cpu::scale_into(x, factor, a.numel()); },
-        [&](auto stream) { cuda::scale_into(x, factor, a.numel(), stream); });
+        [&](auto stream) { cuda::scale_into(x, factor, a.numel(), stream); },
+        [&] { return touches("scale", a, a); });
   });
 }
 
@@ -67,7 +69,8 @@ void cast_into(const Tensor& x, Tensor& y) {
       To* to = y.data<To>();
       run_on(
           x.device(), [&] { cpu::cast(from, to, x.numel()); },
-          [&](auto stream) { cuda::cast(from, to, x.numel(), stream); });
+          [&](auto stream) { cuda::cast(from, to, x.numel(), stream); },
+          [&] { return touches("cast", x, y); });
     });
   });
 }
@@ -82,7 +85,8 @@ void sum_parts(const Tensor& parts, Tensor& sum) {
     T* to = sum.data<T>();
     run_on(
         parts.device(), [&] { cpu::sum_parts(from, to, parts.size(0), sum.numel()); },
-        [&](auto stream) { cuda::sum_parts(from, to, parts.size(0), sum.numel(), stream); });
+        [&](auto stream) { cuda::sum_parts(from, to, parts.size(0), sum.numel(), stream); },
+        [&] { return touches("sum_parts", parts, sum); });
   });
 }
 
@@ -94,7 +98,8 @@ Tensor silu_forward(const Tensor& x) {
     T* to = y.data<T>();
     run_on(
         x.device(), [&] { cpu::silu_forward(from, to, x.numel()); },
-        [&](auto stream) { cuda::silu_forward(from, to, x.numel(), stream); });
+        [&](auto stream) { cuda::silu_forward(from, to, x.numel(), stream); },
+        [&] { return touches("silu", x, y); });
   });
   return y;
 }
@@ -108,7 +113,8 @@ Tensor silu_backward(const Tensor& dy, const Tensor& x) {
     T* to = dx.data<T>();
     run_on(
         x.device(), [&] { cpu::silu_backward(d, from, to, x.numel()); },
-        [&](auto stream) { cuda::silu_backward(d, from, to, x.numel(), stream); });
+        [&](auto stream) { cuda::silu_backward(d, from, to, x.numel(), stream); },
+        [&] { return touches("silu_backward", dy, x, dx); });
   });
   return dx;
 }
@@ -120,14 +126,22 @@ double sum_of_squares(const Tensor& x) {
   with_float_dtype(x.dtype(), [&]<class T>() {
     const T* from = x.data<T>();
     const int64_t n = x.numel();
+    const auto scratch_numbers = [&] {
+      return Tensor::empty({cuda::sum_of_squares_scratch(n) + 1}, DType::f64, x.device());
+    };
     run_on(
         x.device(), [&] { sum = cpu::sum_of_squares(from, n); },
         [&](auto stream) {
-          const Tensor scratch =
-              Tensor::empty({cuda::sum_of_squares_scratch(n) + 1}, DType::f64, x.device());
+          const Tensor scratch = scratch_numbers();
           double* numbers = scratch.data<double>();
           cuda::sum_of_squares(from, n, numbers + 1, numbers, stream);
           x.device().copy_to_host(&sum, numbers, sizeof sum);
+        },
+        [&](MetaDevice& meta) {
+          meta.record({.name = "sum_of_squares", .bytes = double(x.bytes()), .launches = 2});
+          if (meta.behaves_as() != DeviceKind::cuda) return;
+          const Tensor scratch = scratch_numbers();
+          meta.copy_to_host(&sum, scratch.raw(), sizeof sum);
         });
   });
   return sum;
@@ -145,6 +159,13 @@ bool all_finite(const Tensor& x) {
           const Tensor flag = Tensor::empty({1}, DType::i32, x.device());
           cuda::all_finite(from, x.numel(), flag.data<int32_t>(), stream);
           x.device().copy_to_host(&finite, flag.raw(), sizeof finite);
+        },
+        [&](MetaDevice& meta) {
+          meta.record({.name = "all_finite", .bytes = double(x.bytes()), .launches = 2});
+          if (meta.behaves_as() != DeviceKind::cuda) return;
+          const Tensor flag = Tensor::empty({1}, DType::i32, meta);
+          int32_t nothing = 0;
+          meta.copy_to_host(&nothing, flag.raw(), sizeof nothing);
         });
   });
   return finite != 0;
@@ -159,9 +180,8 @@ Tensor gather_rows(const Tensor& x, const Tensor& rows) {
   const int32_t* r = rows.data<int32_t>();
   run_on(
       x.device(), [&] { cpu::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes); },
-      [&](auto stream) {
-        cuda::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream);
-      });
+      [&](auto stream) { cuda::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream); },
+      [&] { return touches("gather_rows", rows, y, y); });
   return y;
 }
 
@@ -177,7 +197,8 @@ void scatter_rows(const Tensor& x, const Tensor& rows, Tensor& y) {
       x.device(), [&] { cpu::scatter_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes); },
       [&](auto stream) {
         cuda::scatter_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream);
-      });
+      },
+      [&] { return touches("scatter_rows", rows, x, x); });
 }
 
 }  // namespace elastron::ops

@@ -21,7 +21,8 @@ Tensor embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_r
         [&] { cpu::embedding_forward<T>(i, from, to, tokens, rows, hidden, first_row); },
         [&](auto stream) {
           cuda::embedding_forward<T>(i, from, to, tokens, rows, hidden, first_row, stream);
-        });
+        },
+        [&] { return touches("embedding", ids, y, y); });
   });
   return y;
 }
@@ -41,6 +42,13 @@ void embedding_backward(const Tensor& dy, const Tensor& ids, int64_t first_row, 
         [&] { cpu::embedding_backward<T>(from, i, to, tokens, rows, hidden, first_row); },
         [&](auto stream) {
           cuda::embedding_backward<T>(from, i, to, tokens, rows, hidden, first_row, stream);
+        },
+        [&] {
+          // Each token's row is added to one of the table's.
+          OpCost cost = touches("embedding_backward", ids, dy);
+          cost.bytes += 2 * double(dy.numel()) * double(dtype_size(dtable.dtype()));
+          if (tokens == 0 || rows == 0) cost.launches = 0;
+          return cost;
         });
   });
 }

@@ -42,6 +42,10 @@ GateOutput gate_sample(const Tensor& logits, const GateSampling& sampling) {
           const Tensor keys = on_device(sampling.sample_keys, logits.device());
           cuda::gate_sample<A>(l, sequences, heads, classes, sampling,
                                static_cast<const uint32_t*>(keys.raw()), z, p, stream);
+        },
+        [&](MetaDevice& meta) {
+          meta.record(touches("gate_sample", logits, out.gate, out.probability));
+          if (meta.behaves_as() == DeviceKind::cuda) on_device(sampling.sample_keys, meta);
         });
   });
   return out;
@@ -57,7 +61,8 @@ GateOutput gate_decide(const Tensor& logits) {
     A* p = out.probability.data<A>();
     run_on(
         logits.device(), [&] { cpu::gate_decide<A>(l, gates, classes, z, p); },
-        [&](auto stream) { cuda::gate_decide<A>(l, gates, classes, z, p, stream); });
+        [&](auto stream) { cuda::gate_decide<A>(l, gates, classes, z, p, stream); },
+        [&] { return touches("gate_decide", logits, out.gate, out.probability); });
   });
   return out;
 }
@@ -74,7 +79,8 @@ Tensor gate_backward(const Tensor& d_gate, const Tensor& probability, int64_t cl
     const int64_t gates = d_gate.numel();
     run_on(
         d_gate.device(), [&] { cpu::gate_backward<A>(d, p, gates, classes, tau, to); },
-        [&](auto stream) { cuda::gate_backward<A>(d, p, gates, classes, tau, to, stream); });
+        [&](auto stream) { cuda::gate_backward<A>(d, p, gates, classes, tau, to, stream); },
+        [&] { return touches("gate_backward", d_gate, probability, d_logits); });
   });
   return d_logits;
 }
@@ -89,7 +95,8 @@ void gate_tau_backward(const Tensor& d_gate, const Tensor& probability, Tensor& 
     A* sum = d_log_tau.data<A>();
     run_on(
         d_gate.device(), [&] { *sum += cpu::gate_tau_backward<A>(d, p, d_gate.numel()); },
-        [&](auto stream) { cuda::gate_tau_backward<A>(d, p, d_gate.numel(), sum, stream); });
+        [&](auto stream) { cuda::gate_tau_backward<A>(d, p, d_gate.numel(), sum, stream); },
+        [&] { return touches("gate_tau_backward", d_gate, probability, d_log_tau); });
   });
 }
 

@@ -37,6 +37,10 @@ GateOutput forward(const Tensor& log_alpha, const HardConcrete& rule, int64_t se
           cuda::hard_concrete_forward<A>(from, sequences, heads, numbers, sampling,
                                          noisy ? static_cast<const uint32_t*>(keys.raw()) : nullptr,
                                          z, v, stream);
+        },
+        [&](MetaDevice& meta) {
+          meta.record(touches("hard_concrete", log_alpha, out.gate, out.probability));
+          if (meta.behaves_as() == DeviceKind::cuda) on_device(sampling.sample_keys, meta);
         });
   });
   return out;
@@ -80,7 +84,8 @@ void hard_concrete_backward(const Tensor& d_gate, const Tensor& value, const Har
         [&] { cpu::hard_concrete_backward<A>(d, v, sequences, heads, numbers, sum); },
         [&](auto stream) {
           cuda::hard_concrete_backward<A>(d, v, sequences, heads, numbers, sum, stream);
-        });
+        },
+        [&] { return touches("hard_concrete_backward", d_gate, value, d_log_alpha); });
   });
 }
 

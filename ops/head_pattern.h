@@ -30,15 +30,15 @@ struct KeySet {
   bool by_position_only() const {
     return kind == KeySetKind::full || (kind == KeySetKind::streaming && rule.dense_tail == 0);
   }
-  // Causal pairs of query and key that the set holds in a sequence of so many tokens; `expected`
-  // is the share of them that is taken where the choice depends on the input.
-  double pairs(int64_t length, double expected) const {
+  // Pairs of the queries [first, past) and the keys that they see in a sequence of `whole`
+  // positions; `expected` is the share of the causal pairs where the choice depends on the input.
+  double pairs(int64_t first, int64_t past, int64_t whole, double expected) const {
     switch (kind) {
       case KeySetKind::full: break;
-      case KeySetKind::streaming: return double(visible_pairs(rule, length));
-      case KeySetKind::blocks: return chosen_pairs(chooser, length, expected);
+      case KeySetKind::streaming: return double(visible_pairs(rule.within(whole), first, past));
+      case KeySetKind::blocks: return chosen_pairs(chooser, first, past, expected);
     }
-    return double(causal_pairs(length));
+    return double(causal_pairs(past) - causal_pairs(first));
   }
 };
 

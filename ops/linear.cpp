@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "core/dispatch.h"
+#include "core/trace.h"
 #include "ops/backend.h"
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/linear.h"
@@ -18,7 +19,7 @@ LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(w
   check_contiguous(weight_, "linear weight");
   // The GPU's library reads every layout at full speed.
   const Device& device = weight_.device();
-  if (form == WeightForm::packed && device.kind() == DeviceKind::cpu) {
+  if (form == WeightForm::packed && device.behaves_as() == DeviceKind::cpu) {
     packed_ = std::make_unique<Packed>();
   }
 }
@@ -47,6 +48,24 @@ void check_plain(const LinearWeight& w, DType activations) {
                  "on a GPU weights are stored in the activations' dtype");
 }
 
+// c from sums over `inner` products of a and b each. What is converted a few rows at a time is not
+// counted.
+void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Tensor& b,
+                  const Tensor& c, int64_t inner, cpu::PackedWeight* packed, cpu::Product product) {
+  if (a.numel() == 0 || b.numel() == 0) return;
+  meta.record({.name = name,
+               .kind = WorkKind::products,
+               .flops = 2 * double(c.numel()) * double(inner),
+               .bytes = double(a.bytes() + b.bytes() + c.bytes())});
+  if (meta.behaves_as() == DeviceKind::cuda) {
+    const TraceRange range("workspace");
+    Tensor::empty({cuda::kMatmulWorkspace}, DType::u8, meta);
+  } else if (packed != nullptr && !packed->bytes.defined() && cpu::is_packed(a.dtype(), b)) {
+    const TraceRange range("packed weights");
+    packed->bytes = Tensor::empty({cpu::packed_bytes(product, b)}, DType::u8, meta);
+  }
+}
+
 }  // namespace
 
 Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
@@ -68,6 +87,10 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
       [&](auto) {
         check_plain(w, x.dtype());
         cuda::matmul_forward(x, w.tensor(), bias, y);
+      },
+      [&](MetaDevice& meta) {
+        meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
+                     w.packed() ? &w.packed()->forward : nullptr, cpu::Product::forward);
       });
   return y;
 }
@@ -95,6 +118,10 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
       [&](auto) {
         check_plain(w, dy.dtype());
         cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx);
+      },
+      [&](MetaDevice& meta) {
+        meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features(),
+                     w.packed() ? &w.packed()->dgrad : nullptr, cpu::Product::dgrad);
       });
   return dx;
 }
@@ -108,7 +135,10 @@ void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
   check_dense("linear_wgrad", dy, x, dw);
   run_on(
       x.device(), [&] { cpu::linear_wgrad(dy, x, dw); },
-      [&](auto) { cuda::matmul_wgrad(dy, x, dw); });
+      [&](auto) { cuda::matmul_wgrad(dy, x, dw); },
+      [&](MetaDevice& meta) {
+        meta_product(meta, "linear_wgrad", dy, x, dw, x.size(0), nullptr, cpu::Product::wgrad);
+      });
 }
 
 void linear_bias_grad(const Tensor& dy, Tensor& db) {
@@ -123,6 +153,9 @@ void linear_bias_grad(const Tensor& dy, Tensor& db) {
     const int64_t n = dy.size(1);
     const int64_t rows = dy.size(0);
     A* sums = db.data<A>();
+    const auto scratch_numbers = [&] {
+      return Tensor::empty({cuda::column_sums_scratch(rows, n)}, db.dtype(), dy.device());
+    };
     run_on(
         dy.device(),
         [&] {
@@ -130,9 +163,12 @@ void linear_bias_grad(const Tensor& dy, Tensor& db) {
                                [=](int64_t row, A* to) { cpu::add_row(first + row * n, to, n); });
         },
         [&](auto stream) {
-          const Tensor scratch =
-              Tensor::empty({cuda::column_sums_scratch(rows, n)}, db.dtype(), dy.device());
+          const Tensor scratch = scratch_numbers();
           cuda::add_column_sums(first, rows, n, scratch.data<A>(), sums, stream);
+        },
+        [&](MetaDevice& meta) {
+          meta.record(cuda::column_sums_cost("bias_grad", double(dy.bytes()), rows, n));
+          if (meta.behaves_as() == DeviceKind::cuda) scratch_numbers();
         });
   });
 }

@@ -23,7 +23,8 @@ RmsNormOutput rms_norm_forward(const Tensor& x, const Tensor& w, double eps) {
         x.device(), [&] { cpu::rms_norm_forward<T>(from, weight, to, inv_rms, rows, n, eps); },
         [&](auto stream) {
           cuda::rms_norm_forward<T>(from, weight, to, inv_rms, rows, n, eps, stream);
-        });
+        },
+        [&] { return touches("rms_norm", x, w, out.y, out.inv_rms); });
   });
   return out;
 }
@@ -49,6 +50,9 @@ Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, con
     const A* r = inv_rms.data<A>();
     T* to = dx.data<T>();
     const bool add = accumulate_into.defined();
+    const auto scratch_numbers = [&] {
+      return Tensor::empty({cuda::column_sums_scratch(rows, n)}, dw->dtype(), x.device());
+    };
     run_on(
         x.device(),
         [&] {
@@ -58,10 +62,18 @@ Tensor rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, con
         [&](auto stream) {
           cuda::rms_norm_backward<T>(d, from, weight, r, to, add, rows, n, stream);
           if (dw == nullptr) return;
-          const Tensor scratch =
-              Tensor::empty({cuda::column_sums_scratch(rows, n)}, dw->dtype(), x.device());
+          const Tensor scratch = scratch_numbers();
           cuda::add_rms_norm_weight_gradient<T>(d, from, r, rows, n, scratch.data<A>(),
                                                 dw->data<A>(), stream);
+        },
+        [&](MetaDevice& meta) {
+          OpCost cost = touches("rms_norm_backward", dy, x, w, inv_rms, dx);
+          if (add) cost.bytes += double(dx.bytes());
+          meta.record(cost);
+          if (dw == nullptr) return;
+          meta.record(cuda::column_sums_cost("rms_norm_weight_gradient",
+                                             double(dy.bytes() + x.bytes()), rows, n));
+          if (meta.behaves_as() == DeviceKind::cuda) scratch_numbers();
         });
   });
   return dx;

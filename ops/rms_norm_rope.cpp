@@ -27,22 +27,30 @@ RmsNormOutput rms_norm_rope_forward(const Tensor& x, const Tensor& w, double eps
                                     const Tensor& positions, const Tensor& table) {
   check_heads(x, w, positions, table);
   RmsNormOutput out;
+  const int64_t tokens = x.size(0), heads = x.size(1);
+  const auto apart = [&] {
+    out = rms_norm_forward(x, w, eps);
+    rope_apply(out.y, positions, table, false);
+  };
+  const auto allocate = [&] {
+    out = {Tensor::empty(x.shape(), x.dtype(), x.device()),
+           Tensor::empty({tokens * heads}, accumulator_dtype(x.dtype()), x.device())};
+  };
   run_on(
-      x.device(),
-      [&] {
-        out = rms_norm_forward(x, w, eps);
-        rope_apply(out.y, positions, table, false);
-      },
+      x.device(), apart,
       [&](auto stream) {
-        const int64_t tokens = x.size(0), heads = x.size(1);
-        out = {Tensor::empty(x.shape(), x.dtype(), x.device()),
-               Tensor::empty({tokens * heads}, accumulator_dtype(x.dtype()), x.device())};
+        allocate();
         with_float_dtype(x.dtype(), [&]<class T>() {
           cuda::rms_norm_rope_forward<T>(
               {x.data<T>(), w.data<T>(), positions.data<int32_t>(), table.data<accumulator_t<T>>(),
                tokens, heads, x.size(2)},
               out.y.template data<T>(), out.inv_rms.template data<accumulator_t<T>>(), eps, stream);
         });
+      },
+      [&](MetaDevice& meta) {
+        if (meta.behaves_as() == DeviceKind::cpu) return apart();
+        allocate();
+        meta.record(touches("rms_norm_rope", x, w, positions, out.y, out.inv_rms));
       });
   return out;
 }
@@ -70,6 +78,14 @@ Tensor rms_norm_rope_backward(Tensor& dy, const Tensor& x, const Tensor& w, cons
                x.size(0), x.size(1), x.size(2)},
               dy.data<T>(), inv_rms.data<accumulator_t<T>>(), dx.data<T>(), stream);
         });
+      },
+      [&](MetaDevice& meta) {
+        if (meta.behaves_as() == DeviceKind::cpu) {
+          dx = apart();
+          return;
+        }
+        dx = Tensor::empty(x.shape(), x.dtype(), meta);
+        meta.record(touches("rms_norm_rope_backward", dy, x, w, positions, inv_rms, dx));
       });
   return dx;
 }

@@ -40,6 +40,11 @@ Tensor table_of(int64_t head_dim, const RopeRule& rule, int64_t max_position, De
   const std::vector<A> frequencies = inverse_frequencies<A>(head_dim, rule);
   const int64_t half = head_dim / 2;
   const Shape shape{max_position, 2, half};
+  if (!device.holds_values()) {
+    const Tensor table = Tensor::empty(shape, dtype_of<A>, device);
+    device.copy_from_host(table.raw(), nullptr, table.bytes());
+    return table;
+  }
   std::vector<A> table(size_t(shape.numel()));
   for (int64_t p = 0; p < max_position; ++p) {
     for (int64_t i = 0; i < half; ++i) {
@@ -83,7 +88,8 @@ void rope_apply(Tensor& x, const Tensor& positions, const Tensor& table, bool in
         [&](auto stream) {
           cuda::rope_apply<T>(at, x.stride(0), p, numbers, tokens, heads, head_dim, inverse,
                               stream);
-        });
+        },
+        [&] { return touches("rope", positions, x, x); });
   });
 }
 

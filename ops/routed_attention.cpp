@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "ops/attention/expected_pairs.h"
 #include "ops/attention/front.h"
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
@@ -13,6 +14,7 @@
 #include "ops/cuda/attention/full_attention.h"
 #include "ops/cuda/attention/kernel_choice.h"
 #include "ops/cuda/attention/library_attention.h"
+#include "ops/cuda/attention/meta_attention.h"
 #include "ops/cuda/attention/routed_attention.h"
 
 namespace elastron::ops {
@@ -122,21 +124,23 @@ std::string full_attention_library(Device& device, std::string& why) {
   std::string name;
   run_on(
       device, [&] { why = "the CPU has its own"; },
-      [&](auto) { name = cuda::full_attention_library(device, why); });
+      [&](auto) { name = cuda::full_attention_library(device, why); },
+      [&](MetaDevice&) { why = "a meta device computes nothing"; });
   return name;
 }
 
 std::string attention_kernels(Device& device, DType dtype) {
   std::string kernels;
   run_on(
-      device, [] {}, [&](auto) { kernels = cuda::attention_kernels(dtype); });
+      device, [] {}, [&](auto) { kernels = cuda::attention_kernels(dtype); }, [](MetaDevice&) {});
   return kernels;
 }
 
-AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_heads,
-                                       int64_t kv_heads, int64_t head_dim, int64_t tokens,
-                                       bool both, FullAttentionBy full_by) {
-  AttentionWorkspace bytes;
+std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtype, int64_t q_heads,
+                                                      int64_t kv_heads, int64_t head_dim,
+                                                      int64_t tokens, bool both,
+                                                      FullAttentionBy full_by) {
+  std::optional<AttentionWorkspace> bytes;
   run_on(
       device, [] {},
       [&](auto) {
@@ -147,9 +151,10 @@ AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_he
             cuda::full_attention_library(device, why).empty()) {
           return;
         }
-        bytes = {cuda::library_attention_forward_bytes(shape, tokens, both),
-                 cuda::library_attention_backward_bytes(shape, tokens)};
-      });
+        bytes = {.forward = cuda::library_attention_forward_bytes(shape, tokens, both),
+                 .backward = cuda::library_attention_backward_bytes(shape, tokens)};
+      },
+      [&](MetaDevice& meta) { bytes = meta.attached<AttentionExpectations>().library; });
   return bytes;
 }
 
@@ -183,6 +188,37 @@ Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
   args.scale = in.softmax_scale;
   args.kernels = in.kernels;
   return args;
+}
+
+// Two products forward: of queries and keys, and with the values.
+double flops_of_pairs(const AttentionShape& shape, double pairs) {
+  return 4 * double(shape.q_heads * shape.head_dim) * pairs;
+}
+
+OpCost forward_cost(const RoutedAttentionInput& in, const RoutedAttentionOutput& out,
+                    const AttentionShape& shape, int64_t launches, MetaDevice& meta) {
+  const auto pairs = expected_pairs(in.varlen, in.pattern, meta.attached<AttentionExpectations>());
+  const bool both = out.other.defined();
+  OpCost cost = touches(kOp, in.q, in.k, in.v, out.selected, out.lse);
+  if (both) cost.bytes += double(out.other.bytes() + out.lse_other.bytes());
+  cost.kind = both ? WorkKind::attention_both : WorkKind::attention_selected;
+  cost.flops = flops_of_pairs(shape, both ? pairs.both : pairs.selected);
+  cost.launches = launches;
+  return cost;
+}
+
+// Five products, as the scores are computed again; without gradients of q, k and v none.
+OpCost backward_cost(const RoutedAttentionInput& in, const RoutedAttentionGradient& gradient,
+                     const AttentionShape& shape, const Tensor& d_out, int64_t launches,
+                     MetaDevice& meta) {
+  OpCost cost = touches("routed_attention_backward", d_out, d_out, in.q, in.k, in.v);
+  cost.kind = WorkKind::attention_backward;
+  cost.launches = launches;
+  if (!gradient.q.defined()) return cost;
+  const auto pairs = expected_pairs(in.varlen, in.pattern, meta.attached<AttentionExpectations>());
+  cost.flops = 2.5 * flops_of_pairs(shape, pairs.selected);
+  cost.bytes += double(gradient.q.bytes() + gradient.k.bytes() + gradient.v.bytes());
+  return cost;
 }
 
 // Whose blocks are needed: of all heads for both branches, or of those that read blocks.
@@ -224,13 +260,15 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
   out.visited = Tensor::zeros(in.gate.shape(), DType::i64, device);
   args.visited = out.visited.data<int64_t>();
 
+  const int threads = omp_get_max_threads();
+  const auto threads_memory = [&] {
+    return workspace_for(
+        threads, cpu::attention_forward_workspace(shape.head_dim, dtype_size(accumulator)), device);
+  };
   run_on(
       device,
       [&] {
-        const int threads = omp_get_max_threads();
-        const Tensor workspace = workspace_for(
-            threads, cpu::attention_forward_workspace(shape.head_dim, dtype_size(accumulator)),
-            device);
+        const Tensor workspace = threads_memory();
         with_float_dtype(dtype, [&]<class T>() {
           cpu::routed_attention_forward<T>(args, threads, static_cast<std::byte*>(workspace.raw()));
         });
@@ -245,6 +283,16 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
           }
           cuda::routed_attention_forward<T>(args, tiles.view(), cuda::Pairs::all, device, stream);
         });
+      },
+      [&](MetaDevice& meta) {
+        if (meta.behaves_as() == DeviceKind::cpu) {
+          threads_memory();
+          return meta.record(forward_cost(in, out, shape, 0, meta));
+        }
+        const DeviceTiles tiles(in.varlen, device);
+        const bool library = by_library(in, shape, {args.q, args.k, args.v});
+        const int64_t launches = cuda::meta_attention_forward(args, dtype, library, meta);
+        meta.record(forward_cost(in, out, shape, launches, meta));
       });
   return out;
 }
@@ -292,7 +340,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
     gradient.k = Tensor::empty(in.k.shape(), dtype, device);
     gradient.v = Tensor::empty(in.v.shape(), dtype, device);
     // On the CPU dq is summed over key tiles, in the accumulator type.
-    dq = dtype == accumulator || device.kind() == DeviceKind::cuda
+    dq = dtype == accumulator || device.behaves_as() == DeviceKind::cuda
              ? gradient.q
              : Tensor::empty(in.q.shape(), accumulator, device);
     zero_padding(gradient.q, in.varlen.tokens());
@@ -303,13 +351,19 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
     args.dv = gradient.v.raw();
   }
 
+  const int threads = omp_get_max_threads();
+  const auto threads_memory = [&] {
+    return workspace_for(need_qkv ? threads : 0,
+                         cpu::attention_backward_workspace(shape.head_dim, dtype_size(accumulator)),
+                         device);
+  };
+  const auto gaps_memory = [&] {
+    return need_gate ? Tensor::empty({tokens, shape.q_heads}, DType::f32, device) : Tensor();
+  };
   run_on(
       device,
       [&] {
-        const int threads = omp_get_max_threads();
-        const Tensor workspace = workspace_for(
-            need_qkv ? threads : 0,
-            cpu::attention_backward_workspace(shape.head_dim, dtype_size(accumulator)), device);
+        const Tensor workspace = threads_memory();
         with_float_dtype(dtype, [&]<class T>() {
           cpu::routed_attention_backward<T>(args, threads,
                                             static_cast<std::byte*>(workspace.raw()));
@@ -317,8 +371,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
       },
       [&](auto stream) {
         const DeviceTiles tiles(in.varlen, device);
-        const Tensor gaps =
-            need_gate ? Tensor::empty({tokens, shape.q_heads}, DType::f32, device) : Tensor();
+        const Tensor gaps = gaps_memory();
         with_device_dtype(dtype, [&]<class T>() {
           cuda::routed_attention_row_dots<T>(
               args, tiles.view(), need_gate ? gaps.template data<float>() : nullptr, stream);
@@ -329,6 +382,20 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
           }
           cuda::routed_attention_gradients<T>(args, tiles.view(), cuda::Pairs::all, device, stream);
         });
+      },
+      [&](MetaDevice& meta) {
+        if (meta.behaves_as() == DeviceKind::cpu) {
+          threads_memory();
+          return meta.record(backward_cost(in, gradient, shape, d_out, 0, meta));
+        }
+        const DeviceTiles tiles(in.varlen, device);
+        const Tensor gaps = gaps_memory();
+        int64_t launches = need_gate ? 2 : 1;  // row dots, and the gate's gradient
+        if (need_qkv) {
+          const bool library = by_library(in, shape, {args.q, args.k, args.v, args.d_out});
+          launches += cuda::meta_attention_gradients(args, dtype, library, meta);
+        }
+        meta.record(backward_cost(in, gradient, shape, d_out, launches, meta));
       });
   return gradient;
 }

@@ -10,10 +10,12 @@
 // only through the selected branch; of the other branch only the row dot with dO is needed
 // (docs/method.md, Selected backward and Costs).
 #pragma once
+#include <optional>
 #include <string>
 
 #include "core/tensor.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/attention/expectations.h"
 #include "ops/block_choice.h"
 #include "ops/head_pattern.h"
 #include "ops/varlen.h"
@@ -25,14 +27,12 @@ std::string full_attention_library(Device& device, std::string& why);
 // Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
 std::string attention_kernels(Device& device, DType dtype);
 
-// Bytes that a library takes from the device, beside the op's own outputs, for one sequence of
-// `tokens`; zeros where our kernels do the work.
-struct AttentionWorkspace {
-  int64_t forward = 0, backward = 0;
-};
-AttentionWorkspace attention_workspace(Device& device, DType dtype, int64_t q_heads,
-                                       int64_t kv_heads, int64_t head_dim, int64_t tokens,
-                                       bool both, FullAttentionBy full_by);
+// What the device's library takes for one sequence of `tokens`; nothing where there is none, or our
+// kernels do the work.
+std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtype, int64_t q_heads,
+                                                      int64_t kv_heads, int64_t head_dim,
+                                                      int64_t tokens, bool both,
+                                                      FullAttentionBy full_by);
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).

@@ -16,7 +16,8 @@ Tensor swiglu_forward(const Tensor& gate, const Tensor& up) {
     T* to = h.data<T>();
     run_on(
         gate.device(), [&] { cpu::swiglu_forward(g, u, to, h.numel()); },
-        [&](auto stream) { cuda::swiglu_forward(g, u, to, h.numel(), stream); });
+        [&](auto stream) { cuda::swiglu_forward(g, u, to, h.numel(), stream); },
+        [&] { return touches("swiglu", gate, up, h); });
   });
   return h;
 }
@@ -37,7 +38,8 @@ SwigluGradient swiglu_backward(const Tensor& dh, const Tensor& gate, const Tenso
     const int64_t n = gate.numel();
     run_on(
         gate.device(), [&] { cpu::swiglu_backward(from, g, u, dg, du, n); },
-        [&](auto stream) { cuda::swiglu_backward(from, g, u, dg, du, n, stream); });
+        [&](auto stream) { cuda::swiglu_backward(from, g, u, dg, du, n, stream); },
+        [&] { return touches("swiglu_backward", dh, gate, up, d.gate, d.up); });
   });
   return d;
 }

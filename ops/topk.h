@@ -36,11 +36,12 @@ struct TopkRule {
     constexpr int64_t kMost = int64_t{1} << 30;  // more than any sequence has
     return sink_blocks >= kMost / block ? kMost : sink_blocks * block;
   }
-  // Causal pairs that are read in a sequence of so many tokens: the same for every input.
-  double pairs(int64_t length, double /*expected*/) const {
+  // Causal pairs of the queries [first, past) that are read, where a block begins with `first`: the
+  // same for every input.
+  double pairs(int64_t first, int64_t past, double /*expected*/) const {
     double sum = 0;
-    for (int64_t begin = 0; begin < length; begin += block) {
-      const int64_t rows = std::min(block, length - begin);
+    for (int64_t begin = first; begin < past; begin += block) {
+      const int64_t rows = std::min(block, past - begin);
       const int64_t before = std::min(begin / block, blocks - 1) * block;
       sum += double(rows) * double(before) + double(causal_pairs(rows));
     }

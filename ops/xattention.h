@@ -36,11 +36,11 @@ struct XAttentionRule {
   // Tokens at the beginning of a sequence that every query reads.
   int64_t first_tokens() const { return block; }
   // How many pairs are chosen depends on the input.
-  double pairs(int64_t length, double expected) const {
-    return expected * double(causal_pairs(length));
+  double pairs(int64_t first, int64_t past, double expected) const {
+    return expected * double(causal_pairs(past) - causal_pairs(first));
   }
   // Products of a query with a key that the choice takes, for each causal pair of attention.
-  double scores_per_pair(int64_t /*group*/) const { return 0.5 / double(stride); }
+  double scores_per_pair(int64_t /*group*/) const { return 1.0 / double(stride); }
 };
 
 }  // namespace elastron::ops

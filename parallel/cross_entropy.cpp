@@ -85,14 +85,18 @@ CrossEntropyResult VocabParallelHead::loss(const Tensor& hidden, std::span<const
   Tensor argmax;
   if (options.per_row) argmax = Tensor::empty({result.count}, DType::i32, device);
 
+  const auto logits_of = [&](const Tensor& x) {
+    const TraceRange of_logits("logits");
+    if (p.partition.size > 0) return ops::linear_forward(x, weight_);
+    return Tensor::empty({x.size(0), 0}, x.dtype(), device);  // more ranks than vocabulary
+  };
   for (int64_t begin = 0; begin < result.count; begin += options.chunk_rows) {
-    const int64_t end = std::min(begin + options.chunk_rows, result.count), n = end - begin;
+    const int64_t end = std::min(begin + options.chunk_rows, result.count);
     const Tensor chunk_rows = all_rows.slice(0, begin, end);
     const Tensor labels = all_labels.slice(0, begin, end);
     const Tensor x = ops::gather_rows(hidden, chunk_rows);
-    const bool empty = p.partition.size == 0;  // more ranks than vocabulary
-    Tensor logits =
-        empty ? Tensor::empty({n, 0}, x.dtype(), device) : ops::linear_forward(x, weight_);
+    const bool empty = p.partition.size == 0;
+    Tensor logits = logits_of(x);
     const auto whole = whole_rows(logits, labels);
     row_loss.slice(0, begin, end).copy_from(whole.loss);
     if (options.per_row) argmax.slice(0, begin, end).copy_from(whole.argmax);

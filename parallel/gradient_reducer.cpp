@@ -43,6 +43,7 @@ std::vector<GradientBucket> gradient_buckets(const std::vector<GradientPart>& pa
 
 GradientReducer::GradientReducer(const ParameterList& parameters, Mesh& mesh, int64_t bucket_bytes)
     : tensor_(&mesh.tensor()) {
+  const TraceRange range("gradient buckets");
   std::vector<GradientPart> parts;
   for (Parameter* p : parameters) {
     if (!p->trainable) continue;

@@ -1,11 +1,14 @@
 #include "parallel/linear.h"
 
+#include "core/trace.h"
 #include "ops/elementwise.h"
 #include "parallel/shard.h"
 
 namespace elastron::parallel {
 
 namespace {
+
+constexpr const char* kAdapter = "adapter";
 
 Partition weight_partition(const LinearShape& shape, const Communicator& tensor) {
   const bool rows = shape.split == Split::out;
@@ -46,6 +49,7 @@ ShardedLinear::ShardedLinear(const LinearShape& shape, DType dtype, bool trainab
 Tensor ShardedLinear::forward(const Tensor& x) const {
   Tensor y = ops::linear_forward(x, weight_, adds_bias_ ? bias_->value : Tensor{});
   if (adapter_) {
+    const TraceRange range(kAdapter);
     const Tensor low = scaled_forward(x, adapter_->a, adapter_->scale);
     ops::add_into(y, ops::linear_forward(
                          low, ops::LinearWeight(adapter_->b.value, ops::WeightForm::in_place)));
@@ -56,6 +60,7 @@ Tensor ShardedLinear::forward(const Tensor& x) const {
 Tensor ShardedLinear::backward_input(const Tensor& dy, const Tensor& accumulate_into) const {
   Tensor dx = ops::linear_dgrad(dy, weight_, accumulate_into);
   if (!adapter_) return dx;
+  const TraceRange range(kAdapter);
   const Tensor low = scaled_dgrad(dy, adapter_->b, adapter_->scale);
   return ops::linear_dgrad(low, ops::LinearWeight(adapter_->a.value, ops::WeightForm::in_place),
                            dx);
@@ -65,6 +70,7 @@ void ShardedLinear::backward_weight(const Tensor& dy, const Tensor& x,
                                     const GradientSink& on_gradient) {
   ELASTRON_CHECK(trains(), parameter_->name + " is frozen");
   if (adapter_ && adapter_->a.trainable) {
+    const TraceRange range(kAdapter);
     ops::linear_wgrad(dy, scaled_forward(x, adapter_->a, adapter_->scale), adapter_->b.grad);
     ops::linear_wgrad(scaled_dgrad(dy, adapter_->b, adapter_->scale), x, adapter_->a.grad);
     on_gradient(adapter_->b);

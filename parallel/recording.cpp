@@ -1,5 +1,6 @@
 #include "parallel/recording.h"
 
+#include "core/trace.h"
 #include "parallel/collective_shapes.h"
 
 namespace elastron::parallel {
@@ -10,8 +11,8 @@ RecordingCommunicator::RecordingCommunicator(std::string axis, int rank, int siz
   ELASTRON_CHECK(size >= 1 && rank >= 0 && rank < size, "rank outside the group");
 }
 
-Pending RecordingCommunicator::record(std::string_view operation, size_t bytes) {
-  log_.push_back({std::string(operation), axis_, static_cast<int64_t>(bytes)});
+Pending RecordingCommunicator::record(std::string_view operation, size_t bytes, bool host) {
+  log_.push_back({std::string(operation), axis_, static_cast<int64_t>(bytes), host, trace_path()});
   return {};
 }
 
@@ -21,6 +22,7 @@ Tensor RecordingCommunicator::own_part(const Tensor& whole) const {
 }
 
 void RecordingCommunicator::fill(Tensor& whole, const Tensor& part) const {
+  if (!whole.device().holds_values()) return;
   Tensor parts = whole.view({size_, part.numel()});
   for (int64_t r = 0; r < size_; ++r) parts.slice(0, r, r + 1).copy_from(part);
 }
@@ -38,7 +40,7 @@ Pending RecordingCommunicator::all_gather(const Tensor& in, Tensor& out) {
 
 Pending RecordingCommunicator::reduce_scatter(const Tensor& in, Tensor& out) {
   check_reduce_scatter(in, out, size_);
-  out.copy_from(own_part(in).view(out.shape()));
+  if (out.device().holds_values()) out.copy_from(own_part(in).view(out.shape()));
   return record("reduce_scatter", in.bytes());
 }
 
@@ -53,24 +55,24 @@ Pending RecordingCommunicator::broadcast(Tensor& t, int root) {
   return record("broadcast", t.bytes());
 }
 
-void RecordingCommunicator::barrier() { record("barrier", 0).wait(); }
+void RecordingCommunicator::barrier() { record("barrier", 0, /*host=*/true).wait(); }
 
 void RecordingCommunicator::all_reduce_host(std::span<double> values, ReduceOp) {
-  record("all_reduce", values.size_bytes()).wait();
+  record("all_reduce", values.size_bytes(), /*host=*/true).wait();
 }
 
 void RecordingCommunicator::all_reduce_host(std::span<int64_t> values, ReduceOp) {
-  record("all_reduce", values.size_bytes()).wait();
+  record("all_reduce", values.size_bytes(), /*host=*/true).wait();
 }
 
 std::vector<std::string> RecordingCommunicator::all_gather_host(const std::string& value) {
-  record("all_gather", value.size() * static_cast<size_t>(size_)).wait();
+  record("all_gather", value.size() * static_cast<size_t>(size_), /*host=*/true).wait();
   return std::vector<std::string>(static_cast<size_t>(size_), value);
 }
 
 std::string RecordingCommunicator::broadcast_host(const std::string& value, int root) {
   ELASTRON_CHECK(root >= 0 && root < size_, "root outside the group");
-  record("broadcast", value.size()).wait();
+  record("broadcast", value.size(), /*host=*/true).wait();
   return value;
 }
 

@@ -11,12 +11,15 @@ struct RecordedCollective {
   std::string operation;  // "all_reduce", "all_gather", ...
   std::string axis;
   int64_t bytes = 0;  // of this rank's larger buffer: out for all_gather, in for reduce_scatter
+  bool host = false;  // small values of the host
+  std::string range;  // trace_path() where it was called
   bool operator==(const RecordedCollective&) const = default;
 };
 using CollectiveLog = std::vector<RecordedCollective>;
 
-// Outputs are as if every rank gave what this one does, so that a step goes on with numbers; sums
-// and broadcasts leave a tensor as it is. `log` must outlive the communicator.
+// Outputs are as if every rank gave what this one does, so that a step goes on with numbers (on a
+// meta device they have none); sums and broadcasts leave a tensor as it is. `log` must outlive the
+// communicator.
 class RecordingCommunicator final : public Communicator {
  public:
   RecordingCommunicator(std::string axis, int rank, int size, CollectiveLog& log);
@@ -36,7 +39,7 @@ class RecordingCommunicator final : public Communicator {
   std::string broadcast_host(const std::string& value, int root) override;
 
  private:
-  Pending record(std::string_view operation, size_t bytes);
+  Pending record(std::string_view operation, size_t bytes, bool host = false);
   Tensor own_part(const Tensor& whole) const;
   void fill(Tensor& whole, const Tensor& part) const;
 

@@ -1,4 +1,4 @@
-// What an evaluation reports of its judged rows: results.csv, summary.json and a table for the
+// An evaluation reports this of its judged rows: results.csv, summary.json and a table for the
 // terminal. (docs/method.md, Results table and Evaluation figures)
 #pragma once
 #include <nlohmann/json.hpp>

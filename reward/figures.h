@@ -1,4 +1,4 @@
-// What the scores of judged pairs say: accuracy with its interval, margins, calibration, length
+// Figures of the scores of judged pairs: accuracy with its interval, margins, calibration, length
 // bias. (docs/method.md, Evaluation figures)
 #pragma once
 #include <array>
@@ -8,7 +8,7 @@
 
 namespace elastron::reward {
 
-// Of one pair. With several rejected responses their mean score, and the longest.
+// One pair's scores. Several rejected responses count by their mean score and the longest.
 struct JudgedPair {
   double chosen = 0, rejected = 0;
   int64_t tokens_chosen = 0, tokens_rejected = 0;
@@ -37,7 +37,7 @@ struct Moments {
 };
 Moments moments(std::span<const double> values);
 
-// Of the two middle values their mean; 0 for none.
+// The mean of the two middle values where their number is even; 0 for none.
 double median(std::span<const double> values);
 
 // Exact two-sided p of McNemar's test that two judges of the same pairs are equally often right:

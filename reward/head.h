@@ -19,7 +19,7 @@ class RewardHead {
 
   Parameter& parameter() { return weight_; }
 
-  // What backward needs.
+  // Backward needs these.
   struct Saved {
     Tensor rows;  // [N] int32
     Tensor x;     // [N, hidden] master dtype

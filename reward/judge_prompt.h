@@ -1,4 +1,4 @@
-// What a generative judge is asked about a preference row: the conversation that the published
+// Asks a generative judge about a preference row by the conversation that the published
 // evaluator builds (docs/method.md, Generative judges), in the model's chat template. For files
 // with `form` in their name the system prompt is the published one, and so the prompt is the
 // published one to the byte. For other files it is our own wording of the published criteria:

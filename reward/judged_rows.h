@@ -21,7 +21,7 @@ struct PairScores {
   double margin() const { return chosen - rejected; }
 };
 
-// What a generative judge answered.
+// A generative judge's answer.
 struct Judgement {
   bool chosen_is_a = true;
   std::string output;
@@ -40,7 +40,7 @@ struct JudgedRow {
   std::optional<PairScores> scores;
   std::optional<PairScores> untrained;  // of a new head on the same backbone; only beside scores
   std::optional<Judgement> judgement;
-  // Of the longest rejected response; 0: not known.
+  // The longest rejected response counts; 0: not known.
   int64_t tokens_chosen = 0, tokens_rejected = 0;
   bool truncated = false;
   std::string skip_reason;
@@ -58,7 +58,7 @@ JudgedRow parse_judged_row(std::string_view line, const std::string& where);
 // Files in the given order, rows by index. Throws LogicError for a row of another file.
 void sort_judged_rows(std::vector<JudgedRow>& rows, const std::vector<std::string>& files);
 
-// What an evaluation depends on, name to value: model, checkpoint, data, limits.
+// Names and values that an evaluation depends on: model, checkpoint, data, limits.
 using EvaluationIdentity = std::map<std::string, std::string>;
 
 // <folder>/rows.jsonl of an evaluation that may stop at any moment and go on later, with the

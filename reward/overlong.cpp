@@ -22,7 +22,7 @@ std::vector<int32_t> ends(const std::vector<int32_t>& ids, int64_t head, int64_t
 
 FittedPair dropped(DropReason reason) { return {.drop_reason = reason}; }
 
-// Of a sequence that lost its middle: what its head and tail hold of the response.
+// Counts what the head and tail of a sequence that lost its middle hold of the response.
 int64_t response_left(int64_t prompt, int64_t response, int64_t limit, int64_t left) {
   const int64_t head = limit / 2;
   return prompt < head ? left - prompt : std::min(response, left - head);

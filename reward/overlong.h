@@ -47,7 +47,7 @@ FittedPair fit_pair(const PairIds& pair, int64_t limit, Overlong policy, const s
 
 // The sequences up to the token that a sequence classifier of the transformers library scores: the
 // last one that is not `padding`, be that the end of the response or not; the first where all are.
-// What stands behind it no score depends on.
+// No score depends on what stands behind it.
 FittedPair without_padding(FittedPair pair, int32_t padding);
 
 }  // namespace elastron::reward

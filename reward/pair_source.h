@@ -12,7 +12,7 @@
 
 namespace elastron::reward {
 
-// What a source needs to know of the model.
+// A source needs to know this of the model.
 struct PairModel {
   const data::Tokenizer& tokenizer;  // must outlive the source
   std::vector<int32_t> eos;

@@ -1,4 +1,4 @@
-// What the published evaluator of MemoryRewardBench writes for a generative judge: one JSON object
+// Reads what the published evaluator of MemoryRewardBench writes for a judge: one JSON object
 // a line, the benchmark's row with the judge's answer. (docs/method.md, Generative judges)
 #pragma once
 #include <string>

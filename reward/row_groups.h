@@ -13,12 +13,12 @@
 
 namespace elastron::reward {
 
-// What the answers in the drawn order say.
+// Counts of what the answers in the drawn order say.
 struct VerdictCounts {
   int64_t a = 0, b = 0, none = 0;
 };
 
-// Of the pairs that were also shown in the other order. `same_winner`: the same response wins in
+// Counts of pairs that were also shown in the other order. `same_winner`: the same response wins in
 // both; one without a verdict does not.
 struct SwapCounts {
   int64_t pairs = 0, both_have_verdicts = 0, same_winner = 0;

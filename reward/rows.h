@@ -40,7 +40,7 @@ struct PreferenceRow {
 // lacks or mistypes a field.
 PreferenceRow parse_preference_row(const data::JsonlLine& line, const std::string& path);
 
-// What a row says: prompt and responses.
+// The content of a row: prompt and responses.
 void add_to(Checksum& sum, const PreferenceRow& row);
 
 // Why a well-formed row cannot be used: "empty response", "chosen equals rejected", "unknown length

@@ -23,7 +23,7 @@ constexpr std::array<std::string_view, 48> kPlaces = {
     "cinema",    "cafeteria", "clinic",     "gallery", "greenhouse", "laundry",  "meadow",
     "monastery", "pantry",    "playground", "quarry",  "vineyard",   "zoo"};
 static_assert(kNames.size() == kPlaces.size());
-// What is said of people who move somewhere, in five words with their name and the place.
+// Verbs of sentences on people who move somewhere, of five words with their name and the place.
 constexpr std::array<std::string_view, 6> kMoves = {"moved",   "went",      "walked",
                                                     "hurried", "travelled", "headed"};
 

@@ -195,7 +195,7 @@ std::string trace_text(const TraceLanguage& language, const std::vector<Facts>& 
   return text.take();
 }
 
-// Of a prompt without noise.
+// Counts the words of a prompt without noise.
 int64_t bare_words(const TraceLanguage& language, const Story& story) {
   RandomStream verbs(0, RandomPurpose::synthetic_data);  // of as many words each
   TraceText text;

@@ -1,4 +1,4 @@
-// What a generative judge's text says, and what it is worth (docs/method.md, Generative judges).
+// Reads a generative judge's text, and says what it is worth (docs/method.md, Generative judges).
 #pragma once
 #include <cstdint>
 #include <optional>

@@ -32,6 +32,7 @@ Parameter make_parameter(const std::string& name, const Shape& shape, DType dtyp
 
 template <class F>
 void fill(Tensor& t, const F& value) {
+  if (!t.device().holds_values()) return;
   std::vector<float> values(size_t(t.numel()));
   for (size_t i = 0; i < values.size(); ++i) values[i] = value(i);
   ops::cast_into(Tensor::from(values, t.shape(), t.device()), t);

@@ -63,7 +63,7 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
 }
 
 Workload::Evaluated RewardWorkload::evaluate(const std::function<void()>& beat) {
-  auto gates = session_.evaluation_gates();
+  auto gates = session_.model().evaluation_gates();
   PairScorer scorer(config_, mesh_, device_, session_.decoder(), gates, session_.head());
   std::vector<int64_t> groups(size_t(scorer.groups(*evaluation_)));
   std::iota(groups.begin(), groups.end(), int64_t(0));

@@ -9,7 +9,6 @@
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/exchange/router_exchange.h"
-#include "train/plan/run_shape.h"
 
 namespace elastron::train {
 
@@ -29,11 +28,8 @@ void check_exchanged_heads(const Config& config, int64_t heads) {
 
 }  // namespace
 
-Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device)
-    : config_(config), mesh_(mesh) {
+Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device) {
   const bool pretrain = config.train.objective == Objective::pretrain;
-  const DType dtype = config.model.compute_dtype(), master = accumulator_dtype(dtype);
-  const auto seed = uint64_t(config.train.seed);
   std::optional<router::StoredRouter> stored;
   if (!config.reward.router.empty() && config.has_routers()) {
     stored = read_router(config.reward.router, mesh, device);
@@ -53,22 +49,18 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
                        config.model.path, "use the tokenizer of this model");
     }
     check_exchanged_heads(config, m.kv_heads / mesh.tensor().size());
-    const model::DecoderOptions options = decoder_options(config, training);
-    decoder_ = std::make_unique<model::Decoder>(m, options, mesh.tensor(), device);
-    decoder_->initialise_adapters(seed);
-    ParameterList of_folder = decoder_->parameters();
-    if (config.has_reward_head()) {
-      head_ = std::make_unique<reward::RewardHead>(
-          m.hidden_size, master, seed, config.trains(Part::reward_head) && training, device);
+    model_ = std::make_unique<TrainedModel>(config, m, training, mesh, device);
+    ParameterList of_folder = decoder().parameters();
+    if (head() != nullptr) {
       head_is_new_ = !m.sequence_classifier;
-      if (!head_is_new_) of_folder.push_back(&head_->parameter());
+      if (!head_is_new_) of_folder.push_back(&head()->parameter());
     }
     if (config.model.weights == WeightSource::random) {
-      decoder_->initialise(seed);
-      head_is_new_ = head_ != nullptr;
+      decoder().initialise(uint64_t(config.train.seed));
+      head_is_new_ = head() != nullptr;
       fingerprint_ = "random";
     } else {
-      folder->load(of_folder, options.lm_head ? "" : model::kLmHead);
+      folder->load(of_folder, decoder().options().lm_head ? "" : model::kLmHead);
       if (!pretrain) {
         checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
       }
@@ -82,17 +74,10 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       fingerprint_ = "pretrain";
       return;
     }
-    if (!config.has_routers()) return;
+    if (!stored) return;
     ParameterList of_routers;
-    routers_ = std::make_unique<router::LayerRouters>(
-        config.router, router::RoutedModel{m.num_layers, m.head_dim, kv_heads(), data::kTaskCount},
-        master, seed, config.trains(Part::router) && training, device);
-    routers_->append_parameters(of_routers);
-    if (stored) router::fill_parameters(*stored, config.reward.router, of_routers);
-    if (!config.trains(Part::router)) return;
-    objective_ = std::make_unique<router::SparsityObjective>(
-        config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), master, seed,
-        training, device);
+    model_->routers()->append_parameters(of_routers);
+    router::fill_parameters(*stored, config.reward.router, of_routers);
   });
   if (folder && !pretrain) {
     fingerprint_ = folder->fingerprint(mesh.world().all_gather_host(checksums));
@@ -115,65 +100,9 @@ Config with_stored_router(Config config, parallel::Mesh& mesh, Device& device) {
   return config;
 }
 
-router::KvHeads Session::kv_heads() const {
-  const int64_t all = decoder_->config().kv_heads, own = all / mesh_.tensor().size();
-  return {all, own * mesh_.tensor().rank(), own};
-}
-
-ParameterList Session::parameters() {
-  ParameterList list = decoder_->parameters();
-  list.insert(list.end(), decoder_->adapters().begin(), decoder_->adapters().end());
-  if (head_) list.push_back(&head_->parameter());
-  if (routers_) routers_->append_parameters(list);
-  if (objective_) objective_->append_parameters(list);
-  return list;
-}
-
-ParameterList Session::objective_parameters() {
-  ParameterList list;
-  if (config_.trains(Part::backbone)) list = decoder_->parameters();
-  list.insert(list.end(), decoder_->adapters().begin(), decoder_->adapters().end());
-  if (config_.trains(Part::reward_head)) list.push_back(&head_->parameter());
-  if (!config_.trains(Part::router)) return list;
-  routers_->append_parameters(list);
-  objective_->append_parameters(list);
-  return list;
-}
-
-std::vector<router::RoutedLayer> Session::routed_by_router() { return routers_->routed(); }
-
-std::vector<router::RoutedLayer> Session::routed_by_gates(const router::StaticGates& gates) const {
-  return router::routed_by_gates(gates, kv_heads(), config_.router);
-}
-
-std::vector<router::RoutedLayer> Session::routed_at_random() const {
-  const router::RandomGates random{.sequence_share = config_.train.random_gates.share,
-                                   .sparse_probability = config_.train.random_gates.sparse,
-                                   .seed = uint64_t(config_.train.seed)};
-  std::vector<router::RoutedLayer> layers;
-  for (int64_t i = 0; i < decoder_->config().num_layers; ++i) {
-    layers.emplace_back(i, kv_heads().first, config_.router, random);
-  }
-  return layers;
-}
-
-std::vector<router::RoutedLayer> Session::routed_fully() const {
-  const auto& m = decoder_->config();
-  return routed_by_gates(router::uniform_gates(m.num_layers, m.kv_heads, 1));
-}
-
-std::vector<router::RoutedLayer> Session::training_gates() {
-  if (config_.train.objective == Objective::pretrain) return routed_at_random();
-  return evaluation_gates();
-}
-
-std::vector<router::RoutedLayer> Session::evaluation_gates() {
-  return routers_ ? routed_by_router() : routed_fully();
-}
-
 int64_t Session::parameter_count(bool trainable_only) {
   int64_t count = 0;
-  for (const Parameter* p : parameters()) {
+  for (const Parameter* p : model_->parameters()) {
     if (!trainable_only || p->trainable) count += p->logical_shape.numel();
   }
   return count;

@@ -17,7 +17,8 @@
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/metrics/reporter.h"
-#include "train/plan/run_shape.h"
+#include "train/plan/memory_check.h"
+#include "train/plan/planned_batch.h"
 #include "train/session.h"
 #include "train/step/frozen_weights.h"
 #include "train/step/learning_rates.h"
@@ -33,14 +34,8 @@ namespace {
 // Of micro batches as long as they may be.
 std::string memory_plan(const Config& config, Session& session, const parallel::Mesh& mesh,
                         Device& device) {
-  return model::describe(planned_memory(config, session.decoder().config(), mesh.layout(), device),
-                         micro_batch_tokens(config));
-}
-
-// Who shares the optimiser's state: only that of a whole backbone is worth it.
-parallel::Communicator* optimizer_group(const Config& config, parallel::Mesh& mesh) {
-  const bool shared = config.train.shard_optimizer && config.trains(Part::backbone);
-  return shared && mesh.grad().size() > 1 ? &mesh.grad() : nullptr;
+  return describe(planned_memory(config, session.decoder().config(), mesh.layout(), device),
+                  micro_batch_tokens(config));
 }
 
 // The order of the run's packs. Collective; throws UsageError where ranks and data do not go with
@@ -74,11 +69,11 @@ class Trainer {
         watchdog_(watchdog),
         stop_requested_(stop_requested),
         session_(config, true, mesh, device),
-        trained_(session_.objective_parameters()),
-        frozen_(session_.parameters()),
+        trained_(session_.model().objective_parameters()),
+        frozen_(session_.model().parameters()),
         optimizer_(trained_, config.train.adam, config.train.weight_decay,
                    optimizer_group(config, mesh)),
-        routed_(session_.training_gates()),
+        routed_(session_.model().training_gates()),
         workload_(open_workload(config, mesh, device, session_)),
         runner_(config, mesh, device, session_.decoder(), routed_, workload_->loss(),
                 session_.objective(), optimizer_) {
@@ -375,7 +370,7 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
   Session session(config, true, mesh, device);
   int64_t backbone = 0, trained = 0;
   const parallel::Communicator* sharing = optimizer_group(config, mesh);
-  for (const Parameter* p : session.parameters()) {
+  for (const Parameter* p : session.model().parameters()) {
     backbone += int64_t(p->value.bytes());
     if (p->trainable) {
       // Gradient, and what may be shared: two moments, and a master where it is another tensor.

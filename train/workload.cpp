@@ -39,7 +39,7 @@ class LanguageWorkload final : public Workload {
   TrainingLoss& loss() override { return loss_; }
 
   Evaluated evaluate(const std::function<void()>& beat) override {
-    auto gates = session_.evaluation_gates();
+    auto gates = session_.model().evaluation_gates();
     const EvalResult result = train::evaluate(config_, mesh_, device_, session_.decoder(), gates,
                                               *evaluation_, [&](uint64_t, uint64_t) { beat(); });
     Evaluated out{.loss = result.all.loss,

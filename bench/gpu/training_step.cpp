@@ -4,9 +4,9 @@
 #include <cmath>
 #include <random>
 
-#include "model/memory_plan.h"
 #include "model/router_batch.h"
 #include "ops/elementwise.h"
+#include "train/plan/memory_check.h"
 #include "train/step/step.h"
 
 namespace elastron::bench {
@@ -96,11 +96,12 @@ TrainingStep::TrainingStep(const TrainingStepShape& shape, Device& device) : dev
   optimizer_ = std::make_unique<train::Optimizer>(trained, train::Config{}.train.adam, 0.0);
   batch_ = one_document(shape.tokens, shape.vocab);
   device_batch_ = model::DeviceBatch::make(batch_, device);
-  planned_bytes_ =
-      model::plan_memory(
-          m, options,
-          {.tokens = shape.tokens, .routers = config_, .tasks = 1, .train_routers = true})
-          .total();
+  train::Config planned;
+  planned.model.dtype = train::ComputeDType::bfloat16;
+  planned.data.max_tokens = shape.tokens;
+  planned.data.label_mode = data::LabelMode::all;
+  planned.train.recompute = shape.recompute;
+  planned_bytes_ = train::planned_memory(planned, m, {1, 1, 1}, device).total();
 }
 
 void TrainingStep::run() {

@@ -5,7 +5,7 @@
 #include "bench/scale/training_run.h"
 #include "core/config/names.h"
 #include "parallel/world.h"
-#include "train/plan/run_shape.h"
+#include "train/plan/memory_check.h"
 
 namespace elastron::bench {
 

@@ -15,8 +15,8 @@
 #include "bench/scale/training_run.h"
 #include "launch/device.h"
 #include "parallel/world.h"
-#include "train/plan/run_shape.h"
 #include "train/plan/simulate.h"
+#include "train/trained_model.h"
 
 namespace elastron::bench {
 namespace {

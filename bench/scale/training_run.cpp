@@ -1,6 +1,6 @@
 #include "bench/scale/training_run.h"
 
-#include "train/plan/run_shape.h"
+#include "train/trained_model.h"
 
 namespace elastron::bench {
 

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
-#include <ranges>
 #include <unordered_map>
 
 #include "core/config/suggest.h"
@@ -218,10 +217,10 @@ void apply_override(const Table& table, const std::string& assignment, Origins& 
 
 void run_checks(const Table& table, const Origins& origins, Problems& problems) {
   // Inner sections first: an outer rule may count on the inner ones.
-  for (const Section& section : std::views::reverse(table.sections)) {
-    if (!section.check || problems.touch(section.key)) continue;
-    Problems found(section.key.empty() ? "" : section.key + ".", origins);
-    section.check(found);
+  for (auto it = table.sections.rbegin(); it != table.sections.rend(); ++it) {
+    if (!it->check || problems.touch(it->key)) continue;
+    Problems found(it->key.empty() ? "" : it->key + ".", origins);
+    it->check(found);
     problems.append(found);
   }
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 
+#include "core/cuda/block_size.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
 
@@ -13,12 +14,7 @@ namespace elastron::cuda {
 
 namespace {
 
-constexpr size_t kGranule = 256;  // what the driver aligns to
-constexpr int kOldest = 80;       // compute capability x 10
-
-size_t rounded(size_t bytes) {
-  return (std::max<size_t>(bytes, 1) + kGranule - 1) / kGranule * kGranule;
-}
+constexpr int kOldest = 80;  // compute capability x 10
 
 }  // namespace
 
@@ -210,7 +206,7 @@ std::string CudaDevice::uuid() const {
 }
 
 void* CudaDevice::allocate(size_t bytes) {
-  const size_t size = rounded(bytes);
+  const size_t size = block_size(bytes);
   void* block = nullptr;
   const cudaError_t status = cudaMallocAsync(&block, size, stream_);
   const std::lock_guard lock(mutex_);
@@ -237,7 +233,7 @@ void* CudaDevice::allocate(size_t bytes) {
 void CudaDevice::release(void* block, size_t bytes) noexcept {
   cudaFreeAsync(block, stream_);
   const std::lock_guard lock(mutex_);
-  statistics_.in_use_bytes -= int64_t(rounded(bytes));
+  statistics_.in_use_bytes -= int64_t(block_size(bytes));
 }
 
 void CudaDevice::copy_from_host(void* dst, const void* src, size_t bytes) {

@@ -131,7 +131,7 @@ class Evaluation {
                               "set model.path to the backbone it was trained on");
       }
     });
-    train::load_tensors(path, {session_.objective_parameters(), nullptr}, mesh);
+    train::load_tensors(path, {session_.model().objective_parameters(), nullptr}, mesh);
     has_router_ = !pretrain_;
   }
 
@@ -146,8 +146,8 @@ class Evaluation {
                          "give a router checkpoint, or set router.force");
       }
     });
-    auto gates =
-        forced.active ? session_.routed_by_gates(forced.gates) : session_.routed_by_router();
+    auto gates = forced.active ? session_.model().routed_by_gates(forced.gates)
+                               : session_.model().routed_by_router();
     const std::string name = force == "none" ? "router" : force;
     const std::string what = fmt::format("evaluating {} ({})", name, place);
     return {name, train::evaluate(config_, runtime_.mesh(), runtime_.device(), session_.decoder(),

@@ -53,7 +53,7 @@ void show(Progress& progress, const PackProgress& p, double seconds) {
 DataConfig data_config(const Options& options) {
   DataConfig config{.min_tokens = 1000, .overlong = data::Overlong::drop};
   if (!options.config.empty()) {
-    // Of a run's configuration only `data` counts here; the model is named by --model.
+    // Only `data` of a run's configuration counts here; the model is named by --model.
     config = read_run_config({.files = options.config, .overrides = {"model.path=."}}).data;
   }
   for (const auto& change : options.changes) change(config);

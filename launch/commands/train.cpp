@@ -11,7 +11,7 @@
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/plan/run_shape.h"
+#include "train/plan/memory_check.h"
 #include "train/session.h"
 #include "train/trainer.h"
 

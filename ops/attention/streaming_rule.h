@@ -65,15 +65,21 @@ struct StreamingRule {
 
 // Number of visible (query, key) pairs of a sequence of that length under the rule / causally.
 constexpr int64_t causal_pairs(int64_t length) { return length * (length + 1) / 2; }
-constexpr int64_t visible_pairs(const StreamingRule& of_any, int64_t length) {
-  const StreamingRule rule = of_any.within(length);
-  const int64_t streaming = length < rule.dense_from ? length : rule.dense_from;
-  int64_t pairs = causal_pairs(length) - causal_pairs(streaming);
-  for (int64_t begin = 0; begin < streaming; begin += rule.block) {
-    const int64_t rows = streaming - begin < rule.block ? streaming - begin : rule.block;
+// Those of the queries [first, past) under a rule that is within() their sequence.
+constexpr int64_t visible_pairs(const StreamingRule& rule, int64_t first, int64_t past) {
+  int64_t streaming = past < rule.dense_from ? past : rule.dense_from;
+  if (streaming < first) streaming = first;
+  int64_t pairs = causal_pairs(past) - causal_pairs(streaming);
+  for (int64_t begin = first; begin < streaming;) {
+    const int64_t block_end = (begin / rule.block + 1) * rule.block;
+    const int64_t rows = (streaming < block_end ? streaming : block_end) - begin;
     pairs += rows * rule.visible_keys(begin) + rows * (rows - 1) / 2;  // one more key per row
+    begin += rows;
   }
   return pairs;
+}
+constexpr int64_t visible_pairs(const StreamingRule& of_any, int64_t length) {
+  return visible_pairs(of_any.within(length), 0, length);
 }
 
 }  // namespace elastron::ops

@@ -16,8 +16,6 @@ namespace {
 
 using dnnl::memory;
 
-enum class Product : uint8_t { forward, dgrad, wgrad };
-
 // All that a compiled product depends on. Compiling takes 0.2 to 0.5 ms, so products are kept; the row
 // count changes from batch to batch and is part of the key (oneDNN is slower when it is left open),
 // so the least recently used one goes when there are too many.
@@ -56,6 +54,7 @@ struct Library {
   dnnl::stream stream{engine};
   std::list<Entry> products;  // most recently used first
   std::unordered_map<Key, std::list<Entry>::iterator, KeyHash> index;
+  std::unordered_map<Key, int64_t, KeyHash> packed_bytes;
 };
 
 memory::data_type library_dtype(DType t) {
@@ -121,11 +120,20 @@ const Compiled& compiled(Library& library, const Key& key, const PackedWeight* p
 
 // The layout is chosen for a batch of usual size, so that it and every later result are the same
 // whatever batch comes first.
-void pack(Library& library, const Key& key, const Tensor& weights, PackedWeight& packed) {
+Key usual_batch(Key key) {
   constexpr int64_t kUsualRows = 1024;
-  Key usual = key;
-  usual.rows = kUsualRows;
-  const memory::desc layout = describe(usual, layouts_of(usual), library.engine).weights_desc();
+  key.rows = kUsualRows;
+  return key;
+}
+
+memory::desc packed_layout(Library& library, const Key& key) {
+  const Key usual = usual_batch(key);
+  return describe(usual, layouts_of(usual), library.engine).weights_desc();
+}
+
+void pack(Library& library, const Key& key, const Tensor& weights, PackedWeight& packed) {
+  const memory::desc layout = packed_layout(library, key);
+  Key usual = usual_batch(key);
   usual.packed = false;
   memory from(layouts_of(usual).weights, library.engine, weights.raw());
   packed.layout = layout;
@@ -179,6 +187,26 @@ bool has_products(DType dtype, Device& device) {
     library.has_bfloat16 = false;
   }
   return *library.has_bfloat16;
+}
+
+bool is_packed(DType activations, const Tensor& w) {
+  return activations == w.dtype() && activations != DType::f64 &&
+         has_products(activations, host_device());
+}
+
+int64_t packed_bytes(Product product, const Tensor& w) {
+  Library& library = host_device().attached<Library>();
+  const std::lock_guard lock(library.mutex);
+  const Key key = usual_batch({.product = product,
+                               .dtype = w.dtype(),
+                               .packed = true,
+                               .threads = omp_get_max_threads(),
+                               .rows = 0,
+                               .out = w.size(0),
+                               .in = w.size(1)});
+  const auto [found, is_new] = library.packed_bytes.emplace(key, 0);
+  if (is_new) found->second = int64_t(packed_layout(library, key).get_size());
+  return found->second;
 }
 
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, PackedWeight* packed,

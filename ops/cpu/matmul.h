@@ -21,6 +21,14 @@ struct PackedWeight {
 // Whether oneDNN has products of this dtype on this CPU: it is asked for one, once per device.
 bool has_products(DType dtype, Device& device);
 
+// Directions of a product with a weight.
+enum class Product : uint8_t { forward, dgrad, wgrad };
+
+// Whether `w` is repacked for products with activations of that dtype, and the bytes of a
+// PackedWeight then. No tensor is read.
+bool is_packed(DType activations, const Tensor& w);
+int64_t packed_bytes(Product product, const Tensor& w);
+
 // All operands in one dtype that the CPU has products of (the sums `dw` in float32 or float64).
 // `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. Results
 // do not depend on the number of threads.

@@ -107,7 +107,6 @@ struct Library {
 };
 
 // What cuBLAS asks for on Hopper.
-constexpr size_t kWorkspace = size_t(32) << 20;
 constexpr int kCandidates = 8;
 
 struct Call {
@@ -122,10 +121,10 @@ cublasStatus_t multiply(Library& library, const Compiled& p, DType dtype, const 
   const double one64 = 1.0, beta64 = call.beta;
   const float one32 = 1.0f, beta32 = float(call.beta);
   const bool wide = dtype == DType::f64;
-  return cublasLtMatmul(library.handle, p.operation.get(),
-                        wide ? static_cast<const void*>(&one64) : &one32, call.a, p.a.get(), call.b,
-                        p.b.get(), wide ? static_cast<const void*>(&beta64) : &beta32, call.c,
-                        p.c.get(), call.c, p.c.get(), &p.algorithm, workspace, kWorkspace, stream);
+  return cublasLtMatmul(
+      library.handle, p.operation.get(), wide ? static_cast<const void*>(&one64) : &one32, call.a,
+      p.a.get(), call.b, p.b.get(), wide ? static_cast<const void*>(&beta64) : &beta32, call.c,
+      p.c.get(), call.c, p.c.get(), &p.algorithm, workspace, size_t(kMatmulWorkspace), stream);
 }
 
 template <class T>
@@ -188,7 +187,7 @@ void choose(Library& library, const Key& key, Compiled& p, Call call, void* scra
   cublasLtMatmulPreference_t raw = nullptr;
   check_blas(cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");
   const Preference preference(raw);
-  const size_t most = kWorkspace;
+  const size_t most = size_t(kMatmulWorkspace);
   check_blas(cublasLtMatmulPreferenceSetAttribute(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                   &most, sizeof most),
              "cublasLtMatmulPreferenceSetAttribute");
@@ -253,7 +252,7 @@ void run(Key key, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& 
   const auto stream = elastron::cuda::stream_of(device);
   Library& library = device.attached<Library>();
   const std::lock_guard lock(library.mutex);
-  const Tensor workspace = Tensor::empty({int64_t(kWorkspace)}, DType::u8, device);
+  const Tensor workspace = Tensor::empty({kMatmulWorkspace}, DType::u8, device);
   const Call call{a.raw(), b.raw(), c.raw(), bias.defined() ? bias.raw() : nullptr,
                   key.accumulate ? 1.0 : 0.0};
   auto it = library.products.find(key);

@@ -11,13 +11,13 @@ using namespace elastron::cuda;
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kPerBlock = kThreads * 32;  // elements that one block sums
+static_assert(kSquaresPerBlock % kThreads == 0);
 
 template <class T>
 __global__ void square_blocks_kernel(const T* x, int64_t n, double* partial) {
   __shared__ double scratch[kThreads / kWarp];
-  const int64_t begin = int64_t(blockIdx.x) * kPerBlock;
-  const int64_t end = begin + kPerBlock < n ? begin + kPerBlock : n;
+  const int64_t begin = int64_t(blockIdx.x) * kSquaresPerBlock;
+  const int64_t end = begin + kSquaresPerBlock < n ? begin + kSquaresPerBlock : n;
   double sum = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
     const double value = double(accumulator_t<T>(x[i]));
@@ -67,11 +67,6 @@ struct NormWeightTerm {
 
 // Rows that one block sums, per column: at most kMostRowBlocks blocks, since a grid's second
 // dimension ends at 65,535.
-int64_t rows_per_block(int64_t rows) {
-  constexpr int64_t kLeastRows = 64, kMostRowBlocks = 32768;
-  return std::max(kLeastRows, ceil_div(rows, kMostRowBlocks));
-}
-
 // partial[block of rows][column]
 template <class A, class F>
 __global__ void column_blocks_kernel(F term, int64_t rows, int64_t rows_each, int64_t columns,
@@ -109,8 +104,6 @@ void column_sums(const F& term_from, int64_t rows, int64_t columns, A* scratch, 
 
 }  // namespace
 
-int64_t sum_of_squares_scratch(int64_t n) { return ceil_div(n, kPerBlock); }
-
 template <class T>
 void sum_of_squares(const T* x, int64_t n, double* scratch, double* sum, Stream stream) {
   const int64_t blocks = sum_of_squares_scratch(n);
@@ -123,10 +116,6 @@ template <class T>
 void all_finite(const T* x, int64_t n, int32_t* finite, Stream stream) {
   launch("all_finite", set_kernel, LaunchShape{dim3(1), dim3(1)}, stream, finite, 1);
   launch("all_finite", finite_kernel<T>, over_items(n, kThreads, 4096), stream, x, n, finite);
-}
-
-int64_t column_sums_scratch(int64_t rows, int64_t columns) {
-  return ceil_div(rows, rows_per_block(rows)) * columns;
 }
 
 template <class T>

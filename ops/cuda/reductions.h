@@ -3,23 +3,39 @@
 #pragma once
 #include <cstdint>
 
+#include "core/ceil_div.h"
 #include "core/cuda/stream.h"
 #include "core/dtype.h"
+#include "core/meta_device.h"
 
 namespace elastron::ops::cuda {
 
 using elastron::cuda::Stream;
 
+// Elements that a block of threads adds up.
+inline constexpr int64_t kSquaresPerBlock = 256 * 32;
 // Numbers of scratch (doubles) for n elements.
-int64_t sum_of_squares_scratch(int64_t n);
+constexpr int64_t sum_of_squares_scratch(int64_t n) { return ceil_div(n, kSquaresPerBlock); }
 // *sum = sum of x^2, *finite = 1 where all are finite, else 0; either may be null.
 template <class T>
 void sum_of_squares(const T* x, int64_t n, double* scratch, double* sum, Stream stream);
 template <class T>
 void all_finite(const T* x, int64_t n, int32_t* finite, Stream stream);
 
+constexpr int64_t rows_per_block(int64_t rows) {
+  constexpr int64_t kLeastRows = 64, kMostRowBlocks = 32768;
+  const int64_t each = ceil_div(rows, kMostRowBlocks);
+  return each > kLeastRows ? each : kLeastRows;
+}
 // Numbers of scratch for column sums of [rows, columns].
-int64_t column_sums_scratch(int64_t rows, int64_t columns);
+constexpr int64_t column_sums_scratch(int64_t rows, int64_t columns) {
+  return ceil_div(rows, rows_per_block(rows)) * columns;
+}
+// Of column sums over what is `read`: the parts, and their sum.
+inline OpCost column_sums_cost(const char* name, double read, int64_t rows, int64_t columns) {
+  const bool empty = rows == 0 || columns == 0;
+  return {.name = name, .bytes = read, .launches = empty ? 0 : 2};
+}
 // out [columns] += sum over rows of x [rows, columns].
 template <class T>
 void add_column_sums(const T* x, int64_t rows, int64_t columns, accumulator_t<T>* scratch,

@@ -304,8 +304,7 @@ void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_
                             int64_t rows, int64_t shard, int64_t first_id, double scale,
                             Stream stream) {
   using A = accumulator_t<T>;
-  // A grid's second dimension ends at 65,535: more rows go in several launches.
-  constexpr int64_t kRows = 32768;
+  constexpr int64_t kRows = kCrossEntropyRows;
   for (int64_t begin = 0; begin < rows; begin += kRows) {
     LaunchShape shape = over_items(shard, kThreads, 64);
     shape.grid.y = unsigned(rows - begin < kRows ? rows - begin : kRows);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "core/ceil_div.h"
 #include "core/cuda/stream.h"
 #include "core/dtype.h"
 #include "ops/boundary_pool.h"
@@ -40,6 +41,11 @@ void cross_entropy_rows(const T* logits, const int32_t* labels, int64_t rows, in
 template <class A>
 void cross_entropy_combine(const double* parts, int64_t shards, int64_t rows, A* lse, double* loss,
                            int32_t* argmax, Stream stream);
+// A grid's second dimension ends at 65,535: more rows go in several launches.
+inline constexpr int64_t kCrossEntropyRows = 32768;
+constexpr int64_t cross_entropy_backward_launches(int64_t rows, int64_t shard) {
+  return shard == 0 ? 0 : ceil_div(rows, kCrossEntropyRows);
+}
 template <class T>
 void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_t<T>* lse,
                             int64_t rows, int64_t shard, int64_t first_id, double scale,

@@ -1,4 +1,4 @@
-// What the program does around an evaluation that takes long.
+// Hooks by which the program watches an evaluation that takes long.
 #pragma once
 #include <functional>
 

@@ -1,4 +1,4 @@
-// What tokenising tells of the rows that are scored.
+// Sizes of the rows that are scored, as tokenising tells them.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -28,6 +28,9 @@ TEST(Plan, RanksLayoutsOfManyDevices) {
   for (const char* part : {"planned peak", "time of a step", "layouts of 8 ranks", "1024"}) {
     EXPECT_NE(run.out.find(part), std::string::npos) << part << "\n" << run.out;
   }
+  for (const char* column : {"launches", "host waits", "copies"}) {
+    EXPECT_NE(run.out.find(column), std::string::npos) << column << "\n" << run.out;
+  }
   // One row is the configured layout.
   EXPECT_NE(run.out.find("\n* 8 x 1 x 1 "), std::string::npos) << run.out;
   const auto plan = nlohmann::json::parse(read_text(file));
@@ -39,6 +42,12 @@ TEST(Plan, RanksLayoutsOfManyDevices) {
     EXPECT_TRUE(l["fits"].get<bool>());
     EXPECT_LE(l["tokens_per_second"].get<double>(), before);
     before = l["tokens_per_second"].get<double>();
+    // A layer's calls, forward and backward, are a part of its micro batch's.
+    const auto &layer = l["layer_calls"], &whole = l["micro_batch_calls"];
+    EXPECT_GT(layer["launches"].get<double>(), 20);
+    EXPECT_GT(whole["launches"].get<double>(), layer["launches"].get<double>());
+    EXPECT_EQ(layer["host_waits"].get<double>(), 0);
+    EXPECT_GT(whole["host_waits"].get<double>(), 0);
   }
 }
 

@@ -27,7 +27,8 @@ mkdir -p "$folder/bin" "$folder/clone/launch" "$folder/clone/build" "$folder/clo
 cat >"$folder/bin/clang-tidy" <<'E2'
 #!/usr/bin/env bash
 echo "clang-tidy $*" >>"$CALLS"
-! grep -q FAULT "${!#}" || { echo "${!#}:1:1: error: a fault"; exit 1; }
+! grep -q FAULT "${!#}" || { echo "${!#}:1:1: error: a fault [bugprone-x,-warnings-as-errors]"; exit 1; }
+! grep -q UNREAD "${!#}" || { echo "/lib/y.h:7:1: error: no match [clang-diagnostic-error]"; exit 1; }
 E2
 chmod +x "$folder/bin/clang-tidy"
 cp "$sources/launch/tidy.sh" "$folder/clone/launch/"
@@ -55,7 +56,10 @@ grep -q 'the first 1 of 3 changed sources' "$folder/log" || fail "that some were
 
 echo FAULT >>core/a.cpp
 tidy 1
-grep -q '^core/a.cpp:1:1: error: a fault$' "$folder/log" || fail "the fault is not shown"
+grep -q '^core/a.cpp:1:1: error: a fault' "$folder/log" || fail "the fault is not shown"
+echo UNREAD >core/a.cpp
+tidy 0
+grep -q '^  /lib/y.h:7$' "$folder/log" || fail "that some could not be read is not said"
 tidy 2 no-such-commit
 grep -q "^error: there is no commit 'no-such-commit'" "$folder/log" || fail "no line on the commit"
 rm -r build

@@ -46,9 +46,9 @@ TEST(HeadPattern, WhatDependsOnThePositionAlone) {
 }
 
 TEST(HeadPattern, PairsOfASequence) {
-  EXPECT_EQ(KeySet::full().pairs(100, 0.1), 5050);
-  EXPECT_EQ(KeySet::streaming(kRule).pairs(4096, 0.1), double(visible_pairs(kRule, 4096)));
-  EXPECT_EQ(KeySet::blocks({}).pairs(100, 0.1), 505);
+  EXPECT_EQ(KeySet::full().pairs(0, 100, 100, 0.1), 5050);
+  EXPECT_EQ(KeySet::streaming(kRule).pairs(0, 4096, 4096, 0.1), double(visible_pairs(kRule, 4096)));
+  EXPECT_EQ(KeySet::blocks({}).pairs(0, 100, 100, 0.1), 505);
 }
 
 // Counted block by block; no share is expected, as it does not depend on the input.
@@ -60,7 +60,7 @@ TEST(HeadPattern, PairsOfTheTopBlocks) {
         const int64_t before = std::min(i / rule.block, rule.blocks - 1) * rule.block;
         pairs += before + i % rule.block + 1;
       }
-      EXPECT_EQ(KeySet::blocks(rule).pairs(length, 0.1), double(pairs));
+      EXPECT_EQ(KeySet::blocks(rule).pairs(0, length, length, 0.1), double(pairs));
     }
   }
   const HeadPattern pattern{KeySet::full(), KeySet::blocks(TopkRule{128, 4, 2})};

@@ -120,7 +120,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     check = Check(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]))
-    for name in ("qwen3-tied", "qwen3-untied", "llama"):
+    for name in ("qwen3-tied", "qwen3-untied", "llama", "qwen2"):
         check.case(name)
     sys.exit(check.failed)
 

@@ -152,7 +152,7 @@ class ObjectiveSettings : public ::testing::Test {
 
 // docs/method.md, Worked values, 9: with L = 2, Hkv = 4, dReg/dz = [0.0075, -0.0065625, 0.04375];
 // here by moving one gate of each document, MSR = 1 - sum(z) / 8.
-TEST_F(ObjectiveSettings, GateGradientOfTheSpec) {
+TEST_F(ObjectiveSettings, WorkedGateGradient) {
   SparsityObjective objective = make({});
   ParameterList lambdas;
   objective.append_parameters(lambdas);

@@ -10,8 +10,8 @@
 #include "model/router_batch.h"
 #include "router/forced_gate.h"
 #include "router/layer_routers.h"
-#include "train/plan/run_shape.h"
 #include "train/step/step.h"
+#include "train/trained_model.h"
 
 namespace elastron::train {
 namespace {

@@ -7,8 +7,8 @@
 #include <cstring>
 
 #include "router/layer_routers.h"
-#include "train/plan/run_shape.h"
 #include "train/step/step.h"
+#include "train/trained_model.h"
 
 namespace elastron::train {
 namespace {

@@ -62,7 +62,7 @@ RewardModel::RewardModel(const Config& config, parallel::Mesh& mesh, Device& dev
   parallel::on_all_ranks(mesh.world(), [&] {
     forced = router::parse_force(config_.router.force, m.num_layers, m.kv_heads);
   });
-  gates_ = forced.active ? session_.routed_by_gates(forced.gates) : session_.evaluation_gates();
+  gates_ = forced.active ? session_.model().routed_by_gates(forced.gates) : session_.model().evaluation_gates();
 }
 
 void RewardModel::load(const RewardCheckpoint& trained, parallel::Mesh& mesh) {
@@ -71,7 +71,7 @@ void RewardModel::load(const RewardCheckpoint& trained, parallel::Mesh& mesh) {
     throw CheckpointError("the checkpoint belongs to another backbone", trained.path,
                           "set model.path to the backbone it was trained on");
   });
-  load_tensors(trained.path, {.parameters = session_.objective_parameters()}, mesh);
+  load_tensors(trained.path, {.parameters = session_.model().objective_parameters()}, mesh);
   scale_ = RewardScale::from(trained.header.state);
 }
 

@@ -14,7 +14,6 @@
 #include "train/metrics/event_file.h"
 #include "train/metrics/metrics_file.h"
 #include "train/metrics/scalar_tags.h"
-#include "train/plan/run_shape.h"
 #include "train/step/learning_rates.h"
 #include "train/step/reward_loss.h"
 
@@ -95,6 +94,7 @@ Reporter::Reporter(const Config& config, std::string run, bool speaks, int64_t f
       device_(device),
       decoder_(decoder),
       ranks_(ranks),
+      work_(config, decoder.config()),
       last_(std::chrono::steady_clock::now()),
       begin_(last_),
       first_step_(first_step) {
@@ -111,15 +111,13 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   pairs_since_ += pairs ? pairs->pairs : 0;
   ++steps_since_;
   if (!sinks_) return;
-  const auto work = model::step_work(decoder_.config(), decoder_.options(),
-                                     {.tokens = r.tokens,
-                                      .labels = r.labels,
-                                      .full_pairs = r.full_pairs,
-                                      .selected_pairs = r.selected_pairs,
-                                      .both_branches = objective != nullptr,
-                                      .backward = trains_decoder(config_)});
-  work_since_.done += work.done;
-  work_since_.dense_equivalent += work.dense_equivalent;
+  const WorkAmounts amounts{.tokens = double(r.tokens),
+                            .labels = double(r.labels),
+                            .documents = double(r.documents),
+                            .both_pairs = r.full_pairs,
+                            .selected_pairs = r.selected_pairs};
+  done_since_ += work_.done(amounts);
+  dense_since_ += work_.dense_equivalent(amounts, r.full_pairs);
   if (step % config_.log.every != 0 && step != config_.train.steps) return;
   const auto now = std::chrono::steady_clock::now();
   const double seconds = std::chrono::duration<double>(now - last_).count();
@@ -201,13 +199,13 @@ void Reporter::step(int64_t step, const StepResult& r, const router::SparsityObj
   if (device_.kind() == DeviceKind::cuda && seconds > 0) {
     const double rank_seconds = seconds * ranks_;
     const double peak = device_.peak_flops(decoder_.options().dtype);
-    if (peak > 0) object["flops_done_fraction"] = work_since_.done / (rank_seconds * peak);
-    object["dense_equivalent_tflops"] = work_since_.dense_equivalent / rank_seconds / 1e12;
+    if (peak > 0) object["flops_done_fraction"] = done_since_ / (rank_seconds * peak);
+    object["dense_equivalent_tflops"] = dense_since_ / rank_seconds / 1e12;
   }
   sinks_->write(step, object);
   last_ = now;
   tokens_since_ = pairs_since_ = steps_since_ = 0;
-  work_since_ = {};
+  done_since_ = dense_since_ = 0;
 }
 
 void Reporter::evaluation(int64_t step, const Workload::Evaluated& result) {

@@ -7,9 +7,9 @@
 
 #include "core/device.h"
 #include "model/decoder.h"
-#include "model/step_work.h"
 #include "router/objective.h"
 #include "train/config.h"
+#include "train/plan/step_work.h"
 #include "train/step/step.h"
 #include "train/workload.h"
 
@@ -37,7 +37,8 @@ class Reporter {
   const Device& device_;
   const model::Decoder& decoder_;
   int ranks_;
-  model::StepWork work_since_;
+  StepWork work_;
+  double done_since_ = 0, dense_since_ = 0;  // operations
   std::unique_ptr<Sinks> sinks_;
   std::chrono::steady_clock::time_point last_, begin_;
   int64_t tokens_since_ = 0, pairs_since_ = 0, steps_since_ = 0, first_step_;

@@ -5,8 +5,8 @@
 
 #include "core/philox.h"
 #include "data/balance.h"
-#include "train/plan/run_shape.h"
 #include "train/step/step_batches.h"
+#include "train/trained_model.h"
 
 namespace elastron::train {
 
@@ -14,7 +14,7 @@ namespace {
 
 bool better(const LayoutPlan& a, const LayoutPlan& b) {
   if (a.fits != b.fits) return a.fits;
-  if (!a.fits) return a.memory.total() < b.memory.total();
+  if (!a.fits) return a.memory().total() < b.memory().total();
   return a.time.tokens_per_second() > b.time.tokens_per_second();
 }
 
@@ -39,17 +39,35 @@ double slowest(const Config& config, double pack_spread, int ranks) {
 
 }  // namespace
 
+bool layout_goes(const Config& config, const model::ModelConfig& model,
+                 const parallel::MeshLayout& layout) {
+  const int64_t packs = config.train.global_batch / config.train.micro_batch;
+  if (model.kv_heads % layout.tensor != 0 || model.intermediate_size % layout.tensor != 0 ||
+      packs % layout.data != 0) {
+    return false;
+  }
+  if (layout.context == 1) return true;
+  if (config.most_context_ranks() < layout.context) return false;
+  return config.parallel.context_kind == ContextKind::gather ||
+         model.kv_heads / layout.tensor % layout.context == 0;
+}
+
 LayoutPlan plan_layout(const Config& config, const model::ModelConfig& model,
                        const parallel::MeshLayout& layout, const DeviceSpec& device,
                        const Expected& expected) {
-  LayoutPlan plan{.layout = layout, .config = config, .memory = {}, .time = {}};
+  LayoutPlan plan{.layout = layout, .config = config, .step = {}, .time = {}};
   plan.config.parallel.data.value = layout.data;
   plan.config.parallel.context = layout.context;
   plan.config.parallel.tensor = layout.tensor;
-  plan.memory = model::plan_memory(model, decoder_options(config, true),
-                                   memory_shape(plan.config, layout, device.kind));
-  plan.time = step_time(plan.config, model, layout, device, expected);
-  plan.fits = double(plan.memory.total()) <= device.memory.bytes * device.memory.usable;
+  plan.step = plan_step(plan.config, model, layout, device.kind, expected);
+  plan.time = step_time(plan.config, model, layout, device, expected, plan.step);
+  if (expected.document_tokens > 0) {
+    // The longest documents decide about memory.
+    Expected longest = expected;
+    longest.document_tokens = 0;
+    plan.step.memory = plan_step(plan.config, model, layout, device.kind, longest).memory;
+  }
+  plan.fits = double(plan.memory().total()) <= device.memory.bytes * device.memory.usable;
   return plan;
 }
 

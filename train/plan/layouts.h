@@ -2,7 +2,6 @@
 #pragma once
 #include <vector>
 
-#include "model/memory_plan.h"
 #include "train/plan/step_time.h"
 
 namespace elastron::train {
@@ -10,10 +9,17 @@ namespace elastron::train {
 struct LayoutPlan {
   parallel::MeshLayout layout;
   Config config;  // with the layout's parallel keys, and perhaps another train.recompute
-  model::MemoryPlan memory;
+  PlannedStep step;
   StepTime time;
   bool fits = false;
+
+  const MemoryPlan& memory() const { return step.memory; }
 };
+
+// Whether the model's heads and widths, the packs of a step and the longest documents go with
+// `layout` (with parallel.context_kind). The run itself says the same in its own words.
+bool layout_goes(const Config& config, const model::ModelConfig& model,
+                 const parallel::MeshLayout& layout);
 
 // The configuration as it is on `layout`.
 LayoutPlan plan_layout(const Config& config, const model::ModelConfig& model,

@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <iterator>
 
-#include "train/plan/run_shape.h"
+#include "train/plan/memory_check.h"
+#include "train/plan/planned_batch.h"
 
 namespace elastron::train {
 
 namespace {
 
 using Json = nlohmann::json;
-using model::describe_bytes;
 
 constexpr int kScales[] = {64, 1024};
 
@@ -60,12 +60,10 @@ bool is_own(const LayoutPlan& row, const LayoutPlan& own) {
 }
 
 std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
-  const model::MemoryPlan& m = p.memory;
+  const MemoryPlan& m = p.memory();
   std::string out =
       fmt::format("memory of a rank (a micro batch has {} tokens, a rank {} of them)\n",
-                  micro_batch_tokens(p.config),
-                  model::context_rows(micro_batch_tokens(p.config), p.layout.context,
-                                      p.config.context_block()));
+                  micro_batch_tokens(p.config), p.step.rows);
   const auto line = [&](const std::string& what, int64_t bytes, const std::string& more = "") {
     if (bytes == 0) return;
     out += fmt::format("  {:<44} {:>12}{}\n", what, describe_bytes(bytes),
@@ -98,16 +96,26 @@ std::string time_text(const LayoutPlan& p) {
     out += fmt::format("  {:<44} {:>12} {:>5.1f} %  {}\n", part.what, seconds_text(part.seconds),
                        100 * part.seconds / p.time.seconds(), part.limit);
   }
+  const auto calls = [&](const char* what, const DeviceCalls& c) {
+    out += fmt::format("  {:<44} {:>12.0f} launches {:>8.1f} host waits {:>8.0f} copies\n", what,
+                       c.launches, c.host_waits, c.copies);
+  };
+  calls("calls of the device, of each layer", p.step.layer);
+  calls("calls of the device, of a micro batch", p.step.whole);
   return out;
 }
 
+Json calls_json(const DeviceCalls& c) {
+  return {{"launches", c.launches}, {"host_waits", c.host_waits}, {"copies", c.copies}};
+}
+
 Json layout_json(const LayoutPlan& p) {
-  const model::MemoryPlan& m = p.memory;
+  const MemoryPlan& m = p.memory();
   Json parts = Json::array();
   for (const TimePart& part : p.time.parts) {
     parts.push_back({{"part", part.what}, {"seconds", part.seconds}, {"limit", part.limit}});
   }
-  const auto items = [](const std::vector<model::MemoryItem>& list) {
+  const auto items = [](const std::vector<MemoryItem>& list) {
     Json object = Json::object();
     for (const auto& item : list) object[item.name] = item.bytes;
     return object;
@@ -122,6 +130,8 @@ Json layout_json(const LayoutPlan& p) {
           {"tokens_per_second", p.time.tokens_per_second()},
           {"limit", p.time.longest().what + ": " + p.time.longest().limit},
           {"time", parts},
+          {"layer_calls", calls_json(p.step.layer)},
+          {"micro_batch_calls", calls_json(p.step.whole)},
           {"memory_bytes",
            {{"total", m.total()},
             {"weights", m.weights},
@@ -153,14 +163,13 @@ PlanReport make_plan(const Config& config, const model::ModelConfig& model, int 
   check_layout(config, model, layout, all);
   report.own = plan_layout(config, model, layout, device, expected);
   const int64_t micro_batches = config.train.global_batch / config.train.micro_batch / layout.data;
-  for (auto c : micro_batch_collectives(config, model, layout, step_tokens(config, layout))) {
+  for (PlannedCollective c : report.own.step.micro_batch) {
     c.bytes *= micro_batches;
     c.calls *= micro_batches;
     report.collectives.push_back(std::move(c));
   }
-  std::ranges::copy(step_collectives(config, model, layout),
-                    std::back_inserter(report.collectives));
-  report.keys = keys_to_turn(config, model, layout, device.kind);
+  std::ranges::copy(report.own.step.update, std::back_inserter(report.collectives));
+  report.keys = keys_to_turn(config, model, layout, device.kind, report.own.memory().total());
   const LayoutPlan& start = layouts && all.front().fits ? all.front() : report.own;
   for (const int n : kScales) {
     if (n <= ranks || n % (start.layout.context * start.layout.tensor) != 0) continue;
@@ -198,17 +207,19 @@ std::string plan_text(const PlanReport& r) {
   if (!r.layouts.empty()) {
     out += fmt::format(
         "\nlayouts of {} ranks (data x context x tensor; context_kind), each with its fastest "
-        "train.recompute that fits; * is the configured one\n"
-        "  {:<18} {:<8} {:<10} {:>10} {:>10} {:>12} {:<5} {}\n",
+        "train.recompute that fits; * is the configured one; launches, host waits and copies of a "
+        "micro batch\n"
+        "  {:<18} {:<8} {:<10} {:>10} {:>10} {:>12} {:<5} {:>8} {:>6} {:>7} {}\n",
         own.layout.ranks(), "layout", "kind", "recompute", "step", "tokens/s", "memory", "fits",
-        "limited by");
+        "launches", "waits", "copies", "limited by");
     for (const LayoutPlan& p : r.layouts) {
-      out +=
-          fmt::format("{} {:<18} {:<8} {:<10} {:>10} {:>10.0f} {:>12} {:<5} {}\n",
-                      is_own(p, own) ? '*' : ' ', layout_text(p.layout), kind_text(p),
-                      config::enum_name(p.config.train.recompute), seconds_text(p.time.seconds()),
-                      p.time.tokens_per_second(), describe_bytes(p.memory.total()),
-                      p.fits ? "yes" : "no", p.time.longest().what + ": " + p.time.longest().limit);
+      out += fmt::format(
+          "{} {:<18} {:<8} {:<10} {:>10} {:>10.0f} {:>12} {:<5} {:>8.0f} {:>6.0f} {:>7.0f} {}\n",
+          is_own(p, own) ? '*' : ' ', layout_text(p.layout), kind_text(p),
+          config::enum_name(p.config.train.recompute), seconds_text(p.time.seconds()),
+          p.time.tokens_per_second(), describe_bytes(p.memory().total()), p.fits ? "yes" : "no",
+          p.step.whole.launches, p.step.whole.host_waits, p.step.whole.copies,
+          p.time.longest().what + ": " + p.time.longest().limit);
     }
   }
   if (!r.scaling.empty()) {

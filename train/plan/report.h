@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "core/json.h"
-#include "train/plan/collectives.h"
 #include "train/plan/layouts.h"
 
 namespace elastron::train {

@@ -48,10 +48,8 @@ struct StepSchedule {
 };
 
 Phase phase_of(const PlannedCollective& c) {
-  if (c.what == "loss") return Phase::loss;
-  const bool forward = c.what.find("forward") != std::string::npos || c.what == "embedding" ||
-                       c.what == "pooled keys";
-  return forward ? Phase::forward : Phase::backward;
+  if (c.role.part == StepPart::loss) return Phase::loss;
+  return c.role.part == StepPart::layer_backward ? Phase::backward : Phase::forward;
 }
 
 StepSchedule schedule_of(const LayoutPlan& plan, const model::ModelConfig& model,
@@ -59,8 +57,6 @@ StepSchedule schedule_of(const LayoutPlan& plan, const model::ModelConfig& model
   StepSchedule out;
   const StepTime& time = plan.time;
   const double layers = double(model.num_layers);
-  double backward = 0;
-  for (const TimePart& part : time.parts) backward += part.phase == Phase::backward;
   const auto add = [&](Stage& stage, const TimePart& part, double share) {
     const double seconds = share * part.seconds / time.micro_batches;
     (part.selected ? stage.selected : stage.even) += seconds / (part.selected ? time.uneven : 1);
@@ -69,20 +65,12 @@ StepSchedule schedule_of(const LayoutPlan& plan, const model::ModelConfig& model
     switch (part.phase) {
       case Phase::forward: add(out.forward, part, 1 / layers); break;
       case Phase::backward: add(out.backward, part, 1 / layers); break;
-      case Phase::layers: {
-        // A backward pass of what goes through memory is about as much again and a half.
-        const double forward = backward > 0 ? 0.4 : 1;
-        add(out.forward, part, forward / layers);
-        add(out.backward, part, (1 - forward) / layers);
-        break;
-      }
       case Phase::loss: add(out.loss, part, 1); break;
       case Phase::end: out.end.even += part.seconds; break;
       case Phase::collectives: break;  // below, one by one
     }
   }
-  const StepTokens tokens = step_tokens(plan.config, plan.layout);
-  for (const auto& c : micro_batch_collectives(plan.config, model, plan.layout, tokens)) {
+  for (const auto& c : plan.step.micro_batch) {
     const Phase phase = phase_of(c);
     Stage& stage = phase == Phase::loss      ? out.loss
                    : phase == Phase::forward ? out.forward
@@ -92,7 +80,7 @@ StepSchedule schedule_of(const LayoutPlan& plan, const model::ModelConfig& model
     const double calls = std::max(double(c.calls) / times, 1.0);
     stage.collectives.push_back({c.axis, seconds, Lognormal(jitter / std::sqrt(calls))});
   }
-  for (const auto& c : step_collectives(plan.config, model, plan.layout)) {
+  for (const auto& c : plan.step.update) {
     out.end.collectives.push_back({c.axis, collective_seconds(c, plan.layout, device),
                                    Lognormal(jitter / std::sqrt(double(c.calls)))});
   }
@@ -142,9 +130,13 @@ class Step {
   void end(const Stage& stage) {
     begin_data_rank(layout_.data);
     for (const Collective& of : stage.collectives) {
-      if (of.axis == "grad") {
-        const int t = layout_.tensor;
-        for (int i = 0; i < t; ++i) meet(of, i, t, layout_.data * layout_.context);
+      const int t = layout_.tensor, c = layout_.context;
+      if (of.axis == "tensor") {
+        for (int first = 0; first < layout_.ranks(); first += t) meet(of, first, 1, t);
+      } else if (of.axis == "grad") {
+        for (int i = 0; i < t; ++i) meet(of, i, t, layout_.data * c);
+      } else if (of.axis == "data") {
+        for (int i = 0; i < t * c; ++i) meet(of, i, t * c, layout_.data);
       } else {
         meet(of, 0, 1, layout_.ranks());
       }

@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/memory_plan.h"
-#include "train/plan/collectives.h"
-#include "train/plan/run_shape.h"
+#include "train/plan/planned_batch.h"
 #include "train/step/attention_pairs.h"
+#include "train/trained_model.h"
 
 namespace elastron::train {
 
@@ -40,28 +39,10 @@ double head_imbalance(int64_t kv_heads, int ranks, double msr, double sparse) {
 
 namespace {
 
-// Pairs of query and key of a head and micro batch: all causal ones, those of the two branches, of
-// the branch that was selected, and of what both branches read together.
-struct Pairs {
-  double full = 0, retrieval = 0, sparse = 0, selected = 0, both = 0;
-
-  Pairs(const Config& config, const Expected& expected, double msr) {
-    const int64_t length = expected.document_tokens > 0
-                               ? std::min(expected.document_tokens, config.data.max_tokens)
-                               : config.data.max_tokens;
-    const double documents = double(micro_batch_tokens(config)) / double(length);
-    const PairShares shares = pair_shares(config.router, length, msr, expected.xattention);
-    full = documents * double(ops::causal_pairs(length));
-    retrieval = full * shares.retrieval;
-    sparse = full * shares.sparse;
-    selected = full * shares.selected;
-    both = full * shares.both;
-  }
-};
-
 int axis_size(const std::string& axis, const parallel::MeshLayout& layout) {
   return axis == "tensor"    ? layout.tensor
          : axis == "context" ? layout.context
+         : axis == "data"    ? layout.data
          : axis == "grad"    ? layout.data * layout.context
                              : layout.ranks();
 }
@@ -72,6 +53,103 @@ bool inside_a_machine(const std::string& axis, const parallel::MeshLayout& layou
                                         : layout.ranks();
   return reach <= device.per_node;
 }
+
+// A device's reached rates.
+class Rates {
+ public:
+  Rates(const DeviceSpec& device, DType dtype)
+      : device_(device),
+        flops_(device.flops(dtype)),
+        memory_(device.memory.bandwidth * device.compute.bandwidth_share) {}
+
+  // An op takes as long as its operations or its bytes, whichever is longer.
+  double of_flops(const OpCost& op) const { return op.flops > 0 ? op.flops / rate(op.kind) : 0; }
+  double of_bytes(double bytes) const { return bytes / memory_; }
+  double seconds(const OpCost& op) const { return std::max(of_flops(op), of_bytes(op.bytes)); }
+  // From one small op to the next.
+  double launches(double count) const { return count * device_.compute.launch_seconds; }
+
+ private:
+  double rate(WorkKind kind) const {
+    const DeviceCompute& c = device_.compute;
+    switch (kind) {
+      case WorkKind::products:
+      case WorkKind::memory: return flops_ * c.linear_share;
+      case WorkKind::attention_backward: return flops_ * c.attention_backward_share;
+      case WorkKind::attention_both:
+      case WorkKind::attention_selected:
+      case WorkKind::block_choice: break;
+    }
+    return flops_ * c.attention_forward_share;
+  }
+
+  const DeviceSpec& device_;
+  double flops_, memory_;
+};
+
+// Of all ops of a part together.
+struct Seconds {
+  double all = 0, flops = 0;
+
+  void add(const Rates& rates, const OpCost& op) {
+    all += rates.seconds(op);
+    flops += rates.of_flops(op);
+  }
+  std::string limit() const { return flops > 0.5 * all ? "matrix products" : "memory bandwidth"; }
+};
+
+// A micro batch's, but for the update.
+struct WorkSeconds {
+  Seconds forward, again, backward;  // products of the layers
+  Seconds elements, elements_backward, loss, update;
+  // Attention: forward, computed again, backward.
+  Seconds attention, attention_again, attention_backward, choice, choice_again;
+  bool both = false, both_again = false;
+  double routers = 0;
+
+  WorkSeconds(const PlannedStep& step, const Rates& rates, bool launches) {
+    const auto roles = roles_of(step.ranges);
+    for (size_t i = 0; i < step.ranges.size(); ++i) {
+      const RangeRecord& range = step.ranges[i];
+      for (const OpRecord& op : range.ops) {
+        if (roles[i].router) {
+          const double small = double(launches ? op.sum.launches : op.calls);
+          routers += rates.seconds(op.sum) + rates.launches(small);
+        } else {
+          of(op.sum, roles[i]).add(rates, op.sum);
+        }
+      }
+      const OpCost copies{.bytes = double(range.copied_bytes)};
+      elements_of(roles[i]).add(rates, copies);
+    }
+  }
+
+ private:
+  Seconds& elements_of(const RangeRole& role) {
+    switch (role.part) {
+      case StepPart::layer_backward: return elements_backward;
+      case StepPart::loss: return loss;
+      case StepPart::update:
+      case StepPart::outside: return update;
+      case StepPart::micro_batch:
+      case StepPart::layer: break;
+    }
+    return elements;
+  }
+  Seconds& of(const OpCost& op, const RangeRole& role) {
+    switch (op.kind) {
+      case WorkKind::attention_both: (role.again ? both_again : both) = true; [[fallthrough]];
+      case WorkKind::attention_selected: return role.again ? attention_again : attention;
+      case WorkKind::attention_backward: return attention_backward;
+      case WorkKind::block_choice: return role.again ? choice_again : choice;
+      case WorkKind::products: break;
+      case WorkKind::memory: return elements_of(role);
+    }
+    if (role.part == StepPart::layer) return forward;
+    if (role.part == StepPart::layer_backward) return role.again ? again : backward;
+    return loss;
+  }
+};
 
 }  // namespace
 
@@ -86,24 +164,11 @@ double collective_seconds(const PlannedCollective& c, const parallel::MeshLayout
 
 StepTime step_time(const Config& config, const model::ModelConfig& m,
                    const parallel::MeshLayout& layout, const DeviceSpec& device,
-                   const Expected& expected) {
-  const auto options = decoder_options(config, true);
-  const bool backward = trains_decoder(config), both = config.trains(Part::router);
-  const double msr = config.has_routers() ? expected.msr : 0;
-  const StepTokens step = step_tokens(config, layout);
-  const double rows =
-      double(model::context_rows(step.tokens, layout.context, config.context_block()));
-  const double layers = double(m.num_layers), t = layout.tensor, item = dtype_size(options.dtype);
-  const double e = double(m.hidden_size), f = double(m.intermediate_size) / t;
-  const double q = double(m.q_heads * m.head_dim) / t, kv = double(m.kv_heads * m.head_dim) / t;
-  const double qkv = e * (q + 2 * kv), linear = qkv + q * e + 3 * e * f;
+                   const Expected& expected, const PlannedStep& step) {
+  const Rates rates(device, config.model.compute_dtype());
+  const WorkSeconds work(step, rates, device.kind == DeviceKind::cuda);
   const double micro_batches =
       std::ceil(double(config.train.global_batch) / double(config.train.micro_batch) / layout.data);
-  const auto again = options.recompute;
-  const double share_again = again == model::Recompute::none    ? 0
-                             : again == model::Recompute::layer ? (linear - e * f) / linear
-                                                                : (qkv + 2 * e * f) / linear;
-
   StepTime time{.parts = {},
                 .tokens = double(micro_batch_tokens(config)) / double(config.train.micro_batch) *
                           double(config.train.global_batch),
@@ -114,93 +179,61 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
       time.parts.push_back({std::move(what), std::move(limit), seconds, phase, selected});
     }
   };
-  // Linear layers.
-  const double rate = device.flops(options.dtype) * device.compute.linear_share;
-  const double forward = micro_batches * layers * 2 * rows * linear / rate;
-  add(Phase::forward, "linear forward", "matrix products", forward);
-  if (backward) {
-    add(Phase::backward, "linear backward", "matrix products",
-        forward * (options.train_backbone ? 2 : 1));
-    add(Phase::backward, "linear again", "matrix products", forward * share_again);
-  }
+  const auto add_work = [&](Phase phase, const char* what, const Seconds& seconds) {
+    add(phase, what, seconds.limit(), micro_batches * seconds.all);
+  };
+  add_work(Phase::forward, "linear forward", work.forward);
+  add_work(Phase::backward, "linear backward", work.backward);
+  add_work(Phase::backward, "linear again", work.again);
 
-  // Attention: context ranks share the pairs evenly, ranks that split heads as the gates have it.
-  const Pairs pairs(config, expected, msr);
+  // Ranks that split heads have as many dense ones as the gates have it.
+  const double msr = config.has_routers() ? expected.msr : 0;
+  const int64_t length = expected.document_tokens > 0
+                             ? std::min(expected.document_tokens, config.data.max_tokens)
+                             : config.data.max_tokens;
+  const PairShares shares = pair_shares(config.router, length, msr, expected.xattention);
   const int split =
       layout.tensor * (config.parallel.context_kind == ContextKind::ulysses ? layout.context : 1);
-  const double uneven =
-      msr > 0 ? head_imbalance(m.kv_heads, split, msr, pairs.sparse / pairs.retrieval) : 1;
-  time.uneven = uneven;
-  time.sparse = pairs.sparse / pairs.retrieval;
-  const double per_pair = micro_batches * layers * 4 * double(m.q_heads * m.head_dim) /
-                          double(layout.tensor * layout.context);
-  const double forward_rate = device.flops(options.dtype) * device.compute.attention_forward_share;
-  const double backward_rate =
-      device.flops(options.dtype) * device.compute.attention_backward_share;
-  const std::string heads =
-      uneven > 1.05 ? fmt::format("uneven heads (x{:.2f})", uneven) : std::string("attention rate");
-  const bool both_now = both && again != model::Recompute::layer;
-  add(Phase::forward, both_now ? "attention forward, both branches" : "attention forward",
-      both_now ? "attention rate" : heads,
-      per_pair * (both_now ? pairs.both : pairs.selected * uneven) / forward_rate, !both_now);
-  if (backward) {
-    if (again == model::Recompute::layer) {
-      add(Phase::backward, both ? "attention again, both branches" : "attention again",
-          both ? "attention rate" : heads,
-          per_pair * (both ? pairs.both : pairs.selected * uneven) / forward_rate, !both);
-    }
-    add(Phase::backward, "attention backward, selected branch", heads,
-        2.5 * per_pair * pairs.selected * uneven / backward_rate, true);
-  }
-  const ops::HeadPattern pattern = config.router.head_pattern();
-  if (pattern.chooser() != nullptr && config.has_routers()) {
-    const double scores = ops::scores_per_pair(*pattern.chooser(), m.q_heads / m.kv_heads);
-    add(Phase::forward, "choice of blocks", "attention rate",
-        per_pair * pairs.full * scores / forward_rate);
-  }
+  time.sparse = shares.sparse / shares.retrieval;
+  time.uneven = msr > 0 ? head_imbalance(m.kv_heads, split, msr, time.sparse) : 1;
+  const std::string heads = time.uneven > 1.05 ? fmt::format("uneven heads (x{:.2f})", time.uneven)
+                                               : std::string("attention rate");
+  const auto add_attention = [&](Phase phase, const std::string& what, const Seconds& seconds,
+                                 bool both) {
+    add(phase, what + (both ? ", both branches" : ""), both ? "attention rate" : heads,
+        micro_batches * seconds.all * (both ? 1 : time.uneven), !both);
+  };
+  add_attention(Phase::forward, "attention forward", work.attention, work.both);
+  add_attention(Phase::backward, "attention again", work.attention_again, work.both_again);
+  add_attention(Phase::backward, "attention backward, selected branch", work.attention_backward,
+                /*both=*/false);
+  add(Phase::forward, "choice of blocks", "attention rate", micro_batches * work.choice.all);
+  add(Phase::backward, "choice of blocks again", "attention rate",
+      micro_batches * work.choice_again.all);
 
-  // What goes through memory: norms, rotation, residuals, SwiGLU.
-  const double memory_rate = device.memory.bandwidth * device.compute.bandwidth_share;
-  const double shares = options.split_rows ? t : 1;  // ranks between which residuals are cut
-  const double elementwise = micro_batches * layers * rows * item *
-                             (10 * e / shares + 2 * (q + kv) + (m.qk_norm ? q + kv : 0) + 3 * f) /
-                             memory_rate;
-  add(Phase::layers, "norms, rotation, residuals, SwiGLU", "memory bandwidth",
-      elementwise * (backward ? 2.5 + share_again : 1));
-  if (config.has_routers()) {
-    add(Phase::forward, "routers", "launches",
-        micro_batches * layers * (both ? 30 : 10) * device.compute.launch_seconds);
-  }
-  if (options.lm_head) {
-    const double table = e * double(m.vocab_size) / t;
-    const double passes = options.train_backbone ? 3 : 2;
-    const double products = passes * 2 * double(step.labels) * table / rate;
-    const double logits = 4 * double(step.labels) * double(m.vocab_size) / t * item / memory_rate;
-    add(Phase::loss, "head and loss", products > logits ? "matrix products" : "memory bandwidth",
-        micro_batches * (products + logits));
-  }
+  add(Phase::forward, "norms, rotation, residuals, SwiGLU", "memory bandwidth",
+      micro_batches * work.elements.all);
+  add(Phase::backward, "norms, rotation, residuals, SwiGLU backward", "memory bandwidth",
+      micro_batches * work.elements_backward.all);
+  add(Phase::forward, "routers", "launches", micro_batches * work.routers);
+  add_work(Phase::loss, "head and loss", work.loss);
 
-  // Collectives.
   const auto link_name = [&](const std::string& axis) {
     return inside_a_machine(axis, layout, device) ? "links inside a machine"
                                                   : "network between machines";
   };
   for (const char* axis : {"tensor", "context"}) {
     double seconds = 0;
-    for (const auto& c : micro_batch_collectives(config, m, layout, step)) {
+    for (const auto& c : step.micro_batch) {
       if (c.axis == axis) seconds += collective_seconds(c, layout, device);
     }
     add(Phase::collectives, std::string("collectives, ") + axis, link_name(axis),
         micro_batches * seconds);
   }
   double gradients = 0;
-  for (const auto& c : step_collectives(config, m, layout))
-    gradients += collective_seconds(c, layout, device);
+  for (const auto& c : step.update) gradients += collective_seconds(c, layout, device);
   add(Phase::collectives, "collectives, gradients", link_name("world"), gradients);
-  // Gradients, two moments, master and value are read and most of them written.
-  const auto memory =
-      model::plan_memory(m, options, memory_shape(config, layout, DeviceKind::cuda));
-  add(Phase::end, "optimiser", "memory bandwidth", 7 * double(memory.gradients) / memory_rate);
+  add(Phase::end, "optimiser", "memory bandwidth", work.update.all);
   return time;
 }
 

@@ -1,5 +1,6 @@
 // How long a training step takes on a device of configs/devices, by part, and what limits each:
-// operations over reached rates, bytes over reached bandwidths. (docs/method.md, Work and time)
+// operations over reached rates, bytes over reached bandwidths, of what a planned step wrote down
+// (docs/method.md, Work and time).
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,20 +9,13 @@
 #include "model/weights/model_config.h"
 #include "parallel/mesh_layout.h"
 #include "train/config.h"
-#include "train/plan/collectives.h"
 #include "train/plan/device_spec.h"
+#include "train/plan/planned_step.h"
 
 namespace elastron::train {
 
-// What shapes do not say.
-struct Expected {
-  double msr = 0.7;             // share of sparse heads
-  int64_t document_tokens = 0;  // mean length; 0: packs of one document
-  double xattention = 0.35;     // share of causal pairs that XAttention's blocks hold
-};
-
 // Where in a step a part is. Collectives have their own place: simulate.cpp.
-enum class Phase : uint8_t { forward, backward, layers, loss, collectives, end };
+enum class Phase : uint8_t { forward, backward, loss, collectives, end };
 
 struct TimePart {
   std::string what, limit;  // "attention backward", "attention rate"
@@ -56,6 +50,6 @@ double collective_seconds(const PlannedCollective& collective, const parallel::M
 // batch. Nothing overlaps but the sums of gradients with the last backward pass.
 StepTime step_time(const Config& config, const model::ModelConfig& model,
                    const parallel::MeshLayout& layout, const DeviceSpec& device,
-                   const Expected& expected);
+                   const Expected& expected, const PlannedStep& step);
 
 }  // namespace elastron::train

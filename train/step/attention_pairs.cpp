@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/attention/expected_pairs.h"
+
 namespace elastron::train {
 
 std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
@@ -17,17 +19,15 @@ std::vector<DocumentWork> document_work(const data::PackedBatch& batch) {
 
 PairShares pair_shares(const router::RouterConfig& router, int64_t document_tokens, double msr,
                        double xattention) {
-  const ops::HeadPattern pattern = router.head_pattern();
-  const auto share = [&](const ops::KeySet& set) {
-    const auto all = double(ops::causal_pairs(document_tokens));
-    return all > 0 ? set.pairs(document_tokens, xattention) / all : 1.0;
-  };
-  PairShares shares{.retrieval = share(pattern.retrieval), .sparse = share(pattern.sparse)};
-  shares.selected = (1 - msr) * shares.retrieval + msr * shares.sparse;
-  // Where one branch's keys hold the other's, both take no more than the larger.
-  shares.both = pattern.nested() ? std::max(shares.retrieval, shares.sparse)
-                                 : std::min(shares.retrieval + shares.sparse, 1.0);
-  return shares;
+  if (document_tokens == 0) return {};
+  const int32_t bounds[] = {0, int32_t(document_tokens)};
+  const auto pairs =
+      ops::expected_pairs({.cu_seqlens = bounds}, router.head_pattern(),
+                          {.sparse_heads = msr, .chosen = xattention, .library = {}});
+  return {.retrieval = pairs.retrieval / pairs.causal,
+          .sparse = pairs.sparse / pairs.causal,
+          .selected = pairs.selected / pairs.causal,
+          .both = pairs.both / pairs.causal};
 }
 
 }  // namespace elastron::train

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/trace.h"
+
 namespace elastron::train {
 
 std::vector<int> share_parameters(const ParameterList& parameters, int ranks) {
@@ -27,6 +29,7 @@ Optimizer::Optimizer(const ParameterList& parameters, const AdamWConfig& config,
   for (Parameter* p : parameters) {
     if (p->trainable) parameters_.push_back(p);
   }
+  const TraceRange range("moments");
   owners_ = share_parameters(parameters_, sharing_ == nullptr ? 1 : sharing_->size());
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& p = *parameters_[i];

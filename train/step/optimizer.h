@@ -39,6 +39,7 @@ class Optimizer {
 
   const ParameterList& parameters() const { return parameters_; }
   std::vector<Moments>& moments() { return moments_; }  // in the order of parameters()
+  const std::vector<Moments>& moments() const { return moments_; }
   // Which rank of `sharing` keeps the state of each parameter; zeros without.
   const std::vector<int>& owners() const { return owners_; }
 

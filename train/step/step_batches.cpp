@@ -5,16 +5,14 @@
 #include <span>
 
 #include "data/balance.h"
-#include "model/step_work.h"
 #include "router/objective.h"
-#include "train/plan/run_shape.h"
-#include "train/plan/step_time.h"
+#include "train/plan/planned_step.h"
 #include "train/step/attention_pairs.h"
 
 namespace elastron::train {
 
 MicroBatchCost::MicroBatchCost(const Config& config, const model::ModelConfig& model)
-    : config_(config), model_(model), options_(decoder_options(config, true)) {
+    : config_(config), work_(config, model) {
   if (config.has_routers()) {
     targets_ = router::task_targets(config.router.reg, data::kTaskNames);
   }
@@ -27,18 +25,17 @@ double MicroBatchCost::expected_msr(int64_t task) const {
 }
 
 double MicroBatchCost::operator()(const data::PackedBatch& batch) const {
-  model::StepShape shape{.tokens = batch.tokens(),
-                         .labels = batch.labels(),
-                         .both_branches = config_.trains(Part::router),
-                         .backward = trains_decoder(config_)};
+  WorkAmounts amounts{.tokens = double(batch.tokens()),
+                      .labels = double(batch.labels()),
+                      .documents = double(batch.documents())};
   const auto work = document_work(batch);
   for (size_t d = 0; d < work.size(); ++d) {
     const auto shares = pair_shares(config_.router, work[d].longest,
                                     expected_msr(batch.task_ids[d]), Expected{}.xattention);
-    shape.full_pairs += work[d].pairs * shares.both;
-    shape.selected_pairs += work[d].pairs * shares.selected;
+    amounts.both_pairs += work[d].pairs * shares.both;
+    amounts.selected_pairs += work[d].pairs * shares.selected;
   }
-  return model::step_work(model_, options_, shape).done;
+  return work_.done(amounts);
 }
 
 std::vector<std::vector<int64_t>> deal(std::span<const double> costs, int ranks, Balance balance) {

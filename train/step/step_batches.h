@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "data/source.h"
-#include "model/decoder_config.h"
 #include "model/weights/model_config.h"
 #include "parallel/communicator.h"
 #include "train/config.h"
+#include "train/plan/step_work.h"
 
 namespace elastron::train {
 
@@ -29,8 +29,7 @@ class MicroBatchCost {
   double expected_msr(int64_t task) const;
 
   const Config& config_;
-  model::ModelConfig model_;
-  model::DecoderOptions options_;
+  StepWork work_;
   std::vector<double> targets_;  // by task; empty: no router decides
 };
 

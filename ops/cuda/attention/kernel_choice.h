@@ -12,6 +12,13 @@
 namespace elastron::ops::cuda {
 
 inline constexpr int64_t kMostHeadDim = 128;
+// Columns that the kernels have for a head: there is code for these widths.
+constexpr int64_t padded_width(int64_t head_dim) {
+  for (const int64_t width : {32, 64, 80, 96}) {
+    if (head_dim <= width) return width;
+  }
+  return kMostHeadDim;
+}
 
 // Rows of a tile of queries (tokens x query heads side by side) and keys of a tile of keys of the
 // kernels for sm_90a.

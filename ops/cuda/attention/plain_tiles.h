@@ -81,11 +81,13 @@ __device__ __forceinline__ float row_sum(float x) { return warp_sum<kSide>(x); }
 template <class F>
 void with_columns(int64_t head_dim, F&& f) {
   ELASTRON_CHECK(head_dim <= kMostHeadDim, "attention on the GPU: head_dim is at most 128");
-  if (head_dim <= 32) return f.template operator()<2>();
-  if (head_dim <= 64) return f.template operator()<4>();
-  if (head_dim <= 80) return f.template operator()<5>();
-  if (head_dim <= 96) return f.template operator()<6>();
-  return f.template operator()<8>();
+  switch (padded_width(head_dim) / 16) {
+    case 2: return f.template operator()<2>();
+    case 4: return f.template operator()<4>();
+    case 5: return f.template operator()<5>();
+    case 6: return f.template operator()<6>();
+    default: return f.template operator()<8>();
+  }
 }
 
 // Tiles of `rows` rows and kKeys keys: q (and dO), k, v; score tiles; two numbers per row.

@@ -4,9 +4,9 @@
 #include <limits>
 #include <vector>
 
-#include "ops/attention/sequence_tiles.h"
 #include "ops/backend.h"
 #include "ops/cuda/attention/geometry.h"
+#include "ops/cuda/attention/tile_lists.h"
 #include "ops/cuda/attention/tile_schedule.h"
 
 namespace elastron::ops::cuda {
@@ -15,8 +15,8 @@ using namespace elastron::cuda;
 
 namespace {
 
-constexpr int kLevelBits = 11, kLevels = 1 << kLevelBits;  // of cost
-constexpr int kChunk = 512, kThreads = 256, kScanThreads = 1024;
+constexpr int kLevelBits = kListLevelBits, kLevels = kListLevels, kChunk = kListChunk;
+constexpr int kThreads = 256, kScanThreads = 1024;
 static_assert(kLevels % kScanThreads == 0);
 
 struct List {
@@ -185,12 +185,12 @@ __global__ void __launch_bounds__(kWarp)
 template <class Cost>
 TileSchedule sorted(const Geometry& g, const std::vector<int32_t>& starts, int64_t columns,
                     bool both, int64_t limit, Cost cost, Device& device, Stream stream) {
-  const int64_t count = starts.back() * columns, chunks = ceil_div(count, kChunk);
+  const ListMemory sizes(starts.back() * columns);
+  const int64_t count = sizes.count, chunks = sizes.chunks;
   ELASTRON_CHECK(count <= std::numeric_limits<int32_t>::max(), "too many tiles of attention");
   const Tensor on_gpu = on_device(std::span<const int32_t>(starts), device);
   const auto ints = [&](int64_t n) { return Tensor::empty({n}, DType::i32, device); };
-  // The tiles, and in place of one more the number of the next one.
-  Tensor memory = ints((count + 1) * 4);
+  Tensor memory = ints(sizes.list_numbers());
   auto* tiles = static_cast<ScheduledTile*>(memory.raw());
   const TileQueue queue{tiles, int32_t(count), reinterpret_cast<int32_t*>(tiles + count)};
   List list{.starts = static_cast<const int32_t*>(on_gpu.raw()),
@@ -199,7 +199,7 @@ TileSchedule sorted(const Geometry& g, const std::vector<int32_t>& starts, int64
             .shift = 0,
             .both = both};
   while (limit >> list.shift >= kLevels - 1) ++list.shift;
-  const Tensor costs = ints(count), levels = ints(chunks * kLevels);
+  const Tensor costs = ints(sizes.cost_numbers()), levels = ints(sizes.level_numbers());
   launch("tile_costs", tile_costs_kernel<Cost>, {dim3(unsigned(chunks)), dim3(kThreads)}, stream, g,
          list, cost, costs.data<int32_t>(), levels.data<int32_t>());
   launch("tile_places", tile_places_kernel, {dim3(1), dim3(kScanThreads)}, stream, int32_t(chunks),
@@ -232,12 +232,12 @@ TileSchedule schedule_query_tiles(const AttentionArgs& args, const SequenceTiles
                                   Stream stream) {
   const Geometry g = geometry_of(args, tiles, pairs, size.rows);
   check_size(args, g, size);
-  const auto starts = sequence_tile_starts(args.varlen.cu_seqlens, g.tokens_per_tile);
+  const auto starts = query_tile_starts(args, size);
   // Each tile of keys once, and a few in two parts; where the pair is not nested any may be.
   const int64_t key_tiles = ceil_div(longest(args.varlen.key_bounds()), size.keys);
   const int64_t limit = args.sets.nested() ? key_tiles + 4 : 2 * key_tiles;
   const auto by = [&]<int kKeys>() {
-    return sorted(g, starts, g.q_heads / g.tile_heads, both, limit, QueryCost<kKeys>{}, device,
+    return sorted(g, starts, query_tile_columns(args), both, limit, QueryCost<kKeys>{}, device,
                   stream);
   };
   return size.keys == 64 ? by.operator()<64>() : by.operator()<128>();
@@ -248,21 +248,9 @@ KeyTileSchedule schedule_key_tiles(const AttentionArgs& args, const SequenceTile
                                    Stream stream) {
   const Geometry g = geometry_of(args, tiles, pairs, size.rows);
   check_size(args, g, size);
+  const auto [split, starts, pieces, limit] = key_tile_lists(args, size, cut);
   KeyTileQueue queue;
-  if (cut) {
-    const int64_t cut_tiles = ceil_div(args.first_tokens(), size.keys);
-    queue.split.tiles = int32_t(std::min<int64_t>(cut_tiles, KeySplitRule::kMostPieces));
-  }
-  std::vector<int32_t> starts = {0}, pieces = {0};
-  int64_t limit = 0;
-  for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
-    const auto key_tiles = int32_t(ceil_div(args.varlen.key_length(s), size.keys));
-    const auto query_tiles = int32_t(ceil_div(args.varlen.length(s), g.tokens_per_tile));
-    const KeySplit split = queue.split.of(key_tiles, query_tiles);
-    starts.push_back(starts.back() + split.items(key_tiles));
-    pieces.push_back(pieces.back() + split.tiles * split.parts);
-    limit = std::max<int64_t>(limit, query_tiles * (g.group / g.tile_heads) + 1);
-  }
+  queue.split = split;
   Tensor pieces_there = on_device(std::span<const int32_t>(pieces), device);
   queue.pieces = static_cast<const int32_t*>(pieces_there.raw());
   queue.all_pieces = int64_t(pieces.back()) * g.kv_heads;

@@ -1,12 +1,12 @@
 // Two launches: the means of all blocks of queries and keys, then the rows' choices. Keys' means
 // are kept as [channel, block], so that lanes read those of neighbouring blocks.
 #include <limits>
-#include <vector>
 
 #include "core/cuda/launch.h"
 #include "ops/backend.h"
 #include "ops/cuda/attention/choice_bits.h"
 #include "ops/cuda/attention/topk.h"
+#include "ops/cuda/attention/topk_work.h"
 #include "ops/cuda/primitives.h"
 #include "ops/detail/topk_math.h"
 
@@ -18,16 +18,6 @@ namespace {
 
 constexpr int kThreads = 128;
 using Key = detail::order_key_t<float>;
-
-// A sequence, as every kv head sees it.
-struct TopkSequence {
-  int32_t first_query, first_key;  // rows of its first token and key in the batch
-  int32_t tokens, keys, offset;    // of which the tokens are the last
-  int32_t query_blocks, key_blocks;
-  int32_t blocks_before;  // of both kinds, of the sequences before
-  int32_t rows_before;    // query blocks of the sequences before
-  int32_t words;          // where its bits stand
-};
 
 struct TopkProblem {
   const TopkSequence* sequences;
@@ -185,37 +175,14 @@ __global__ void __launch_bounds__(kThreads) choose_topk_kernel(TopkProblem p) {
 template <class T>
 void choose_blocks(const BlockChoiceArgs& args, const TopkRule& rule, Device& device,
                    Stream stream) {
-  std::vector<TopkSequence> sequences;
-  int64_t blocks = 0, rows = 0, pitch = 1;
-  for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
-    const auto blocks_of = [&](int64_t tokens) {
-      return BlockChoiceView::blocks_of(tokens, args.block);
-    };
-    const int64_t own = blocks_of(args.varlen.length(s));
-    const int64_t seen = own == 0 ? 0 : blocks_of(args.varlen.key_length(s));
-    sequences.push_back({.first_query = int32_t(args.varlen.begin(s)),
-                         .first_key = int32_t(args.varlen.key_begin(s)),
-                         .tokens = int32_t(args.varlen.length(s)),
-                         .keys = int32_t(args.varlen.key_length(s)),
-                         .offset = int32_t(args.varlen.offset(s)),
-                         .query_blocks = int32_t(own),
-                         .key_blocks = int32_t(seen),
-                         .blocks_before = int32_t(blocks),
-                         .rows_before = int32_t(rows),
-                         .words = args.starts[size_t(s)]});
-    blocks += own + seen;
-    rows += own;
-    pitch = std::max(pitch, seen);
-  }
+  const auto [sequences, blocks, rows, pitch, choosers] = topk_work(args);
   if (rows == 0) return;
   ELASTRON_CHECK(blocks <= std::numeric_limits<int32_t>::max() && args.shape.kv_heads <= 65535,
                  "choose_blocks: too many blocks or heads");
   const Tensor list = on_device(std::span<const TopkSequence>(sequences), device);
   const Tensor means =
       Tensor::empty({args.shape.kv_heads, blocks, args.shape.head_dim}, DType::f32, device);
-  const LaunchShape shape =
-      persistent("choose_topk", choose_topk_kernel, kThreads, 0, rows * args.shape.kv_heads);
-  const Tensor scores = Tensor::empty({int64_t(shape.grid.x), pitch}, DType::i32, device);
+  const Tensor scores = Tensor::empty({choosers, pitch}, DType::i32, device);
   const TopkProblem problem{.sequences = static_cast<const TopkSequence*>(list.raw()),
                             .count = int32_t(sequences.size()),
                             .blocks = int32_t(blocks),
@@ -239,7 +206,8 @@ void choose_blocks(const BlockChoiceArgs& args, const TopkRule& rule, Device& de
   launch("topk_block_means", block_means_kernel<T>,
          LaunchShape{dim3(unsigned(blocks), unsigned(args.shape.kv_heads)), dim3(kThreads)}, stream,
          problem, static_cast<const T*>(args.q.data), static_cast<const T*>(args.k.data));
-  launch("choose_topk", choose_topk_kernel, shape, stream, problem);
+  launch("choose_topk", choose_topk_kernel, LaunchShape{dim3(unsigned(choosers)), dim3(kThreads)},
+         stream, problem);
 }
 
 template void choose_blocks<float>(const BlockChoiceArgs&, const TopkRule&, Device&, Stream);

@@ -6,8 +6,8 @@ namespace elastron::ops::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kTile = 64;  // groups of a tile, of queries and of keys
+constexpr int kThreads = kPlainChoiceKernel.threads, kWarps = kThreads / kWarp;
+constexpr int kTile = int(kPlainChoiceKernel.tile);              // groups, of queries and of keys
 constexpr int kSide = 16, kSums = kTile / kSide, kColumns = 16;  // columns: of head_dim at a time
 static_assert(kSide * kSide == kThreads);
 
@@ -122,7 +122,7 @@ void choose_blocks(const BlockChoiceArgs& all, const XAttentionRule& rule, Devic
                  aligned_rows({args.q, args.k}))) {
     return mma_choose_blocks(args, device, stream);
   }
-  launch_choice<T>("choose_blocks", choose_kernel<T>, kTile, kThreads, 0, args, device, stream);
+  launch_choice<T>("choose_blocks", choose_kernel<T>, kPlainChoiceKernel, 0, args, device, stream);
 }
 
 template void choose_blocks<float>(const BlockChoiceArgs&, const XAttentionRule&, Device&, Stream);

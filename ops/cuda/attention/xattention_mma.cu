@@ -9,8 +9,9 @@ namespace elastron::ops::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kRows = 128, kKeys = 256, kWarpTile = 64, kKeyWarps = kKeys / kWarpTile;
+constexpr int kThreads = kMmaChoiceKernel.threads, kWarps = kThreads / kWarp;
+constexpr int kRows = int(kMmaChoiceKernel.tile), kKeys = 256, kWarpTile = 64,
+              kKeyWarps = kKeys / kWarpTile;
 static_assert(kWarps == kRows / kWarpTile * kKeyWarps);
 constexpr int kDepth = 32, kStages = 4;
 // Rows of shared memory are padded by 16 bytes: an odd number of these (mma_tiles.h).
@@ -251,8 +252,8 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void mma_choose_blocks(const XAttentionArgs& args, Device& device, Stream stream) {
-  launch_choice<bf16>("choose_blocks_mma", choose_mma_kernel, kRows, kThreads, sizeof(Memory), args,
-                      device, stream);
+  launch_choice<bf16>("choose_blocks_mma", choose_mma_kernel, kMmaChoiceKernel, sizeof(Memory),
+                      args, device, stream);
 }
 
 }  // namespace elastron::ops::cuda

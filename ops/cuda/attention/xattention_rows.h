@@ -15,26 +15,13 @@
 #include "ops/backend.h"
 #include "ops/cuda/attention/choice_bits.h"
 #include "ops/cuda/attention/xattention.h"
+#include "ops/cuda/attention/xattention_work.h"
 #include "ops/cuda/primitives.h"
 #include "ops/detail/xattention_math.h"
 
 namespace elastron::ops::cuda {
 
 using namespace elastron::cuda;
-
-// Query groups [first, ...) of a sequence, for all heads. first_token and first_key are where
-// position 0 of its `length` keys stands, or would stand, in the batch.
-struct RowTile {
-  int32_t sequence, first_token, first_key, length;
-  int32_t offset;  // of its first token
-  int32_t first;
-  int32_t words;  // where the bits of the sequence stand
-};
-
-// Of one query group and one key block: the largest score (log2) and the sum of 2^(score - most).
-struct alignas(8) BlockSum {
-  float most, total;
-};
 
 struct ChoiceProblem {
   const RowTile* tiles;
@@ -61,7 +48,7 @@ struct ChoiceRows {
   int32_t head, kv_head, first, past;
 };
 
-// Scratch of this block of threads.
+// Scratch of this block of threads: choice_scratch_bytes().
 struct ChoiceScratch {
   BlockSum* sums;     // [rows, pitch]
   BlockSum* weights;  // [rows]: the row's largest score, and one over its sum
@@ -71,10 +58,6 @@ struct ChoiceScratch {
       : sums(reinterpret_cast<BlockSum*>(p.scratch + int64_t(blockIdx.x) * p.scratch_bytes)),
         weights(sums + int64_t(p.rows) * p.pitch),
         units(reinterpret_cast<int64_t*>(weights + p.rows)) {}
-  static int64_t bytes(int64_t rows, int64_t pitch, int64_t warps) {
-    return int64_t(sizeof(BlockSum)) * (rows * pitch + rows) +
-           int64_t(sizeof(int64_t)) * warps * pitch;
-  }
 };
 
 // The next rows, the same for the whole block of threads; false when there are none. `ticket` is in
@@ -294,41 +277,22 @@ __device__ __forceinline__ void choose_rows(const ChoiceProblem& p, const Choice
 
 // --- The launch ----------------------------------------------------------------------------------
 
-// kernel(ChoiceProblem, const T* q, const T* k); `tile`: query groups of its tiles.
+// kernel(ChoiceProblem, const T* q, const T* k), of `of`'s tiles and threads.
 template <class T>
 void launch_choice(const char* name, void (*kernel)(ChoiceProblem, const T*, const T*),
-                   int64_t tile, int threads, size_t shared_bytes, const XAttentionArgs& args,
+                   const ChoiceKernel& of, size_t shared_bytes, const XAttentionArgs& args,
                    Device& device, Stream stream) {
   const XAttentionRule& rule = args.rule;
-  const int64_t each = args.groups_of_block(), rows = detail::groups_at_once(each, tile);
-  std::vector<RowTile> tiles;
-  int64_t longest = 0;
-  for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
-    longest = std::max(longest, args.varlen.key_length(s));
-    for (int64_t a = args.first_group(s); a < args.past_group(s); a += rows) {
-      tiles.push_back({.sequence = int32_t(s),
-                       .first_token = int32_t(args.varlen.begin(s) - args.varlen.offset(s)),
-                       .first_key = int32_t(args.varlen.key_begin(s)),
-                       .length = int32_t(args.varlen.key_length(s)),
-                       .offset = int32_t(args.varlen.offset(s)),
-                       .first = int32_t(a),
-                       .words = args.starts[size_t(s)]});
-    }
-  }
-  const auto count = int64_t(tiles.size()) * args.shape.q_heads;
+  const int64_t each = args.groups_of_block();
+  const auto [tiles, count, rows, pitch, scratch_bytes] = choice_work(args, of);
   if (count == 0) return;
   ELASTRON_CHECK(count <= std::numeric_limits<int32_t>::max(), "too many rows of XAttention");
-  // The last rows of a sequence see most. Heads of one kv head stand side by side.
-  std::ranges::stable_sort(tiles, std::ranges::greater(), &RowTile::first);
-  tiles.push_back({});  // in its place the number of the next one
   const Tensor list = on_device(std::span<const RowTile>(tiles), device);
   auto* there = static_cast<RowTile*>(list.raw());
 
-  const LaunchShape shape = persistent(name, kernel, threads, shared_bytes, count);
-  const int64_t pitch = BlockChoiceView::blocks_of(longest, rule.block);
+  const LaunchShape shape = persistent(name, kernel, of.threads, shared_bytes, count);
   ELASTRON_CHECK(pitch < MassBins::kMostBlocks && each < MassBins::kMostEach,
                  "choose_blocks: too many blocks of a sequence, or groups of a block");
-  const int64_t scratch_bytes = ChoiceScratch::bytes(rows, pitch, threads / kWarp);
   const Tensor scratch = Tensor::empty({int64_t(shape.grid.x) * scratch_bytes}, DType::u8, device);
   const ChoiceProblem problem{.tiles = there,
                               .count = int32_t(count),

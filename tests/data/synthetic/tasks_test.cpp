@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "tests/data/support.h"
 
 namespace elastron::data {
 namespace {

@@ -42,6 +42,7 @@ class Plan final : public FullAttentionPlan {
   int64_t workspace_bytes() const override { return full_attention_workspace(s_); }
 
   void run(const FullAttentionTensors& t, void* workspace, Stream) override {
+    ++emulator::calls().launches;
     const emulator::DeviceMemoryOpen open;
     if (workspace_bytes() > 0) std::memset(workspace, 0xff, size_t(workspace_bytes()));
     int64_t all = 0;

@@ -21,9 +21,16 @@ void product(int64_t m, int64_t n, int64_t inner, bool accumulate, C* c, const A
   }
 }
 
+// As the library would take it.
+Tensor library_call(Device& device) {
+  ++emulator::calls().launches;
+  return Tensor::empty({kMatmulWorkspace}, DType::u8, device);
+}
+
 }  // namespace
 
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
+  const Tensor workspace = library_call(x.device());
   const emulator::DeviceMemoryOpen open;
   with_float_dtype(x.dtype(), [&]<class T>() {
     using S = accumulator_t<T>;
@@ -42,6 +49,7 @@ void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor
 }
 
 void matmul_dgrad(const Tensor& dy, const Tensor& w, bool accumulate, Tensor& dx) {
+  const Tensor workspace = library_call(dy.device());
   const emulator::DeviceMemoryOpen open;
   with_float_dtype(dy.dtype(), [&]<class T>() {
     const T *d = dy.data<T>(), *pw = w.data<T>();
@@ -54,6 +62,7 @@ void matmul_dgrad(const Tensor& dy, const Tensor& w, bool accumulate, Tensor& dx
 }
 
 void matmul_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
+  const Tensor workspace = library_call(x.device());
   const emulator::DeviceMemoryOpen open;
   with_float_dtype(dy.dtype(), [&]<class T>() {
     const T *d = dy.data<T>(), *px = x.data<T>();

@@ -1,6 +1,7 @@
-// For stand-ins of libraries: access to the emulated device's memory from the host, and streams
-// that stop.
+// For stand-ins of libraries and tests: access to the emulated device's memory from the host, what
+// it was asked for, and streams that stop.
 #pragma once
+#include <cstdint>
 
 struct CUstream_st;
 
@@ -14,6 +15,13 @@ class DeviceMemoryOpen {
   DeviceMemoryOpen(const DeviceMemoryOpen&) = delete;
   DeviceMemoryOpen& operator=(const DeviceMemoryOpen&) = delete;
 };
+
+// What the host asked of the device so far: kernels and library calls, transfers (with clearing),
+// and waits for a transfer to the host or for a stream.
+struct Calls {
+  int64_t launches = 0, copies = 0, host_waits = 0;
+};
+Calls& calls();
 
 // From now on nothing that is issued on the stream ends.
 void stall(CUstream_st* stream);

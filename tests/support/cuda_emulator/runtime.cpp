@@ -268,7 +268,13 @@ void exchange(unsigned mask, const void* mine, void* all, size_t size) {
   }
 }
 
+Calls& calls() {
+  static Calls counted;
+  return counted;
+}
+
 void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
+  ++calls().launches;
   const unsigned threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) die("a block has 1 to 1024 threads");
   if (grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) die("the grid is too large");
@@ -385,6 +391,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  ++elastron::emulator::calls().host_waits;
   if (stalled(s)) wait_for_ever();
   return cudaSuccess;
 }
@@ -422,7 +429,8 @@ cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t) {
   void* m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (m == MAP_FAILED) die("mmap");
   char* mapping = static_cast<char*>(m);
-  std::memset(mapping, 0xff, mapped - kPage);  // NaN
+  // NaN. Larger blocks are the scratch memory of libraries, of which the stand-ins touch nothing.
+  std::memset(mapping, 0xff, std::min(mapped - kPage, size_t(16) << 20));
   mprotect(mapping + mapped - kPage, kPage, PROT_NONE);
   if (open_depth == 0) mprotect(mapping, mapped - kPage, PROT_NONE);
   *p = mapping + (mapped - kPage) - bytes;
@@ -452,14 +460,17 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = *total - elastron::emulator::held;
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
+  ++elastron::emulator::calls().copies;
+  if (kind == cudaMemcpyDeviceToHost) ++elastron::emulator::calls().host_waits;
   const DeviceMemoryOpen open;
   std::memmove(dst, src, bytes);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy2DAsync(void* dst, size_t dst_pitch, const void* src, size_t src_pitch,
                               size_t width, size_t height, cudaMemcpyKind, cudaStream_t) {
+  ++elastron::emulator::calls().copies;
   const DeviceMemoryOpen open;
   for (size_t i = 0; i < height; ++i) {
     std::memmove(static_cast<char*>(dst) + i * dst_pitch,
@@ -468,6 +479,7 @@ cudaError_t cudaMemcpy2DAsync(void* dst, size_t dst_pitch, const void* src, size
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
+  ++elastron::emulator::calls().copies;
   const DeviceMemoryOpen open;
   std::memset(p, value, bytes);
   return cudaSuccess;

@@ -1,0 +1,141 @@
+// Training steps of every kind, small: what plans are compared with.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "train/plan/planned_batch.h"
+#include "train/step/optimizer.h"
+#include "train/step/step.h"
+#include "train/trained_model.h"
+
+namespace elastron::train::test {
+
+inline model::ModelConfig small_shapes() {
+  model::ModelConfig c;
+  c.hidden_size = 64;
+  c.intermediate_size = 96;
+  c.num_layers = 3;
+  c.q_heads = 8;
+  c.kv_heads = 4;
+  c.head_dim = 16;
+  c.vocab_size = 100;
+  return c;
+}
+
+struct PlannedCase {
+  std::string name;
+  parallel::MeshLayout layout;
+  Config config;
+};
+
+inline PlannedCase planned_case(const std::string& name, const parallel::MeshLayout& layout,
+                                model::Recompute recompute, const auto& change) {
+  PlannedCase c{.name = name, .layout = layout, .config = {}};
+  c.config.data.max_tokens = 256;
+  c.config.data.label_mode = data::LabelMode::all;
+  c.config.parallel.sequence = false;
+  c.config.parallel.bucket_bytes = 20000;
+  c.config.train.recompute = recompute;
+  c.config.train.loss.chunk_rows = 64;
+  c.config.router.pool_budget = 16;
+  c.config.router.ssa = {.sink = 64, .local = 64, .block = 64};
+  c.config.train.lora.targets = {"q_proj", "o_proj", "up_proj"};
+  change(c.config);
+  c.config.parallel.data.value = layout.data;
+  c.config.parallel.context = layout.context;
+  c.config.parallel.tensor = layout.tensor;
+  return c;
+}
+
+// All objectives and recompute modes on one rank, and on ranks of every axis.
+inline std::vector<PlannedCase> planned_cases(int ranks) {
+  using model::Recompute;
+  std::vector<PlannedCase> cases;
+  const auto nothing = [](Config&) {};
+  const auto pretrain = [](Config& c) { c.train.objective = Objective::pretrain; };
+  const auto lora = [](Config& c) { c.train.trainable = {Part::lora, Part::router}; };
+  const auto head = [](Config& c) { c.train.objective = Objective::reward; };
+  const auto pairs = [](Config& c) {
+    c.train.objective = Objective::reward;
+    c.train.trainable = {Part::reward_head, Part::lora, Part::router};
+  };
+  const auto simpo = [](Config& c) {
+    c.train.objective = Objective::reward;
+    c.reward.loss = reward::LossKind::simpo;
+  };
+  const auto blocks = [](Config& c) { c.router.mode = router::Mode::fa_xa; };
+  const auto triangle = [](Config& c) { c.router.mode = router::Mode::xa_ssa; };
+  const auto answers = [](Config& c) { c.data.label_mode = data::LabelMode::answer; };
+  const auto ulysses = [](Config& c) { c.parallel.context_kind = ContextKind::ulysses; };
+  const auto rows = [](Config& c) { c.parallel.sequence = true; };
+  const auto odd_rows = [](Config& c) {
+    c.parallel.sequence = true;
+    c.data.max_tokens = 251;
+  };
+  const auto both = [](Config& c) { c.train.trainable = {Part::backbone, Part::router}; };
+  for (const Recompute r : {Recompute::none, Recompute::selective, Recompute::layer}) {
+    const auto add = [&](const char* what, const parallel::MeshLayout& layout, const auto& change) {
+      if (layout.ranks() != ranks) return;
+      cases.push_back(
+          planned_case(std::string(what) + ", recompute " + std::string(config::enum_name(r)) +
+                           ", " + std::to_string(layout.data) + " x " +
+                           std::to_string(layout.context) + " x " + std::to_string(layout.tensor),
+                       layout, r, change));
+    };
+    for (const parallel::MeshLayout& layout :
+         {parallel::MeshLayout{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 2}, {1, 2, 2}}) {
+      add("routers", layout, nothing);
+      add("backbone", layout, pretrain);
+      add("adapters and routers", layout, lora);
+      add("pairs", layout, pairs);
+    }
+    for (const parallel::MeshLayout& layout : {parallel::MeshLayout{1, 1, 1}, {1, 2, 1}}) {
+      add("pairs by likelihood", layout, simpo);
+      add("answers", layout, answers);
+      add("chosen blocks", layout, blocks);
+      add("chosen blocks and windows", layout, triangle);
+    }
+    for (const parallel::MeshLayout& layout : {parallel::MeshLayout{1, 2, 1}, {1, 2, 2}}) {
+      add("exchanged heads", layout, ulysses);
+    }
+    for (const parallel::MeshLayout& layout : {parallel::MeshLayout{1, 1, 2}, {1, 2, 2}}) {
+      add("split rows", layout, rows);
+      add("split rows that do not divide", layout, odd_rows);
+      add("backbone and routers", layout, both);
+    }
+    if (r == Recompute::none) add("a head alone", {1, 1, 1}, head);
+  }
+  return cases;
+}
+
+// The same model, optimiser and step, where they compute.
+class RealStep {
+ public:
+  RealStep(const Config& config, const model::ModelConfig& m, parallel::Mesh& mesh, Device& device)
+      : model_(config, m, true, mesh, device),
+        optimizer_(model_.objective_parameters(), config.train.adam, config.train.weight_decay,
+                   optimizer_group(config, mesh)),
+        routed_(model_.training_gates()),
+        loss_(model_.make_loss()),
+        runner_(config, mesh, device, model_.decoder(), routed_, *loss_, model_.objective(),
+                optimizer_),
+        batches_({planned_batch(config, 0)}),
+        data_ranks_(mesh.layout().data) {
+    model_.decoder().initialise(1);
+  }
+  StepResult run() {
+    return runner_.run(steps_++, batches_, data_ranks_, [] {});
+  }
+
+ private:
+  TrainedModel model_;
+  Optimizer optimizer_;
+  std::vector<router::RoutedLayer> routed_;
+  std::unique_ptr<TrainingLoss> loss_;
+  StepRunner runner_;
+  std::vector<data::PackedBatch> batches_;
+  int64_t data_ranks_, steps_ = 0;
+};
+
+}  // namespace elastron::train::test
