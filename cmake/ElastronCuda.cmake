@@ -75,22 +75,23 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  ops/cuda/full_attention_sizes.cpp ops/cuda/library_attention.cpp ops/cuda/tensor_map.cpp)
+  ops/cuda/attention/full_attention_sizes.cpp ops/cuda/attention/library_attention.cpp
+  ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
-  ops/cuda/attention_argmax.cu ops/cuda/decode_attention.cu ops/cuda/elementwise.cu ops/cuda/full_attention_kernels.cu
-  ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
-  ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/routed_attention_backward.cu
-  ops/cuda/routed_attention_backward_hopper.cu ops/cuda/routed_attention_backward_hopper_dq.cu
-  ops/cuda/routed_attention_backward_mma.cu ops/cuda/routed_attention_forward.cu
-  ops/cuda/routed_attention_forward_hopper.cu ops/cuda/routed_attention_forward_mma.cu
-  ops/cuda/tile_schedule.cu ops/cuda/token_ops.cu ops/cuda/visited_tiles.cu
-  ops/cuda/xattention.cu ops/cuda/xattention_mma.cu)
+  ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
+  ops/cuda/attention/backward_hopper_dq.cu ops/cuda/attention/backward_mma.cu
+  ops/cuda/attention/decode.cu ops/cuda/attention/forward.cu ops/cuda/attention/forward_hopper.cu
+  ops/cuda/attention/forward_mma.cu ops/cuda/attention/full_attention_kernels.cu
+  ops/cuda/attention/tile_schedule.cu ops/cuda/attention/topk.cu ops/cuda/attention/visited_tiles.cu
+  ops/cuda/attention/xattention.cu ops/cuda/attention/xattention_mma.cu
+  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
+  ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
 function(elastron_cuda_library name)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${ELASTRON_CUDA_KERNELS}
-    ${PROJECT_SOURCE_DIR}/ops/cuda/full_attention.cpp ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
+    ${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
   target_include_directories(elastron_${name} PUBLIC ${PROJECT_SOURCE_DIR})
   # The runtime is linked in and looks for the driver when it is first called: the program starts
   # where there is none.
@@ -99,7 +100,7 @@ function(elastron_cuda_library name)
   target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
   if(ELASTRON_WITH_CUDNN)
     # Loaded when it is needed: only headers are wanted here.
-    set_source_files_properties(${PROJECT_SOURCE_DIR}/ops/cuda/full_attention.cpp PROPERTIES
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp PROPERTIES
       COMPILE_DEFINITIONS "${ELASTRON_CUDNN_DEFINITIONS}")
     target_include_directories(elastron_${name} SYSTEM PRIVATE ${CUDNN_FRONTEND_INCLUDE_DIR}
       ${CUDNN_INCLUDE_DIR})

@@ -46,8 +46,8 @@ HeadCache Engine::make_cache(int64_t tokens, const CacheOptions& options) const 
   if (!options.whole_blocks) rule.ssa.block = 1;
   HeadCache cache(model().num_layers, kv_heads().own, model().head_dim, tokens,
                   rule.streaming_rule(), options_.dtype, device_);
-  // Heads of XAttention decode with full attention (docs/method.md, Decoding).
-  cache.keep_all(options.keep_all || rule.mode == ops::AttentionMode::fa_xa);
+  // Heads that read chosen blocks decode with full attention (docs/method.md, Decoding).
+  cache.keep_all(options.keep_all || rule.head_pattern().sparse.kind != ops::KeySetKind::streaming);
   return cache;
 }
 

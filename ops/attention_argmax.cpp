@@ -6,7 +6,7 @@
 #include "ops/backend.h"
 #include "ops/cpu/attention_argmax.h"
 #include "ops/cpu/parallel_for.h"
-#include "ops/cuda/attention_argmax.h"
+#include "ops/cuda/attention/argmax.h"
 
 namespace elastron::ops {
 

@@ -6,7 +6,7 @@
 #include "ops/backend.h"
 #include "ops/cpu/decode_attention.h"
 #include "ops/cpu/parallel_for.h"
-#include "ops/cuda/decode_attention.h"
+#include "ops/cuda/attention/decode.h"
 
 namespace elastron::ops {
 

@@ -11,11 +11,11 @@
 #include "ops/attention/tile_plan.h"
 #include "ops/backend.h"
 #include "ops/cpu/routed_attention.h"
-#include "ops/cuda/full_attention.h"
-#include "ops/cuda/library_attention.h"
-#include "ops/cuda/meta_attention.h"
-#include "ops/cuda/routed_attention.h"
-#include "ops/cuda/routed_attention_mma.h"
+#include "ops/cuda/attention/full_attention.h"
+#include "ops/cuda/attention/kernel_choice.h"
+#include "ops/cuda/attention/library_attention.h"
+#include "ops/cuda/attention/meta_attention.h"
+#include "ops/cuda/attention/routed_attention.h"
 
 namespace elastron::ops {
 namespace {
@@ -33,7 +33,10 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
   ELASTRON_CHECK(shape.head_dim > 0, "routed_attention: head_dim must be positive");
   ELASTRON_CHECK(shape.group() <= kTileRows,
                  "routed_attention: at most 64 query heads per kv head");
-  const StreamingRule& rule = in.rule;
+  const KeySetPair sets = in.pattern.kinds();
+  ELASTRON_CHECK(sets.retrieval != sets.sparse && sets.sparse != KeySetKind::full,
+                 "routed_attention: two sets of different kinds, the sparse one not full");
+  const StreamingRule rule = in.pattern.rule();
   ELASTRON_CHECK(
       rule.block >= 1 && rule.sink_blocks >= 0 && rule.local_blocks >= 1 && rule.dense_tail >= 0,
       "routed_attention: the rule needs block >= 1, sink >= 0, local >= 1");
@@ -63,7 +66,7 @@ AttentionShape checked_shape(const RoutedAttentionInput& in) {
     ELASTRON_CHECK(whole[s] >= in.varlen.key_length(int64_t(s)),
                    "routed_attention: a sequence is at least as long as it has keys");
   }
-  if (has_blocks(in.mode)) check_block_offsets(in.varlen, in.xattention.block, kOp);
+  if (in.pattern.chooser() != nullptr) check_block_offsets(in.varlen, in.pattern.block(), kOp);
   check_shape(in.gate, Shape{in.varlen.sequences(), shape.kv_heads}, kOp);
   check_dense(kOp, in.gate);
   ELASTRON_CHECK(&in.q.device() == &in.k.device() && &in.q.device() == &in.v.device() &&
@@ -100,22 +103,19 @@ class DeviceTiles {
   cuda::SequenceTiles view_;
 };
 
-[[maybe_unused]] bool library_wanted(FullAttentionBy full_by, DType dtype,
-                                     const AttentionShape& shape, int64_t longest) {
-  return cuda::library_attention_takes(dtype, shape) &&
-         (full_by == FullAttentionBy::cudnn ||
-          (full_by == FullAttentionBy::automatic && longest >= cuda::kLeastForLibrary));
-}
-
 [[maybe_unused]] bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
                                  std::initializer_list<HeadsView> views) {
-  if (in.mode == AttentionMode::xa_ssa) return false;  // no branch of full attention
-  if (!in.varlen.cu_keys.empty()) return false;  // its graphs have tokens and keys in one place
   int64_t longest = 0;
   for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
     longest = std::max<int64_t>(longest, in.varlen.length(s));
   }
-  return library_wanted(in.full_by, in.q.dtype(), shape, longest) && cuda::aligned_rows(views);
+  return cuda::library_wanted({.full_by = in.full_by,
+                               .dtype = in.q.dtype(),
+                               .shape = shape,
+                               .sets = in.pattern.kinds(),
+                               .longest = longest,
+                               .keys_elsewhere = !in.varlen.cu_keys.empty(),
+                               .aligned = cuda::aligned_rows(views)});
 }
 
 }  // namespace
@@ -146,7 +146,8 @@ std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtyp
       [&](auto) {
         const AttentionShape shape{q_heads, kv_heads, head_dim};
         std::string why;
-        if (!library_wanted(full_by, dtype, shape, tokens) ||
+        if (!cuda::library_wanted(
+                {.full_by = full_by, .dtype = dtype, .shape = shape, .longest = tokens}) ||
             cuda::full_attention_library(device, why).empty()) {
           return;
         }
@@ -157,8 +158,8 @@ std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtyp
   return bytes;
 }
 
-int64_t dense_tiles(AttentionMode mode, int64_t group, int64_t tokens, int64_t keys) {
-  const int64_t heads = has_blocks(mode) ? 1 : group, each = tile_tokens(heads);
+int64_t dense_tiles(const HeadPattern& pattern, int64_t group, int64_t tokens, int64_t keys) {
+  const int64_t heads = heads_of_tile(group, pattern.shared_by(group)), each = tile_tokens(heads);
   int64_t tiles = 0;
   for (int64_t begin = keys - tokens; begin < keys; begin += each) {
     tiles += tile_count(std::min(keys, begin + each), kTileKeys);
@@ -168,7 +169,7 @@ int64_t dense_tiles(AttentionMode mode, int64_t group, int64_t tokens, int64_t k
 
 namespace {
 
-// What forward and backward give the kernels alike.
+// The arguments that forward and backward give the kernels alike.
 template <class Args>
 Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
                  const AttentionShape& shape) {
@@ -180,8 +181,8 @@ Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
   args.v = heads_view(in.v, keys, shape.kv_heads, shape.head_dim, dtype, kOp);
   args.gate = in.gate.data<uint8_t>();
   args.varlen = in.varlen;
-  args.mode = in.mode;
-  args.rule = in.rule;
+  args.sets = in.pattern.kinds();
+  args.rule = in.pattern.rule();
   args.choice = choice.view();
   args.shape = shape;
   args.scale = in.softmax_scale;
@@ -196,8 +197,7 @@ double flops_of_pairs(const AttentionShape& shape, double pairs) {
 
 OpCost forward_cost(const RoutedAttentionInput& in, const RoutedAttentionOutput& out,
                     const AttentionShape& shape, int64_t launches, MetaDevice& meta) {
-  const auto pairs =
-      expected_pairs(in.varlen, in.mode, in.rule, meta.attached<AttentionExpectations>());
+  const auto pairs = expected_pairs(in.varlen, in.pattern, meta.attached<AttentionExpectations>());
   const bool both = out.other.defined();
   OpCost cost = touches(kOp, in.q, in.k, in.v, out.selected, out.lse);
   if (both) cost.bytes += double(out.other.bytes() + out.lse_other.bytes());
@@ -215,17 +215,16 @@ OpCost backward_cost(const RoutedAttentionInput& in, const RoutedAttentionGradie
   cost.kind = WorkKind::attention_backward;
   cost.launches = launches;
   if (!gradient.q.defined()) return cost;
-  const auto pairs =
-      expected_pairs(in.varlen, in.mode, in.rule, meta.attached<AttentionExpectations>());
+  const auto pairs = expected_pairs(in.varlen, in.pattern, meta.attached<AttentionExpectations>());
   cost.flops = 2.5 * flops_of_pairs(shape, pairs.selected);
   cost.bytes += double(gradient.q.bytes() + gradient.k.bytes() + gradient.v.bytes());
   return cost;
 }
 
 // Whose blocks are needed: of all heads for both branches, or of those that read blocks.
-ChoiceFor choice_for(AttentionMode mode, Branches branches) {
+ChoiceFor choice_for(KeySetPair sets, Branches branches) {
   if (branches == Branches::both) return ChoiceFor::all;
-  return mode == AttentionMode::xa_ssa ? ChoiceFor::open : ChoiceFor::closed;
+  return sets.retrieval == KeySetKind::blocks ? ChoiceFor::open : ChoiceFor::closed;
 }
 
 }  // namespace
@@ -237,9 +236,9 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
   Device& device = in.q.device();
 
   RoutedAttentionOutput out;
-  if (has_blocks(in.mode)) {
-    out.choice = choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
-                               choice_for(in.mode, branches));
+  if (const BlockChooser* chooser = in.pattern.chooser()) {
+    out.choice = choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, *chooser, in.gate,
+                               choice_for(in.pattern.kinds(), branches));
   }
   auto args = kernel_args<AttentionForwardArgs>(in, out.choice, shape);
   const auto output = [&](const Shape& of, DType type) {
@@ -308,7 +307,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
   Device& device = in.q.device();
 
   ELASTRON_CHECK(d_out.defined(), "routed_attention: missing d_out");
-  ELASTRON_CHECK(!has_blocks(in.mode) || out.choice.defined(),
+  ELASTRON_CHECK(in.pattern.chooser() == nullptr || out.choice.defined(),
                  "routed_attention: backward needs the blocks that forward chose");
   auto args = kernel_args<AttentionBackwardArgs>(in, out.choice, shape);
   args.d_out = heads_view(d_out, tokens, shape.q_heads, shape.head_dim, dtype, kOp);

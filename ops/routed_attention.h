@@ -1,12 +1,12 @@
 // Routed attention: per sequence and kv head a gate z chooses the retrieval branch (z = 1) or the
 // sparse one (z = 0): O = z O_R + (1 - z) O_S (docs/method.md, Head mixing). Causal within each
-// sequence. The mode says what the branches are: full, XAttention or streaming sparse attention
-// (docs/method.md, Modes).
+// sequence. The pattern says which keys the branches read (ops/head_pattern.h; docs/method.md, Key
+// sets).
 //
 // Where the keys of the sparse branch are a subset of the others, as those of any are of full
 // attention, they are visited first, O_S is written, and the same running maximum, sum and
 // accumulator go on over the remaining keys to O_R: two outputs for the price of one. Where they
-// are not (xa-ssa), both go on from the keys they share (docs/method.md, One pass). Backward runs
+// are not, both go on from the keys they share (docs/method.md, One pass). Backward runs
 // only through the selected branch; of the other branch only the row dot with dO is needed
 // (docs/method.md, Selected backward and Costs).
 #pragma once
@@ -15,17 +15,13 @@
 
 #include "core/tensor.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/attention/attention_mode.h"
 #include "ops/attention/expectations.h"
-#include "ops/attention/streaming_rule.h"
+#include "ops/block_choice.h"
+#include "ops/head_pattern.h"
 #include "ops/varlen.h"
-#include "ops/xattention.h"
 
 namespace elastron::ops {
 
-// Who computes full attention on a GPU. Elsewhere, and where a library has no kernel for the shape,
-// it is our own kernels; these repeat bit for bit, a library's backward pass may not.
-enum class FullAttentionBy : uint8_t { automatic, own, cudnn };
 // "cuDNN 9.19.0" where the device has it; else nothing, and `why`.
 std::string full_attention_library(Device& device, std::string& why);
 // Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
@@ -46,10 +42,8 @@ struct RoutedAttentionInput {
   Tensor k, v;
   Tensor gate;  // [sequences, kv_heads] uint8: 1 = the retrieval branch
   Varlen varlen;
-  AttentionMode mode = AttentionMode::fa_ssa;
-  StreamingRule rule;         // of SSA
-  XAttentionRule xattention;  // of XA; parts of sequences are of whole blocks then
-  double softmax_scale = 0;   // head_dim^-0.5
+  HeadPattern pattern;       // where blocks are chosen, parts of sequences are of whole ones
+  double softmax_scale = 0;  // head_dim^-0.5
   // automatic: a library's for bfloat16 and sequences of 1024 tokens or more.
   FullAttentionBy full_by = FullAttentionBy::automatic;
   // The fastest of our own kernels that may be used on a GPU: for tests and benchmarks.
@@ -66,8 +60,8 @@ struct RoutedAttentionOutput {
   Tensor other;      // the same for the branch that was not selected; undefined for `selected`
   Tensor lse;        // [tokens, q_heads] master dtype, of the selected branch, natural log
   Tensor lse_other;  // the same of the other branch; undefined for `selected`
-  // The blocks that XAttention chose, for the backward pass; undefined in mode fa-ssa. Of both
-  // branches' heads, or of the selected ones that use them.
+  // The blocks that were chosen, for the backward pass; undefined where no set is of blocks. Of
+  // both branches' heads, or of the selected ones that use them.
   BlockChoice choice;
   // [sequences, kv_heads] int64: different tiles of 64 x 64 (row, key) pairs that the selected
   // branch visits, a row being a token of a query head. dense_tiles() is what full attention
@@ -77,7 +71,7 @@ struct RoutedAttentionOutput {
 
 // Tiles of one sequence and kv head under full attention, as RoutedAttentionOutput::visited counts.
 // `keys` >= `tokens`: the tokens are the last of so many positions.
-int64_t dense_tiles(AttentionMode mode, int64_t group, int64_t tokens, int64_t keys);
+int64_t dense_tiles(const HeadPattern& pattern, int64_t group, int64_t tokens, int64_t keys);
 
 RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, Branches branches);
 

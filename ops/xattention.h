@@ -15,10 +15,9 @@
 // mass, the lower one of equals, until the chosen ones hold `threshold` of the row's mass. No
 // gradient goes through the choice (docs/method.md, XAttention).
 #pragma once
-#include "core/host_device.h"
-#include "core/tensor.h"
-#include "ops/attention/block_choice.h"
-#include "ops/varlen.h"
+#include <cstdint>
+
+#include "ops/attention/streaming_rule.h"
 
 namespace elastron::ops {
 
@@ -29,34 +28,19 @@ struct XAttentionRule {
   // As the published code chooses: in the first chunk of a sequence one more block, and the first
   // block by its mass only until all else is done (docs/method.md, First chunk).
   bool reference = false;
+
+  // Throws LogicError unless the numbers are as said above.
+  void check() const;
+  // Masks are per query head.
+  int64_t shared_by(int64_t /*group*/) const { return 1; }
+  // Tokens at the beginning of a sequence that every query reads.
+  int64_t first_tokens() const { return block; }
+  // How many pairs are chosen depends on the input.
+  double pairs(int64_t first, int64_t past, double expected) const {
+    return expected * double(causal_pairs(past) - causal_pairs(first));
+  }
+  // Products of a query with a key that the choice takes, for each causal pair of attention.
+  double scores_per_pair(int64_t /*group*/) const { return 1.0 / double(stride); }
 };
-
-// Whose blocks are chosen: of every head, or of those of the (sequence, kv head) pairs whose gate
-// is open or closed. The bits of others are zeros.
-enum class ChoiceFor : uint8_t { all, open, closed };
-ELASTRON_HD constexpr bool is_wanted(ChoiceFor whose, bool open) {
-  return whose == ChoiceFor::all || open == (whose == ChoiceFor::open);
-}
-
-struct BlockChoice {
-  Tensor rows, columns;  // [q_heads, words] int32, bits as BlockChoiceView says
-  Tensor starts;         // [sequences + 1] int32
-  int64_t block = 0;     // 0: nothing was chosen
-
-  bool defined() const { return block != 0; }
-  BlockChoiceView view() const;
-};
-
-// The choice for a query block depends on it and what is before it alone: a sequence that begins
-// behind keys of others (varlen.cu_keys) has the bits of these rows of the whole. Its offset must
-// be a multiple of the block, and its end as well unless the whole sequence ends there.
-//
-// q [tokens, q_heads, head_dim], k [keys, kv_heads, head_dim], both after RoPE; dims 1 and 2
-// contiguous. gate [sequences, kv_heads] uint8.
-// Working memory is linear in the number of tokens. On a GPU q and k are float32 or bf16, and
-// nothing waits for the host.
-BlockChoice choose_blocks(const Tensor& q, const Tensor& k, const Varlen& varlen,
-                          double softmax_scale, const XAttentionRule& rule, const Tensor& gate,
-                          ChoiceFor whose);
 
 }  // namespace elastron::ops

@@ -3,6 +3,22 @@
 #include "core/config/schema.h"
 #include "core/limits.h"
 
+namespace elastron::router {
+
+ops::HeadPattern RouterConfig::head_pattern() const {
+  const auto fa = ops::KeySet::full(), streaming = ops::KeySet::streaming(ssa.rule());
+  switch (mode) {
+    case Mode::fa_ssa: return {fa, streaming};
+    case Mode::fa_xa: return {fa, ops::KeySet::blocks(xa.rule())};
+    case Mode::xa_ssa: return {ops::KeySet::blocks(xa.rule()), streaming};
+    case Mode::fa_topk: return {fa, ops::KeySet::blocks(topk.rule())};
+    case Mode::topk_ssa: return {ops::KeySet::blocks(topk.rule()), streaming};
+  }
+  throw LogicError("a mode without a pattern");
+}
+
+}  // namespace elastron::router
+
 namespace elastron::config {
 
 template <>
@@ -35,6 +51,25 @@ struct Schema<router::XaConfig> {
     if (c.block % 64 != 0 || c.block % c.stride != 0) {
       problems.add("block", "a block must be a multiple of the stride and of 64",
                    "use 64, 128 or 256 with a stride of 8, 16 or 32");
+    }
+  }
+};
+template <>
+struct Schema<router::TopkConfig> {
+  using C = router::TopkConfig;
+  static constexpr auto fields = std::tuple{
+      field("block", &C::block, between(64, kMostTokens), "tokens per block, a multiple of 64"),
+      field("blocks", &C::blocks, between(1, kMostTokens),
+            "key blocks that a block of queries reads, its own and the sink among them"),
+      field("sink_blocks", &C::sink_blocks, between(0, kMostTokens),
+            "blocks at the start of a sequence that are always read")};
+  static void check(const C& c, Problems& problems) {
+    if (c.block % 64 != 0) {
+      problems.add("block", "a block must be a multiple of 64", "use 64, 128 or 256");
+    }
+    if (c.sink_blocks >= c.blocks) {
+      problems.add("blocks", "the sink and a query's own block are among the blocks that are read",
+                   "make it more than router.topk.sink_blocks");
     }
   }
 };
@@ -74,8 +109,8 @@ struct Schema<router::RouterConfig> {
   using C = router::RouterConfig;
   static constexpr auto fields = std::tuple{
       field("mode", &C::mode,
-            "what a head chooses from: full attention (fa), XAttention (xa), streaming sparse "
-            "attention (ssa)"),
+            "what a head chooses from, RETRIEVAL-SPARSE: full attention (fa), XAttention (xa), the "
+            "top k blocks (topk), streaming sparse attention (ssa)"),
       field(
           "kind", &C::kind,
           "two logits with softmax, or one with sigmoid; static-l0: no router but a hard-concrete "
@@ -105,6 +140,7 @@ struct Schema<router::RouterConfig> {
       section("l0", &C::l0, "the hard-concrete masks (kind: static-l0)"),
       section("ssa", &C::ssa, "streaming sparse attention"),
       section("xa", &C::xa, "XAttention (modes fa-xa and xa-ssa)"),
+      section("topk", &C::topk, "the top k blocks (modes fa-topk and topk-ssa)"),
       section("reg", &C::reg, "the sparsity objective"),
       field("force", &C::force,
             "evaluation without the router: full | sparse | static:FILE | scores:FILE:MSR | "

@@ -9,11 +9,14 @@
 #include "core/config/load.h"
 #include "ops/boundary_pool.h"
 #include "ops/hard_concrete.h"
-#include "ops/routed_attention.h"
+#include "ops/head_pattern.h"
 
 namespace elastron::router {
 
-using Mode = ops::AttentionMode;
+// Sets of keys that a head chooses from: full attention, XAttention, the top k blocks, streaming
+// sparse attention.
+// A mode names a pair of them, RETRIEVAL-SPARSE.
+enum class Mode : uint8_t { fa_ssa, fa_xa, xa_ssa, fa_topk, topk_ssa };
 enum class Kind : uint8_t { softmax, sigmoid, static_l0 };
 enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
@@ -53,6 +56,16 @@ struct XaConfig {
             .block = block,
             .threshold = threshold,
             .reference = select == XaSelect::reference};
+  }
+};
+
+struct TopkConfig {
+  int64_t block = 128;
+  int64_t blocks = 16;
+  int64_t sink_blocks = 1;
+
+  ops::TopkRule rule() const {
+    return {.block = block, .blocks = blocks, .sink_blocks = sink_blocks};
   }
 };
 
@@ -102,6 +115,7 @@ struct RouterConfig {
   L0Config l0;
   SsaConfig ssa;
   XaConfig xa;
+  TopkConfig topk;
   RegConfig reg;
   std::string force = "none";  // evaluation: see parse_force
 
@@ -109,11 +123,7 @@ struct RouterConfig {
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
   ops::PoolRule pool_rule() const { return {pool == Pool::boundary, pool_budget, pool_dedup}; }
   ops::StreamingRule streaming_rule() const { return ssa.rule(); }
-  // What a query sees depends on its position alone, so that it may be computed once for all
-  // sequences that have the tokens up to it: a shared prompt.
-  bool sees_by_position_only() const {
-    return !ops::has_blocks(mode) && ssa.form != SsaForm::triangle;
-  }
+  ops::HeadPattern head_pattern() const;
 };
 
 }  // namespace elastron::router
@@ -124,7 +134,9 @@ template <>
 struct EnumNames<router::Mode> {
   static constexpr NameOf<router::Mode> names[] = {{router::Mode::fa_ssa, "fa-ssa"},
                                                    {router::Mode::fa_xa, "fa-xa"},
-                                                   {router::Mode::xa_ssa, "xa-ssa"}};
+                                                   {router::Mode::xa_ssa, "xa-ssa"},
+                                                   {router::Mode::fa_topk, "fa-topk"},
+                                                   {router::Mode::topk_ssa, "topk-ssa"}};
 };
 template <>
 struct EnumNames<router::Kind> {

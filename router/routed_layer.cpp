@@ -20,18 +20,19 @@ ops::PoolSegment pool_segment(PoolSegmentKind kind, std::span<const int64_t> ran
 
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
                          uint64_t seed, AttentionRouter& router)
-    : pattern_(config), source_(gates_of_router({layer, first_kv_head, seed}, config, router)) {}
+    : pattern_(config.head_pattern()),
+      source_(gates_of_router({layer, first_kv_head, seed}, config, router)) {}
 
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
                          uint64_t seed, StaticMask& mask)
-    : pattern_(config), source_(gates_of_mask({layer, first_kv_head, seed}, mask)) {}
+    : pattern_(config.head_pattern()), source_(gates_of_mask({layer, first_kv_head, seed}, mask)) {}
 
 RoutedLayer::RoutedLayer(int64_t, int64_t, const RouterConfig& config, std::vector<uint8_t> fixed)
-    : pattern_(config), source_(fixed_gates(std::move(fixed))) {}
+    : pattern_(config.head_pattern()), source_(fixed_gates(std::move(fixed))) {}
 
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
                          const RandomGates& random)
-    : pattern_(config), source_(random_gates({layer, first_kv_head}, random)) {}
+    : pattern_(config.head_pattern()), source_(random_gates({layer, first_kv_head}, random)) {}
 
 void RoutedLayer::backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,
                            const RouterBatch& batch, const SavedRoute& route, Tensor* d_keys,

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "ops/routed_attention.h"
 #include "router/gate_source.h"
 
 namespace elastron::router {
@@ -30,12 +31,8 @@ class RoutedLayer {
   RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
               const RandomGates& random);
 
-  // What the attention of this layer's heads is, into the input of the op.
-  void describe(ops::RoutedAttentionInput& in) const {
-    in.mode = pattern_.mode;
-    in.rule = pattern_.streaming;
-    in.xattention = pattern_.xattention;
-  }
+  // Tells the op which keys this layer's heads choose from.
+  void describe(ops::RoutedAttentionInput& in) const { in.pattern = pattern_; }
   bool needs_gate_gradient() const { return source_->trainable(); }
   // Before a forward pass: what decisions need of the host is read here, in no layer.
   void prepare() { source_->prepare(); }
@@ -57,15 +54,7 @@ class RoutedLayer {
                 const std::function<void(Parameter&)>& on_gradient) const;
 
  private:
-  struct Pattern {
-    explicit Pattern(const RouterConfig& config)
-        : mode(config.mode), streaming(config.streaming_rule()), xattention(config.xa.rule()) {}
-    ops::AttentionMode mode;
-    ops::StreamingRule streaming;
-    ops::XAttentionRule xattention;
-  };
-
-  Pattern pattern_;
+  ops::HeadPattern pattern_;
   std::unique_ptr<GateSource> source_;
 };
 

@@ -134,10 +134,9 @@ struct Config {
   bool trains(Part part) const;
   bool has_reward_head() const;  // a scalar head in place of the LM head
   // Tokens: parts of a sequence that ranks of the context group have begin at multiples of it. They
-  // hold whole blocks of XAttention.
+  // hold whole blocks where blocks are chosen.
   int64_t context_block() const {
-    return ops::has_blocks(router.mode) ? std::max(data::kContextBlock, router.xa.block)
-                                        : data::kContextBlock;
+    return std::max(data::kContextBlock, router.head_pattern().block());
   }
   // More have nothing to do: they get no block of the longest documents.
   int64_t most_context_ranks() const {

@@ -22,7 +22,6 @@
 namespace elastron::bench {
 namespace {
 
-using ops::AttentionMode;
 using ops::Branches;
 
 double best_seconds(int windows, const std::function<void()>& work) {
@@ -41,19 +40,19 @@ class Heads {
   Heads(const HeadShape& shape, const ops::StreamingRule& rule, int windows, double peak)
       : shape_(shape), cu_{0, int32_t(shape.tokens)}, windows_(windows), peak_(peak) {
     in = topical_heads(shape, cu_, device);
-    in.rule = rule;
+    rule_ = rule;
   }
   // -> share of the dense tiles that the selected branch visits
-  double set(AttentionMode mode, bool open) {
-    in.mode = mode;
+  double set(const ops::KeySet& retrieval, const ops::KeySet& sparse, bool open) {
+    in.pattern = {retrieval, sparse};
     in.gate = gates(shape_.kv_heads, open, device);
     kept = ops::routed_attention_forward(in, Branches::selected);
     const auto* visited = kept.visited.data<int64_t>();
     double sum = 0, dense = 0;
     for (int64_t h = 0; h < shape_.kv_heads; ++h) {
       sum += double(visited[h]);
-      dense += double(
-          ops::dense_tiles(mode, shape_.q_heads / shape_.kv_heads, shape_.tokens, shape_.tokens));
+      dense += double(ops::dense_tiles(in.pattern, shape_.q_heads / shape_.kv_heads, shape_.tokens,
+                                       shape_.tokens));
     }
     return sum / dense;
   }
@@ -78,9 +77,11 @@ class Heads {
            double(kept.selected.bytes() + kept.other.bytes() + kept.lse.bytes() +
                   kept.lse_other.bytes() + kept.visited.bytes());
   }
-  double choice() {
+  double set(bool open) { return set(ops::KeySet::full(), streaming(), open); }
+  ops::KeySet streaming() const { return ops::KeySet::streaming(rule_); }
+  double choice(const ops::BlockChooser& chooser) {
     return best_seconds(windows_, [&] {
-      ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+      ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, chooser, in.gate,
                          ops::ChoiceFor::all);
     });
   }
@@ -96,6 +97,7 @@ class Heads {
 
  private:
   HeadShape shape_;
+  ops::StreamingRule rule_;
   std::vector<int32_t> cu_;
   int windows_;
   double peak_;
@@ -123,7 +125,7 @@ nlohmann::json one_pass(const HeadShape& s, const ops::StreamingRule& rule, int 
   std::printf("%s\n", title(s).c_str());
   double dense = 0, both = 0;
   for (const bool open : {true, false}) {
-    const double share = heads.set(AttentionMode::fa_ssa, open);
+    const double share = heads.set(open);
     const double selected = heads.forward(Branches::selected);
     if (open) dense = selected;
     const double two = heads.forward(Branches::both);
@@ -162,7 +164,7 @@ nlohmann::json lengths(HeadShape s, const ops::StreamingRule& rule, int windows,
   double first = 0;
   for (; s.tokens <= 65536; s.tokens *= 2) {
     Heads heads(s, rule, windows, peak);
-    heads.set(AttentionMode::fa_ssa, false);
+    heads.set(false);
     double tiles = 0;
     for (int64_t h = 0; h < s.kv_heads; ++h) tiles += double(heads.kept.visited.data<int64_t>()[h]);
     const double seconds = heads.forward(Branches::selected);
@@ -181,24 +183,26 @@ nlohmann::json lengths(HeadShape s, const ops::StreamingRule& rule, int windows,
   return out;
 }
 
-// What each branch of a mode costs against one dense forward, and XAttention's choice.
+// The cost of each branch of every pair against one dense forward, and of XAttention's choice.
 nlohmann::json modes(const HeadShape& s, const ops::StreamingRule& rule, int windows, double peak) {
   Heads heads(s, rule, windows, peak);
   nlohmann::json out = figures(s);
-  heads.set(AttentionMode::fa_ssa, true);
+  heads.set(true);
   const double dense = heads.forward(Branches::selected);
   const double dense_backward = heads.backward(true, false);
-  const double choice = heads.choice();
+  const ops::XAttentionRule xattention;
+  const double choice = heads.choice(xattention);
   std::printf("modes, %s: shares of one dense forward (%.2f ms)\n", title(s).c_str(), 1e3 * dense);
   std::printf("  XAttention's choice of blocks  %.3f\n", choice / dense);
   out["choice_over_dense"] = choice / dense;
-  for (const auto& [mode, name] :
-       {std::pair{AttentionMode::fa_ssa, "fa-ssa"}, std::pair{AttentionMode::fa_xa, "fa-xa"},
-        std::pair{AttentionMode::xa_ssa, "xa-ssa"}}) {
+  const auto full = ops::KeySet::full(), blocks = ops::KeySet::blocks(xattention);
+  for (const auto& [name, pattern] :
+       {std::pair{"fa-ssa", ops::HeadPattern{full, heads.streaming()}},
+        std::pair{"fa-xa", ops::HeadPattern{full, blocks}},
+        std::pair{"xa-ssa", ops::HeadPattern{blocks, heads.streaming()}}}) {
     for (const bool open : {true, false}) {
-      const double share = heads.set(mode, open);
-      const bool chooses =
-          mode == AttentionMode::fa_xa ? !open : mode == AttentionMode::xa_ssa && open;
+      const double share = heads.set(pattern.retrieval, pattern.sparse, open);
+      const bool chooses = pattern.of(open).kind == ops::KeySetKind::blocks;
       const double selected = heads.forward(Branches::selected);
       const double two = heads.forward(Branches::both);
       const double backward = heads.backward(true, true);

@@ -85,6 +85,17 @@ struct Attention {
   ops::RoutedAttentionInput in;
   Tensor d_out;
 };
+ops::HeadPattern pattern_of(const Request& r) {
+  router::RouterConfig config;
+  config.mode = router::Mode(r.integer("mode", int64_t(router::Mode::fa_ssa)));
+  config.ssa = {.sink = r.integer("sink", 128),
+                .local = r.integer("local", 2048),
+                .block = r.integer("block", 64)};
+  config.xa = {.stride = r.integer("xa_stride", 16),
+               .block = r.integer("xa_block", 128),
+               .threshold = r.number("xa_threshold", 0.9)};
+  return config.head_pattern();
+}
 std::shared_ptr<Attention> attention_case(const Request& r, Device& device) {
   const int64_t tokens = r.integer("tokens", 65536), q_heads = r.integer("q_heads", 32);
   const int64_t kv_heads = r.integer("kv_heads", 8), dim = r.integer("head_dim", 128);
@@ -110,12 +121,7 @@ std::shared_ptr<Attention> attention_case(const Request& r, Device& device) {
             .v = tensor(kv_heads),
             .gate = Tensor::from(gate, {1, kv_heads}, device),
             .varlen = {it->cu},
-            .mode = ops::AttentionMode(r.integer("mode", int64_t(ops::AttentionMode::fa_ssa))),
-            .rule = ops::StreamingRule::from_tokens(
-                r.integer("sink", 128), r.integer("local", 2048), r.integer("block", 64)),
-            .xattention = {.stride = r.integer("xa_stride", 16),
-                           .block = r.integer("xa_block", 128),
-                           .threshold = r.number("xa_threshold", 0.9)},
+            .pattern = pattern_of(r),
             .softmax_scale = 1 / std::sqrt(double(dim)),
             .full_by = r.integer("own", 0) != 0 ? ops::FullAttentionBy::own
                                                 : ops::FullAttentionBy::automatic,
@@ -142,7 +148,7 @@ Case attention(const Request& r, Device& device) {
   const auto notes = [=, path = r.text("outputs")] {
     const auto& q = it->in.q.shape();
     const int64_t kv_heads = it->in.k.size(1);
-    const int64_t full = kv_heads * ops::dense_tiles(it->in.mode, q[1] / kv_heads, q[0], q[0]);
+    const int64_t full = kv_heads * ops::dense_tiles(it->in.pattern, q[1] / kv_heads, q[0], q[0]);
     int64_t visited = 0;
     for (const int64_t tiles : out->visited.to_vector<int64_t>()) visited += tiles;
     if (!path.empty()) {
@@ -163,12 +169,12 @@ Case attention(const Request& r, Device& device) {
   return {.call = [=] { ops::routed_attention_forward(it->in, branches); }, .notes = notes};
 }
 
-// XAttention's choice of blocks, for all heads.
+// The choice of blocks, for all heads.
 Case choice(const Request& r, Device& device) {
   const auto it = attention_case(r, device);
   return {.call = [it] {
     const auto& in = it->in;
-    ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+    ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, *in.pattern.chooser(), in.gate,
                        ops::ChoiceFor::all);
   }};
 }

@@ -69,7 +69,7 @@ ShardCase::~ShardCase() = default;
 
 void ShardCase::run() {
   const auto describe = [&](ops::RoutedAttentionInput& in) {
-    in.rule = ops::StreamingRule::from_tokens(shape_.sink, shape_.local, 64);
+    in.pattern.sparse.rule = ops::StreamingRule::from_tokens(shape_.sink, shape_.local, 64);
     in.softmax_scale = 1 / std::sqrt(double(shape_.head_dim));
   };
   auto begun = exchange_->begin(k_, v_);

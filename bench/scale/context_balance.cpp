@@ -66,7 +66,7 @@ class Rank {
     const auto exchange = ulysses ? model::exchanged_heads(batch_, plan_, context_)
                                   : model::gathered_attention(batch_, plan_, context_);
     const auto describe = [&](ops::RoutedAttentionInput& in) {
-      in.rule = ops::StreamingRule::from_tokens(128, 2048, 64);
+      in.pattern.sparse.rule = ops::StreamingRule::from_tokens(128, 2048, 64);
       in.softmax_scale = 1 / std::sqrt(double(shape_.head_dim));
     };
     const auto begin = [&] {

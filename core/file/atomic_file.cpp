@@ -128,9 +128,11 @@ void check_room(const std::string& path, uint64_t bytes, ExitCode kind) {
 void check_place(const std::string& path, ExitCode kind) {
   std::error_code unreadable;
   if (std::filesystem::is_directory(path, unreadable)) fail("write", path, EISDIR, kind);
-  const std::string trial = temporary_name(path);
-  std::filesystem::remove(trial, unreadable);  // what a killed process left
-  check_room(trial, 0, kind);
+  const Temporary trial(temporary_name(path));
+  // Over what a killed process left, too.
+  const int file = open(temporary_name(path).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) fail("write", path, errno, kind);
+  ::close(file);
 }
 
 void publish_file(const std::string& temporary, const std::string& path, ExitCode kind) {

@@ -1,9 +1,12 @@
-// What the attention kernels get: checked by the front, plain pointers, nothing to allocate.
+// The arguments of the attention kernels: checked by the front, plain pointers, nothing to
+// allocate.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/key_tiles.h"
+#include "ops/attention/tile_plan.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
@@ -19,14 +22,14 @@ struct AttentionShape {
   int64_t group() const { return q_heads / kv_heads; }
 };
 
-// What forward and backward have in common.
+// The arguments that forward and backward have in common.
 struct AttentionArgs {
   HeadsView q, k, v;
   const uint8_t* gate = nullptr;  // [sequences, kv_heads]
   Varlen varlen;
-  AttentionMode mode = AttentionMode::fa_ssa;
-  StreamingRule rule;      // not yet within() a sequence
-  BlockChoiceView choice;  // in modes with blocks
+  KeySetPair sets;
+  StreamingRule rule;      // of the streaming set; not yet within() a sequence
+  BlockChoiceView choice;  // of the set of blocks
   AttentionShape shape;
   double scale = 0;
   AttentionKernels kernels = AttentionKernels::hopper;  // the fastest that may be used
@@ -35,8 +38,8 @@ struct AttentionArgs {
   // the query head `head` (the first of its tile).
   StreamingRule rule_of(int64_t s) const { return rule.within(varlen.whole_length(s)); }
   KeyPattern key_pattern(int64_t s, int64_t head, int64_t begin) const {
-    KeyPattern pattern{.mode = mode, .rule = rule_of(s)};
-    if (has_blocks(mode)) {
+    KeyPattern pattern{.sets = sets, .rule = rule_of(s)};
+    if (sets.has(KeySetKind::blocks)) {
       pattern.chosen =
           choice.row(head, s, varlen.key_length(s), (begin - varlen.offset(s)) / choice.block);
       pattern.block = choice.block;
@@ -45,19 +48,26 @@ struct AttentionArgs {
   }
   // The other way round, for the selected branch of a head and the keys that begin at `key`.
   KeySetPattern key_set_pattern(int64_t s, int64_t head, int64_t key) const {
-    KeySetPattern pattern{.set = key_set(mode, open(s, head / shape.group())), .rule = rule_of(s)};
-    if (pattern.set == KeySet::blocks) {
+    KeySetPattern pattern{.set = sets.of(open(s, head / shape.group())), .rule = rule_of(s)};
+    if (pattern.set == KeySetKind::blocks) {
       pattern.column = choice.column(head, s, varlen.length(s), key / choice.block);
       pattern.block = choice.block;
     }
     return pattern;
   }
-  // Whether full attention, or the retrieval branch at least: where the host can read the gate.
+  // Whether the retrieval branch is selected: where the host can read the gate.
   bool open(int64_t s, int64_t kv_head) const { return gate[s * shape.kv_heads + kv_head] != 0; }
 
-  // Query heads of a tile, side by side: those of a kv head share its keys and, unless their masks
-  // differ, a tile.
-  int64_t tile_heads() const { return has_blocks(mode) ? 1 : shape.group(); }
+  // Tokens at the beginning of a sequence that every query of some branch reads.
+  int64_t first_tokens() const {
+    const int64_t sink = sets.has(KeySetKind::streaming) ? rule.sink_tokens() : 0;
+    return sets.has(KeySetKind::blocks) ? std::max<int64_t>(sink, choice.first_tokens) : sink;
+  }
+
+  // Query heads of a tile, side by side: those that share keys and mask.
+  int64_t tile_heads() const {
+    return heads_of_tile(shape.group(), sets.has(KeySetKind::blocks) ? choice.shared_by : 0);
+  }
 };
 
 struct AttentionForwardArgs : AttentionArgs {

@@ -1,11 +1,11 @@
-// What the back ends of ops/xattention.h get: checked by the front, plain pointers.
+// The arguments of the back ends of ops/block_choice.h: checked by the front, plain pointers.
 #pragma once
 #include <cstdint>
 #include <span>
 
 #include "ops/attention/args.h"
+#include "ops/block_choice.h"
 #include "ops/detail/xattention_math.h"
-#include "ops/xattention.h"
 
 namespace elastron::ops {
 
@@ -15,11 +15,19 @@ struct BlockChoiceArgs {
   Varlen varlen;
   AttentionShape shape;
   double scale = 0;
-  XAttentionRule rule;
+  int64_t block = 0, shared_by = 1;  // tokens of a block, query heads that share a mask
   ChoiceFor whose = ChoiceFor::all;
-  uint32_t* rows = nullptr;  // [q_heads, starts.back()], zeros
+  uint32_t* rows = nullptr;  // [q_heads / shared_by, starts.back()], zeros
   uint32_t* columns = nullptr;
   std::span<const int32_t> starts;  // block_choice_starts, on the host
+};
+
+// The same, as XAttention's back ends see them.
+struct XAttentionArgs : BlockChoiceArgs {
+  XAttentionRule rule;
+
+  XAttentionArgs(const BlockChoiceArgs& args, const XAttentionRule& by)
+      : BlockChoiceArgs(args), rule(by) {}
 
   int64_t groups_of_block() const { return rule.block / rule.stride; }
   // Groups of a sequence's queries: [first, past), counted from its first key.

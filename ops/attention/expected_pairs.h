@@ -3,9 +3,8 @@
 #pragma once
 #include <algorithm>
 
-#include "ops/attention/attention_mode.h"
 #include "ops/attention/expectations.h"
-#include "ops/attention/streaming_rule.h"
+#include "ops/head_pattern.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
@@ -18,30 +17,23 @@ struct ExpectedPairs {
   double selected = 0;               // of the branch that a gate selects, as a mean over the heads
 };
 
-inline ExpectedPairs expected_pairs(const Varlen& varlen, AttentionMode mode,
-                                    const StreamingRule& rule, const AttentionExpectations& e) {
-  double causal = 0, streaming = 0;
+inline ExpectedPairs expected_pairs(const Varlen& varlen, const HeadPattern& pattern,
+                                    const AttentionExpectations& e) {
+  ExpectedPairs pairs;
   for (int64_t s = 0; s < varlen.sequences(); ++s) {
     const int64_t first = varlen.offset(s), past = first + varlen.length(s);
-    causal += double(causal_pairs(past) - causal_pairs(first));
-    streaming += double(visible_pairs(rule.within(varlen.whole_length(s)), first, past));
+    const auto of = [&](const KeySet& set) {
+      return set.pairs(first, past, varlen.whole_length(s), e.chosen);
+    };
+    pairs.causal += of(KeySet::full());
+    pairs.retrieval += of(pattern.retrieval);
+    pairs.sparse += of(pattern.sparse);
   }
-  const auto of = [&](KeySet set) {
-    switch (set) {
-      case KeySet::all: break;
-      case KeySet::streaming: return streaming;
-      case KeySet::blocks: return e.chosen * causal;
-    }
-    return causal;
-  };
-  const double retrieval = of(key_set(mode, true)), sparse = of(key_set(mode, false));
   // Where one branch's keys hold the other's, both take no more than the larger.
-  const bool apart = mode == AttentionMode::xa_ssa;
-  return {.causal = causal,
-          .retrieval = retrieval,
-          .sparse = sparse,
-          .both = apart ? std::min(retrieval + sparse, causal) : std::max(retrieval, sparse),
-          .selected = (1 - e.sparse_heads) * retrieval + e.sparse_heads * sparse};
+  pairs.both = pattern.nested() ? std::max(pairs.retrieval, pairs.sparse)
+                                : std::min(pairs.retrieval + pairs.sparse, pairs.causal);
+  pairs.selected = (1 - e.sparse_heads) * pairs.retrieval + e.sparse_heads * pairs.sparse;
+  return pairs;
 }
 
 }  // namespace elastron::ops

@@ -1,4 +1,4 @@
-// What the fronts of the attention ops share.
+// Checks and views that the fronts of the attention ops share.
 #pragma once
 #include <string>
 
@@ -19,18 +19,18 @@ inline HeadsView heads_view(const Tensor& t, int64_t tokens, int64_t heads, int6
   return {t.raw(), t.stride(0)};
 }
 
-// XAttention's blocks of a part of a sequence are those of the whole: it begins with one, and ends
+// Blocks of a part of a sequence are those of the whole: it begins with one, and ends
 // with one unless the whole ends there.
 inline void check_block_offsets(const Varlen& varlen, int64_t block, const char* op) {
   ELASTRON_CHECK(block >= 1, std::string(op) + ": a block has tokens");
   for (int64_t s = 0; s < varlen.sequences(); ++s) {
     if (varlen.length(s) == 0) continue;
     ELASTRON_CHECK(varlen.offset(s) % block == 0,
-                   std::string(op) + ": with XAttention a sequence begins at a multiple of " +
+                   std::string(op) + ": with chosen blocks a sequence begins at a multiple of " +
                        std::to_string(block) + " tokens, a block");
     ELASTRON_CHECK(
         varlen.key_length(s) == varlen.whole_length(s) || varlen.key_length(s) % block == 0,
-        std::string(op) + ": with XAttention a part of a sequence ends with a block of " +
+        std::string(op) + ": with chosen blocks a part of a sequence ends with a block of " +
             std::to_string(block) + " tokens");
   }
 }

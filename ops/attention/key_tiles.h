@@ -1,6 +1,6 @@
-// Which tiles of keys a tile of queries visits, in which order and with which mask, for every mode
-// of attention; and the other way round, for the backward pass. Integer arithmetic, the same on the
-// CPU and the GPU.
+// Which tiles of keys a tile of queries visits, in which order and with which mask, for every pair
+// of key sets; and the other way round, for the backward pass. Integer arithmetic, the same on the
+// CPU and the GPU (docs/method.md, Key sets).
 //
 // Tiles of keys are aligned: [n kKeys, (n + 1) kKeys), cut off at the last query's position. Tiles
 // of queries are laid out per sequence, so that a packed sequence is computed exactly as alone.
@@ -9,8 +9,8 @@
 #include <cstdint>
 
 #include "core/host_device.h"
-#include "ops/attention/attention_mode.h"
-#include "ops/attention/block_choice.h"
+#include "ops/attention/block_bits.h"
+#include "ops/attention/key_set.h"
 #include "ops/attention/streaming_rule.h"
 
 namespace elastron::ops {
@@ -20,7 +20,7 @@ namespace elastron::ops {
 enum class Part : uint8_t {
   common,
   retrieval,  // of the retrieval branch only
-  sparse,     // of the sparse branch only: in mode xa-ssa
+  sparse,     // of the sparse branch only: none where the pair is nested
   end,
 };
 
@@ -33,12 +33,32 @@ struct KeyTile {
   KeyMask mask;
 };
 
-// What decides for one tile of queries.
+// The pair of sets as one tile of queries sees it.
 struct KeyPattern {
-  AttentionMode mode = AttentionMode::fa_ssa;
+  KeySetPair sets;
   StreamingRule rule;  // within() the sequence
-  BlockBits chosen;    // of the block that the queries are in; not read in mode fa-ssa
+  BlockBits chosen;    // of the block that the queries are in; read where a set is `blocks`
   int32_t block = 1;   // tokens of a block
+};
+
+// On which side of the streaming rule, and of the chosen blocks, the keys of a part lie.
+enum class Side : uint8_t { any, in, out };
+struct PartSides {
+  Side streaming = Side::any, blocks = Side::any;
+
+  ELASTRON_HD static constexpr PartSides of(KeySetKind set, Side side = Side::in) {
+    return {set == KeySetKind::streaming ? side : Side::any,
+            set == KeySetKind::blocks ? side : Side::any};
+  }
+  // Keys that lie on these sides and on those.
+  ELASTRON_HD constexpr PartSides and_also(const PartSides& other) const {
+    return {streaming == Side::any ? other.streaming : streaming,
+            blocks == Side::any ? other.blocks : blocks};
+  }
+  // Keys of `set` that are not in `without`.
+  ELASTRON_HD static constexpr PartSides difference(KeySetKind set, KeySetKind without) {
+    return of(without, Side::out).and_also(of(set));
+  }
 };
 
 // The queries [begin, end) as the streaming rule sees them.
@@ -70,29 +90,23 @@ struct QuerySpan {
   ELASTRON_HD static constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 };
 
-// The key tiles of the queries [begin, end), which lie in one block where the mode has blocks.
+// The key tiles of the queries [begin, end), which lie in one block where a set is of blocks.
 // Blocks are multiples of kKeys there.
 template <int kKeys>
 class KeyTiles {
  public:
-  // The branches that are wanted. Where each has keys of its own (xa-ssa) and one is wanted alone,
-  // all its keys are `common`. A branch alone that reads no blocks needs none chosen: their bits
-  // may be zeros.
+  // The branches that are wanted. Where the pair is not nested and one is wanted alone, all its
+  // keys are `common`. A branch alone that reads no blocks needs none chosen: their bits may be
+  // zeros.
   ELASTRON_HD KeyTiles(const KeyPattern& pattern, int64_t begin, int64_t end, bool retrieval,
                        bool sparse)
-      : mode_(pattern.mode),
-        chosen_(pattern.chosen),
+      : chosen_(pattern.chosen),
         block_(pattern.block),
         span_(pattern.rule, begin, end),
-        retrieval_(retrieval),
-        sparse_(sparse && pattern.mode == AttentionMode::xa_ssa) {
-    if (mode_ != AttentionMode::xa_ssa || retrieval_ == sparse_) return;
-    mode_ = retrieval_ ? AttentionMode::fa_xa : AttentionMode::fa_ssa;
-    retrieval_ = sparse_ = false;
-  }
+        plan_(plan_of(pattern.sets, retrieval, sparse)) {}
 
   ELASTRON_HD KeyTile next() {
-    while (part_ != Part::end) {
+    while (plan_ != 0) {
       skip();
       if (at_ >= span_.end) {
         leave();
@@ -109,40 +123,53 @@ class KeyTiles {
  private:
   ELASTRON_HD static int64_t floor(int64_t key) { return key / kKeys * kKeys; }
 
+  // The sides of the parts that are wanted, in a byte each, the one that is walked over lowest: a
+  // thread that walks on a GPU has few registers.
+  static constexpr uint32_t kWanted = 0x80;
+  ELASTRON_HD static constexpr uint32_t wanted(const PartSides& sides) {
+    return kWanted | uint32_t(sides.streaming) | uint32_t(sides.blocks) << 2;
+  }
+  ELASTRON_HD static constexpr uint32_t plan_of(const KeySetPair& sets, bool retrieval,
+                                                bool sparse) {
+    if (!sets.nested() && retrieval != sparse) return wanted(PartSides::of(sets.of(retrieval)));
+    uint32_t plan = wanted(PartSides::of(sets.sparse).and_also(PartSides::of(sets.retrieval)));
+    if (retrieval) plan |= wanted(PartSides::difference(sets.retrieval, sets.sparse)) << 8;
+    if (sparse && !sets.nested()) {
+      plan |= wanted(PartSides::difference(sets.sparse, sets.retrieval)) << 16;
+    }
+    return plan;
+  }
+  ELASTRON_HD Side streaming() const { return Side(plan_ & 3); }
+  ELASTRON_HD Side blocks() const { return Side(plan_ >> 2 & 3); }
+
   ELASTRON_HD void leave() {
     at_ = 0;
-    if (part_ == Part::common && retrieval_) {
-      part_ = Part::retrieval;
-    } else if (part_ != Part::sparse && sparse_) {
-      part_ = Part::sparse;
-    } else {
-      part_ = Part::end;
-    }
+    do {
+      plan_ >>= 8;
+      part_ = Part(int(part_) + 1);
+    } while (plan_ != 0 && (plan_ & kWanted) == 0);
   }
 
   // Over tiles of which the part holds nothing.
   ELASTRON_HD void skip() {
-    const bool streaming = mode_ != AttentionMode::fa_xa && part_ != Part::retrieval;
-    if (streaming && at_ >= span_.sink && at_ + kKeys <= span_.some) at_ = floor(span_.some);
-    if (mode_ == AttentionMode::fa_ssa) {
-      if (part_ != Part::retrieval) return;
+    if (streaming() == Side::in) {
+      if (at_ >= span_.sink && at_ + kKeys <= span_.some) at_ = floor(span_.some);
+    } else if (streaming() == Side::out) {
       if (at_ < floor(span_.sink)) at_ = floor(span_.sink);
       if (at_ >= span_.all) at_ = span_.end;
-      return;
     }
-    const bool set =
-        part_ == Part::common || (mode_ == AttentionMode::xa_ssa && part_ == Part::retrieval);
-    const int64_t block = at_ / block_, blocks = (span_.end + block_ - 1) / block_;
-    const int64_t found = chosen_.next(block, blocks, set);
+    if (blocks() == Side::any) return;
+    const int64_t block = at_ / block_, past = (span_.end + block_ - 1) / block_;
+    const int64_t found = chosen_.next(block, past, blocks() == Side::in);
     if (found != block) at_ = found * block_;
   }
 
   ELASTRON_HD bool holds(int64_t from, int64_t to, KeyMask& mask) const {
-    if (mode_ == AttentionMode::fa_xa) {
+    if (streaming() == Side::any) {
       mask = span_.all_causal(to) ? KeyMask::none : KeyMask::causal;
       return true;
     }
-    if (part_ == Part::retrieval) {
+    if (streaming() == Side::out) {
       mask = span_.all_hidden(from, to) && span_.all_causal(to) ? KeyMask::none : KeyMask::hidden;
       return span_.any_hidden(from, to);
     }
@@ -150,11 +177,10 @@ class KeyTiles {
     return span_.any_shown(from, to);
   }
 
-  AttentionMode mode_;
   BlockBits chosen_;
   int64_t block_;
   QuerySpan span_;
-  bool retrieval_, sparse_;
+  uint32_t plan_;
   Part part_ = Part::common;
   int64_t at_ = 0;
 };
@@ -165,12 +191,14 @@ struct KeyTileCounts {
   ELASTRON_HD constexpr int64_t all() const { return common + retrieval + sparse; }
 };
 
-// How many tiles of each part KeyTiles gives. Takes a walk for both branches of mode xa-ssa only.
+// How many tiles of each part KeyTiles gives. Takes a walk for both branches of a pair that is not
+// nested only.
 template <int kKeys>
 ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t begin, int64_t end,
                                           bool retrieval, bool sparse) {
   const auto tiles = [](int64_t keys) { return (keys + kKeys - 1) / kKeys; };
-  if (pattern.mode == AttentionMode::xa_ssa && retrieval == sparse) {
+  const bool nested = pattern.sets.nested();
+  if (!nested && retrieval == sparse) {
     KeyTileCounts counts;
     KeyTiles<kKeys> walk(pattern, begin, end, retrieval, sparse);
     for (KeyTile tile = walk.next(); tile.part != Part::end; tile = walk.next()) {
@@ -180,10 +208,10 @@ ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t beg
     }
     return counts;
   }
-  const bool blocks =
-      pattern.mode == AttentionMode::fa_xa || (pattern.mode == AttentionMode::xa_ssa && retrieval);
-  const bool rest = retrieval && pattern.mode != AttentionMode::xa_ssa;
-  if (blocks) {
+  // The set whose tiles come first, and whether the rest of all keys follows.
+  const KeySetKind first = nested ? pattern.sets.sparse : pattern.sets.of(retrieval);
+  const bool rest = nested && retrieval;
+  if (first == KeySetKind::blocks) {
     const int64_t diagonal = begin / pattern.block, each = pattern.block / kKeys;
     const int64_t before = pattern.chosen.count_before(diagonal);
     return {.common = before * each + tiles(end) - diagonal * each,
@@ -195,12 +223,12 @@ ELASTRON_HD KeyTileCounts count_key_tiles(const KeyPattern& pattern, int64_t beg
           .retrieval = rest && span.all > span.sink ? tiles(span.all) - span.sink / kKeys : 0};
 }
 
-// Different tiles that a branch visits, by its gate: full attention beside SSA goes twice through
-// those that a window cuts.
+// Different tiles that a branch visits, by its gate: full attention beside a streaming set goes
+// twice through those that a window cuts.
 template <int kKeys>
 ELASTRON_HD int64_t count_branch_tiles(const KeyPattern& pattern, int64_t begin, int64_t end,
                                        bool open) {
-  if (key_set(pattern.mode, open) == KeySet::all) return (end + kKeys - 1) / kKeys;
+  if (pattern.sets.of(open) == KeySetKind::full) return (end + kKeys - 1) / kKeys;
   return count_key_tiles<kKeys>(pattern, begin, end, open, !open).all();
 }
 
@@ -208,7 +236,7 @@ ELASTRON_HD int64_t count_branch_tiles(const KeyPattern& pattern, int64_t begin,
 
 // One selected branch, seen from a tile of keys.
 struct KeySetPattern {
-  KeySet set = KeySet::all;
+  KeySetKind set = KeySetKind::full;
   StreamingRule rule;  // within() the sequence
   BlockBits column;    // of the block that the keys are in; read where the set is `blocks`
   int32_t block = 1;
@@ -237,7 +265,7 @@ class QueryTiles {
   ELASTRON_HD int64_t next() {
     while (at_ < count_) {
       const int64_t tile = at_;
-      if (pattern_.set == KeySet::blocks) {
+      if (pattern_.set == KeySetKind::blocks) {
         const int64_t block = tile * tokens_ / pattern_.block;
         const int64_t blocks = (length_ - offset_ + pattern_.block - 1) / pattern_.block;
         const int64_t found = pattern_.column.next(block, blocks, true);
@@ -245,7 +273,7 @@ class QueryTiles {
           at_ = found * pattern_.block / tokens_;
           continue;
         }
-      } else if (pattern_.set == KeySet::streaming && !streaming(tile)) {
+      } else if (pattern_.set == KeySetKind::streaming && !streaming(tile)) {
         // Past the window only the dense tail sees these keys.
         const int64_t tail =
             pattern_.rule.dense_from > offset_ ? (pattern_.rule.dense_from - offset_) / tokens_ : 0;
@@ -276,8 +304,8 @@ class QueryTiles {
 ELASTRON_HD inline int64_t count_query_tiles(const KeySetPattern& pattern, int64_t key_begin,
                                              int64_t key_end, int64_t offset, int64_t length,
                                              int64_t tokens) {
-  if (pattern.set == KeySet::all ||
-      (pattern.set == KeySet::streaming && key_begin < pattern.rule.sink_tokens())) {
+  if (pattern.set == KeySetKind::full ||
+      (pattern.set == KeySetKind::streaming && key_begin < pattern.rule.sink_tokens())) {
     const int64_t first = key_begin > offset ? (key_begin - offset) / tokens : 0;
     return (length - offset + tokens - 1) / tokens - first;
   }
@@ -288,18 +316,18 @@ ELASTRON_HD inline int64_t count_query_tiles(const KeySetPattern& pattern, int64
 }
 
 // Whether every pair of a key tile and the queries [begin, end) that visit it is visible.
-ELASTRON_HD constexpr bool tile_fully_visible(const StreamingRule& rule, KeySet set,
+ELASTRON_HD constexpr bool tile_fully_visible(const StreamingRule& rule, KeySetKind set,
                                               int64_t key_begin, int64_t key_end, int64_t begin,
                                               int64_t end) {
   const QuerySpan span(rule, begin, end);
   if (!span.all_causal(key_end)) return false;
-  return set != KeySet::streaming || !span.any_hidden(key_begin, key_end);
+  return set != KeySetKind::streaming || !span.any_hidden(key_begin, key_end);
 }
 
 // Whether a query sees a key of a tile that it visits.
-ELASTRON_HD constexpr bool pair_visible(const StreamingRule& rule, KeySet set, int64_t query,
+ELASTRON_HD constexpr bool pair_visible(const StreamingRule& rule, KeySetKind set, int64_t query,
                                         int64_t key) {
-  return set == KeySet::streaming ? rule.visible(query, key) : key <= query;
+  return set == KeySetKind::streaming ? rule.visible(query, key) : key <= query;
 }
 
 }  // namespace elastron::ops

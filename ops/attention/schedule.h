@@ -73,12 +73,12 @@ inline std::vector<AttentionTile> backward_schedule(const AttentionArgs& args) {
 // `blocks`.
 inline int64_t key_tile_rank(const KeySetPattern& pattern, const BlockBits& row, int64_t key_tile,
                              int64_t begin, int64_t end) {
-  if (pattern.set == KeySet::blocks) {
+  if (pattern.set == KeySetKind::blocks) {
     const int64_t each = pattern.block / kTileKeys, block = key_tile / each;
     return row.count_before(block) * each + key_tile - block * each;
   }
   const StreamingRule& rule = pattern.rule;
-  if (pattern.set == KeySet::all || end > rule.dense_from) return key_tile;
+  if (pattern.set == KeySetKind::full || end > rule.dense_from) return key_tile;
   const int64_t sink_tiles = tile_count(rule.sink_tokens(), kTileKeys);
   const int64_t first_local = rule.local_begin(begin) / kTileKeys;
   if (key_tile < sink_tiles || first_local <= sink_tiles) return key_tile;

@@ -23,6 +23,8 @@ struct StreamingRule {
   int64_t dense_tail = 0;
   int64_t dense_from = kNone;  // the position where they begin: set by within()
 
+  bool operator==(const StreamingRule&) const = default;
+
   // The rule of a sequence of so many positions in all: what everything below is asked of.
   ELASTRON_HD constexpr StreamingRule within(int64_t whole_length) const {
     StreamingRule rule = *this;

@@ -202,7 +202,7 @@ class BackwardTile {
     multiply<T>({space_.queries, 1, dim}, space_.ds, kKeys, dim, registers, rows, from(space_.dk_t),
                 into(space_.dk_t));
 
-    const BlockBits row = pattern_.set == KeySet::blocks
+    const BlockBits row = pattern_.set == KeySetKind::blocks
                               ? args_.key_pattern(sequence_, head_, begin).chosen
                               : BlockBits{};
     const int64_t rank = key_tile_rank(pattern_, row, key_tile_, begin, end);
@@ -236,7 +236,7 @@ class BackwardTile {
       const int64_t query = begin + r / heads_;
       const auto last = Integer(query - key_begin_);
       const StreamingRule& rule = pattern_.rule;
-      const bool streaming = pattern_.set == KeySet::streaming;
+      const bool streaming = pattern_.set == KeySetKind::streaming;
       const auto sink = Integer(
           streaming ? std::clamp<int64_t>(rule.sink_tokens() - key_begin_, 0, kKeys) : kKeys);
       const auto window =

@@ -67,8 +67,8 @@ class ForwardTile {
       for (; at.part == part; at = walk.next()) tile(at);
     };
     visit(Part::common);
-    // Both branches of mode xa-ssa have keys of their own.
-    const bool apart = args_.mode == AttentionMode::xa_ssa && both;
+    // Where the pair is not nested both branches have keys of their own.
+    const bool apart = !args_.sets.nested() && both;
     if (apart) keep();
     if (!apart && sparse.rows != nullptr) emit(sparse);
     if (retrieval.rows != nullptr) {

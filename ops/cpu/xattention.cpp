@@ -43,13 +43,13 @@ struct ChoiceWorkspace {
 };
 
 template <class Storage>
-class BlockChooser {
+class XAttentionChooser {
   using T = accumulator_t<Storage>;
   static constexpr int n = kLanes<T>;
   static constexpr T kNever = -std::numeric_limits<T>::infinity();
 
  public:
-  BlockChooser(const BlockChoiceArgs& args, int64_t blocks, std::byte* memory)
+  XAttentionChooser(const XAttentionArgs& args, int64_t blocks, std::byte* memory)
       : args_(args),
         rule_(args.rule),
         dim_(args.shape.head_dim),
@@ -230,7 +230,7 @@ class BlockChooser {
     }
   }
 
-  const BlockChoiceArgs& args_;
+  const XAttentionArgs& args_;
   const XAttentionRule rule_;
   const int64_t dim_, each_;  // each_: groups of a block
   ChoiceWorkspace<T> space_;
@@ -241,8 +241,8 @@ class BlockChooser {
 
 }  // namespace
 
-size_t choose_blocks_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,
-                               size_t accumulator_bytes) {
+size_t xattention_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,
+                            size_t accumulator_bytes) {
   const int64_t blocks = BlockChoiceView::blocks_of(longest, rule.block);
   return accumulator_bytes == sizeof(double)
              ? ChoiceWorkspace<double>::bytes(rule, head_dim, blocks)
@@ -250,7 +250,9 @@ size_t choose_blocks_workspace(const XAttentionRule& rule, int64_t head_dim, int
 }
 
 template <class Storage>
-void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspace) {
+void choose_blocks(const BlockChoiceArgs& all, const XAttentionRule& rule, int threads,
+                   std::byte* workspace) {
+  const XAttentionArgs args(all, rule);
   struct Work {
     int64_t sequence, head, first;
   };
@@ -270,12 +272,13 @@ void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspac
   std::stable_sort(work.begin(), work.end(),
                    [](const Work& a, const Work& b) { return a.first > b.first; });
   const int64_t blocks = BlockChoiceView::blocks_of(longest, args.rule.block);
-  const size_t slice = choose_blocks_workspace(args.rule, args.shape.head_dim, longest,
-                                               sizeof(accumulator_t<Storage>));
+  const size_t slice =
+      xattention_workspace(args.rule, args.shape.head_dim, longest, sizeof(accumulator_t<Storage>));
   const auto count = int64_t(work.size());
 #pragma omp parallel num_threads(int(std::clamp <int64_t>(count, 1, threads)))
   {
-    BlockChooser<Storage> chooser(args, blocks, workspace + size_t(omp_get_thread_num()) * slice);
+    XAttentionChooser<Storage> chooser(args, blocks,
+                                       workspace + size_t(omp_get_thread_num()) * slice);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < count; ++i) {
       chooser.run(work[size_t(i)].sequence, work[size_t(i)].head, work[size_t(i)].first);
@@ -283,8 +286,8 @@ void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspac
   }
 }
 
-template void choose_blocks<double>(const BlockChoiceArgs&, int, std::byte*);
-template void choose_blocks<float>(const BlockChoiceArgs&, int, std::byte*);
-template void choose_blocks<bf16>(const BlockChoiceArgs&, int, std::byte*);
+template void choose_blocks<double>(const BlockChoiceArgs&, const XAttentionRule&, int, std::byte*);
+template void choose_blocks<float>(const BlockChoiceArgs&, const XAttentionRule&, int, std::byte*);
+template void choose_blocks<bf16>(const BlockChoiceArgs&, const XAttentionRule&, int, std::byte*);
 
 }  // namespace elastron::ops::cpu

@@ -1,4 +1,4 @@
-// CPU back end of ops/xattention.h. Checks nothing.
+// CPU back end of XAttention's choice (ops/block_choice.h). Checks nothing.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -8,12 +8,13 @@
 namespace elastron::ops::cpu {
 
 // Bytes of scratch one thread needs, a multiple of 64, for sequences of at most `longest` keys.
-size_t choose_blocks_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,
-                               size_t accumulator_bytes);
+size_t xattention_workspace(const XAttentionRule& rule, int64_t head_dim, int64_t longest,
+                            size_t accumulator_bytes);
 
 // Storage: double, float or bf16. One slice of `workspace` per thread.
 template <class Storage>
-void choose_blocks(const BlockChoiceArgs& args, int threads, std::byte* workspace);
+void choose_blocks(const BlockChoiceArgs& args, const XAttentionRule& rule, int threads,
+                   std::byte* workspace);
 
 // The blocks that a query block reads, by the masses (mass_units) of the blocks before it and its
 // own, which is the last: set(J) is called for each, in no order. `lagging`: the published code's

@@ -89,6 +89,17 @@ TEST(Context, BlocksThatXAttentionChooses) {
       {{2, two}, {4, "--set parallel.context=4"}});
 }
 
+// Their means are of the whole blocks that a part has.
+TEST(Context, TheTopBlocks) {
+  const std::string two = "--set parallel.context=2";
+  const std::string topk = " --set router.topk.block=64 --set router.topk.blocks=3";
+  expect_the_same_curve("--set router.mode=fa-topk" + topk,
+                        {{2, two},
+                         {4, two + " --set parallel.tensor=2"},
+                         {2, two + " --set parallel.context_kind=ulysses"}});
+  expect_the_same_curve("--set router.mode=topk-ssa" + topk, {{4, "--set parallel.context=4"}});
+}
+
 // The last queries of a sequence see all, whichever rank has them.
 TEST(Context, ADenseTail) {
   expect_the_same_curve("--set router.ssa.form=triangle --set router.ssa.last=100",

@@ -56,14 +56,16 @@ TEST_F(Cuda, CurveIsThatOfTheCpuOnAnyLayout) {
 // the CPU's curve and its sparsity, with both outputs in one pass.
 const std::string kBlocks =
     " --set data.synthetic.lengths=[180] --set data.max_tokens=256 --set router.xa.block=64 --set "
-    "router.xa.stride=8 --set router.xa.threshold=0.6";
+    "router.xa.stride=8 --set router.xa.threshold=0.6 --set router.topk.block=64 --set "
+    "router.topk.blocks=2 --set router.topk.sink_blocks=0";
 
 TEST_F(Cuda, ModesWithBlocks) {
   struct Run {
     std::string mode, layout;
     int ranks;
   };
-  for (const Run& r : {Run{"fa-xa", " --set parallel.tensor=2", 2}, Run{"xa-ssa", "", 0}}) {
+  for (const Run& r :
+       {Run{"fa-xa", " --set parallel.tensor=2", 2}, Run{"xa-ssa", "", 0}, Run{"fa-topk", "", 0}}) {
     const std::string more = kBlocks + " --set router.mode=" + r.mode;
     const Scratch cpu_run, gpu_run;
     ASSERT_EQ(elastron(0, train(cpu_run.path(), "cpu", more, 2)).code, 0);

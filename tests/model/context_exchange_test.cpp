@@ -55,7 +55,7 @@ class ContextExchange : public WorldTest {
   static Result attend(const model::AttentionExchange& exchange, const Tensor& q, const Tensor& k,
                        const Tensor& v, const Tensor& d_out, const Tensor& gate, bool again) {
     const auto describe = [](ops::RoutedAttentionInput& in) {
-      in.rule = {16, 1, 3};
+      in.pattern.sparse.rule = {16, 1, 3};
       in.softmax_scale = 0.25;
     };
     const auto begin = [&] {
@@ -234,7 +234,7 @@ TEST(GatheredAttention, RowsTravelWhileAttentionRuns) {
   const Tensor gate = Tensor::zeros({1, kKvHeads}, DType::u8, device);
   int attentions = 0;
   const auto describe = [&](ops::RoutedAttentionInput& in) {
-    in.rule = {16, 1, 3};
+    in.pattern.sparse.rule = {16, 1, 3};
     in.softmax_scale = 0.25;
     EXPECT_EQ(in.k.size(1), 1);  // only a group's keys are there
     log.push_back("attention " + std::to_string(attentions++));

@@ -262,7 +262,7 @@ TEST_F(DecoderFixture, RouterTraining) {
     EXPECT_NEAR(loss.loss_sum / labels, expected("router.lm_loss").to_vector<double>()[0], 1e-12);
     parallel::Mesh mesh = parallel::Mesh::single();
     const auto counts =
-        train::count_heads(heads, batch_, *on_device.exchange, ops::AttentionMode::fa_ssa, 2, mesh);
+        train::count_heads(heads, batch_, *on_device.exchange, ops::HeadPattern{}, 2, mesh);
     std::vector<double> msr;
     for (const auto& document : counts.documents) msr.push_back(double(document.sparse) / 8.0);
     const auto value = objective.evaluate(batch_.task_ids, msr, batch_.pack_ends, 1.0);

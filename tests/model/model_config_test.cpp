@@ -199,8 +199,6 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
                           {{"layer_types", {"full_attention", "sliding_attention"}}},
                           {{"quantization_config", {{"quant_method", "fp8"}}}},
                           {{"hidden_act", "gelu"}},
-                          {{"hidden_act", nullptr}},
-                          {{"rms_norm_eps", nullptr}},
                           {{"partial_rotary_factor", 0.5}},
                           {{"final_logit_softcapping", 30.0}},
                           {{"attn_logit_softcapping", 50.0}},
@@ -215,6 +213,11 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
     expect_refused(with(qwen(), change), {"'" + change.begin().key() + "'"});
   }
   expect_refused(with(qwen(), {{"quantization_config", {{"quant_method", "fp8"}}}}), {"fp8"});
+  for (const std::string key : {"hidden_act", "rms_norm_eps"}) {
+    Json null = qwen();
+    null[key] = nullptr;
+    expect_refused(null, {"'" + key + "' is null"});
+  }
   // What asks for nothing.
   for (const Json& change : {Json{{"partial_rotary_factor", 1.0}}, Json{{"num_experts", 0}},
                              Json{{"logit_scale", 1}}, Json{{"attention_bias", false}},

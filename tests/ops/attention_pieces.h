@@ -13,11 +13,11 @@ struct AttentionPiece {
   int64_t sequence, begin, end;  // tokens of the sequence
 };
 
-// All pieces of a problem's sequences, `blocks` blocks of XAttention long but for what is left; the
+// All pieces of a problem's sequences, `blocks` blocks long but for what is left; the
 // last ones first, every other sequence's behind those of the rest.
 inline std::vector<AttentionPiece> pieces_of(const AttentionProblem& whole, int64_t blocks) {
   std::vector<AttentionPiece> pieces;
-  const int64_t each = blocks * whole.xattention.block;
+  const int64_t each = blocks * whole.block();
   for (const int64_t odd : {1, 0}) {
     for (int64_t s = odd; s < whole.sequences(); s += 2) {
       const int64_t length = whole.cu_seqlens[size_t(s) + 1] - whole.cu_seqlens[size_t(s)];
@@ -123,7 +123,7 @@ inline void expect_whole_run(const AttentionRun& run, const AttentionRun& truth,
 }
 
 inline ops::BlockChoice chosen(const ops::RoutedAttentionInput& in) {
-  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
+  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, *in.pattern.chooser(), in.gate,
                             ops::ChoiceFor::all);
 }
 
@@ -133,24 +133,29 @@ void expect_whole_choice(Device& device, const AttentionProblem& whole, int64_t 
   // On the host.
   struct Bits {
     std::vector<int32_t> rows, columns, starts;
-    int64_t head_words;
-    int32_t block;
+    int64_t mask_words;
+    int32_t block, shared_by;
     explicit Bits(const ops::BlockChoice& choice)
         : rows(choice.rows.to_vector<int32_t>()),
           columns(choice.columns.to_vector<int32_t>()),
           starts(choice.starts.to_vector<int32_t>()),
-          head_words(choice.rows.size(1)),
-          block(int32_t(choice.block)) {}
+          mask_words(choice.rows.size(1)),
+          block(int32_t(choice.block)),
+          shared_by(int32_t(choice.shared_by)) {}
     ops::BlockChoiceView view() const {
       return {reinterpret_cast<const uint32_t*>(rows.data()),
-              reinterpret_cast<const uint32_t*>(columns.data()), starts.data(), head_words, block};
+              reinterpret_cast<const uint32_t*>(columns.data()),
+              starts.data(),
+              mask_words,
+              block,
+              shared_by};
     }
   };
   const auto pieces = pieces_of(whole, blocks);
   const AttentionTensors<Storage> tensors(whole, device), parts(cut(whole, pieces), device);
   const Bits truth(chosen(tensors.input)), choice(chosen(parts.input));
   const ops::BlockChoiceView a = truth.view(), b = choice.view();
-  const int64_t block = whole.xattention.block;
+  const int64_t block = whole.block();
   int64_t left_out = 0;
   for (size_t n = 0; n < pieces.size(); ++n) {
     const AttentionPiece& piece = pieces[n];

@@ -9,15 +9,16 @@
 namespace elastron::testing {
 namespace {
 
-using ops::AttentionMode;
 using ops::Branches;
+using ops::KeySetKind;
+using ops::KeySetPair;
 
 const std::vector<int32_t> kLengths = {130, 1, 0, 64, 700, 1000};
 
-AttentionProblem problem_of(AttentionMode mode, int64_t q_heads, int64_t kv_heads,
+AttentionProblem problem_of(KeySetPair pair, int64_t q_heads, int64_t kv_heads,
                             const std::vector<int32_t>& lengths) {
   AttentionProblem p = attention_problem(q_heads, kv_heads, 20, lengths, Gates::mixed);
-  p.mode = mode;
+  p.sets = pair;
   p.rule = {16, 1, 6};
   p.xattention = {16, 64, 0.6, false};
   return p;
@@ -31,11 +32,11 @@ void expect_whole(const AttentionProblem& whole, int64_t blocks, Branches branch
 
 TEST(AttentionPieces, AreTheWholeInModesWithBlocks) {
   int round = 0;
-  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
     for (const int64_t blocks : {1, 2, 3}) {
       for (const Branches branches : {Branches::both, Branches::selected}) {
-        SCOPED_TRACE("mode " + std::to_string(int(mode)) + " blocks " + std::to_string(blocks));
-        AttentionProblem p = problem_of(mode, 4, 2, kLengths);
+        SCOPED_TRACE("pair " + name_of(pair) + " blocks " + std::to_string(blocks));
+        AttentionProblem p = problem_of(pair, 4, 2, kLengths);
         p.xattention.block = round % 3 == 2 ? 128 : 64;
         p.xattention.threshold = 0.4 + 0.1 * (round % 4);
         p.padding = round % 2;
@@ -49,10 +50,10 @@ TEST(AttentionPieces, AreTheWholeInModesWithBlocks) {
 // The last queries of the whole see all: in its last pieces, in others never, across a cut.
 TEST(AttentionPieces, ADenseTailIsTheWholeSequences) {
   int round = 0;
-  for (const AttentionMode mode : {AttentionMode::fa_ssa, AttentionMode::xa_ssa}) {
+  for (const KeySetPair pair : {kFaSsa, kXaSsa}) {
     for (const int64_t tail : {1, 60, 64, 100, 300, 2000}) {
-      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " tail " + std::to_string(tail));
-      AttentionProblem p = problem_of(mode, 4, 2, kLengths);
+      SCOPED_TRACE("pair " + name_of(pair) + " tail " + std::to_string(tail));
+      AttentionProblem p = problem_of(pair, 4, 2, kLengths);
       p.rule.dense_tail = tail;
       fill_problem<float>(p, uint64_t(++round));
       expect_whole(p, 1 + round % 3, Branches::both);
@@ -62,7 +63,7 @@ TEST(AttentionPieces, ADenseTailIsTheWholeSequences) {
 
 // Without the whole length every piece would end with a dense tail.
 TEST(AttentionPieces, TheWholeLengthDecides) {
-  AttentionProblem p = problem_of(AttentionMode::fa_ssa, 2, 1, {640});
+  AttentionProblem p = problem_of(kFaSsa, 2, 1, {640});
   p.rule.dense_tail = 30;
   fill_problem<float>(p, 1);
   AttentionProblem piece = cut(p, {{0, 256, 512}});
@@ -80,7 +81,7 @@ TEST(AttentionPieces, ChooseTheBlocksOfTheWhole) {
        {std::pair<int64_t, int64_t>{16, 128}, {8, 64}, {4, 256}, {64, 64}, {2, 192}}) {
     for (const int64_t blocks : {1, 2, 5}) {
       SCOPED_TRACE(std::to_string(stride) + " " + std::to_string(block));
-      AttentionProblem p = problem_of(AttentionMode::fa_xa, 4, 2, {130, 0, 1, 2600, 900});
+      AttentionProblem p = problem_of(kFaXa, 4, 2, {130, 0, 1, 2600, 900});
       p.xattention = {stride, block, round % 2 == 0 ? 0.5 : 0.3, false};
       fill_problem<float>(p, uint64_t(++round), 3.0);
       expect_whole_choice<double>(device, p, blocks);
@@ -95,7 +96,7 @@ TEST(AttentionPieces, ChooseTheBlocksOfTheWhole) {
 // has it.
 TEST(AttentionPieces, ThePublishedRuleIsThatOfTheWhole) {
   CpuDevice device;
-  AttentionProblem p = problem_of(AttentionMode::fa_xa, 1, 1, {5000, 6000, 3000});
+  AttentionProblem p = problem_of(kFaXa, 1, 1, {5000, 6000, 3000});
   p.head_dim = 4;
   p.scale = 0.5;
   p.xattention = {16, 64, 0.7, true};
@@ -104,7 +105,7 @@ TEST(AttentionPieces, ThePublishedRuleIsThatOfTheWhole) {
 }
 
 TEST(AttentionPieces, RefusesPartsOfBlocks) {
-  AttentionProblem p = problem_of(AttentionMode::fa_xa, 2, 1, {300});
+  AttentionProblem p = problem_of(kFaXa, 2, 1, {300});
   fill_problem<float>(p, 7);
   CpuDevice device;
   const auto refused = [&](const AttentionProblem& piece) {

@@ -1,26 +1,30 @@
-// Routed attention in the modes with XAttention, and the further forms of sparse attention: against
-// the formulas written plainly, by finite differences, and the invariants.
+// Routed attention over chosen blocks, and the further forms of sparse attention: against the
+// formulas written plainly, by finite differences, and the invariants.
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "ops/attention/key_tiles.h"
 #include "tests/ops/routed_attention_problem.h"
+#include "tests/support/topk_reference.h"
 #include "tests/support/xattention_reference.h"
 
 namespace elastron::testing {
 namespace {
 
-using ops::AttentionMode;
 using ops::Branches;
+using ops::KeySetKind;
+using ops::KeySetPair;
 
-AttentionProblem problem_of(AttentionMode mode, int64_t q_heads, int64_t kv_heads, int64_t head_dim,
+AttentionProblem problem_of(KeySetPair pair, int64_t q_heads, int64_t kv_heads, int64_t head_dim,
                             const std::vector<int32_t>& lengths, Gates gates) {
   AttentionProblem p = attention_problem(q_heads, kv_heads, head_dim, lengths, gates);
-  p.mode = mode;
+  p.sets = pair;
   p.rule = {64, 1, 2};
   p.xattention = {16, 64, 0.6, false};
   return p;
 }
+
+void choose(AttentionProblem& p) { p.topk ? choose_topk_by_reference(p) : choose_by_reference(p); }
 
 struct Case {
   std::string name;
@@ -32,33 +36,47 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   int i = 0;
   const std::vector<int32_t> lengths = {1, 63, 64, 0, 65, 127, 129, 500};
-  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
     for (const Gates gates : {Gates::mixed, Gates::full, Gates::sparse}) {
       for (const int64_t block : {64, 128}) {
-        AttentionProblem p = problem_of(mode, 4, 2, i % 2 == 0 ? 20 : 32, lengths, gates);
+        AttentionProblem p = problem_of(pair, 4, 2, i % 2 == 0 ? 20 : 32, lengths, gates);
         p.xattention.block = block;
         p.xattention.threshold = 0.5 + 0.1 * (i % 4);
         p.rule = {int64_t(i % 3 == 0 ? 64 : 24), i % 2, 1 + i % 3};
         p.padding = i % 2 == 0 ? 5 : 0;
-        all.push_back({"mode " + std::to_string(int(mode)) + " gates " +
-                           std::to_string(int(gates)) + " block " + std::to_string(block),
+        all.push_back({"pair " + name_of(pair) + " gates " + std::to_string(int(gates)) +
+                           " block " + std::to_string(block),
                        std::move(p)});
         ++i;
       }
     }
   }
+  // The top k blocks: of groups that stand side by side in a tile, and of groups that do not.
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
+    for (const int64_t group : {1, 2, 3, 4, 5}) {
+      AttentionProblem p = problem_of(pair, 2 * group, 2, i % 2 == 0 ? 20 : 32, lengths,
+                                      i % 3 == 0 ? Gates::sparse : Gates::mixed);
+      p.topk = ops::TopkRule{
+          .block = group == 4 ? 128 : 64, .blocks = 2 + group % 3, .sink_blocks = group % 2};
+      p.rule = {int64_t(i % 3 == 0 ? 64 : 24), i % 2, 1 + i % 3};
+      p.padding = i % 2 == 0 ? 5 : 0;
+      all.push_back(
+          {"topk, pair " + name_of(pair) + " group " + std::to_string(group), std::move(p)});
+      ++i;
+    }
+  }
   // `local`, a window of tokens; `triangle`, the last queries see all.
   for (const Gates gates : {Gates::mixed, Gates::sparse}) {
-    AttentionProblem local = problem_of(AttentionMode::fa_ssa, 4, 2, 20, lengths, gates);
+    AttentionProblem local = problem_of(kFaSsa, 4, 2, 20, lengths, gates);
     local.rule = {1, 0, 37};
     all.push_back({"local", local});
-    local.mode = AttentionMode::xa_ssa;
+    local.sets = kXaSsa;
     all.push_back({"local beside XA", local});
-    AttentionProblem triangle = problem_of(AttentionMode::fa_ssa, 6, 2, 20, lengths, gates);
+    AttentionProblem triangle = problem_of(kFaSsa, 6, 2, 20, lengths, gates);
     triangle.rule = {16, 1, 3};
     triangle.rule.dense_tail = 70;
     all.push_back({"triangle", triangle});
-    triangle.mode = AttentionMode::xa_ssa;
+    triangle.sets = kXaSsa;
     all.push_back({"triangle beside XA", triangle});
   }
   return all;
@@ -87,7 +105,7 @@ void expect_close(const AttentionRun& run, const AttentionRun& truth, double tol
 TEST(AttentionModes, DoubleMatchesReference) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<double>(p, seed, 2.0);
-    choose_by_reference(p);
+    choose(p);
     expect_close(run_attention<double>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 1e-13);
   });
@@ -96,34 +114,32 @@ TEST(AttentionModes, DoubleMatchesReference) {
 TEST(AttentionModes, FloatMatchesReference) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<float>(p, seed, 2.0);
-    choose_by_reference(p);
+    choose(p);
     expect_close(run_attention<float>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
   });
 }
 
-const AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa};
-
 TEST(AttentionModes, LongSequences) {
-  for (const AttentionMode mode : kModes) {
-    SCOPED_TRACE(int(mode));
-    AttentionProblem p = problem_of(mode, 2, 2, 16, {1000, 4097}, Gates::mixed);
+  for (const KeySetPair pair : kPairs) {
+    SCOPED_TRACE(name_of(pair));
+    AttentionProblem p = problem_of(pair, 2, 2, 16, {1000, 4097}, Gates::mixed);
     p.xattention.block = 128;
-    fill_problem<float>(p, 90 + uint64_t(mode), 2.0);
-    choose_by_reference(p);
+    fill_problem<float>(p, 90 + uint64_t(pair == kFaSsa ? 0 : pair == kFaXa ? 1 : 2), 2.0);
+    choose(p);
     expect_close(run_attention<float>(p),
                  selected_by_gate(p, attention_reference<double, double>(p)), 5e-6);
   }
 }
 
 TEST(AttentionModes, ExtremeScoresStayFinite) {
-  for (const AttentionMode mode : kModes) {
+  for (const KeySetPair pair : kPairs) {
     for (const Gates gates : {Gates::full, Gates::sparse}) {
-      SCOPED_TRACE(std::to_string(int(mode)) + " gates " + std::to_string(int(gates)));
-      AttentionProblem p = problem_of(mode, 4, 2, 16, {1, 200, 300}, gates);
+      SCOPED_TRACE(name_of(pair) + " gates " + std::to_string(int(gates)));
+      AttentionProblem p = problem_of(pair, 4, 2, 16, {1, 200, 300}, gates);
       fill_problem<float>(p, 24);
       fill_extreme(p);
-      choose_by_reference(p);
+      choose(p);
       const AttentionRun run = run_attention<float>(p);
       const AttentionRun truth = selected_by_gate(p, attention_reference<double, double>(p));
       EXPECT_LE(largest_error(run.selected, truth.selected), 1e-5);
@@ -139,7 +155,7 @@ TEST(AttentionModes, ExtremeScoresStayFinite) {
 TEST(AttentionModes, Bfloat16IsAsAccurateAsPlainCode) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<bf16>(p, seed, 2.0);
-    choose_by_reference(p);
+    choose(p);
     const AttentionRun run = run_attention<bf16>(p);
     const auto plain = selected_by_gate(p, attention_reference<float, bf16>(p));
     const auto truth = selected_by_gate(p, attention_reference<double, double>(p));
@@ -199,7 +215,7 @@ TEST(AttentionModes, GradientsByFiniteDifferences) {
   }
 }
 
-// Where blocks were not chosen for a head that does not need them, or a branch of mode xa-ssa is
+// Where blocks were not chosen for a head that does not need them, or a branch of pair xa-ssa is
 // alone, keys are visited in another order.
 TEST(AttentionModes, SelectedAloneIsTheSame) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
@@ -209,7 +225,7 @@ TEST(AttentionModes, SelectedAloneIsTheSame) {
     EXPECT_EQ(both.visited, selected.visited);
     EXPECT_TRUE(selected.other.empty());
     EXPECT_TRUE(selected.lse_other.empty());
-    if (ops::has_blocks(p.mode)) {
+    if (p.sets.has(ops::KeySetKind::blocks)) {
       EXPECT_LE(largest_error(both.selected, selected.selected), 2e-6);
       EXPECT_LE(largest_error(both.dk, selected.dk), 2e-5);
       return;
@@ -265,25 +281,26 @@ TEST(AttentionModes, ThreadsAndPackingDoNotChangeBits) {
 TEST(AttentionModes, VisitedTilesAreThoseWithVisiblePairs) {
   over_cases([](AttentionProblem& p, uint64_t seed) {
     fill_problem<float>(p, seed);
-    const bool blocks = ops::has_blocks(p.mode);
-    if (blocks) choose_by_reference(p);
+    const bool blocks = p.sets.has(ops::KeySetKind::blocks);
+    if (blocks) choose(p);
     const AttentionRun run = run_attention<float>(p, Branches::both, false);
-    const int64_t heads = blocks ? 1 : p.group(), tokens = 64 / heads;
+    const int64_t heads = ops::heads_of_tile(p.group(), p.pattern().shared_by(p.group()));
+    const int64_t tokens = 64 / heads;
     std::vector<int64_t> expected(p.gate.size()), dense(p.gate.size());
     for (int64_t s = 0; s < p.sequences(); ++s) {
       const int64_t length = p.cu_seqlens[size_t(s) + 1] - p.cu_seqlens[size_t(s)];
       for (int64_t h = 0; h < p.q_heads; h += heads) {
         const size_t gate = size_t(s * p.kv_heads + h / p.group());
-        const ops::KeySet set = ops::key_set(p.mode, p.gate[gate] != 0);
+        const ops::KeySetKind set = p.sets.of(p.gate[gate] != 0);
         for (int64_t begin = 0; begin < length; begin += tokens) {
           for (int64_t key = 0; key < std::min(length, begin + tokens); key += 64) {
-            bool seen = set == ops::KeySet::all;
+            bool seen = set == ops::KeySetKind::full;
             for (int64_t i = begin; i < std::min(length, begin + tokens); ++i) {
               for (int64_t j = key; j <= std::min(i, key + 63); ++j) {
-                seen =
-                    seen || (set == ops::KeySet::streaming && spec_visible(p.rule, i, j, length));
-                seen = seen || (set == ops::KeySet::blocks &&
-                                p.chosen(s, h, i / p.xattention.block, j / p.xattention.block));
+                seen = seen ||
+                       (set == ops::KeySetKind::streaming && spec_visible(p.rule, i, j, length));
+                seen = seen || (set == ops::KeySetKind::blocks &&
+                                p.chosen(s, h, i / p.block(), j / p.block()));
               }
             }
             expected[gate] += seen ? 1 : 0;
@@ -292,7 +309,7 @@ TEST(AttentionModes, VisitedTilesAreThoseWithVisiblePairs) {
         }
       }
       for (int64_t kv = 0; kv < p.kv_heads; ++kv) {
-        EXPECT_EQ(ops::dense_tiles(p.mode, p.group(), length, length),
+        EXPECT_EQ(ops::dense_tiles(p.pattern(), p.group(), length, length),
                   dense[size_t(s * p.kv_heads + kv)]);
       }
     }
@@ -301,21 +318,21 @@ TEST(AttentionModes, VisitedTilesAreThoseWithVisiblePairs) {
 }
 
 TEST(AttentionModes, AThresholdOfOneIsFullAttention) {
-  AttentionProblem p = problem_of(AttentionMode::fa_xa, 4, 2, 32, {300, 70}, Gates::mixed);
+  AttentionProblem p = problem_of(kFaXa, 4, 2, 32, {300, 70}, Gates::mixed);
   p.xattention.threshold = 1.0;
   fill_problem<float>(p, 91);
   const AttentionRun run = run_attention<float>(p);
   EXPECT_LE(largest_error(run.selected, run.other), 1e-6);
   AttentionProblem dense = p;
-  dense.mode = AttentionMode::fa_ssa;
+  dense.sets = kFaSsa;
   dense.gate.assign(dense.gate.size(), 1);
   const AttentionRun truth = run_attention<float>(dense);
   EXPECT_LE(largest_error(run.selected, truth.selected), 1e-6);
 }
 
 TEST(AttentionModes, ExtremeLogitsStayFinite) {
-  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
-    AttentionProblem p = problem_of(mode, 2, 1, 16, {300}, Gates::sparse);
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
+    AttentionProblem p = problem_of(pair, 2, 1, 16, {300}, Gates::sparse);
     fill_problem<float>(p, 92);
     p.scale = 1;
     for (double& x : p.q) x = 25;
@@ -328,7 +345,7 @@ TEST(AttentionModes, ExtremeLogitsStayFinite) {
 }
 
 TEST(AttentionModes, RefusesBlocksBehindPrompts) {
-  AttentionProblem p = problem_of(AttentionMode::fa_xa, 2, 1, 16, {30, 40}, Gates::mixed);
+  AttentionProblem p = problem_of(kFaXa, 2, 1, 16, {30, 40}, Gates::mixed);
   p.cu_keys = {0, 50, 90};
   fill_problem<float>(p, 93);
   EXPECT_THROW(run_attention<float>(p), LogicError);

@@ -56,9 +56,7 @@ class AttentionTensors {
     input.v = kv.slice(1, p.q_heads + p.kv_heads, heads);
     input.gate = Tensor::from(p.gate, Shape{p.sequences(), p.kv_heads}, device);
     input.varlen = {cu_, cu_keys_, whole_lengths_, p.first_whole_length};
-    input.mode = p.mode;
-    input.rule = p.rule;
-    input.xattention = p.xattention;
+    input.pattern = p.pattern();
     input.softmax_scale = p.scale;
     std::vector<Storage> g;
     for (const double x : p.d_out) g.push_back(narrowed(x));

@@ -13,7 +13,12 @@
 namespace elastron::ops {
 namespace {
 
+using testing::name_of;
 using testing::spec_visible;
+
+// Those that models use, and one more: what the walk does follows from the sets alone.
+constexpr KeySetPair kAllPairs[] = {
+    testing::kFaSsa, testing::kFaXa, testing::kXaSsa, {KeySetKind::streaming, KeySetKind::blocks}};
 
 std::set<int64_t> keys_of(const StreamingRule& rule, int64_t query) {
   std::set<int64_t> keys;
@@ -161,28 +166,25 @@ TEST(BlockBits, AgreeWithEnumeration) {
   }
 }
 
-constexpr AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa,
-                                    AttentionMode::xa_ssa};
-
-bool in_branch(AttentionMode mode, bool open, const StreamingRule& rule, const RandomChoice& choice,
+bool in_branch(KeySetPair pair, bool open, const StreamingRule& rule, const RandomChoice& choice,
                int64_t length, int64_t i, int64_t j) {
   if (j > i) return false;
-  switch (key_set(mode, open)) {
-    case KeySet::all: return true;
-    case KeySet::streaming: return spec_visible(rule, i, j, length);
-    case KeySet::blocks: return choice.has(i, j);
+  switch (pair.of(open)) {
+    case KeySetKind::full: return true;
+    case KeySetKind::streaming: return spec_visible(rule, i, j, length);
+    case KeySetKind::blocks: return choice.has(i, j);
   }
   return false;
 }
 
 template <int kKeys>
-void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t length, int64_t tokens,
+void every_pair_once(KeySetPair pair, const StreamingRule& rule, int64_t length, int64_t tokens,
                      int64_t block) {
   const RandomChoice choice(length, block, 0.3, uint64_t(length));
   for (int64_t begin = 0; begin < length; begin += tokens) {
     const int64_t end = std::min(length, begin + tokens);
-    KeyPattern pattern{.mode = mode, .rule = rule};
-    if (has_blocks(mode)) {
+    KeyPattern pattern{.sets = pair, .rule = rule};
+    if (pair.has(ops::KeySetKind::blocks)) {
       pattern.chosen = choice.row(begin / block);
       pattern.block = int32_t(block);
     }
@@ -219,8 +221,8 @@ void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t leng
     int64_t wanted = 0;
     for (int64_t i = begin; i < end; ++i) {
       for (int64_t j = 0; j <= i; ++j) {
-        const bool retrieval = in_branch(mode, true, rule, choice, length, i, j);
-        const bool sparse = in_branch(mode, false, rule, choice, length, i, j);
+        const bool retrieval = in_branch(pair, true, rule, choice, length, i, j);
+        const bool sparse = in_branch(pair, false, rule, choice, length, i, j);
         if (!retrieval && !sparse) continue;
         ++wanted;
         const auto at = visits.find({i, j});
@@ -244,14 +246,14 @@ void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t leng
                               (t.mask == KeyMask::hidden && j <= i && !shown);
             if (!kept) continue;
             ++pairs;
-            ASSERT_TRUE(in_branch(mode, open, rule, choice, length, i, j)) << i << " " << j;
+            ASSERT_TRUE(in_branch(pair, open, rule, choice, length, i, j)) << i << " " << j;
           }
         }
       }
       int64_t expected_pairs = 0;
       for (int64_t i = begin; i < end; ++i) {
         for (int64_t j = 0; j <= i; ++j) {
-          expected_pairs += in_branch(mode, open, rule, choice, length, i, j) ? 1 : 0;
+          expected_pairs += in_branch(pair, open, rule, choice, length, i, j) ? 1 : 0;
         }
       }
       ASSERT_EQ(pairs, expected_pairs);
@@ -261,17 +263,18 @@ void every_pair_once(AttentionMode mode, const StreamingRule& rule, int64_t leng
 }
 
 TEST(KeyTiles, CoverEveryPairOnce) {
-  for (const AttentionMode mode : kModes) {
+  for (const KeySetPair pair : kAllPairs) {
     int round = 0;
     for (const auto& [rule, length, group] : random_rules(45)) {
-      SCOPED_TRACE(std::to_string(int(mode)) + " round " + std::to_string(round));
+      SCOPED_TRACE(name_of(pair) + " round " + std::to_string(round));
       const bool wide = ++round % 3 == 0;
       const int64_t block = wide || round % 2 == 0 ? 128 : 64;
-      const int64_t tokens = has_blocks(mode) ? (wide ? 128 : 64) : tile_tokens(group);
+      const int64_t tokens =
+          pair.has(ops::KeySetKind::blocks) ? (wide ? 128 : 64) : tile_tokens(group);
       if (wide) {
-        every_pair_once<128>(mode, rule, length, tokens, block);
+        every_pair_once<128>(pair, rule, length, tokens, block);
       } else {
-        every_pair_once<64>(mode, rule, length, tokens, block);
+        every_pair_once<64>(pair, rule, length, tokens, block);
       }
       if (HasFatalFailure()) return;
     }
@@ -289,16 +292,17 @@ TEST(KeyTiles, AlignedTilesAreMaskedOnTheDiagonalOnly) {
 }
 
 TEST(QueryTiles, AgreeWithEnumeration) {
-  for (const KeySet set : {KeySet::all, KeySet::streaming, KeySet::blocks}) {
+  for (const KeySetKind set : {KeySetKind::full, KeySetKind::streaming, KeySetKind::blocks}) {
     for (const auto& [rule, length, group] : random_rules(45)) {
-      const bool blocks = set == KeySet::blocks;
+      const bool blocks = set == KeySetKind::blocks;
       const int64_t block = group % 2 == 0 ? 128 : 64, tokens = blocks ? 64 : tile_tokens(group);
       const int64_t offset =
           blocks ? length / 2 / block * block : std::min<int64_t>(length - 1, (group * 37) % 90);
       const RandomChoice choice(length, block, 0.3, uint64_t(length), offset);
       const auto sees = [&](int64_t i, int64_t j) {
         if (j > i) return false;
-        return set == KeySet::all || (blocks ? choice.has(i, j) : spec_visible(rule, i, j, length));
+        return set == KeySetKind::full ||
+               (blocks ? choice.has(i, j) : spec_visible(rule, i, j, length));
       };
       std::map<int64_t, int64_t> ranks;  // of a query tile: key tiles so far
       for (int64_t key = 0; key < length; key += kTileKeys) {

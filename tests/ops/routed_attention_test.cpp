@@ -494,8 +494,10 @@ TEST(RoutedAttention, RefusesWhatItCannotDo) {
     refused([](auto& in) { in.k = in.k.slice(0, 0, 9); });
     refused([](auto& in) { in.q = in.q.slice(1, 0, 3); });
     refused([](auto& in) { in.v = in.v.slice(2, 0, 4); });
-    refused([](auto& in) { in.rule.local_blocks = 0; });
-    refused([](auto& in) { in.rule.block = 0; });
+    refused([](auto& in) { in.pattern.sparse.rule.local_blocks = 0; });
+    refused([](auto& in) { in.pattern.sparse.rule.block = 0; });
+    refused([](auto& in) { in.pattern.sparse = ops::KeySet::full(); });
+    refused([](auto& in) { in.pattern.retrieval = in.pattern.sparse; });
     refused([](auto& in) { in.softmax_scale = 0; });
     refused([](auto& in) { in.gate = in.gate.slice(1, 0, 1); });
     const std::vector<int32_t> beyond = {0, 11}, backwards = {0, 7, 5}, late = {1, 10};

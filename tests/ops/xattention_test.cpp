@@ -84,7 +84,7 @@ TEST(XAttention, WorkedMasses) {  // docs/method.md, Worked values, 10
 AttentionProblem problem_of(int64_t q_heads, int64_t kv_heads, int64_t head_dim,
                             const std::vector<int32_t>& lengths) {
   AttentionProblem p = attention_problem(q_heads, kv_heads, head_dim, lengths, Gates::mixed);
-  p.mode = ops::AttentionMode::fa_xa;
+  p.sets = kFaXa;
   return p;
 }
 
@@ -93,7 +93,8 @@ ops::BlockChoice choose(const AttentionProblem& p, ChoiceFor whose = ChoiceFor::
   static CpuDevice device;
   const AttentionTensors<Storage> tensors(p, device);
   const auto& in = tensors.input;
-  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate, whose);
+  return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, *in.pattern.chooser(), in.gate,
+                            whose);
 }
 
 template <class Storage>
@@ -188,7 +189,7 @@ TEST(XAttention, ThreadsDoNotChangeBits) {
 TEST(XAttention, WorkingMemoryIsLinear) {
   const ops::XAttentionRule rule;
   const auto bytes = [&](int64_t tokens) {
-    return int64_t(ops::cpu::choose_blocks_workspace(rule, 128, tokens, 4));
+    return int64_t(ops::cpu::xattention_workspace(rule, 128, tokens, 4));
   };
   const int64_t step = bytes(131072) - bytes(65536);
   EXPECT_EQ(bytes(262144) - bytes(131072), 2 * step);

@@ -84,6 +84,7 @@ def make(name, c):
     })
 
 
-os.makedirs(OUT, exist_ok=True)
-for case in CASES.items():
-    make(*case)
+if __name__ == "__main__":
+    os.makedirs(OUT, exist_ok=True)
+    for case in CASES.items():
+        make(*case)

@@ -46,7 +46,7 @@ class Chain : public ::testing::Test {
                             .v = random_tensor({tokens, kHeads, kDim}, DType::f64, cpu_, u + 4),
                             .gate = {},
                             .varlen = ops::Varlen{cu_seqlens_},
-                            .rule = config_.streaming_rule(),
+                            .pattern = config_.head_pattern(),
                             .softmax_scale = 0.4});
       d_out_.push_back(random_tensor({tokens, kQHeads, kDim}, DType::f64, cpu_, u + 5));
     }

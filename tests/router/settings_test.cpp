@@ -307,7 +307,7 @@ TEST(Sparsity, FiguresByCounting) {
     const double area = 1 - double(pairs) / double(length * (length + 1) / 2);
     const double query = 1 - double(last) / double(length);
     const auto f = sparsity_figures({.sparse = 5, .sparse_last = 2}, 3, 4, length,
-                                    ops::AttentionMode::fa_ssa, rule);
+                                    {ops::KeySet::full(), ops::KeySet::streaming(rule)});
     EXPECT_DOUBLE_EQ(f.msr, 5.0 / 12);
     EXPECT_NEAR(f.esr_last_layer_last_query, 0.5 * query, 1e-15);
     EXPECT_NEAR(f.esr_all_layers_last_query, 5.0 / 12 * query, 1e-15);

@@ -244,11 +244,13 @@ TEST(Sparsity, WorkedValues) {
   // Of 2 x 4 heads 5 are sparse, 2 of them in the last layer; the others visit all 100 tiles.
   const DocumentHeads heads{
       .sparse = 5, .sparse_last = 2, .visited = 5 * 20 + 3 * 100, .visited_last = 240, .full = 100};
-  const auto f = sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_ssa, rule);
+  const auto f =
+      sparsity_figures(heads, 2, 4, 4096, {ops::KeySet::full(), ops::KeySet::streaming(rule)});
   EXPECT_DOUBLE_EQ(f.esr_tiles, 0.5);
-  EXPECT_DOUBLE_EQ(sparsity_figures(heads, 2, 4, 4096, ops::AttentionMode::fa_xa, rule)
-                       .esr_last_layer_last_query,
-                   0.4);
+  EXPECT_DOUBLE_EQ(
+      sparsity_figures(heads, 2, 4, 4096, {ops::KeySet::full(), ops::KeySet::blocks({})})
+          .esr_last_layer_last_query,
+      0.4);
   EXPECT_DOUBLE_EQ(f.msr, 0.625);
   EXPECT_DOUBLE_EQ(f.esr_last_layer_last_query, 0.234375);
   EXPECT_NEAR(skipped_share_area(rule, 4096), 0.2270, 5e-5);

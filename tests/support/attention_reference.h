@@ -7,15 +7,33 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "core/dtype.h"
-#include "ops/attention/attention_mode.h"
-#include "ops/attention/streaming_rule.h"
-#include "ops/xattention.h"
+#include "ops/head_pattern.h"
 
 namespace elastron::testing {
+
+// Pairs of key sets, retrieval and sparse.
+inline constexpr ops::KeySetPair kFaSsa{ops::KeySetKind::full, ops::KeySetKind::streaming};
+inline constexpr ops::KeySetPair kFaXa{ops::KeySetKind::full, ops::KeySetKind::blocks};
+inline constexpr ops::KeySetPair kXaSsa{ops::KeySetKind::blocks, ops::KeySetKind::streaming};
+inline constexpr ops::KeySetPair kPairs[] = {kFaSsa, kFaXa, kXaSsa};
+
+inline std::string name_of(const ops::KeySetPair& pair) {
+  const auto name = [](ops::KeySetKind kind) {
+    switch (kind) {
+      case ops::KeySetKind::full: return "full";
+      case ops::KeySetKind::streaming: return "streaming";
+      case ops::KeySetKind::blocks: return "blocks";
+    }
+    return "?";
+  };
+  return std::string(name(pair.retrieval)) + "-" + name(pair.sparse);
+}
 
 struct AttentionProblem {
   int64_t q_heads = 1, kv_heads = 1, head_dim = 1;
@@ -25,11 +43,12 @@ struct AttentionProblem {
   std::vector<int32_t> whole_lengths;
   int64_t first_whole_length = -1;
   int64_t padding = 0;  // tokens behind the last sequence
-  ops::AttentionMode mode = ops::AttentionMode::fa_ssa;
+  ops::KeySetPair sets = kFaSsa;
   ops::StreamingRule rule;
   ops::XAttentionRule xattention;
-  // Whether XAttention chose key block J for query block I of a query head; set by whoever wants a
-  // mode with blocks (tests/support/xattention_reference.h).
+  std::optional<ops::TopkRule> topk;  // chooses in place of XAttention
+  // Whether key block J was chosen for query block I of a query head; set by whoever wants a pair
+  // with blocks (tests/support/xattention_reference.h).
   std::function<bool(int64_t sequence, int64_t head, int64_t I, int64_t J)> chosen;
   double scale = 1;
   std::vector<uint8_t> gate;           // [sequences, kv_heads]
@@ -39,6 +58,14 @@ struct AttentionProblem {
   int64_t keys() const { return cu_keys.empty() ? tokens() : cu_keys.back(); }
   int64_t sequences() const { return int64_t(cu_seqlens.size()) - 1; }
   int64_t group() const { return q_heads / kv_heads; }
+  int64_t block() const { return topk ? topk->block : xattention.block; }
+  ops::HeadPattern pattern() const { return {set(sets.retrieval), set(sets.sparse)}; }
+
+ private:
+  ops::KeySet set(ops::KeySetKind kind) const {
+    if (topk) return {.kind = kind, .rule = rule, .chooser = *topk};
+    return {.kind = kind, .rule = rule, .chooser = xattention};
+  }
 };
 
 enum class Gates { full, sparse, mixed };
@@ -122,10 +149,10 @@ AttentionAnswer<A> attention_reference(const AttentionProblem& p) {
     const int64_t first = p.cu_seqlens[size_t(s)] - offset;
     const int64_t whole = p.whole_lengths.empty() ? length : p.whole_lengths[size_t(s)];
     const auto visible = [&](bool open, int64_t sequence, int64_t head, int64_t i, int64_t j) {
-      const ops::KeySet set = ops::key_set(p.mode, open);
-      if (set == ops::KeySet::all) return true;
-      if (set == ops::KeySet::streaming) return spec_visible(p.rule, i, j, whole);
-      const int64_t block = p.xattention.block;
+      const ops::KeySetKind set = p.sets.of(open);
+      if (set == ops::KeySetKind::full) return true;
+      if (set == ops::KeySetKind::streaming) return spec_visible(p.rule, i, j, whole);
+      const int64_t block = p.block();
       return p.chosen(sequence, head, i / block, j / block);
     };
     for (int64_t h = 0; h < p.q_heads; ++h) {

@@ -157,8 +157,9 @@ class Evaluator {
         decoder_.forward(local.device(), local.router(), routed_, {.heads = &heads});
     const auto loss = decoder_.loss(hidden, local.device(), {.per_row = true});
     const auto& m = decoder_.config();
-    const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
-                                          m.q_heads / m.kv_heads, mesh_);
+    const HeadCounts counts =
+        count_heads(heads, batch, local.exchange(), config_.router.head_pattern(),
+                    m.q_heads / m.kv_heads, mesh_);
     count(batch, counts, judge_answers(batch, local, loss, mesh_.context()));
   }
 
@@ -177,9 +178,9 @@ class Evaluator {
                    .loss = answers[i].loss,
                    .answers = has_answer ? 1.0 : 0.0,
                    .right = has_answer && answers[i].wrong == 0 ? 1.0 : 0.0};
-      one.documents.count({router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads,
-                                                    batch.length(int64_t(i)), config_.router.mode,
-                                                    config_.router.streaming_rule())});
+      one.documents.count(
+          {router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads,
+                                    batch.length(int64_t(i)), config_.router.head_pattern())});
       add(sums_[size_t(batch.task_ids[i]) * kinds_ + size_t(batch.kind_ids[i])], one);
     }
   }

@@ -94,8 +94,8 @@ std::vector<ScoredPair> PairScorer::pass(const data::BatchSource& source,
   const Tensor hidden =
       decoder_.forward(local.device(), local.router(), routed_, {.heads = &heads});
   const auto& m = decoder_.config();
-  const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
-                                        m.q_heads / m.kv_heads, mesh_);
+  const HeadCounts counts = count_heads(
+      heads, batch, local.exchange(), config_.router.head_pattern(), m.q_heads / m.kv_heads, mesh_);
   reward::RewardHead::Saved unused;
   const auto by_head = [&](const reward::RewardHead& head) {
     return reward::head_scores(head, hidden, local.own(), mesh_.context(), unused).pairs;

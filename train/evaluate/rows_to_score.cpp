@@ -36,11 +36,12 @@ RowsToScore::RowsToScore(const Config& config, parallel::World& world,
   }
   parallel::on_all_ranks(*everyone_,
                          [&] { reward::expect_rows_left(files, int64_t(rows.size()), dropped); });
-  source_.emplace(std::move(rows), *reader_, options.limit, policy,
-                  reward::PairBatchOptions{.share = config_.reward.share_prompts &&
-                                                    config_.router.sees_by_position_only(),
-                                           .labels = !config_.has_reward_head(),
-                                           .task_id = data::task_id(config_.reward.task)});
+  source_.emplace(
+      std::move(rows), *reader_, options.limit, policy,
+      reward::PairBatchOptions{
+          .share = config_.reward.share_prompts && config_.router.head_pattern().by_position_only(),
+          .labels = !config_.has_reward_head(),
+          .task_id = data::task_id(config_.reward.task)});
   config_.model.max_position.value = config_.data.max_tokens = longest;
   parallel::on_all_ranks(*everyone_, [&] {
     check_positions(config_.model.beyond_positions, *model_, "the longest sequence", longest,

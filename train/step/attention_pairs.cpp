@@ -22,7 +22,7 @@ PairShares pair_shares(const router::RouterConfig& router, int64_t document_toke
   if (document_tokens == 0) return {};
   const int32_t bounds[] = {0, int32_t(document_tokens)};
   const auto pairs =
-      ops::expected_pairs({.cu_seqlens = bounds}, router.mode, router.streaming_rule(),
+      ops::expected_pairs({.cu_seqlens = bounds}, router.head_pattern(),
                           {.sparse_heads = msr, .chosen = xattention, .library = {}});
   return {.retrieval = pairs.retrieval / pairs.causal,
           .sparse = pairs.sparse / pairs.causal,

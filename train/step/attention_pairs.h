@@ -8,7 +8,7 @@
 
 namespace elastron::train {
 
-// The work of attention for a document.
+// The work that attention has for a document.
 struct DocumentWork {
   int64_t longest = 0;  // tokens of a sequence, with its prompt
   double pairs = 0;     // causal pairs of query and key

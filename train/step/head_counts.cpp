@@ -33,13 +33,13 @@ std::vector<int64_t> visited_tiles(const model::RoutedHeads& routed, const ByHea
 }
 
 // Tiles of one kv head under full attention, by document.
-std::vector<int64_t> full_tiles(const data::PackedBatch& batch, ops::AttentionMode mode,
+std::vector<int64_t> full_tiles(const data::PackedBatch& batch, const ops::HeadPattern& pattern,
                                 int64_t group) {
   std::vector<int64_t> tiles(size_t(batch.documents()), 0);
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     const int64_t length = batch.length(s);
     tiles[size_t(batch.document(s))] +=
-        ops::dense_tiles(mode, group, length, batch.offset(s) + length);
+        ops::dense_tiles(pattern, group, length, batch.offset(s) + length);
   }
   return tiles;
 }
@@ -62,13 +62,13 @@ void reduce_heads(std::vector<router::DocumentHeads>& documents, parallel::Commu
 }  // namespace
 
 HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch& batch,
-                       const model::AttentionExchange& exchange, ops::AttentionMode mode,
+                       const model::AttentionExchange& exchange, const ops::HeadPattern& pattern,
                        int64_t group, parallel::Mesh& mesh) {
   ELASTRON_CHECK(!routed.gates.empty(), "no layers");
   const ByHead shape{int64_t(routed.gates.size()), batch.documents(), routed.gates.front().size(1)};
   const auto z = Tensor::stack(routed.gates).to_vector<uint8_t>();
   const auto visited = visited_tiles(routed, shape, exchange, mesh.context());
-  const auto full = full_tiles(batch, mode, group);
+  const auto full = full_tiles(batch, pattern, group);
 
   HeadCounts counts;
   for (const int64_t tiles : full) counts.documents.push_back({.full = tiles});

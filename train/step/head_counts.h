@@ -20,7 +20,7 @@ struct HeadCounts {
 // Collective over both groups. `batch`: the whole one; `exchange`: the one that the forward pass
 // had; `group`: query heads of a kv head. Copies gates and counts to the host once each.
 HeadCounts count_heads(const model::RoutedHeads& heads, const data::PackedBatch& batch,
-                       const model::AttentionExchange& exchange, ops::AttentionMode mode,
+                       const model::AttentionExchange& exchange, const ops::HeadPattern& pattern,
                        int64_t group, parallel::Mesh& mesh);
 
 }  // namespace elastron::train

@@ -94,17 +94,16 @@ std::vector<DocumentFigures> StepRunner::document_figures(
     const std::vector<model::SavedLayer>& layers) {
   const model::ModelConfig& m = decoder_.config();
   const data::PackedBatch& batch = local.whole();
-  const HeadCounts counts = count_heads(heads, batch, local.exchange(), config_.router.mode,
-                                        m.q_heads / m.kv_heads, mesh_);
+  const HeadCounts counts = count_heads(
+      heads, batch, local.exchange(), config_.router.head_pattern(), m.q_heads / m.kv_heads, mesh_);
   std::vector<double> entropy(size_t(batch.documents()), 0.0);
   if (objective_ != nullptr) entropy = gate_entropy(layers, m.kv_heads, mesh_.tensor());
   const auto work = document_work(batch);
   std::vector<DocumentFigures> figures;
   for (size_t i = 0; i < work.size(); ++i) {
-    figures.push_back(
-        {router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads, work[i].longest,
-                                  config_.router.mode, config_.router.streaming_rule()),
-         entropy[i]});
+    figures.push_back({router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads,
+                                                work[i].longest, config_.router.head_pattern()),
+                       entropy[i]});
   }
   return figures;
 }

@@ -216,7 +216,7 @@ RewardWorkload::RewardWorkload(const Config& config, parallel::Mesh& mesh, Devic
   parallel::on_all_ranks(mesh.world(), [&] {
     const auto model = pair_model(config, session);
     reward::RewardConfig pairs = config.reward;
-    pairs.share_prompts = pairs.share_prompts && config.router.sees_by_position_only();
+    pairs.share_prompts = pairs.share_prompts && config.router.head_pattern().by_position_only();
     source_ = reward::open_pair_source(config.data, pairs, reward::PairUse::training, model);
     if (config.eval.every > 0) {
       evaluation_ =

@@ -1,11 +1,11 @@
-// Routed attention on both devices, in every mode. On the GPU the kernels are called below the
-// front of the op, which would choose blocks itself: they get those that the CPU chose, the CPU's
-// outputs for the backward pass, and outputs full of NaN to write over.
+// Routed attention on both devices, for every pair of sets. On the GPU the kernels are called below
+// the front of the op, which would choose blocks itself: they get those that the CPU chose, the
+// CPU's outputs for the backward pass, and outputs full of NaN to write over.
 #pragma once
 #include <limits>
 
-#include "ops/cuda/routed_attention.h"
-#include "ops/cuda/tile_schedule.h"
+#include "ops/cuda/attention/routed_attention.h"
+#include "ops/cuda/attention/tile_schedule.h"
 #include "tests/ops/cuda/both_devices.h"
 #include "tests/ops/routed_attention_problem.h"
 
@@ -22,7 +22,8 @@ class AttentionBelowTheFront : public test::BothDevices {
 
   ops::BlockChoice there(const ops::BlockChoice& choice) {
     if (!choice.defined()) return choice;
-    return {on_gpu(choice.rows), on_gpu(choice.columns), on_gpu(choice.starts), choice.block};
+    return {on_gpu(choice.rows), on_gpu(choice.columns), on_gpu(choice.starts),
+            choice.block,        choice.shared_by,       choice.first};
   }
 
   template <class Args, class Storage>
@@ -36,8 +37,8 @@ class AttentionBelowTheFront : public test::BothDevices {
     args.v = view(in.v);
     args.gate = in.gate.template data<uint8_t>();
     args.varlen = in.varlen;
-    args.mode = in.mode;
-    args.rule = in.rule;
+    args.sets = in.pattern.kinds();
+    args.rule = in.pattern.rule();
     args.choice = choice.view();
     args.shape = {p.q_heads, p.kv_heads, p.head_dim};
     args.scale = p.scale;

@@ -2,15 +2,16 @@
 // sequences there: every kernel, in the modes with XAttention and with a dense tail.
 #include "tests/ops/attention_pieces.h"
 
-#include "ops/cuda/routed_attention_hopper.h"
+#include "ops/cuda/attention/hopper_kernels.h"
 #include "tests/ops/cuda/both_devices.h"
 
 namespace elastron::testing {
 namespace {
 
 using ops::AttentionKernels;
-using ops::AttentionMode;
 using ops::Branches;
+using ops::KeySetKind;
+using ops::KeySetPair;
 
 class CudaAttentionPieces : public test::BothDevices {
  protected:
@@ -29,15 +30,13 @@ class CudaAttentionPieces : public test::BothDevices {
   template <class Storage>
   void every_mode(int64_t block, int64_t group, AttentionKernels kernels, double tolerance) {
     int round = 0;
-    for (const AttentionMode mode :
-         {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+    for (const KeySetPair pair : kPairs) {
       for (const Branches branches : {Branches::both, Branches::selected}) {
-        SCOPED_TRACE("mode " + std::to_string(int(mode)) + " kernels " +
-                     std::to_string(int(kernels)) +
+        SCOPED_TRACE("pair " + name_of(pair) + " kernels " + std::to_string(int(kernels)) +
                      (branches == Branches::both ? " both" : " selected"));
         AttentionProblem p =
             attention_problem(2 * group, 2, 64, {int32_t(block), 1, 0, 700}, Gates::mixed);
-        p.mode = mode;
+        p.sets = pair;
         p.rule = {16, 1, 6};
         p.rule.dense_tail = 150;
         p.xattention = {16, block, 0.4 + 0.1 * (round % 3), false};
@@ -55,7 +54,7 @@ TEST_F(CudaAttentionPieces, PlainKernels) {
 TEST_F(CudaAttentionPieces, TensorCores) { every_mode<bf16>(64, 2, AttentionKernels::mma, 2e-2); }
 
 TEST_F(CudaAttentionPieces, Hopper) {
-  if (!ops::cuda::hopper_runs()) GTEST_SKIP() << "no GPU of sm_90";
+  if (!ops::cuda::hopper_runs_on(ops::cuda::attention_device())) GTEST_SKIP() << "no GPU of sm_90";
   every_mode<bf16>(128, 2, AttentionKernels::hopper, 2e-2);
 }
 

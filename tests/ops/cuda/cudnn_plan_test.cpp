@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "ops/cuda/cudnn_graph.h"
+#include "ops/cuda/attention/cudnn_graph.h"
 
 namespace cudnn_frontend {
 void* cudnn_dlhandle = nullptr;

@@ -1,47 +1,48 @@
-// Gradients by the kernels for sm_90a against the CPU: every mode, lengths around a tile, every
+// Gradients by the kernels for sm_90a against the CPU: every pair, lengths around a tile, every
 // gate and group.
 #include <random>
 
-#include "ops/cuda/routed_attention_hopper.h"
+#include "ops/cuda/attention/hopper_kernels.h"
 #include "tests/ops/cuda/attention_below_the_front.h"
 
 namespace elastron::testing {
 namespace {
 
-using ops::AttentionMode;
 using ops::Branches;
+using ops::KeySetKind;
+using ops::KeySetPair;
 using ops::cuda::Pairs;
 
-const AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa};
 const Gates kGates[] = {Gates::mixed, Gates::full, Gates::sparse};
 
 class HopperGradients : public AttentionBelowTheFront {
  protected:
   void SetUp() override {
     AttentionBelowTheFront::SetUp();
-    if (gpu_ != nullptr && !ops::cuda::hopper_runs()) GTEST_SKIP() << "no GPU of sm_90";
+    if (gpu_ != nullptr && !ops::cuda::hopper_runs_on(ops::cuda::attention_device()))
+      GTEST_SKIP() << "no GPU of sm_90";
   }
 
   // The op's own arguments, for what the kernels say that they take.
-  static ops::AttentionBackwardArgs args_of(AttentionMode mode, const ops::AttentionShape& shape,
+  static ops::AttentionBackwardArgs args_of(KeySetPair pair, const ops::AttentionShape& shape,
                                             int64_t block) {
     alignas(16) static const char memory[16] = {};
     ops::AttentionBackwardArgs args;
     args.q = args.k = args.v = args.d_out = {memory, 64};
-    args.mode = mode;
+    args.sets = pair;
     args.shape = shape;
     args.choice.block = block;
     return args;
   }
 
-  static AttentionProblem problem(AttentionMode mode, int64_t kv_heads, int64_t group, int64_t dim,
+  static AttentionProblem problem(KeySetPair pair, int64_t kv_heads, int64_t group, int64_t dim,
                                   const std::vector<int32_t>& lengths, Gates gates) {
     AttentionProblem p = attention_problem(kv_heads * group, kv_heads, dim, lengths, gates);
-    p.mode = mode;
+    p.sets = pair;
     p.rule = {64, 1, 2};
     p.xattention = {16, 128, 0.6, false};
     const ops::AttentionShape shape{p.q_heads, p.kv_heads, dim};
-    EXPECT_EQ(ops::cuda::gradient_kernels(DType::bf16, args_of(mode, shape, p.xattention.block)),
+    EXPECT_EQ(ops::cuda::gradient_kernels(DType::bf16, args_of(pair, shape, p.xattention.block)),
               ops::AttentionKernels::hopper);
     return p;
   }
@@ -60,14 +61,14 @@ TEST_F(HopperGradients, EveryModeGateAndGroup) {
   const ops::StreamingRule rules[] = {{16, 1, 2},  {64, 0, 1}, {5, 2, 3},  {64, 2, 1},
                                       {128, 1, 2}, {1, 0, 1},  {100, 1, 1}};
   int round = 0;
-  for (const AttentionMode mode : kModes) {
+  for (const KeySetPair pair : kPairs) {
     for (const Gates gates : kGates) {
       for (const int64_t dim : {64, 128}) {
         const int64_t group = (const int64_t[]){1, 2, 4}[round % 3];
-        SCOPED_TRACE("mode " + std::to_string(int(mode)) + " gates " + std::to_string(int(gates)) +
-                     " dim " + std::to_string(dim) + " group " + std::to_string(group));
+        SCOPED_TRACE("pair " + name_of(pair) + " gates " + std::to_string(int(gates)) + " dim " +
+                     std::to_string(dim) + " group " + std::to_string(group));
         AttentionProblem p =
-            problem(mode, 2, group, dim, {1, 63, 0, 64, 65, 127, 129, 200, 0}, gates);
+            problem(pair, 2, group, dim, {1, 63, 0, 64, 65, 127, 129, 200, 0}, gates);
         p.rule = rules[round % 7];
         ++round;
         fill_problem<bf16>(p, uint64_t(round), round % 4 == 3 ? 4.0 : 1.0);
@@ -81,17 +82,17 @@ TEST_F(HopperGradients, EveryModeGateAndGroup) {
 TEST_F(HopperGradients, LargeGroups) {
   for (const int64_t group : {8, 16, 64}) {
     SCOPED_TRACE(group);
-    AttentionProblem p = problem(AttentionMode::fa_ssa, 1, group, 64, {3, 70}, Gates::mixed);
+    AttentionProblem p = problem(kFaSsa, 1, group, 64, {3, 70}, Gates::mixed);
     fill_problem<bf16>(p, uint64_t(group));
     expect_gradients(p, Branches::both);
   }
 }
 
 TEST_F(HopperGradients, ManyTiles) {
-  for (const AttentionMode mode : kModes) {
+  for (const KeySetPair pair : kPairs) {
     for (const int64_t dim : {64, 128}) {
-      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " dim " + std::to_string(dim));
-      AttentionProblem p = problem(mode, 2, dim == 64 ? 2 : 1, dim, {1000}, Gates::mixed);
+      SCOPED_TRACE("pair " + name_of(pair) + " dim " + std::to_string(dim));
+      AttentionProblem p = problem(pair, 2, dim == 64 ? 2 : 1, dim, {1000}, Gates::mixed);
       fill_problem<bf16>(p, uint64_t(dim));
       expect_gradients(p, Branches::selected);
     }
@@ -102,8 +103,8 @@ TEST_F(HopperGradients, ManyTiles) {
 // seen by no query.
 TEST_F(HopperGradients, KeysBeforeTheFirstQuery) {
   for (int round = 0; round < 3; ++round) {
-    AttentionProblem p = problem(AttentionMode::fa_ssa, 2, 1 << round, round % 2 == 0 ? 64 : 128,
-                                 {70, 1, 69, 5, 45}, Gates::mixed);
+    AttentionProblem p =
+        problem(kFaSsa, 2, 1 << round, round % 2 == 0 ? 64 : 128, {70, 1, 69, 5, 45}, Gates::mixed);
     p.rule = {16, round % 3, 2};
     p.cu_keys = {0};
     for (const int32_t n : {70, 171, 100, 203, 450}) p.cu_keys.push_back(p.cu_keys.back() + n);
@@ -119,9 +120,9 @@ TEST_F(HopperGradients, KeysBeforeTheFirstQuery) {
 
 // The last queries see all.
 TEST_F(HopperGradients, DenseTail) {
-  for (const AttentionMode mode : {AttentionMode::fa_ssa, AttentionMode::xa_ssa}) {
-    SCOPED_TRACE("mode " + std::to_string(int(mode)));
-    AttentionProblem p = problem(mode, 2, 2, 64, {65, 0, 1, 400}, Gates::sparse);
+  for (const KeySetPair pair : {kFaSsa, kXaSsa}) {
+    SCOPED_TRACE("pair " + name_of(pair));
+    AttentionProblem p = problem(pair, 2, 2, 64, {65, 0, 1, 400}, Gates::sparse);
     p.rule = {.block = 16, .sink_blocks = 1, .local_blocks = 3, .dense_tail = 70};
     fill_problem<bf16>(p, 6);
     expect_gradients(p, Branches::selected);
@@ -131,7 +132,7 @@ TEST_F(HopperGradients, DenseTail) {
 // Key tiles that all queries see are cut into parts when there are many.
 TEST_F(HopperGradients, PartsOfAKeyTile) {
   const int64_t group = 16;
-  AttentionProblem p = problem(AttentionMode::fa_ssa, 1, group, 64, {40, 1100}, Gates::sparse);
+  AttentionProblem p = problem(kFaSsa, 1, group, 64, {40, 1100}, Gates::sparse);
   p.rule = {64, 2, 1};
   using Split = ops::cuda::KeySplitRule;
   ASSERT_GT(Split{1}.of(1100 / 128, 1100 / int32_t(64 / group)).parts, 1);
@@ -140,10 +141,10 @@ TEST_F(HopperGradients, PartsOfAKeyTile) {
 }
 
 TEST_F(HopperGradients, ExtremeScores) {
-  for (const AttentionMode mode : kModes) {
+  for (const KeySetPair pair : kPairs) {
     for (const Gates gates : {Gates::full, Gates::sparse}) {
-      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " gates " + std::to_string(int(gates)));
-      AttentionProblem p = problem(mode, 2, 2, 64, {1, 200, 300}, gates);
+      SCOPED_TRACE("pair " + name_of(pair) + " gates " + std::to_string(int(gates)));
+      AttentionProblem p = problem(pair, 2, 2, 64, {1, 200, 300}, gates);
       fill_problem<bf16>(p, 24);
       fill_extreme(p);
       const auto [cpu, gpu] = run<bf16>(p, Branches::both);
@@ -157,7 +158,7 @@ TEST_F(HopperGradients, ExtremeScores) {
 
 // Open pairs are not written.
 TEST_F(HopperGradients, ClosedPairsAlone) {
-  AttentionProblem p = problem(AttentionMode::fa_ssa, 3, 2, 128, {65, 0, 200}, Gates::mixed);
+  AttentionProblem p = problem(kFaSsa, 3, 2, 128, {65, 0, 200}, Gates::mixed);
   fill_problem<bf16>(p, 2);
   const auto [cpu, gpu] = run<bf16>(p, Branches::selected, Pairs::closed);
   const auto check = [&](const std::vector<double>& a, const std::vector<double>& b,
@@ -180,8 +181,8 @@ TEST_F(HopperGradients, ClosedPairsAlone) {
 
 // Nothing depends on who takes which tile.
 TEST_F(HopperGradients, RepeatsGiveTheSameBits) {
-  for (const AttentionMode mode : kModes) {
-    AttentionProblem p = problem(mode, 2, 2, 64, {100, 0, 260}, Gates::mixed);
+  for (const KeySetPair pair : kPairs) {
+    AttentionProblem p = problem(pair, 2, 2, 64, {100, 0, 260}, Gates::mixed);
     fill_problem<bf16>(p, 5);
     const auto a = run<bf16>(p, Branches::both).second, b = run<bf16>(p, Branches::both).second;
     EXPECT_TRUE(a.dq == b.dq && a.dk == b.dk && a.dv == b.dv && a.d_gate == b.d_gate);
@@ -190,17 +191,17 @@ TEST_F(HopperGradients, RepeatsGiveTheSameBits) {
 
 TEST_F(HopperGradients, ChosenWhereTheyMayBe) {
   using Kernels = ops::AttentionKernels;
-  const auto chosen = [](AttentionMode mode, const ops::AttentionShape& shape, int64_t block) {
-    return ops::cuda::gradient_kernels(DType::bf16, args_of(mode, shape, block));
+  const auto chosen = [](KeySetPair pair, const ops::AttentionShape& shape, int64_t block) {
+    return ops::cuda::gradient_kernels(DType::bf16, args_of(pair, shape, block));
   };
-  EXPECT_EQ(chosen(AttentionMode::fa_ssa, {64, 1, 64}, 0), Kernels::hopper);
-  EXPECT_EQ(chosen(AttentionMode::fa_ssa, {128, 1, 64}, 0), Kernels::mma);
-  EXPECT_EQ(chosen(AttentionMode::fa_ssa, {6, 2, 64}, 0), Kernels::mma);
-  EXPECT_EQ(chosen(AttentionMode::fa_xa, {6, 2, 64}, 128), Kernels::hopper);
-  EXPECT_EQ(chosen(AttentionMode::fa_xa, {6, 2, 64}, 64), Kernels::mma);
-  EXPECT_EQ(chosen(AttentionMode::fa_ssa, {4, 2, 96}, 0), Kernels::mma);
-  EXPECT_EQ(chosen(AttentionMode::fa_ssa, {4, 2, 72}, 0), Kernels::plain);
-  auto args = args_of(AttentionMode::fa_ssa, {4, 2, 64}, 0);
+  EXPECT_EQ(chosen(kFaSsa, {64, 1, 64}, 0), Kernels::hopper);
+  EXPECT_EQ(chosen(kFaSsa, {128, 1, 64}, 0), Kernels::mma);
+  EXPECT_EQ(chosen(kFaSsa, {6, 2, 64}, 0), Kernels::mma);
+  EXPECT_EQ(chosen(kFaXa, {6, 2, 64}, 128), Kernels::hopper);
+  EXPECT_EQ(chosen(kFaXa, {6, 2, 64}, 64), Kernels::mma);
+  EXPECT_EQ(chosen(kFaSsa, {4, 2, 96}, 0), Kernels::mma);
+  EXPECT_EQ(chosen(kFaSsa, {4, 2, 72}, 0), Kernels::plain);
+  auto args = args_of(kFaSsa, {4, 2, 64}, 0);
   EXPECT_EQ(ops::cuda::gradient_kernels(DType::f32, args), Kernels::plain);
   for (const Kernels most : {Kernels::plain, Kernels::mma, Kernels::hopper}) {
     args.kernels = most;

@@ -1,9 +1,8 @@
-// The kernels for sm_90a against the CPU, on their own queue: every mode, lengths around a tile,
+// The kernels for sm_90a against the CPU, on their own queue: every pair, lengths around a tile,
 // every gate, sequences with a prompt of others.
-#include "ops/cuda/routed_attention_hopper.h"
-
 #include <random>
 
+#include "ops/cuda/attention/hopper_kernels.h"
 #include "tests/ops/cuda/both_devices.h"
 #include "tests/ops/routed_attention_problem.h"
 
@@ -16,7 +15,8 @@ class HopperAttention : public test::BothDevices {
  protected:
   void SetUp() override {
     BothDevices::SetUp();
-    if (gpu_ != nullptr && !ops::cuda::hopper_runs()) GTEST_SKIP() << "no GPU of sm_90";
+    if (gpu_ != nullptr && !ops::cuda::hopper_runs_on(ops::cuda::attention_device()))
+      GTEST_SKIP() << "no GPU of sm_90";
   }
 
   template <class T>
@@ -56,8 +56,8 @@ class HopperAttention : public test::BothDevices {
     args.v = view(in.v);
     args.gate = pairs == ops::cuda::Pairs::all ? in.gate.data<uint8_t>() : nullptr;
     args.varlen = in.varlen;
-    args.mode = in.mode;
-    args.rule = in.rule;
+    args.sets = in.pattern.kinds();
+    args.rule = in.pattern.rule();
     ops::BlockChoice choice_there = choice;
     if (choice.defined()) {
       choice_there.rows = on_gpu(choice.rows);
@@ -67,7 +67,8 @@ class HopperAttention : public test::BothDevices {
     }
     args.shape = {p.q_heads, p.kv_heads, p.head_dim};
     args.scale = p.scale;
-    EXPECT_TRUE(ops::cuda::hopper_takes(DType::bf16, args, {args.q, args.k, args.v}));
+    EXPECT_TRUE(ops::cuda::hopper_takes(ops::cuda::kernel_question(
+        DType::bf16, args, {args.q, args.k, args.v}, /*gradients=*/false)));
     Outputs out;
     const Shape rows{p.tokens(), p.q_heads};
     out.selected = Tensor::empty(in.q.shape(), DType::bf16, *gpu_);
@@ -199,15 +200,15 @@ TEST_F(HopperAttention, KeysBeforeTheFirstQuery) {
 }
 
 TEST_F(HopperAttention, ChosenBlocks) {
-  for (const ops::AttentionMode mode : {ops::AttentionMode::fa_xa, ops::AttentionMode::xa_ssa}) {
+  for (const ops::KeySetPair pair : {kFaXa, kXaSsa}) {
     for (int round = 0; round < 4; ++round) {
       AttentionProblem p = problem(2, 1 + round % 3, round % 2 == 0 ? 64 : 128,
                                    {1, 0, 127, 129, 700}, {16, 1, 5 + round * 2});
-      p.mode = mode;
+      p.sets = pair;
       p.xattention.block = round == 2 ? 256 : 128;
       p.xattention.threshold = 0.5;
       fill_problem<bf16>(p, uint64_t(round), 2.0);
-      compare(p, "mode " + std::to_string(int(mode)) + " round " + std::to_string(round));
+      compare(p, "pair " + name_of(pair) + " round " + std::to_string(round));
     }
   }
 }
@@ -223,26 +224,6 @@ TEST_F(HopperAttention, StreamingPairsOnly) {
   const Outputs out = forward(p, ops::Branches::selected, {}, ops::cuda::Pairs::closed);
   expect_rows(expected.selected, out.selected, p, "selected");
   expect_rows(expected.lse, out.lse, p, "lse");
-}
-
-TEST_F(HopperAttention, WhatItTakes) {
-  alignas(16) static const char memory[16] = {};
-  const ops::HeadsView good{memory, 64}, narrow{memory, 68}, shifted{memory + 8, 64};
-  ops::AttentionArgs args;
-  args.shape = {4, 2, 64};
-  EXPECT_TRUE(ops::cuda::hopper_takes(DType::bf16, args, {good, good}));
-  EXPECT_FALSE(ops::cuda::hopper_takes(DType::f32, args, {good}));
-  EXPECT_FALSE(ops::cuda::hopper_takes(DType::bf16, args, {good, narrow}));
-  EXPECT_FALSE(ops::cuda::hopper_takes(DType::bf16, args, {shifted}));
-  args.shape = {4, 2, 96};
-  EXPECT_FALSE(ops::cuda::hopper_takes(DType::bf16, args, {good}));
-  args.shape = {6, 2, 128};
-  EXPECT_FALSE(ops::cuda::hopper_takes(DType::bf16, args, {good}));
-  args.mode = ops::AttentionMode::fa_xa;  // every query head has tiles of its own
-  args.choice.block = 64;
-  EXPECT_FALSE(ops::cuda::hopper_takes(DType::bf16, args, {good}));
-  args.choice.block = 128;
-  EXPECT_TRUE(ops::cuda::hopper_takes(DType::bf16, args, {good}));
 }
 
 }  // namespace

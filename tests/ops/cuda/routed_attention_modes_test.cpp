@@ -1,4 +1,4 @@
-// Every mode of routed attention on the GPU against the CPU op.
+// Every pair of routed attention on the GPU against the CPU op.
 #include <random>
 
 #include "tests/ops/cuda/attention_below_the_front.h"
@@ -6,14 +6,15 @@
 namespace elastron::testing {
 namespace {
 
-using ops::AttentionMode;
 using ops::Branches;
+using ops::KeySetKind;
+using ops::KeySetPair;
 using ops::cuda::Pairs;
 
-AttentionProblem problem_of(AttentionMode mode, int64_t kv_heads, int64_t group, int64_t head_dim,
+AttentionProblem problem_of(KeySetPair pair, int64_t kv_heads, int64_t group, int64_t head_dim,
                             const std::vector<int32_t>& lengths, Gates gates) {
   AttentionProblem p = attention_problem(kv_heads * group, kv_heads, head_dim, lengths, gates);
-  p.mode = mode;
+  p.sets = pair;
   p.rule = {64, 1, 2};
   p.xattention = {16, 64, 0.6, false};
   return p;
@@ -25,13 +26,12 @@ const std::vector<int32_t> kLengths = {1, 63, 64, 0, 65, 127, 129, 500, 0};
 
 TEST_F(CudaAttentionModes, AsOnTheCpu) {
   int i = 0;
-  for (const AttentionMode mode :
-       {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+  for (const KeySetPair pair : kPairs) {
     for (const Gates gates : {Gates::mixed, Gates::full, Gates::sparse}) {
       const int64_t block = i % 2 == 0 ? 64 : 128;
-      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " gates " + std::to_string(int(gates)) +
-                   " block " + std::to_string(block));
-      AttentionProblem p = problem_of(mode, 2, 1 + i % 3, 32, kLengths, gates);
+      SCOPED_TRACE("pair " + name_of(pair) + " gates " + std::to_string(int(gates)) + " block " +
+                   std::to_string(block));
+      AttentionProblem p = problem_of(pair, 2, 1 + i % 3, 32, kLengths, gates);
       p.xattention.block = block;
       p.xattention.threshold = 0.5 + 0.1 * (i % 4);
       p.rule = {int64_t(i % 3 == 0 ? 64 : 24), i % 2, 1 + i % 3};
@@ -43,12 +43,10 @@ TEST_F(CudaAttentionModes, AsOnTheCpu) {
   }
 }
 
-const AttentionMode kModes[] = {AttentionMode::fa_ssa, AttentionMode::fa_xa, AttentionMode::xa_ssa};
-
 TEST_F(CudaAttentionModes, LongSequences) {
-  for (const AttentionMode mode : kModes) {
-    SCOPED_TRACE("mode " + std::to_string(int(mode)));
-    AttentionProblem p = problem_of(mode, 1, 1, 16, {1000, 4097}, Gates::mixed);
+  for (const KeySetPair pair : kPairs) {
+    SCOPED_TRACE("pair " + name_of(pair));
+    AttentionProblem p = problem_of(pair, 1, 1, 16, {1000, 4097}, Gates::mixed);
     p.gate = {0, 1};
     fill_problem<bf16>(p, 7);
     compare<bf16>(p, 2e-2, {Branches::both});
@@ -56,10 +54,10 @@ TEST_F(CudaAttentionModes, LongSequences) {
 }
 
 TEST_F(CudaAttentionModes, ExtremeScores) {
-  for (const AttentionMode mode : kModes) {
+  for (const KeySetPair pair : kPairs) {
     for (const Gates gates : {Gates::full, Gates::sparse}) {
-      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " gates " + std::to_string(int(gates)));
-      AttentionProblem p = problem_of(mode, 2, 2, 16, {1, 200, 300}, gates);
+      SCOPED_TRACE("pair " + name_of(pair) + " gates " + std::to_string(int(gates)));
+      AttentionProblem p = problem_of(pair, 2, 2, 16, {1, 200, 300}, gates);
       fill_problem<bf16>(p, 24);
       fill_extreme(p);
       const auto finite = [](const std::vector<double>& values) {
@@ -79,10 +77,10 @@ TEST_F(CudaAttentionModes, ExtremeScores) {
 
 // Head dimensions of models on tensor cores, and one that the plain kernels have in bfloat16.
 TEST_F(CudaAttentionModes, HeadDimensions) {
-  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
     for (const int64_t dim : {64, 72, 80, 96, 128}) {
-      SCOPED_TRACE("mode " + std::to_string(int(mode)) + " dim " + std::to_string(dim));
-      AttentionProblem p = problem_of(mode, 1, 2, dim, {130, 257}, Gates::mixed);
+      SCOPED_TRACE("pair " + name_of(pair) + " dim " + std::to_string(dim));
+      AttentionProblem p = problem_of(pair, 1, 2, dim, {130, 257}, Gates::mixed);
       fill_problem<bf16>(p, uint64_t(dim));
       compare<bf16>(p, 2e-2);
     }
@@ -91,11 +89,11 @@ TEST_F(CudaAttentionModes, HeadDimensions) {
 
 // `local`, a window of tokens; `triangle`, the last queries see all.
 TEST_F(CudaAttentionModes, FurtherFormsOfSparseAttention) {
-  for (const AttentionMode mode : {AttentionMode::fa_ssa, AttentionMode::xa_ssa}) {
+  for (const KeySetPair pair : {kFaSsa, kXaSsa}) {
     for (const bool triangle : {false, true}) {
       for (const Gates gates : {Gates::mixed, Gates::sparse}) {
-        SCOPED_TRACE("mode " + std::to_string(int(mode)) + (triangle ? " triangle" : " local"));
-        AttentionProblem p = problem_of(mode, 2, 3, 16, {65, 0, 1, 200}, gates);
+        SCOPED_TRACE("pair " + name_of(pair) + (triangle ? " triangle" : " local"));
+        AttentionProblem p = problem_of(pair, 2, 3, 16, {65, 0, 1, 200}, gates);
         p.rule = triangle ? ops::StreamingRule{16, 1, 3} : ops::StreamingRule{1, 0, 37};
         if (triangle) p.rule.dense_tail = 70;
         fill_problem<float>(p, 5, 2.0);
@@ -110,7 +108,7 @@ TEST_F(CudaAttentionModes, FurtherFormsOfSparseAttention) {
 // Key tiles that all queries see are cut into parts when there are many.
 TEST_F(CudaAttentionModes, PartsOfAKeyTile) {
   const int64_t group = 8;
-  AttentionProblem p = problem_of(AttentionMode::fa_ssa, 2, group, 16, {40, 2100}, Gates::mixed);
+  AttentionProblem p = problem_of(kFaSsa, 2, group, 16, {40, 2100}, Gates::mixed);
   p.gate = {0, 1, 0, 1};
   p.rule = {64, 2, 1};
   using Split = ops::cuda::KeySplitRule;
@@ -152,9 +150,9 @@ void expect_closed_pairs_only(const AttentionProblem& p, const AttentionRun& cpu
   check(cpu.dv, gpu.dv, p.kv_heads, p.head_dim);
 }
 TEST_F(CudaAttentionModes, ClosedPairsAlone) {
-  for (const AttentionMode mode : {AttentionMode::fa_ssa, AttentionMode::fa_xa}) {
-    SCOPED_TRACE("mode " + std::to_string(int(mode)));
-    AttentionProblem p = problem_of(mode, 3, 2, 32, {65, 0, 300, 1}, Gates::mixed);
+  for (const KeySetPair pair : {kFaSsa, kFaXa}) {
+    SCOPED_TRACE("pair " + name_of(pair));
+    AttentionProblem p = problem_of(pair, 3, 2, 32, {65, 0, 300, 1}, Gates::mixed);
     fill_problem<float>(p, 1);
     auto runs = run<float>(p, Branches::selected, Pairs::closed);
     expect_closed_pairs_only<float>(p, runs.first, runs.second, 5e-5);
@@ -167,8 +165,8 @@ TEST_F(CudaAttentionModes, ClosedPairsAlone) {
 
 // Parts of a key tile are summed in order, and nothing depends on who takes which tile.
 TEST_F(CudaAttentionModes, RepeatsGiveTheSameBits) {
-  for (const AttentionMode mode : {AttentionMode::fa_xa, AttentionMode::xa_ssa}) {
-    AttentionProblem p = problem_of(mode, 2, 2, 64, {100, 260}, Gates::mixed);
+  for (const KeySetPair pair : {kFaXa, kXaSsa}) {
+    AttentionProblem p = problem_of(pair, 2, 2, 64, {100, 260}, Gates::mixed);
     fill_problem<bf16>(p, 5);
     const auto a = run<bf16>(p, Branches::both).second, b = run<bf16>(p, Branches::both).second;
     EXPECT_TRUE(a.selected == b.selected && a.other == b.other && a.lse == b.lse &&

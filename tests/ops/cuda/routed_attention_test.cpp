@@ -1,8 +1,8 @@
 // Routed attention on the GPU against the CPU: packed sequences, every gate, odd tiles and rules.
 #include <random>
 
-#include "ops/cuda/routed_attention_hopper.h"
-#include "ops/cuda/routed_attention_mma.h"
+#include "ops/cuda/attention/hopper_kernels.h"
+#include "ops/cuda/attention/mma_kernels.h"
 #include "tests/ops/cuda/both_devices.h"
 #include "tests/ops/routed_attention_problem.h"
 
@@ -204,27 +204,20 @@ TEST_F(CudaAttention, KernelsAsAsked) {
     }
     // They sum in different orders.
     EXPECT_NE(lse[0], lse[1]) << dim;
-    EXPECT_EQ(lse[1] != lse[2], dim != 80 && ops::cuda::hopper_runs()) << dim;
+    EXPECT_EQ(lse[1] != lse[2],
+              dim != 80 && ops::cuda::hopper_runs_on(ops::cuda::attention_device()))
+        << dim;
   }
 }
 
 // The plain kernels in bfloat16, and what is theirs.
+
+// The plain kernels in bfloat16, for the shapes that are theirs.
 TEST_F(CudaAttention, PlainKernelsTakeTheRest) {
   std::mt19937 random(7);
   AttentionProblem p = problem(random, 2, 3, 72, {0, 33, 130}, {16, 1, 2});
   fill_problem<bf16>(p, 1);
   compare<bf16>(p, 2e-2, "head_dim 72");
-
-  using ops::cuda::tensor_cores_take;
-  alignas(16) static const char memory[16] = {};
-  const ops::HeadsView good{memory, 64}, narrow{memory, 68}, shifted{memory + 8, 64};
-  EXPECT_TRUE(tensor_cores_take(DType::bf16, {4, 2, 64}, {good, good}));
-  EXPECT_TRUE(tensor_cores_take(DType::bf16, {4, 2, 128}, {good}));
-  EXPECT_FALSE(tensor_cores_take(DType::f32, {4, 2, 64}, {good}));
-  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 72}, {good}));
-  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 144}, {good}));
-  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 64}, {good, narrow}));
-  EXPECT_FALSE(tensor_cores_take(DType::bf16, {4, 2, 64}, {shifted, good}));
 }
 
 TEST_F(CudaAttention, RepeatsGiveTheSameBits) {

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "ops/cuda/attention_mma.h"
+#include "ops/cuda/attention/mma_tiles.h"
 
 namespace elastron::ops::cuda {
 namespace {
@@ -221,7 +221,7 @@ TEST(TensorCore, WhichRowsSeeAKey) {
     place.length = place.whole = 1 + int32_t(random() % 400);
     const StreamingRule rule = g.rule.within(place.length);
     const auto dense_from = int32_t(QuerySpan::least(rule.dense_from, place.length));
-    for (const KeySet set : {KeySet::all, KeySet::streaming, KeySet::blocks}) {
+    for (const KeySetKind set : {KeySetKind::full, KeySetKind::streaming, KeySetKind::blocks}) {
       for (int32_t key = 0; key < place.length; ++key) {
         const KeySight sight(g, place, set, key);
         for (int32_t query = 0; query < place.length; ++query) {

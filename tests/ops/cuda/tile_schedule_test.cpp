@@ -1,6 +1,6 @@
 // The work lists of the attention kernels: every tile once, in the order and with the cost that the
 // host works out by itself, and how even the work is that they give.
-#include "ops/cuda/tile_schedule.h"
+#include "ops/cuda/attention/tile_schedule.h"
 
 #include <algorithm>
 #include <functional>
@@ -10,25 +10,33 @@
 #include "ops/attention/key_tiles.h"
 #include "ops/backend.h"
 #include "tests/ops/cuda/both_devices.h"
+#include "tests/support/attention_reference.h"
 
 namespace elastron::testing {
 namespace {
 
-using ops::AttentionMode;
+using ops::KeySetKind;
+using ops::KeySetPair;
 using ops::cuda::Pairs;
 using ops::cuda::ScheduledTile;
 
 struct Problem {
-  AttentionMode mode = AttentionMode::fa_ssa;
+  KeySetPair sets = kFaSsa;
   ops::StreamingRule rule;
   int64_t q_heads = 1, kv_heads = 1;
   std::vector<int32_t> cu, cu_keys, whole;  // the last two may be empty
   std::vector<uint8_t> gate;
   int64_t block = 128;
   double chosen = 0.3;  // of the blocks
+  bool shared = false;  // one mask for the query heads of a kv head
 
   int64_t sequences() const { return int64_t(cu.size()) - 1; }
   ops::Varlen varlen() const { return {cu, cu_keys, whole}; }
+  bool blocks() const { return sets.has(KeySetKind::blocks); }
+  int64_t shared_by() const { return shared ? q_heads / kv_heads : 1; }
+  int64_t tile_heads() const {
+    return ops::heads_of_tile(q_heads / kv_heads, blocks() ? shared_by() : 0);
+  }
 };
 
 // Blocks at random, with those that are always chosen.
@@ -38,12 +46,12 @@ struct Bits {
 
   Bits(const Problem& p, std::mt19937& random)
       : starts(ops::block_choice_starts(p.varlen(), p.block)) {
-    const int64_t head_words = starts.back();
-    rows.resize(size_t(p.q_heads * head_words));
+    const int64_t mask_words = starts.back();
+    rows.resize(size_t(p.q_heads / p.shared_by() * mask_words));
     columns = rows;
     const ops::BlockChoiceView view = this->view(p);
     std::uniform_real_distribution<double> uniform;
-    for (int64_t h = 0; h < p.q_heads; ++h) {
+    for (int64_t h = 0; h < p.q_heads; h += p.shared_by()) {
       for (int64_t s = 0; s < p.sequences(); ++s) {
         const ops::Varlen varlen = p.varlen();
         const int64_t tokens = varlen.length(s), keys = varlen.key_length(s);
@@ -59,7 +67,8 @@ struct Bits {
     }
   }
   ops::BlockChoiceView view(const Problem& p) const {
-    return {rows.data(), columns.data(), starts.data(), starts.back(), int32_t(p.block)};
+    return {rows.data(),      columns.data(),         starts.data(),   starts.back(),
+            int32_t(p.block), int32_t(p.shared_by()), int32_t(p.block)};
   }
 };
 
@@ -85,12 +94,13 @@ class TileSchedules : public test::BothDevices {
     u.starts = there(bits.starts);
     u.args.gate = with_gate ? u.gate.data<uint8_t>() : nullptr;
     u.args.varlen = p.varlen();
-    u.args.mode = p.mode;
+    u.args.sets = p.sets;
     u.args.rule = p.rule;
     u.args.shape = {p.q_heads, p.kv_heads, 64};
-    u.args.choice = {
-        static_cast<const uint32_t*>(u.rows.raw()), static_cast<const uint32_t*>(u.columns.raw()),
-        static_cast<const int32_t*>(u.starts.raw()), bits.starts.back(), int32_t(p.block)};
+    u.args.choice = bits.view(p);
+    u.args.choice.rows = static_cast<const uint32_t*>(u.rows.raw());
+    u.args.choice.columns = static_cast<const uint32_t*>(u.columns.raw());
+    u.args.choice.starts = static_cast<const int32_t*>(u.starts.raw());
     u.tiles.cu_seqlens = static_cast<const int32_t*>(u.cu.raw());
     u.tiles.cu_keys = static_cast<const int32_t*>(u.cu_keys.raw());
     if (!p.whole.empty()) u.tiles.whole_lengths = static_cast<const int32_t*>(u.whole.raw());
@@ -145,7 +155,7 @@ void expect_equal(const std::vector<ScheduledTile>& a, const std::vector<Schedul
 template <int kKeys>
 std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bits, int64_t rows,
                                                 bool both, Pairs pairs) {
-  const int64_t tile_heads = ops::has_blocks(p.mode) ? 1 : p.q_heads / p.kv_heads;
+  const int64_t tile_heads = p.tile_heads();
   const int64_t tokens = rows / tile_heads;
   const ops::Varlen varlen = p.varlen();
   return expected_tiles(
@@ -155,8 +165,8 @@ std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bi
         const int64_t length = varlen.key_length(s), begin = varlen.offset(s) + tile * tokens;
         const int64_t end = std::min(begin + tokens, length);
         ops::KeyPattern pattern{
-            .mode = p.mode, .rule = p.rule.within(varlen.whole_length(s)), .chosen = {}};
-        if (ops::has_blocks(p.mode)) {
+            .sets = p.sets, .rule = p.rule.within(varlen.whole_length(s)), .chosen = {}};
+        if (p.blocks()) {
           pattern.block = int32_t(p.block);
           pattern.chosen = bits.view(p).row(head, s, length, (begin - varlen.offset(s)) / p.block);
         }
@@ -169,10 +179,11 @@ std::vector<ScheduledTile> expected_query_tiles(const Problem& p, const Bits& bi
       });
 }
 
-// The problem of a round: any mode, ragged sequences, some of them empty, prompts before them.
+// The problem of a round: any pair, ragged sequences, some of them empty, prompts before them.
 Problem random_problem(std::mt19937& random, int round) {
   Problem p;
-  p.mode = AttentionMode(round % 3);
+  p.sets = kPairs[round % 3];
+  p.shared = round % 4 < 2;
   p.kv_heads = 1 + int64_t(random() % 4);
   p.q_heads = (const int64_t[]){1, 2, 3, 4, 8}[round % 5] * p.kv_heads;
   p.rule = {1 + int64_t(random() % 100), int64_t(random() % 3), 1 + int64_t(random() % 4)};
@@ -184,8 +195,7 @@ Problem random_problem(std::mt19937& random, int round) {
   if (round % 2 == 0) {
     p.cu_keys = {0};
     for (size_t s = 0; s + 1 < p.cu.size(); ++s) {
-      const auto before =
-          int32_t(ops::has_blocks(p.mode) ? random() % 4 * uint64_t(p.block) : random() % 300);
+      const auto before = int32_t(p.blocks() ? random() % 4 * uint64_t(p.block) : random() % 300);
       p.cu_keys.push_back(p.cu_keys.back() + p.cu[s + 1] - p.cu[s] + before);
       // With 0 positions more, and with as many as reach over the dense tail.
       p.whole.push_back(p.cu_keys.back() - p.cu_keys[s] + int32_t(random() % 3 * 100));
@@ -245,17 +255,17 @@ int64_t visits(const Problem& p, const Bits& bits, int64_t s, int64_t kv_head, i
   const ops::Varlen varlen = p.varlen();
   const int64_t length = varlen.key_length(s), offset = varlen.offset(s);
   const int64_t group = p.q_heads / p.kv_heads;
-  const ops::KeySet set = ops::key_set(p.mode, open(p, s, kv_head * group));
+  const ops::KeySetKind set = p.sets.of(open(p, s, kv_head * group));
   const ops::StreamingRule rule = p.rule.within(varlen.whole_length(s));
   int64_t n = 0;
   for (int64_t tile = from; tile < to; ++tile) {
     const int64_t begin = offset + tile * tokens, end = std::min(begin + tokens, length);
-    for (int64_t h = 0; h < (ops::has_blocks(p.mode) ? group : 1); ++h) {
+    for (int64_t h = 0; h < group; h += p.tile_heads()) {
       bool seen = false;
       for (int64_t i = begin; i < end && !seen; ++i) {
         for (int64_t j = key_begin; j < std::min(key_end, i + 1) && !seen; ++j) {
-          seen = set == ops::KeySet::all ||
-                 (set == ops::KeySet::streaming
+          seen = set == ops::KeySetKind::full ||
+                 (set == ops::KeySetKind::streaming
                       ? rule.visible(i, j)
                       : bits.view(p)
                             .row(kv_head * group + h, s, length, (i - offset) / p.block)
@@ -287,7 +297,7 @@ TEST_F(TileSchedules, EveryKeyTileOnceAndLongestFirst) {
     const ops::cuda::KeyTileQueue& queue = schedule.queue();
     const ops::Varlen varlen = p.varlen();
     const int64_t group = p.q_heads / p.kv_heads;
-    const int64_t tokens = 64 / (ops::has_blocks(p.mode) ? 1 : group);
+    const int64_t tokens = 64 / p.tile_heads();
     const auto key_tiles = [&](int64_t s) { return int32_t((varlen.key_length(s) + 63) / 64); };
     const auto query_tiles = [&](int64_t s) {
       return int32_t((varlen.length(s) + tokens - 1) / tokens);
@@ -299,8 +309,8 @@ TEST_F(TileSchedules, EveryKeyTileOnceAndLongestFirst) {
           const bool opened = open(p, s, head);
           if (pairs == Pairs::closed && opened) return 0;
           const auto part = split(s).at(int32_t(item));
-          const bool whole = ops::key_set(p.mode, opened) == ops::KeySet::all ||
-                             item >= split(s).tiles * split(s).parts;
+          const bool whole =
+              p.sets.of(opened) == ops::KeySetKind::full || item >= split(s).tiles * split(s).parts;
           if (whole && part.part > 0) return 0;
           const int32_t share = split(s).share(query_tiles(s));
           pieces += whole ? 0 : 1;

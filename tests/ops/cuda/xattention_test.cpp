@@ -18,7 +18,7 @@ using ops::ChoiceFor;
 AttentionProblem problem_of(int64_t kv_heads, int64_t group, int64_t head_dim,
                             const std::vector<int32_t>& lengths) {
   AttentionProblem p;
-  p.mode = ops::AttentionMode::fa_xa;
+  p.sets = kFaXa;
   p.q_heads = kv_heads * group;
   p.kv_heads = kv_heads;
   p.head_dim = head_dim;
@@ -67,8 +67,8 @@ class CudaXAttention : public test::BothDevices {
                                  ChoiceFor whose = ChoiceFor::all) {
     const AttentionTensors<Storage> tensors(p, device);
     const auto& in = tensors.input;
-    return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, in.xattention, in.gate,
-                              whose);
+    return ops::choose_blocks(in.q, in.k, in.varlen, in.softmax_scale, *in.pattern.chooser(),
+                              in.gate, whose);
   }
 
   // Memory that was freed and comes back holds no zeros.

@@ -1,7 +1,7 @@
 // Full attention without cuDNN, on the emulated device's memory: what the real one promises and no
 // more. It reads and writes a sequence's rows up to its length, adds in double, and takes as much
 // workspace as the real one, which it spoils.
-#include "ops/cuda/full_attention.h"
+#include "ops/cuda/attention/full_attention.h"
 
 #include <algorithm>
 #include <cmath>

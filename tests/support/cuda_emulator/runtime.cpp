@@ -343,6 +343,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 1000;  // 1 MHz
       break;
     case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;
     case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
   }
   return cudaSuccess;

@@ -233,6 +233,7 @@ cudaError_t cudaGetDevice(int*);
 enum cudaDeviceAttr {
   cudaDevAttrClockRate,
   cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor,
   cudaDevAttrMultiProcessorCount
 };
 cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int);
