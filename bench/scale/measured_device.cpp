@@ -61,13 +61,15 @@ train::DeviceSpec measure_device(const model::ModelConfig& m, int64_t tokens, DT
   {
     const std::vector<int32_t> cu = {0, int32_t(tokens)};
     const std::vector<uint8_t> open(size_t(m.kv_heads), 1);
-    const ops::RoutedAttentionInput in{.q = random({tokens, m.q_heads, m.head_dim}, dtype, device),
-                                       .k = random({tokens, m.kv_heads, m.head_dim}, dtype, device),
-                                       .v = random({tokens, m.kv_heads, m.head_dim}, dtype, device),
-                                       .gate = Tensor::from(open, {1, m.kv_heads}, device),
-                                       .varlen = {cu},
-                                       .rule = ops::StreamingRule::from_tokens(128, 2048, 64),
-                                       .softmax_scale = 1 / std::sqrt(double(m.head_dim))};
+    const ops::RoutedAttentionInput in{
+        .q = random({tokens, m.q_heads, m.head_dim}, dtype, device),
+        .k = random({tokens, m.kv_heads, m.head_dim}, dtype, device),
+        .v = random({tokens, m.kv_heads, m.head_dim}, dtype, device),
+        .gate = Tensor::from(open, {1, m.kv_heads}, device),
+        .varlen = {cu},
+        .pattern = {ops::KeySet::full(),
+                    ops::KeySet::streaming(ops::StreamingRule::from_tokens(128, 2048, 64))},
+        .softmax_scale = 1 / std::sqrt(double(m.head_dim))};
     ops::RoutedAttentionOutput saved;
     const double work =
         4 * double(m.q_heads * m.head_dim) * double(tokens) * double(tokens + 1) / 2;
