@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kRouter = "router.safetensors";
+constexpr const char* kRouterFile = "router.safetensors";
 constexpr const char* kSettings = "router.json";
 constexpr const char* kConfig = "config.json";
 constexpr uint64_t kLongestJson = uint64_t(1) << 20;
@@ -39,20 +39,20 @@ nlohmann::json read_json(const std::string& path) {
 std::optional<std::string> exchange_folder(const std::string& path) {
   if (path.ends_with(".safetensors")) {
     const fs::path file = path;
-    if (file.filename() != kRouter || !exists(path)) {
+    if (file.filename() != kRouterFile || !exists(path)) {
       throw InputError("not an exported router", path,
                        "name the folder with router.safetensors and its settings");
     }
     return file.has_parent_path() ? file.parent_path().string() : ".";
   }
-  for (const char* name : {kSettings, kConfig, kRouter}) {
+  for (const char* name : {kSettings, kConfig, kRouterFile}) {
     if (exists(path + "/" + name)) return path;
   }
   return {};
 }
 
 router::StoredRouter read_folder(const std::string& folder, Device& device) {
-  const std::string router = folder + "/" + kRouter;
+  const std::string router = folder + "/" + kRouterFile;
   const auto homes_of = [](const SafetensorsFile& file) {
     TensorHomes homes;
     for (const auto& [name, entry] : file.entries()) homes.emplace(name, &file);
@@ -115,7 +115,7 @@ void write_files(const std::string& folder, std::map<std::string, Tensor> tensor
   for (auto& [name, tensor] : tensors) {
     if (tensor.dtype() != dtype) tensor = ops::cast(tensor, dtype);
   }
-  write_safetensors(folder + "/" + kRouter, tensors, {{"format", "pt"}});
+  write_safetensors(folder + "/" + kRouterFile, tensors, {{"format", "pt"}});
   write_text_atomically(folder + "/" + json_name, json.dump(2) + "\n");
 }
 

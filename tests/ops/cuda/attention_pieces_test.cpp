@@ -66,6 +66,7 @@ TEST_F(CudaAttentionPieces, ChooseTheBlocksOfTheWhole) {
     for (const int64_t blocks : {1, 3}) {
       SCOPED_TRACE(std::to_string(stride) + " " + std::to_string(block));
       AttentionProblem p = attention_problem(2, 1, 16, {130, 0, 1, 1500, 900}, Gates::mixed);
+      p.sets = kFaXa;
       p.xattention = {stride, block, round % 2 == 0 ? 0.5 : 0.3, false};
       fill_problem<bf16>(p, uint64_t(++round), 3.0);
       expect_whole_choice<float>(*gpu_, p, blocks);
@@ -73,6 +74,7 @@ TEST_F(CudaAttentionPieces, ChooseTheBlocksOfTheWhole) {
     }
   }
   AttentionProblem p = attention_problem(1, 1, 8, {5000, 4000}, Gates::mixed);
+  p.sets = kFaXa;
   p.xattention = {16, 64, 0.7, true};
   fill_problem<bf16>(p, 3, 4.0);
   expect_whole_choice<float>(*gpu_, p, 10);
