@@ -105,6 +105,7 @@ void ShardedLinear::adapt(int64_t rank, double scale, bool trainable) {
     p.group = ParameterGroup::lora;
     p.gradient_partial_over_tensor = partition.replicated();
     p.value.zero();
+    if (trainable) p.master.zero();
     return p;
   };
   adapter_ = std::make_unique<LowRankAdapter>(

@@ -189,18 +189,18 @@ TEST(Document, ControlTokensInTheText) {
 TEST(Document, ControlTokensAreCountedOrRefused) {
   const auto tokenizer = load_tokenizer(folder_of("qwen3"));
   ControlCount count;
-  EXPECT_EQ(count.text(ControlTokens::keep, "records"), "");
+  EXPECT_EQ(count.text(ControlTokens::keep, "record"), "");
   count.add(find_controls({"a", "<think>"}, *tokenizer, ControlTokens::error, "x:1"), *tokenizer,
             "x:1");
   count.add(find_controls({"a <|im_end|>", "<|im_start|>"}, *tokenizer, ControlTokens::keep, "x:2"),
             *tokenizer, "x:2");
   count.add(find_controls({"<|endoftext|>"}, *tokenizer, ControlTokens::keep, "x:3"), *tokenizer,
             "x:3");
-  EXPECT_EQ(count.text(ControlTokens::keep, "records"),
+  EXPECT_EQ(count.text(ControlTokens::keep, "record"),
             "control tokens are spelled out in the text: 3 in 2 records, first '<|im_end|>' (x:2); "
             "they become real ones (data.control_tokens: text takes them for plain text, error "
             "ends)");
-  EXPECT_EQ(count.text(ControlTokens::text, "rows"),
+  EXPECT_EQ(count.text(ControlTokens::text, "row"),
             "control tokens are spelled out in the text: 3 in 2 rows, first '<|im_end|>' (x:2); "
             "they are plain text here");
   EXPECT_EQ(test::error_of<InputError>([&] {

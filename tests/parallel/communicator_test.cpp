@@ -94,9 +94,11 @@ TEST(RecordingCommunicator, WritesDownOperationAxisAndBytesAndMovesNothing) {
   EXPECT_EQ(tensor.all_gather_host("ab").size(), 4u);
   EXPECT_EQ(tensor.broadcast_host("abc", 2), "abc");
   const CollectiveLog expected = {
-      {"all_reduce", "tensor", 12}, {"all_gather", "tensor", 48}, {"reduce_scatter", "tensor", 48},
-      {"all_to_all", "tensor", 48}, {"broadcast", "tensor", 12},  {"barrier", "tensor", 0},
-      {"all_reduce", "tensor", 8},  {"all_gather", "tensor", 8},  {"broadcast", "tensor", 3}};
+      {"all_reduce", "tensor", 12},      {"all_gather", "tensor", 48},
+      {"reduce_scatter", "tensor", 48},  {"all_to_all", "tensor", 48},
+      {"broadcast", "tensor", 12},       {"barrier", "tensor", 0, true},
+      {"all_reduce", "tensor", 8, true}, {"all_gather", "tensor", 8, true},
+      {"broadcast", "tensor", 3, true}};
   EXPECT_EQ(log, expected);
   EXPECT_EQ(number, 5);
   EXPECT_EQ(std::memcmp(before.data(), x.raw(), x.bytes()), 0);

@@ -1,5 +1,7 @@
 // Tensor-parallel linear layers and embedding: the same results and gradients as one rank with the
 // whole weight.
+#include <cmath>
+
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -139,6 +141,25 @@ TEST_F(Layers, ABiasIsTheSameAsOneRanks) {
       expect_close(layer.bias()->grad, rows ? shard_of(db, *layer.bias()).clone() : db, rtol,
                    "gradient");
     }
+  }
+}
+
+// Values, and the masters that the optimiser updates, whatever was in their memory before.
+TEST_F(Layers, AnAdapterBeginsAsZero) {
+  constexpr int64_t kWidth = 64;
+  {
+    std::vector<Tensor> used;
+    for (int i = 0; i < 64; ++i) {
+      used.push_back(Tensor::from(std::vector<float>(kWidth, NAN), {kWidth}, device));
+    }
+  }
+  SelfCommunicator self("tensor");
+  ShardedLinear layer({.name = "w", .out = kWidth, .in = kWidth}, DType::bf16, false, self, device);
+  layer.adapt(/*rank=*/1, /*scale=*/1.0, /*trainable=*/true);
+  const std::vector<float> zeros(kWidth, 0.0f);
+  for (const Parameter* p : {&layer.adapter()->a, &layer.adapter()->b}) {
+    EXPECT_EQ(p->master.to_vector<float>(), zeros) << p->name;
+    EXPECT_EQ(ops::cast(p->value, DType::f32).to_vector<float>(), zeros) << p->name;
   }
 }
 
