@@ -18,8 +18,6 @@ struct GivenUpOnPurpose {
 #ifdef __SANITIZE_ADDRESS__
   GivenUpOnPurpose() { __lsan_disable(); }
   ~GivenUpOnPurpose() { __lsan_enable(); }
-#else
-  GivenUpOnPurpose() {}
 #endif
 };
 
@@ -43,7 +41,7 @@ TEST(PendingDeathTest, DroppedWithoutWaitTerminates) {
 }
 
 TEST(Pending, DroppedByAnExceptionKeepsTheBuffersAndLetsItPass) {
-  const GivenUpOnPurpose given_up;
+  [[maybe_unused]] const GivenUpOnPurpose given_up;
   auto buffer = std::make_shared<int>(1);
   const std::weak_ptr<int> watched = buffer;
   try {

@@ -176,9 +176,9 @@ TEST_F(Layers, AWidthThatDoesNotDivideIsAUsageError) {
   if (world.size() == 1) GTEST_SKIP() << "everything divides by one";
   const int64_t width = world.size() * 4 + 1;
   try {
-    ShardedLinear({.name = "model.layers.0.mlp.up_proj", .out = width, .in = 8}, DType::f32, false,
-                  *group, device);
-    FAIL() << "no error";
+    const ShardedLinear narrow({.name = "model.layers.0.mlp.up_proj", .out = width, .in = 8},
+                               DType::f32, false, *group, device);
+    FAIL() << "no error: " << narrow.parameter().name;
   } catch (const UsageError& error) {
     EXPECT_EQ(std::string(error.what()),
               "dimension 0 of model.layers.0.mlp.up_proj.weight, " + std::to_string(width) +
