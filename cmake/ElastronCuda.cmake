@@ -75,7 +75,7 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  ops/cuda/attention/full_attention_sizes.cpp ops/cuda/attention/library_attention.cpp
+  core/cuda/host_copies.cpp ops/cuda/attention/full_attention_sizes.cpp ops/cuda/attention/library_attention.cpp
   ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
@@ -84,8 +84,9 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/forward_mma.cu ops/cuda/attention/full_attention_kernels.cu
   ops/cuda/attention/tile_schedule.cu ops/cuda/attention/topk.cu ops/cuda/attention/visited_tiles.cu
   ops/cuda/attention/xattention.cu ops/cuda/attention/xattention_mma.cu
-  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
-  ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/token_ops.cu)
+  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/gathered_read.cu ops/cuda/hard_concrete.cu
+  ops/cuda/mlp_chain.cu ops/cuda/reductions.cu ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu
+  ops/cuda/sparsity_objective.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 

@@ -17,9 +17,9 @@ class DeviceMemoryOpen {
 };
 
 // What the host asked of the device so far: kernels and library calls, transfers (with clearing),
-// and waits for a transfer to the host or for a stream.
+// waits for a transfer to the host or for a stream, and blocks of memory.
 struct Calls {
-  int64_t launches = 0, copies = 0, host_waits = 0;
+  int64_t launches = 0, copies = 0, host_waits = 0, allocations = 0;
 };
 Calls& calls();
 

@@ -424,6 +424,7 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { ret
 
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t) {
   using namespace elastron::emulator;
+  ++calls().allocations;
   if (held + bytes > kMemory) return cudaErrorMemoryAllocation;
   const size_t mapped = (bytes + kPage - 1) / kPage * kPage + kPage;
   void* m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

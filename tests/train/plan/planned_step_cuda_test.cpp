@@ -32,11 +32,13 @@ void expect_as_planned(const test::PlannedCase& c, const model::ModelConfig& m) 
     for (const OpRecord& op : range.ops) planned.launches += double(op.sum.launches);
     planned.copies += double(range.copies);
     planned.host_waits += double(range.host_waits);
+    planned.allocations += double(range.allocations);
   }
   EXPECT_EQ(plan.memory.total(), peak) << c.name << ", " << plan.memory.phase;
   EXPECT_EQ(planned.launches, double(after.launches - before.launches)) << c.name;
   EXPECT_EQ(planned.copies, double(after.copies - before.copies)) << c.name;
   EXPECT_EQ(planned.host_waits, double(after.host_waits - before.host_waits)) << c.name;
+  EXPECT_EQ(planned.allocations, double(after.allocations - before.allocations)) << c.name;
   EXPECT_GT(plan.layer.launches, 10) << c.name;
 }
 
