@@ -43,6 +43,8 @@ TEST_F(CudaStepOps, ChainsOfSmallLayers) {
        {std::pair{DType::f64, DType::f64}, {DType::f32, DType::f32}, {DType::f32, DType::bf16}}) {
     for (const auto& widths : {std::vector<int64_t>{8, 32, 8, 24, 8, 2}, {7, 13, 6, 5, 9, 1}}) {
       for (const int64_t rows : {0, 1, 9, 261}) {
+        // Several rows to a block: once for each width.
+        if (rows > 9 && (dtype != DType::f32 || compute != DType::f32)) continue;
         const std::string what = std::to_string(rows) + " rows, " + std::to_string(widths[0]) +
                                  " wide, " + std::string(dtype_name(compute));
         const double most = compute == DType::bf16 ? 3e-2 : tolerance(dtype);
