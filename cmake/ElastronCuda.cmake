@@ -2,7 +2,8 @@
 # against tests/support/cuda_emulator.
 #
 # ELASTRON_CUDA=AUTO builds it in where the toolkit is found; ON asks for it; OFF leaves it out.
-# ELASTRON_CUDA_ARCHITECTURES: default this machine's GPU, or sm_90a where there is none.
+# ELASTRON_CUDA_ARCHITECTURES: default those of this machine's GPUs, or sm_90a where there
+# are none (ElastronGpuArchitectures.cmake).
 set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
 set(ELASTRON_CUDNN AUTO CACHE STRING "cuDNN's attention: AUTO, ON or OFF")
 set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
@@ -23,12 +24,8 @@ endif()
 
 if(ELASTRON_WITH_CUDA)
   if(NOT ELASTRON_CUDA_ARCHITECTURES)
-    execute_process(COMMAND nvidia-smi --list-gpus OUTPUT_VARIABLE gpus ERROR_QUIET)
-    if(gpus MATCHES "GPU 0")
-      set(CMAKE_CUDA_ARCHITECTURES native)
-    else()
-      set(CMAKE_CUDA_ARCHITECTURES 90a-real)
-    endif()
+    include(ElastronGpuArchitectures)
+    elastron_gpu_architectures(CMAKE_CUDA_ARCHITECTURES ${CUDAToolkit_NVCC_EXECUTABLE})
   else()
     set(CMAKE_CUDA_ARCHITECTURES ${ELASTRON_CUDA_ARCHITECTURES})
   endif()

@@ -97,6 +97,11 @@ void Runtime::announce(const parallel::World& world) const {
            world.library(), collectives_ ? " + " + collectives_->library() : "", layout.data,
            layout.context, layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
+  if (ops::lacks_fast_kernels(*device_)) {
+    log_warning(
+        "this build has no code for the fast attention kernels of this GPU (compute capability 9.x): "
+        "attention will take about twice as long; build with ELASTRON_CUDA_ARCHITECTURES=90a-real");
+  }
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
   if (!full_attention_.empty()) log_info("full attention {}", full_attention_);
   if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);

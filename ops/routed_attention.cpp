@@ -136,6 +136,13 @@ std::string attention_kernels(Device& device, DType dtype) {
   return kernels;
 }
 
+bool lacks_fast_kernels(Device& device) {
+  bool lacks = false;
+  run_on(
+      device, [] {}, [&](auto) { lacks = cuda::lacks_fast_kernels(); }, [](MetaDevice&) {});
+  return lacks;
+}
+
 std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtype, int64_t q_heads,
                                                       int64_t kv_heads, int64_t head_dim,
                                                       int64_t tokens, bool both,

@@ -26,6 +26,9 @@ namespace elastron::ops {
 std::string full_attention_library(Device& device, std::string& why);
 // Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
 std::string attention_kernels(Device& device, DType dtype);
+// Whether this build lacks the kernels that the device would be fastest with: it was compiled for
+// another architecture.
+bool lacks_fast_kernels(Device& device);
 
 // What the device's library takes for one sequence of `tokens`; nothing where there is none, or our
 // kernels do the work.

@@ -80,6 +80,10 @@ constexpr bool hopper_takes(const KernelQuestion& q) {
 constexpr bool hopper_runs_on(const AttentionDevice& device) {
   return device.capability / 10 == 9 && device.hopper_code;
 }
+// A GPU that the kernels are for, and a build without them.
+constexpr bool hopper_is_missing(const AttentionDevice& device) {
+  return device.capability / 10 == 9 && !device.hopper_code;
+}
 
 // The fastest of our own kernels that take the problem; the plain ones take all.
 constexpr AttentionKernels choose_kernels(const KernelQuestion& q, const AttentionDevice& device) {

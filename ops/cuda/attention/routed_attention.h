@@ -37,6 +37,8 @@ void count_visited_tiles(const AttentionForwardArgs& args, const SequenceTiles& 
                          Stream stream);
 // The kernels for attention in `dtype` on the current device, in words.
 std::string attention_kernels(DType dtype);
+// Whether the current device is one that the fastest kernels are for, and this build lacks them.
+bool lacks_fast_kernels();
 // Row dots and the gate's gradient. gaps [tokens, q_heads] float: scratch for the latter; null
 // without it.
 template <class T>
