@@ -68,9 +68,10 @@ std::string choose_full_attention(Device& device, const train::ModelSection& mod
 Runtime::Runtime(parallel::World& world, const train::Config& config) {
   share_cores(world);
   give_signal_stacks();
-  auto everyone = world.split(0, world.rank(), "world");
+  everyone_ = world.split(0, world.rank(), "world");
+  parallel::Communicator* everyone = everyone_.get();
   parallel::on_all_ranks(*everyone, [&] {
-    ChosenDevice chosen = choose_device(config.device, world.node_rank());
+    ChosenDevice chosen = choose_device(config.device.kind, world.node_rank());
     device_ = std::move(chosen.device);
     why_not_gpu_ = chosen.why_not_gpu;
   });
@@ -82,6 +83,7 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
   });
   parallel::on_all_ranks(*everyone,
                          [&] { full_attention_ = choose_full_attention(*device_, config.model); });
+  self_check_ = std::make_unique<SelfCheck>(*everyone, *device_);
   attention_kernels_ = ops::attention_kernels(*device_, config.model.compute_dtype());
   watchdog_ = std::make_unique<parallel::Watchdog>(world, config.parallel.timeout_seconds);
   ChosenCollectives chosen = choose_collectives(config.parallel.communicator, world, *device_);
@@ -99,11 +101,15 @@ void Runtime::announce(const parallel::World& world) const {
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
   if (ops::lacks_fast_kernels(*device_)) {
     log_warning(
-        "this build has no code for the fast attention kernels of this GPU (compute capability 9.x): "
+        "this build has no code for the fast attention kernels of this GPU (compute capability "
+        "9.x): "
         "attention will take about twice as long; build with ELASTRON_CUDA_ARCHITECTURES=90a-real");
   }
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
   if (!full_attention_.empty()) log_info("full attention {}", full_attention_);
+  if (const auto checked = self_check_->summary(); !checked.empty()) {
+    log_info("self-check: {}", checked);
+  }
   if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/device.h"
 #include "core/log.h"
+#include "launch/self_check/self_check.h"
 #include "parallel/mesh.h"
 #include "parallel/watchdog.h"
 #include "parallel/world.h"
@@ -32,12 +33,19 @@ class Runtime {
   Device& device() { return *device_; }
   parallel::Mesh& mesh() { return *mesh_; }
   parallel::Watchdog& watchdog() { return *watchdog_; }
+  // Collective. Checks the device's kernels as device.self_check says, for what a run of this
+  // configuration uses (launch/self_check/self_check.h).
+  void check_kernels(const train::Config& config, bool trains) {
+    self_check_->check(config, trains);
+  }
   // Once at start: back end, libraries, layout.
   void announce(const parallel::World& world) const;
 
  private:
   std::unique_ptr<Device> device_;
   std::string why_not_gpu_;
+  std::unique_ptr<parallel::Communicator> everyone_;
+  std::unique_ptr<SelfCheck> self_check_;
   std::unique_ptr<parallel::Watchdog> watchdog_;  // beside the ends of the others too
   std::unique_ptr<parallel::CollectiveBackend> collectives_;
   std::string why_not_nccl_, full_attention_, attention_kernels_;

@@ -16,6 +16,7 @@
 #include "ops/cuda/attention/library_attention.h"
 #include "ops/cuda/attention/meta_attention.h"
 #include "ops/cuda/attention/routed_attention.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops {
 namespace {
@@ -103,8 +104,10 @@ class DeviceTiles {
   cuda::SequenceTiles view_;
 };
 
+KernelFamilies forbidden_of(Device& device) { return device.attached<ForbiddenKernels>().families; }
+
 [[maybe_unused]] bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
-                                 std::initializer_list<HeadsView> views) {
+                                 std::initializer_list<HeadsView> views, bool gradients) {
   int64_t longest = 0;
   for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
     longest = std::max<int64_t>(longest, in.varlen.length(s));
@@ -115,7 +118,9 @@ class DeviceTiles {
                                .sets = in.pattern.kinds(),
                                .longest = longest,
                                .keys_elsewhere = !in.varlen.cu_keys.empty(),
-                               .aligned = cuda::aligned_rows(views)});
+                               .aligned = cuda::aligned_rows(views),
+                               .gradients = gradients,
+                               .forbidden = forbidden_of(in.q.device())});
 }
 
 }  // namespace
@@ -152,14 +157,20 @@ std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtyp
       device, [] {},
       [&](auto) {
         const AttentionShape shape{q_heads, kv_heads, head_dim};
+        const auto wanted = [&](bool gradients) {
+          return cuda::library_wanted({.full_by = full_by,
+                                       .dtype = dtype,
+                                       .shape = shape,
+                                       .longest = tokens,
+                                       .gradients = gradients,
+                                       .forbidden = forbidden_of(device)});
+        };
         std::string why;
-        if (!cuda::library_wanted(
-                {.full_by = full_by, .dtype = dtype, .shape = shape, .longest = tokens}) ||
-            cuda::full_attention_library(device, why).empty()) {
-          return;
-        }
-        bytes = {.forward = cuda::library_attention_forward_bytes(shape, tokens, both),
-                 .backward = cuda::library_attention_backward_bytes(shape, tokens)};
+        const bool forward = wanted(false), backward = wanted(true);
+        if (!(forward || backward) || cuda::full_attention_library(device, why).empty()) return;
+        bytes = AttentionWorkspace{};
+        if (forward) bytes->forward = cuda::library_attention_forward_bytes(shape, tokens, both);
+        if (backward) bytes->backward = cuda::library_attention_backward_bytes(shape, tokens);
       },
       [&](MetaDevice& meta) { bytes = meta.attached<AttentionExpectations>().library; });
   return bytes;
@@ -194,6 +205,7 @@ Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
   args.shape = shape;
   args.scale = in.softmax_scale;
   args.kernels = in.kernels;
+  args.forbidden = forbidden_of(in.q.device());
   return args;
 }
 
@@ -284,7 +296,7 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
         const DeviceTiles tiles(in.varlen, device);
         cuda::count_visited_tiles(args, tiles.view(), stream);
         with_device_dtype(dtype, [&]<class T>() {
-          if (by_library(in, shape, {args.q, args.k, args.v}) &&
+          if (by_library(in, shape, {args.q, args.k, args.v}, false) &&
               cuda::library_attention_forward(args, tiles.view(), device, stream)) {
             return;
           }
@@ -297,7 +309,7 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
           return meta.record(forward_cost(in, out, shape, 0, meta));
         }
         const DeviceTiles tiles(in.varlen, device);
-        const bool library = by_library(in, shape, {args.q, args.k, args.v});
+        const bool library = by_library(in, shape, {args.q, args.k, args.v}, false);
         const int64_t launches = cuda::meta_attention_forward(args, dtype, library, meta);
         meta.record(forward_cost(in, out, shape, launches, meta));
       });
@@ -383,7 +395,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
           cuda::routed_attention_row_dots<T>(
               args, tiles.view(), need_gate ? gaps.template data<float>() : nullptr, stream);
           if (!need_qkv) return;
-          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}) &&
+          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}, true) &&
               cuda::library_attention_gradients(args, tiles.view(), device, stream)) {
             return;
           }
@@ -399,7 +411,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
         const Tensor gaps = gaps_memory();
         int64_t launches = need_gate ? 2 : 1;  // row dots, and the gate's gradient
         if (need_qkv) {
-          const bool library = by_library(in, shape, {args.q, args.k, args.v, args.d_out});
+          const bool library = by_library(in, shape, {args.q, args.k, args.v, args.d_out}, true);
           launches += cuda::meta_attention_gradients(args, dtype, library, meta);
         }
         meta.record(backward_cost(in, gradient, shape, d_out, launches, meta));

@@ -60,6 +60,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     return ExitCode::ok;
   }
   on_stop_request(OnStop::note);
+  runtime.check_kernels(config, /*trains=*/true);
   parallel::on_all_ranks(*everyone, [&] {
     // Shapes that the weights do not have are a matter of the folder, not of memory.
     const bool load = config.model.weights == train::WeightSource::load;

@@ -18,6 +18,7 @@
 
 #include "core/cuda/device.h"
 #include "core/cuda/status.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops::cuda {
 
@@ -172,7 +173,8 @@ Compiled describe(const Key& key) {
 
 // ELASTRON_MATMUL_TUNE=0 takes the library's first choice: for runs that must repeat bit for bit on
 // a machine whose timings differ.
-bool tuning() {
+bool tuning(Device& device) {
+  if (is_forbidden(device, KernelFamily::tuned_products)) return false;
   static const bool on = [] {
     const char* value = std::getenv("ELASTRON_MATMUL_TUNE");
     return value == nullptr || std::string_view(value) != "0";
@@ -208,7 +210,7 @@ void choose(Library& library, const Key& key, Compiled& p, Call call, void* scra
                                  key.out, key.in, dtype_name(key.dtype)));
   }
   p.algorithm = found[0].algo;
-  if (!tuning() || count == 1 || scratch == nullptr) return;
+  if (count == 1 || scratch == nullptr) return;
 
   call.c = scratch;
   call.beta = 0;  // what lies in the scratch may not be numbers
@@ -259,7 +261,7 @@ void run(Key key, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& 
   if (it == library.products.end()) {
     Compiled p = describe(key);
     if (key.bias) set(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
-    const Tensor scratch = tuning() ? Tensor::empty(c.shape(), c.dtype(), device) : Tensor();
+    const Tensor scratch = tuning(device) ? Tensor::empty(c.shape(), c.dtype(), device) : Tensor();
     choose(library, key, p, call, scratch.defined() ? scratch.raw() : nullptr, workspace.raw(),
            stream);
     it = library.products.emplace(key, std::move(p)).first;

@@ -21,7 +21,9 @@ MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
       ops::attention_workspace(device, config.model.compute_dtype(), model.q_heads / heads,
                                model.kv_heads / heads, model.head_dim, micro_batch_tokens(config),
                                config.trains(Part::router), config.model.full_attention);
-  return plan_step(config, model, layout, device.behaves_as(), {}, library).memory;
+  return plan_step(config, model, layout, device.behaves_as(), {}, library,
+                   device.attached<ops::ForbiddenKernels>())
+      .memory;
 }
 
 std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
