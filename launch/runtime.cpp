@@ -15,6 +15,7 @@
 #include "launch/version.h"
 #include "ops/routed_attention.h"
 #include "parallel/agree.h"
+#include "parallel/collective_check.h"
 
 namespace elastron::launch {
 
@@ -90,6 +91,40 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
   collectives_ = std::move(chosen.backend);
   why_not_nccl_ = chosen.why_not_nccl;
   mesh_ = std::make_unique<parallel::Mesh>(world, layout, collectives_.get());
+  if (collectives_ && config.device.self_check != train::SelfCheck::off) {
+    check_collectives(world, config);
+  }
+}
+
+// On every rank alike, whichever found something.
+void Runtime::check_collectives(parallel::World& world, const train::Config& config) {
+  std::string wrong;
+  for (parallel::Communicator* group :
+       {&mesh_->tensor(), &mesh_->context(), &mesh_->grad()}) {
+    wrong = parallel::wrong_collective(*group, *device_, SelfCheck::seconds_of_a_check());
+    // After one that hangs the next would as well.
+    const auto all = everyone_->all_gather_host(wrong);
+    const auto found = std::ranges::find_if(all, [](const auto& text) { return !text.empty(); });
+    if (found == all.end()) continue;
+    wrong = *found;
+    break;
+  }
+  if (wrong.empty()) {
+    self_check_->note(collectives_->library());
+    return;
+  }
+  parallel::on_all_ranks(*everyone_, [&] {
+    if (config.parallel.communicator != train::CommunicatorChoice::nccl) return;
+    throw UsageError("NCCL cannot be used: its results are wrong: " + wrong,
+                     "parallel.communicator", "set it to auto or mpi");
+  });
+  log_warning("self-check: {}: {}; it is not used, MPI is", collectives_->library(), wrong);
+  why_not_nccl_ = "NCCL's results are wrong here (" + wrong + ")";
+  const parallel::MeshLayout layout = mesh_->layout();
+  collectives_->abandon();
+  mesh_.reset();
+  collectives_.reset();
+  mesh_ = std::make_unique<parallel::Mesh>(world, layout, nullptr);
 }
 
 void Runtime::announce(const parallel::World& world) const {

@@ -42,6 +42,8 @@ class Runtime {
   void announce(const parallel::World& world) const;
 
  private:
+  void check_collectives(parallel::World& world, const train::Config& config);
+
   std::unique_ptr<Device> device_;
   std::string why_not_gpu_;
   std::unique_ptr<parallel::Communicator> everyone_;

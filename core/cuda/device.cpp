@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
-#include <fstream>
 
 #include "core/cuda/block_size.h"
 #include "core/cuda/status.h"
@@ -204,17 +203,6 @@ std::string CudaDevice::uuid() const {
   std::string text;
   for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
   return text;
-}
-
-std::string CudaDevice::model_and_driver() const {
-  cudaDeviceProp properties{};
-  int interface = 0;
-  check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
-  check(cudaDriverGetVersion(&interface), "cudaDriverGetVersion");
-  std::string driver = "unknown";  // in a container without the file; its interface is known
-  std::ifstream("/sys/module/nvidia/version") >> driver;
-  return fmt::format("{}, sm_{}{}, driver {}, CUDA {}.{}", properties.name, properties.major,
-                     properties.minor, driver, interface / 1000, interface % 1000 / 10);
 }
 
 void* CudaDevice::allocate(size_t bytes) {

@@ -42,8 +42,6 @@ class CudaDevice final : public Device {
   int ordinal() const { return ordinal_; }
   // The GPU's own name, the same from every process: 32 hexadecimal digits.
   std::string uuid() const;
-  // What it is and what drives it: "NVIDIA H200, sm_90, driver 550.54.15, CUDA 12.4".
-  std::string model_and_driver() const;
 
  private:
   class Staging;

@@ -23,7 +23,7 @@
 #include "parallel/agree.h"
 
 #if ELASTRON_WITH_CUDA
-#include "core/cuda/device.h"
+#include "core/cuda/model_and_driver.h"
 #endif
 
 namespace elastron::launch {
@@ -35,14 +35,6 @@ using self_check::Findings;
 using self_check::FindingsCache;
 using self_check::Verdict;
 
-// The most that one check may take; $ELASTRON_SELF_CHECK_SECONDS says otherwise.
-double seconds_of_a_check() {
-  constexpr double kSeconds = 30;
-  const char* value = std::getenv("ELASTRON_SELF_CHECK_SECONDS");
-  const double asked = value != nullptr ? std::atof(value) : 0;
-  return asked > 0 ? asked : kSeconds;
-}
-
 struct Place {
   int gpu = 0;
   std::string model;  // of the GPU, and its driver; empty: this rank has none
@@ -52,7 +44,7 @@ Place place_of([[maybe_unused]] Device& device) {
 #if ELASTRON_WITH_CUDA
   if (device.kind() == DeviceKind::cuda) {
     const auto& gpu = static_cast<const cuda::CudaDevice&>(device);
-    return {.gpu = gpu.ordinal(), .model = gpu.model_and_driver()};
+    return {.gpu = gpu.ordinal(), .model = cuda::model_and_driver(gpu)};
   }
 #endif
   return {};
@@ -104,6 +96,13 @@ struct Outcome {
 
 }  // namespace
 
+double SelfCheck::seconds_of_a_check() {
+  constexpr double kSeconds = 30;
+  const char* value = std::getenv("ELASTRON_SELF_CHECK_SECONDS");
+  const double asked = value != nullptr ? std::atof(value) : 0;
+  return asked > 0 ? asked : kSeconds;
+}
+
 // The same on every rank.
 void SelfCheck::act_on(const Findings& findings) {
   parallel::on_all_ranks(everyone_, [&] {
@@ -141,6 +140,7 @@ std::string SelfCheck::summary() const {
         fmt::format("{}{} known for this GPU model, driver and build{}", text.empty() ? "" : ", ",
                     plural(remembered_, "result"), kept_in_.empty() ? "" : " (" + kept_in_ + ")");
   }
+  text += others_;
   return text + (forbidden_ > 0 ? fmt::format("; {} not used", forbidden_) : "; all are used");
 }
 

@@ -23,6 +23,11 @@ class SelfCheck {
   // NumericalError on all where plain kernels disagree with the CPU.
   void check(const train::Config& config, bool trains);
 
+  // The most that one check may take: $ELASTRON_SELF_CHECK_SECONDS, or 30.
+  static double seconds_of_a_check();
+  // Something else was checked and is right: "NCCL 2.28.9".
+  void note(const std::string& what) { others_ += ", " + what + " agrees with the host"; }
+
   // For the start of a run: what was checked or known; empty where nothing was to check.
   std::string summary() const;
 
@@ -34,7 +39,7 @@ class SelfCheck {
   std::set<std::string> known_;  // checks whose findings were acted upon
   int checked_ = 0, remembered_ = 0, forbidden_ = 0;
   double seconds_ = 0;
-  std::string kept_in_;
+  std::string kept_in_, others_;
 };
 
 }  // namespace elastron::launch

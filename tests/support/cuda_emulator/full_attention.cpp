@@ -12,6 +12,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/memory.h"
 
 namespace elastron::ops::cuda {
@@ -64,7 +65,12 @@ class Plan final : public FullAttentionPlan {
     auto dk = zeros(n * dim), dv = zeros(n * dim), row = zeros(dim), p = zeros(n);
     for (int64_t g = 0; g < group; ++g) {
       const int64_t head = kv_head * group + g;
+      // A fault loses the last row of a tile.
+      const bool faulty =
+          emulator::planted(s_.backward ? emulator::Faulty::gradients : emulator::Faulty::library,
+                            emulator::Fault::tile);
       for (int64_t i = 0; i < n; ++i) {
+        if (faulty && i % 64 == 63) continue;
         float& l = lse[t.lse.starts[b] + i * s_.lse_stride + head];
         const bf16* qi = q.row(b, i, head, dim);
         double most = -INFINITY, total = 0;

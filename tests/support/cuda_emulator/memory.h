@@ -26,5 +26,7 @@ Calls& calls();
 // From now on nothing that is issued on the stream ends.
 void stall(CUstream_st* stream);
 bool is_stalled(CUstream_st* stream);
+// What the stalled streams wait for was ended from outside.
+void resume_streams();
 
 }  // namespace elastron::emulator

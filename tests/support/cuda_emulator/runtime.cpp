@@ -14,6 +14,7 @@
 #include <numeric>
 #include <vector>
 
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/memory.h"
 #include "tests/support/cuda_emulator/scheduler.h"
 
@@ -280,6 +281,9 @@ void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
   if (grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) die("the grid is too large");
   if (shared_bytes > kMostShared) die("a block has at most 227 KiB of shared memory");
   const DeviceMemoryOpen open;
+  faults_kernel_begins();
+  // Of several blocks the last one is lost.
+  const unsigned columns = grid.x > 1 && planted(Faulty::plain, Fault::tile) ? grid.x - 1 : grid.x;
   grid_dim = grid;
   block_dim = block;
   body = &thread;
@@ -290,7 +294,7 @@ void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
   warps.resize((threads + 31) / 32);
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) run_block(dim3(x, y, z), threads);
+      for (unsigned x = 0; x < columns; ++x) run_block(dim3(x, y, z), threads);
     }
   }
 }
@@ -368,10 +372,18 @@ namespace {
   for (;;) pause();
 }
 bool stalled(cudaStream_t s) { return s != nullptr && s->stalled; }
+std::vector<CUstream_st*> stalled_streams;
+void stop(CUstream_st* s) {
+  if (!s->stalled.exchange(true)) stalled_streams.push_back(s);
+}
 
 }  // namespace
 
-void elastron::emulator::stall(CUstream_st* stream) { stream->stalled = true; }
+void elastron::emulator::stall(CUstream_st* stream) { stop(stream); }
+void elastron::emulator::resume_streams() {
+  for (CUstream_st* s : stalled_streams) s->stalled = false;
+  stalled_streams.clear();
+}
 bool elastron::emulator::is_stalled(CUstream_st* stream) { return stalled(stream); }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
@@ -387,6 +399,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  std::erase(stalled_streams, s);
   delete s;
   return cudaSuccess;
 }
@@ -396,7 +409,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
-  if (e->stalled) s->stalled = true;
+  if (e->stalled) stop(s);
   return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
