@@ -226,7 +226,7 @@ struct Schema<train::Config> {
     }
 #if !ELASTRON_WITH_CUDA
     if (c.device.kind == train::DeviceChoice::cuda) {
-      problems.add("device", "this build has no CUDA back end",
+      problems.add("device.kind", "this build has no CUDA back end",
                    "set it to auto or cpu, or build with ELASTRON_CUDA=ON");
     }
 #endif

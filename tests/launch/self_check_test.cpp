@@ -162,6 +162,7 @@ TEST_F(SelfCheck, FaultsOfLibraries) {
   expect_found("products:tile", tiny_shapes(), "float32",
                {"products by cuBLASLt, float32", "products by cuBLASLt's fastest"},
                "compute something else");
+  fs::remove_all(scratch_ / "cache");
   expect_found("library:tile", wide_heads(), "bfloat16", {"attention, forward, cuDNN's stand-in"},
                "compute something else", "--set model.full_attention=cudnn");
   fs::remove_all(scratch_ / "cache");
