@@ -38,10 +38,11 @@ HeadPattern small_pattern(const KernelUse& use) {
   return pattern;
 }
 
-// Where sequences begin: one of a token, one beyond a tile of the fastest kernels, one of several.
+// Where sequences begin: one of a token, one beyond a small tile, one of two tiles of the fastest
+// kernels, or three blocks, and a rest.
 std::vector<int32_t> sequence_bounds(const HeadPattern& pattern) {
-  const auto block = int32_t(std::max<int64_t>(pattern.block(), 128));
-  return {0, 1, 1 + block + 2, 1 + block + 2 + 2 * block + (pattern.block() > 0 ? block : 0) + 5};
+  const auto longest = int32_t(pattern.block() > 0 ? 3 * pattern.block() + 5 : 203);
+  return {0, 1, 67, 67 + longest};
 }
 
 std::vector<uint8_t> mixed_gates(int64_t sequences) {
