@@ -98,7 +98,7 @@ class Check {
   bool ends_in_time() const {
 #if ELASTRON_WITH_NCCL
     if (device_.kind() == DeviceKind::cuda) {
-      const cuda::Event ended;
+      cuda::Event ended;
       ended.record(cuda::stream_of(device_));
       const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds_);
       while (!ended.passed()) {
