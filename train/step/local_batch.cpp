@@ -33,13 +33,14 @@ LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, par
       whole_rows_.push_back(row);
     }
   }
-  device_ = model::DeviceBatch::make(*own_, device,
-                                     config.parallel.context_kind == ContextKind::ulysses
-                                         ? model::exchanged_heads(whole, plan_, context)
-                                         : model::gathered_attention(whole, plan_, context));
+  device_ =
+      model::DeviceBatch::make(*own_, device,
+                               config.parallel.context_kind == ContextKind::ulysses
+                                   ? model::exchanged_heads(whole, plan_, context, device)
+                                   : model::gathered_attention(whole, plan_, context, device));
   router_.pooled = std::make_shared<const router::PooledRows>(
       router_.segments, config.router.pool_rule(),
-      [&](int64_t row) { return int64_t(own_rows[size_t(row)]); }, context);
+      [&](int64_t row) { return int64_t(own_rows[size_t(row)]); }, context, device);
   router_.segments = router_.pooled->segments();
 }
 
