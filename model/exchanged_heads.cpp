@@ -112,7 +112,6 @@ class ExchangedHeads final : public AttentionExchange {
   }
   // What came that way, of all ranks' heads: `tensors` tensors [T, heads, D].
   std::vector<Tensor> put_heads(const Tensor& all, int64_t tensors) const {
-    const TraceRange range(kOtherRanks);
     const int64_t ranks = context_.size(), rows = all.size(0) / ranks, heads = all.size(2);
     std::vector<Tensor> whole, from, to;
     for (int64_t t = 0; t < tensors; ++t) {
@@ -130,7 +129,6 @@ class ExchangedHeads final : public AttentionExchange {
   }
   // All rows of this rank's heads [tokens, heads, D] -> own rows of all heads.
   Tensor to_owners(const Tensor& rows) const {
-    const TraceRange range(kOtherRanks);
     Tensor parts =
         Tensor::empty({tokens_.rows, 1, rows.size(1), rows.size(2)}, rows.dtype(), rows.device());
     ops::sum_rows({rows}, tokens_.copies, {parts});  // each is there once, or is padding

@@ -184,7 +184,6 @@ class GatheredAttention final : public AttentionExchange {
   }
   // A group's gradients of the keys that were read, on their way to whom they belong.
   Rows to_owners(Tensor dk, Tensor dv) const {
-    const TraceRange range(kOtherRanks);
     const Tensor parts = summed(std::move(dk), std::move(dv), keys_);
     Tensor own = with_rows(parts, parts.size(0) / context_.size());
     auto pending = std::make_unique<parallel::Pending>(context_.reduce_scatter(parts, own));
