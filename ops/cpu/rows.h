@@ -10,25 +10,27 @@
 
 namespace elastron::ops::cpu {
 
-// Rows that follow one another here and there are one copy: indices are mostly long runs.
-inline void copy_run(const RowPieces& p, int piece, size_t item, int64_t from, int64_t to,
-                     int64_t rows) {
-  const size_t row = size_t(p.width) * item;
-  const size_t from_stride = size_t(p.from_stride) * item, to_stride = size_t(p.to_stride) * item;
-  const char* source = static_cast<const char*>(p.from[size_t(piece)]) + size_t(from) * from_stride;
-  char* place = static_cast<char*>(p.to[size_t(piece)]) + size_t(to) * to_stride;
-  if (from_stride == row && to_stride == row) {
-    std::memcpy(place, source, size_t(rows) * row);
-    return;
-  }
-  for (int64_t i = 0; i < rows; ++i) {
-    std::memcpy(place + size_t(i) * to_stride, source + size_t(i) * from_stride, row);
+// Rows that follow one another here and there are one copy: indices are mostly long runs. Where
+// they lie apart, the pieces of a row are taken together, as they often are neighbours.
+inline void copy_run(const RowPieces& p, size_t item, int64_t from, int64_t to, int64_t rows) {
+  const bool dense = p.from_stride == p.width && p.to_stride == p.width;
+  const int64_t each = dense ? rows : 1;  // rows of a copy
+  const size_t bytes = size_t(each * p.width) * item;
+  for (int64_t i = 0; i < rows; i += each) {
+    const size_t source = size_t((from + i) * p.from_stride) * item;
+    const size_t place = size_t((to + i) * p.to_stride) * item;
+    for (size_t piece = 0; piece < size_t(p.count); ++piece) {
+      std::memcpy(static_cast<char*>(p.to[piece]) + place,
+                  static_cast<const char*>(p.from[piece]) + source, bytes);
+    }
   }
 }
 
-inline void zero_row(const RowPieces& p, int piece, size_t item, int64_t to) {
-  std::memset(static_cast<char*>(p.to[size_t(piece)]) + size_t(to * p.to_stride) * item, 0,
-              size_t(p.width) * item);
+inline void zero_row(const RowPieces& p, size_t item, int64_t to) {
+  for (size_t piece = 0; piece < size_t(p.count); ++piece) {
+    std::memset(static_cast<char*>(p.to[piece]) + size_t(to * p.to_stride) * item, 0,
+                size_t(p.width) * item);
+  }
 }
 
 // index: of the rows that are read, or null for row i.
@@ -40,12 +42,10 @@ inline void gather_rows(const RowPieces& p, const int32_t* index, int64_t n, siz
       while (next < end && (index == nullptr || (first >= 0 && index[next] == first + next - i))) {
         ++next;
       }
-      for (int piece = 0; piece < p.count; ++piece) {
-        if (first < 0) {
-          zero_row(p, piece, item, i);
-        } else {
-          copy_run(p, piece, item, first, i, next - i);
-        }
+      if (first < 0) {
+        zero_row(p, item, i);
+      } else {
+        copy_run(p, item, first, i, next - i);
       }
     }
   });
@@ -54,7 +54,7 @@ inline void gather_rows(const RowPieces& p, const int32_t* index, int64_t n, siz
 inline void scatter_rows(const RowPieces& p, const int32_t* index, int64_t n, size_t item) {
   parallel_ranges(n, p.width, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (index[i] >= 0) copy_run(p, 0, item, i, index[i], 1);
+      if (index[i] >= 0) copy_run(p, item, i, index[i], 1);
     }
   });
 }
@@ -90,18 +90,18 @@ void sum_rows(const RowPieces& p, const int32_t* bounds, const int32_t* rows, in
              rows[bounds[next]] == first + next - i) {
         ++next;
       }
-      for (int piece = 0; piece < p.count; ++piece) {
-        if (count == 0) {
-          zero_row(p, piece, sizeof(T), i);
-        } else if (count == 1) {
-          copy_run(p, piece, sizeof(T), first, i, next - i);
-        } else {
-          const T* from = static_cast<const T*>(p.from[size_t(piece)]);
+      if (count == 0) {
+        zero_row(p, sizeof(T), i);
+      } else if (count == 1) {
+        copy_run(p, sizeof(T), first, i, next - i);
+      } else {
+        for (size_t piece = 0; piece < size_t(p.count); ++piece) {
+          const T* from = static_cast<const T*>(p.from[piece]);
           set_row(from + first * p.from_stride, sum.data(), p.width);
           for (int32_t j = bounds[i] + 1; j < bounds[i + 1]; ++j) {
             add_row(from + rows[j] * p.from_stride, sum.data(), p.width);
           }
-          cast_range(sum.data(), static_cast<T*>(p.to[size_t(piece)]) + i * p.to_stride, p.width);
+          cast_range(sum.data(), static_cast<T*>(p.to[piece]) + i * p.to_stride, p.width);
         }
       }
     }
