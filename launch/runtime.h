@@ -32,15 +32,19 @@ class Runtime {
   Device& device() { return *device_; }
   parallel::Mesh& mesh() { return *mesh_; }
   parallel::Watchdog& watchdog() { return *watchdog_; }
+  // Bytes of the device that a plan of this rank may fill (train/plan/usable_memory.h); 0: not
+  // known.
+  int64_t usable_memory(const train::Config& config, const model::ModelConfig& model) const;
   // Once at start: back end, libraries, layout.
   void announce(const parallel::World& world) const;
 
  private:
   std::unique_ptr<Device> device_;
+  int node_size_, gpu_sharers_ = 1;  // ranks of this machine, and of its GPU
   std::string why_not_gpu_;
   std::unique_ptr<parallel::Watchdog> watchdog_;  // beside the ends of the others too
   std::unique_ptr<parallel::CollectiveBackend> collectives_;
-  std::string why_not_nccl_, full_attention_, attention_kernels_;
+  std::string why_not_nccl_, full_attention_, attention_kernels_, binding_;
   std::unique_ptr<parallel::Mesh> mesh_;
 };
 

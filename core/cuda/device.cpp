@@ -51,6 +51,25 @@ int device_count(std::string* why) {
   return 0;
 }
 
+std::string gpu_uuid(int ordinal) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+  std::string text;
+  for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
+  return text;
+}
+
+std::string gpu_pci_address(int ordinal) {
+  char text[32] = "";
+  if (cudaDeviceGetPCIBusId(text, int(sizeof text), ordinal) != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());  // forget it
+    return "";
+  }
+  std::string address = text;
+  for (char& c : address) c = c >= 'A' && c <= 'F' ? char(c - 'A' + 'a') : c;
+  return address;
+}
+
 // Two pinned buffers in turns: one is copied by the host while the GPU's copy engine has the other.
 class CudaDevice::Staging {
  public:
@@ -195,14 +214,6 @@ double CudaDevice::peak_flops(DType dtype) const {
   }
   if (dtype != DType::bf16 && dtype != DType::f32) return 0;
   return each * properties.multiProcessorCount * 1e3 * kilohertz;
-}
-
-std::string CudaDevice::uuid() const {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
-  std::string text;
-  for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
-  return text;
 }
 
 void* CudaDevice::allocate(size_t bytes) {
