@@ -22,6 +22,7 @@
 #if ELASTRON_WITH_CUDA
 #include "core/cuda/device.h"
 #include "core/cuda/free_memory.h"
+#include "core/cuda/gpus.h"
 #endif
 
 namespace elastron::launch {

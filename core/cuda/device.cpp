@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "core/cuda/block_size.h"
+#include "core/cuda/gpus.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
 
@@ -49,25 +50,6 @@ int device_count(std::string* why) {
                : cudaGetErrorString(status);
   }
   return 0;
-}
-
-std::string gpu_uuid(int ordinal) {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
-  std::string text;
-  for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
-  return text;
-}
-
-std::string gpu_pci_address(int ordinal) {
-  char text[32] = "";
-  if (cudaDeviceGetPCIBusId(text, int(sizeof text), ordinal) != cudaSuccess) {
-    static_cast<void>(cudaGetLastError());  // forget it
-    return "";
-  }
-  std::string address = text;
-  for (char& c : address) c = c >= 'A' && c <= 'F' ? char(c - 'A' + 'a') : c;
-  return address;
 }
 
 // Two pinned buffers in turns: one is copied by the host while the GPU's copy engine has the other.
@@ -185,6 +167,8 @@ CudaDevice::~CudaDevice() {
   staging_.reset();
   cudaStreamDestroy(stream_);
 }
+
+std::string CudaDevice::uuid() const { return gpu_uuid(ordinal_); }
 
 std::string CudaDevice::description() const {
   cudaDeviceProp properties{};

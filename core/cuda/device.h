@@ -17,12 +17,6 @@ namespace elastron::cuda {
 // missing. Never throws.
 int device_count(std::string* why = nullptr);
 
-// Of GPU `ordinal` of those that this process sees. The GPU's own name, the same from every process
-// of every machine: 32 hexadecimal digits. Its place on the PCI bus, as Linux names it:
-// "0000:4d:00.0"; empty where the driver does not say.
-std::string gpu_uuid(int ordinal);
-std::string gpu_pci_address(int ordinal);
-
 class CudaDevice final : public Device {
  public:
   // Throws UsageError when the GPU is not there or older than this build's code.
@@ -46,7 +40,8 @@ class CudaDevice final : public Device {
 
   Stream stream() const { return stream_; }
   int ordinal() const { return ordinal_; }
-  std::string uuid() const { return gpu_uuid(ordinal_); }
+  // The GPU's own name, the same from every process: 32 hexadecimal digits.
+  std::string uuid() const;
 
  private:
   class Staging;

@@ -1,4 +1,4 @@
-#include <cuda_runtime.h>
+#include <cuda_runtime_api.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>

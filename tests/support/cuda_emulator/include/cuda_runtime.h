@@ -228,7 +228,6 @@ const char* cudaGetErrorString(cudaError_t);
 const char* cudaGetErrorName(cudaError_t);
 cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int*);
-cudaError_t cudaDeviceGetPCIBusId(char*, int, int);
 cudaError_t cudaSetDevice(int);
 cudaError_t cudaGetDevice(int*);
 enum cudaDeviceAttr {
