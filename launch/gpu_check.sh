@@ -9,8 +9,9 @@
 # Writes FOLDER/<gpu>-<commit>.json after every step and FOLDER/<gpu>-<commit>-logs.tar.gz after every part
 # (default bench/results). Ends with 1 when a step failed.
 # GPU_CHECK_SECONDS: for all (530). GPU_CHECK_LIMIT: the most for a step. GPU_CHECK_GRACE: from TERM to
-# KILL (5). GPU_NAME: stands in for what nvidia-smi says. GPU_CHECK_SMALL=1: tries it without a GPU, with
-# a program for an emulated one in the bundle; benchmarks run on the CPU then, and are small.
+# KILL (5). GPU_CHECK_SLOW: steps and parts have this many times their time (1). GPU_NAME: stands in for
+# what nvidia-smi says. GPU_CHECK_SMALL=1: tries it without a GPU, with a program for an emulated one in the
+# bundle; benchmarks run on the CPU then, and are small.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v python3 >/dev/null || { echo "error: there is no python3 (PATH): install one" >&2; exit 2; }

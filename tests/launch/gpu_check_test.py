@@ -39,7 +39,7 @@ def fault():
         note(subprocess.Popen(sleeper, start_new_session=True).pid)
         time.sleep(600)
     if kind == "orphan":
-        note(subprocess.Popen(["setsid"] + sleeper, start_new_session=True).pid)
+        note(subprocess.Popen(sleeper, start_new_session=True).pid)
     if kind == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "fail":

@@ -33,7 +33,7 @@ def stop(*_):
 
 def main(bundle_file, folder):
     budget = Budget(number("GPU_CHECK_SECONDS", 530), number("GPU_CHECK_LIMIT", 600),
-                    number("GPU_CHECK_GRACE", 5))
+                    number("GPU_CHECK_GRACE", 5), number("GPU_CHECK_SLOW", 1))
     if not os.path.isfile(bundle_file):
         fail(3, f"the bundle is missing ({bundle_file}): make it with launch/gpu_bundle.sh")
     gpu = machine.gpu_name()

@@ -82,7 +82,7 @@ class Ended:
     def why(self):
         """'' where it ended well"""
         if self.late:
-            return f"ran past {self.late:g} s"
+            return f"ran past {self.late:.3g} s"
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         return "" if self.code == 0 else f"exit code {self.code}"

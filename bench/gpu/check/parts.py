@@ -30,7 +30,7 @@ class Check:
     def python(self, name, limit, script, *arguments):
         """A script that keeps its figures under the step's name, and begins nothing when its time is
         nearly over."""
-        seconds = max(min(limit, self.steps.budget.left()) - 15, 1)
+        seconds = max(min(limit * self.steps.budget.slow, self.steps.budget.left()) - 15, 1)
         return self.steps.run(
             name, limit, [sys.executable, script, *arguments, "--seconds", f"{seconds:.0f}", "--json",
                           self.report.figure(name.replace(" ", "-"))] + self.sizes(),

@@ -8,21 +8,19 @@ LEAST = 4  # seconds: with less left a step is not begun
 
 
 class Budget:
-    """Limits in seconds. limit: the most for any step, whatever it asks; grace: to end after TERM."""
+    """Limits in seconds. limit: the most for any step, whatever it asks; grace: to end after TERM; slow: by
+    how much this machine is slower than what steps and parts ask for."""
 
-    def __init__(self, seconds, limit, grace):
-        self.end, self.limit, self.grace = time.monotonic() + seconds, limit, grace
+    def __init__(self, seconds, limit, grace, slow):
+        self.end, self.limit, self.grace, self.slow = time.monotonic() + seconds, limit, grace, slow
         self.part_end = self.end
 
     def begin_part(self, seconds):
-        self.part_end = min(self.end, time.monotonic() + seconds)
+        self.part_end = min(self.end, time.monotonic() + self.slow * seconds)
 
     def left(self):
         """For the next step, its time to end put aside."""
         return self.part_end - time.monotonic() - self.grace
-
-    def whole_left(self):
-        return self.end - time.monotonic() - self.grace
 
 
 class Steps:
@@ -36,7 +34,7 @@ class Steps:
 
     def run(self, name, limit, command, env=None):
         """-> whether it passed"""
-        left = self.budget.left()
+        left, limit = self.budget.left(), limit * self.budget.slow
         if left < min(LEAST, limit):
             self.report.leave_out(name, "no time was left")
             return False
