@@ -72,7 +72,7 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  core/cuda/model_and_driver.cpp
+  core/cuda/gpus.cpp core/cuda/model_and_driver.cpp
   ops/cuda/attention/full_attention_sizes.cpp ops/cuda/attention/library_attention.cpp
   ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS

@@ -38,6 +38,9 @@ class Runtime {
   void check_kernels(const train::Config& config, bool trains) {
     self_check_->check(config, trains);
   }
+  // Bytes of the device that a plan of this rank may fill (train/plan/usable_memory.h); 0: not
+  // known.
+  int64_t usable_memory(const train::Config& config, const model::ModelConfig& model) const;
   // Once at start: back end, libraries, layout.
   void announce(const parallel::World& world) const;
 
@@ -45,12 +48,13 @@ class Runtime {
   void check_collectives(parallel::World& world, const train::Config& config);
 
   std::unique_ptr<Device> device_;
+  int node_size_, gpu_sharers_ = 1;  // ranks of this machine, and of its GPU
   std::string why_not_gpu_;
   std::unique_ptr<parallel::Communicator> everyone_;
   std::unique_ptr<SelfCheck> self_check_;
   std::unique_ptr<parallel::Watchdog> watchdog_;  // beside the ends of the others too
   std::unique_ptr<parallel::CollectiveBackend> collectives_;
-  std::string why_not_nccl_, full_attention_, attention_kernels_;
+  std::string why_not_nccl_, full_attention_, attention_kernels_, binding_;
   std::unique_ptr<parallel::Mesh> mesh_;
 };
 

@@ -67,7 +67,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
                                       : model::read_model_config(config.model.path);
     train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
-                        memory_per_rank(runtime.device(), world.node_size()));
+                        runtime.usable_memory(config, m));
   });
   runtime.announce(world);
   return train::run_training(config, {.mode = mode, .path = options.resume, .job = options.job},

@@ -1,4 +1,4 @@
-#include <cuda_runtime.h>
+#include <cuda_runtime_api.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -317,22 +317,49 @@ const char* cudaGetErrorString(cudaError_t e) {
 }
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
+// The machine has $ELASTRON_EMULATED_GPUS of them (1), of which CUDA_VISIBLE_DEVICES names those that
+// this process sees, by number.
+static std::vector<int> visible_gpus() {
+  const char* count = std::getenv("ELASTRON_EMULATED_GPUS");
+  const int all = count == nullptr ? 1 : std::atoi(count);
+  std::vector<int> visible;
+  const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (list == nullptr) {
+    for (int i = 0; i < all; ++i) visible.push_back(i);
+    return visible;
+  }
+  for (char* end = nullptr; *list != 0; list = *end == ',' ? end + 1 : end) {
+    const long i = std::strtol(list, &end, 10);
+    if (end == list || i < 0 || i >= all) break;  // as CUDA: none behind one that is not there
+    visible.push_back(int(i));
+  }
+  return visible;
+}
+static int current_gpu = 0;
 cudaError_t cudaGetDeviceCount(int* n) {
-  *n = 1;
+  *n = int(visible_gpus().size());
+  return *n > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaSetDevice(int d) {
+  current_gpu = d;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDevice(int* d) {
-  *d = 0;
+  *d = current_gpu;
   return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int d) {
+  std::snprintf(text, size_t(length), "0000:%02X:00.0",
+                unsigned(0x4a + visible_gpus().at(size_t(d))));
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
   *p = {};
   std::strcpy(p->name, "emulated GPU");
   p->major = 9;
   // Ranks that share a machine share the GPU too, unless they are to have one each.
   const char* own = std::getenv("ELASTRON_EMULATED_GPU_PER_RANK");
-  const auto id = own == nullptr ? 0 : int(getpid());
+  const auto id = own == nullptr ? visible_gpus().at(size_t(d)) : int(getpid());
   std::memcpy(p->uuid.bytes, &id, sizeof id);
   p->multiProcessorCount = 4;
   p->totalGlobalMem = elastron::emulator::kMemory;
