@@ -90,7 +90,8 @@ Runtime::Runtime(parallel::World& world, const train::Config& config) {
   mesh_ = std::make_unique<parallel::Mesh>(world, layout, collectives_.get());
 }
 
-void Runtime::announce(const parallel::World& world) const {
+void Runtime::announce(const parallel::World& world,
+                       const std::optional<std::string>& full_attention) const {
   const auto& layout = mesh_->layout();
   log_info("elastron {} | {} | {} per rank | {}{} | data {} x context {} x tensor {}",
            version_number(), device_->description(), plural(omp_get_max_threads(), "thread"),
@@ -98,7 +99,8 @@ void Runtime::announce(const parallel::World& world) const {
            layout.context, layout.tensor);
   if (!why_not_gpu_.empty()) log_info("on the CPU: {}", why_not_gpu_);
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
-  if (!full_attention_.empty()) log_info("full attention {}", full_attention_);
+  const std::string& by = full_attention ? *full_attention : full_attention_;
+  if (!by.empty()) log_info("full attention {}", by);
   if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);
 }
 

@@ -1,6 +1,7 @@
 // The objects a subcommand runs on, in the order they are made and destroyed.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,10 @@ class Runtime {
   Device& device() { return *device_; }
   parallel::Mesh& mesh() { return *mesh_; }
   parallel::Watchdog& watchdog() { return *watchdog_; }
-  // Once at start: back end, libraries, layout.
-  void announce(const parallel::World& world) const;
+  // Once at start: back end, libraries, layout. full_attention: of the run's own steps, where the
+  // model's shapes are known (train::full_attention_line); else what the library is there for.
+  void announce(const parallel::World& world,
+                const std::optional<std::string>& full_attention = std::nullopt) const;
 
  private:
   std::unique_ptr<Device> device_;

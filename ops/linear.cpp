@@ -68,7 +68,8 @@ void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Ten
 
 }  // namespace
 
-Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
+Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                      [[maybe_unused]] AlgorithmChoice choice) {
   ELASTRON_CHECK(x.rank() == 2 && x.size(1) == w.in_features(),
                  "linear: x " + x.shape().str() + ", weight " + w.tensor().shape().str());
   if (bias.defined()) {
@@ -86,7 +87,7 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
       },
       [&](auto) {
         check_plain(w, x.dtype());
-        cuda::matmul_forward(x, w.tensor(), bias, y);
+        cuda::matmul_forward(x, w.tensor(), bias, choice, y);
       },
       [&](MetaDevice& meta) {
         meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
