@@ -17,7 +17,7 @@ class KvCache {
   virtual void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) = 0;
   // The next token: k, v [1, K, D]. All layers take a position before the next one begins.
   virtual void append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v) = 0;
-  // What the token appended last sees in that layer, by kv head.
+  // The keys that the token appended last sees in that layer, by kv head.
   virtual const std::vector<ops::CachedHead>& heads(int64_t layer) const = 0;
 };
 

@@ -8,7 +8,7 @@
 
 namespace elastron::ops {
 
-// What one kv head remembers. Rows in up to three ranges hold the visible keys, in any order:
+// The cache of one kv head. Rows in up to three ranges hold the visible keys, in any order:
 // softmax does not care.
 struct CachedHead {
   Tensor k, v;  // [rows, head_dim] contiguous, keys after RoPE
