@@ -72,9 +72,8 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  core/cuda/gpus.cpp core/cuda/model_and_driver.cpp
-  ops/cuda/attention/full_attention_sizes.cpp ops/cuda/attention/library_attention.cpp
-  ops/cuda/tensor_map.cpp)
+  core/cuda/gpus.cpp core/cuda/model_and_driver.cpp ops/cuda/attention/library_attention.cpp
+  ops/cuda/matmul.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
   ops/cuda/attention/backward_hopper_dq.cu ops/cuda/attention/backward_mma.cu
@@ -90,7 +89,7 @@ list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
 function(elastron_cuda_library name)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${ELASTRON_CUDA_KERNELS}
-    ${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
+    ${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp)
   target_include_directories(elastron_${name} PUBLIC ${PROJECT_SOURCE_DIR})
   # The runtime is linked in and looks for the driver when it is first called: the program starts
   # where there is none.

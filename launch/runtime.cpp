@@ -137,8 +137,7 @@ Runtime::Runtime(parallel::World& world, const train::Config& config)
 // On every rank alike, whichever found something.
 void Runtime::check_collectives(parallel::World& world, const train::Config& config) {
   std::string wrong;
-  for (parallel::Communicator* group :
-       {&mesh_->tensor(), &mesh_->context(), &mesh_->grad()}) {
+  for (parallel::Communicator* group : {&mesh_->tensor(), &mesh_->context(), &mesh_->grad()}) {
     wrong = parallel::wrong_collective(*group, *device_, SelfCheck::seconds_of_a_check());
     // After one that hangs the next would as well.
     const auto all = everyone_->all_gather_host(wrong);
@@ -178,7 +177,8 @@ int64_t Runtime::usable_memory(const train::Config& config, const model::ModelCo
   return train::usable_memory(double(available_host_memory(node_size_)), share, outside);
 }
 
-void Runtime::announce(const parallel::World& world) const {
+void Runtime::announce(const parallel::World& world,
+                       const std::optional<std::string>& full_attention) const {
   const auto& layout = mesh_->layout();
   log_info("elastron {} | {} | {} per rank | {}{} | data {} x context {} x tensor {}",
            version_number(), device_->description(), plural(omp_get_max_threads(), "thread"),
@@ -193,7 +193,8 @@ void Runtime::announce(const parallel::World& world) const {
   }
   if (!binding_.empty()) log_info("NUMA: {}", binding_);
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
-  if (!full_attention_.empty()) log_info("full attention {}", full_attention_);
+  const std::string& by = full_attention ? *full_attention : full_attention_;
+  if (!by.empty()) log_info("full attention {}", by);
   if (const auto checked = self_check_->summary(); !checked.empty()) {
     log_info("self-check: {}", checked);
   }

@@ -1,6 +1,7 @@
 // The objects a subcommand runs on, in the order they are made and destroyed.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,10 @@ class Runtime {
   // Bytes of the device that a plan of this rank may fill (train/plan/usable_memory.h); 0: not
   // known.
   int64_t usable_memory(const train::Config& config, const model::ModelConfig& model) const;
-  // Once at start: back end, libraries, layout.
-  void announce(const parallel::World& world) const;
+  // Once at start: back end, libraries, layout. full_attention: of the run's own steps, where the
+  // model's shapes are known (train::full_attention_line); else what the library is there for.
+  void announce(const parallel::World& world,
+                const std::optional<std::string>& full_attention = std::nullopt) const;
 
  private:
   void check_collectives(parallel::World& world, const train::Config& config);

@@ -131,6 +131,15 @@ __global__ void sum_parts_kernel(const T* parts, T* sum, int64_t n, int64_t m) {
   }
 }
 
+template <class T>
+__global__ void add_to_rows_kernel(const T* row, T* y, int64_t n, int64_t m) {
+  using A = accumulator_t<T>;
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {
+    detail::put(y[i], A(y[i]) + A(row[i % m]));
+  }
+}
+
 template <class A, class V>
 __global__ void adamw_kernel(int64_t n, A* master, const A* grad, A* m, A* v, V* value,
                              detail::AdamWConstants<A> c) {
@@ -172,6 +181,11 @@ void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream) {
   }
 }
 template <class T>
+void add_to_rows(const T* row, T* y, int64_t n, int64_t m, Stream stream) {
+  launch("add_to_rows", add_to_rows_kernel<T>, over_items(n * m, kThreads, kMostBlocks), stream,
+         row, y, n * m, m);
+}
+template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream) {
   map("silu", n, Silu{}, stream, y, x);
 }
@@ -210,6 +224,7 @@ void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const
   template void add<T>(const T*, const T*, T*, int64_t, Stream);                             \
   template void scale_into<T>(T*, double, int64_t, Stream);                                  \
   template void sum_parts<T>(const T*, T*, int64_t, int64_t, Stream);                        \
+  template void add_to_rows<T>(const T*, T*, int64_t, int64_t, Stream);                      \
   template void silu_forward<T>(const T*, T*, int64_t, Stream);                              \
   template void silu_backward<T>(const T*, const T*, T*, int64_t, Stream);                   \
   template void swiglu_forward<T>(const T*, const T*, T*, int64_t, Stream);                  \

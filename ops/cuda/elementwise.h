@@ -21,6 +21,8 @@ void cast(const From* x, To* y, int64_t n, Stream stream);
 template <class T>
 void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream);  // [n, m] -> [m]
 template <class T>
+void add_to_rows(const T* row, T* y, int64_t n, int64_t m, Stream stream);  // y [n, m] += row [m]
+template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream);
 template <class T>
 void silu_backward(const T* dy, const T* x, T* dx, int64_t n, Stream stream);

@@ -135,7 +135,6 @@ TEST(KernelChoice, FullAttentionOfALibrary) {
   EXPECT_FALSE(with([](auto& q) { q.longest -= 1; }));
   EXPECT_TRUE(with([](auto& q) { q.longest = 1, q.full_by = FullAttentionBy::cudnn; }));
   EXPECT_FALSE(with([](auto& q) { q.full_by = FullAttentionBy::own; }));
-  EXPECT_FALSE(with([](auto& q) { q.keys_elsewhere = true; }));
   EXPECT_FALSE(with([](auto& q) { q.aligned = false; }));
   EXPECT_FALSE(with([](auto& q) { q.dtype = DType::f32; }));
   EXPECT_TRUE(with([](auto& q) { q.shape.head_dim = 72; }));

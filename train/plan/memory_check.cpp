@@ -15,13 +15,8 @@ namespace elastron::train {
 
 MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
                           const parallel::MeshLayout& layout, Device& device) {
-  const bool exchanges = config.parallel.context_kind == ContextKind::ulysses;
-  const int heads = layout.tensor * (exchanges ? layout.context : 1);
-  const auto library =
-      ops::attention_workspace(device, config.model.compute_dtype(), model.q_heads / heads,
-                               model.kv_heads / heads, model.head_dim, micro_batch_tokens(config),
-                               config.trains(Part::router), config.model.full_attention);
-  return plan_step(config, model, layout, device.behaves_as(), {}, library,
+  return plan_step(config, model, layout, device.behaves_as(), {},
+                   ops::has_full_attention_library(device),
                    device.attached<ops::ForbiddenKernels>())
       .memory;
 }

@@ -222,8 +222,7 @@ std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog&
 
 PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
-                      const std::optional<ops::AttentionWorkspace>& library,
-                      const ops::ForbiddenKernels& forbidden) {
+                      bool library, const ops::ForbiddenKernels& forbidden) {
   Config config = whole_config;
   config.parallel.data.value = layout.data;
   config.parallel.context = layout.context;

@@ -110,7 +110,6 @@ struct LibraryQuestion {
   AttentionShape shape;
   KeySetPair sets;
   int64_t longest = 0;          // tokens of the longest sequence
-  bool keys_elsewhere = false;  // sequences begin behind keys of others (Varlen::cu_keys)
   bool aligned = true;
   bool gradients = false;
   KernelFamilies forbidden;  // of the device
@@ -119,7 +118,7 @@ struct LibraryQuestion {
 // Whether a library computes the full attention of the retrieval branch, if there is one.
 constexpr bool library_wanted(const LibraryQuestion& q) {
   const bool takes = q.dtype == DType::bf16 && q.shape.head_dim % 8 == 0 &&
-                     q.shape.head_dim <= kMostHeadDim && q.aligned && !q.keys_elsewhere &&
+                     q.shape.head_dim <= kMostHeadDim && q.aligned &&
                      q.sets.retrieval == KeySetKind::full &&
                      !q.forbidden.contains(q.gradients ? KernelFamily::library_gradients
                                                        : KernelFamily::library_forward);

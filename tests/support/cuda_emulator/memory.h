@@ -20,8 +20,12 @@ class DeviceMemoryOpen {
 // and waits for a transfer to the host or for a stream.
 struct Calls {
   int64_t launches = 0, copies = 0, host_waits = 0;
+  int64_t plans = 0;  // of attention, that a library would have compiled
 };
 Calls& calls();
+
+// Whether the library for full attention has a backward pass: true unless a test says otherwise.
+bool& library_has_gradients();
 
 // From now on nothing that is issued on the stream ends.
 void stall(CUstream_st* stream);
