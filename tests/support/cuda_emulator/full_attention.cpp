@@ -41,9 +41,14 @@ class Plan final : public FullAttentionPlan {
   explicit Plan(const FullAttentionShape& shape) : s_(shape) {}
   int64_t workspace_bytes() const override { return full_attention_workspace(s_); }
 
-  void run(const FullAttentionTensors& t, void* workspace, Stream) override {
+  void run(const FullAttentionTensors& t, void* workspace, Stream stream) override {
     ++emulator::calls().launches;
-    const emulator::DeviceMemoryOpen open;
+    emulator::issue(stream, s_.backward ? "full attention backward" : "full attention",
+                    [this, t, workspace] { compute(t, workspace); });
+  }
+
+ private:
+  void compute(const FullAttentionTensors& t, void* workspace) const {
     if (workspace_bytes() > 0) std::memset(workspace, 0xff, size_t(workspace_bytes()));
     int64_t all = 0;
     for (int64_t b = 0; b < s_.sequences; ++b) {
@@ -54,7 +59,6 @@ class Plan final : public FullAttentionPlan {
     ELASTRON_CHECK(all <= s_.tokens, "more tokens than planned");
   }
 
- private:
   void pair(const FullAttentionTensors& t, int64_t b, int64_t kv_head) const {
     const int64_t dim = s_.head_dim, group = s_.q_heads / s_.kv_heads, n = t.lengths[b];
     const View q(t.q, s_.q_stride), k(t.k, s_.k_stride), v(t.v, s_.v_stride);
