@@ -16,7 +16,7 @@ class KvCache {
   virtual void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) = 0;
   // The next token, at `position` [1] int32: k, v [1, K, D].
   virtual void append(int64_t layer, const Tensor& position, const Tensor& k, const Tensor& v) = 0;
-  // What is kept of that layer.
+  // The keys and values of that layer.
   virtual const ops::CachedLayer& layer(int64_t layer) const = 0;
 };
 

@@ -9,7 +9,7 @@
 
 namespace elastron::ops {
 
-// What one kv head remembers.
+// The cache of one kv head.
 struct CachedHead {
   Tensor k, v;  // [rows, head_dim] contiguous, keys after RoPE
   CacheRows rows;

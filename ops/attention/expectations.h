@@ -1,4 +1,4 @@
-// What the costs of attention depend on beside its shapes, on a meta device, where gates and chosen
+// The costs of attention depend on more than its shapes, on a meta device, where gates and chosen
 // blocks have no values: Device::attached<AttentionExpectations>().
 #pragma once
 #include <cstdint>

@@ -124,7 +124,7 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
   const double rate = start.time.tokens_per_second() / before / start.layout.ranks();
   out.efficiency = out.plan.time.tokens_per_second() / after / ranks / rate;
   out.spread = 1 / after;
-  // What grew most, as a share of the step.
+  // Names the part that grew most, as a share of the step.
   double grew = after - before;
   out.limit = "packs of different cost";
   const double idle = double(ranks) / layout.ranks();

@@ -18,7 +18,7 @@
 
 namespace elastron::train {
 
-// What shapes do not say.
+// Expectations that stand in for what shapes do not say.
 struct Expected {
   double msr = 0.7;             // share of sparse heads
   int64_t document_tokens = 0;  // mean length; 0: packs of one document
@@ -43,7 +43,7 @@ struct DeviceCalls {
 struct PlannedStep {
   MemoryPlan memory;
   int64_t rows = 0;  // of the rank, in a micro batch
-  // Of one micro batch and of the update.
+  // Work of one micro batch and of the update.
   std::vector<RangeRecord> ranges;
   std::vector<PlannedCollective> micro_batch, update;  // collectives
   DeviceCalls layer, whole;                            // of a layer, of a micro batch
