@@ -124,8 +124,8 @@ endfunction()
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/full_attention.cpp ${emulator}/hopper.cpp ${emulator}/matmul.cpp
-    ${emulator}/memory.cpp ${emulator}/stream_order.cpp ${emulator}/streams.cpp
+    ${emulator}/full_attention.cpp ${emulator}/function_name.cpp ${emulator}/hopper.cpp
+    ${emulator}/matmul.cpp ${emulator}/memory.cpp ${emulator}/stream_order.cpp ${emulator}/streams.cpp
     ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})

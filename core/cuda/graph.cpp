@@ -20,7 +20,7 @@ class Graph final : public RecordedWork {
   ~Graph() override {
     if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
     for (const RecordedMemory::Block& block : memory_.blocks()) {
-      device_.release(block.begin, block.bytes);
+      if (block.free) device_.release(block.begin, block.bytes);  // others have a tensor yet
     }
   }
 

@@ -31,12 +31,6 @@ void allow_shared_memory(const char* name, void (*kernel)(Parameters...), size_t
         name);
 }
 
-// The emulated runtime of the tests names kernels in its messages; the real one cannot.
-template <class Configuration>
-void name_for_tests(Configuration& config, const char* name) {
-  if constexpr (requires { config.emulator_name = name; }) config.emulator_name = name;
-}
-
 // Nothing is launched for an empty grid. `name` is for messages.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
@@ -48,7 +42,6 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  name_for_tests(config, name);
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 }
 

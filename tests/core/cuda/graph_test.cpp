@@ -18,10 +18,9 @@ class RecordedWorkTest : public ::testing::Test {
   // to = from + 1, by way of memory that is allocated meanwhile.
   void add_one(const Tensor& from, Tensor& to) {
     Tensor between = Tensor::empty({kNumbers}, DType::f32, gpu_);
-    emulator::launch_kernel(dim3(1), dim3(1), 0, gpu_.stream(), "add",
-                            [a = from.data<float>(), b = between.data<float>()] {
-                              for (int64_t i = 0; i < kNumbers; ++i) b[i] = a[i] + 1;
-                            });
+    emulator::issue(gpu_.stream(), "add", [a = from.data<float>(), b = between.data<float>()] {
+      for (int64_t i = 0; i < kNumbers; ++i) b[i] = a[i] + 1;
+    });
     to.copy_from(between);
   }
   float first(const Tensor& t) { return t.to_vector<float>()[0]; }

@@ -7,6 +7,7 @@
 
 #include "core/cuda/event.h"
 #include "core/tensor.h"
+#include "ops/elementwise.h"
 #include "tests/support/cuda_emulator/memory.h"
 
 namespace elastron::cuda {
@@ -16,17 +17,15 @@ class StreamOrder : public ::testing::Test {
  protected:
   // A kernel that adds 1 to some floats, so that it reads and writes them.
   static void add_one(Stream stream, const char* name, const Tensor& t) {
-    emulator::launch_kernel(dim3(1), dim3(1), 0, stream, name,
-                            [p = t.data<float>(), n = t.numel()] {
-                              for (int64_t i = 0; i < n; ++i) p[i] += 1;
-                            });
+    emulator::issue(stream, name, [p = t.data<float>(), n = t.numel()] {
+      for (int64_t i = 0; i < n; ++i) p[i] += 1;
+    });
   }
   static void look_at(Stream stream, const char* name, const Tensor& t) {
-    emulator::launch_kernel(dim3(1), dim3(1), 0, stream, name,
-                            [p = t.data<float>(), n = t.numel()] {
-                              volatile float sum = 0;
-                              for (int64_t i = 0; i < n; ++i) sum = sum + p[i];
-                            });
+    emulator::issue(stream, name, [p = t.data<float>(), n = t.numel()] {
+      volatile float sum = 0;
+      for (int64_t i = 0; i < n; ++i) sum = sum + p[i];
+    });
   }
   // As of a library that says what it touches.
   static void look_at_bytes(Stream stream, const char* name, const Tensor& t) {
@@ -103,6 +102,7 @@ TEST_F(StreamOrderDeathTest, AResultThatIsNotWaitedFor) {
   add_one(side_.get(), "sum", t);
   event_.record(side_.get());  // and nobody is held back by it
   EXPECT_DEATH(look_at(gpu_.stream(), "reader", t), "reader on stream .* reads what sum on stream");
+  side_is_waited_for();
 }
 
 TEST_F(StreamOrderDeathTest, AWriteBeforeTheLastRead) {
@@ -111,6 +111,17 @@ TEST_F(StreamOrderDeathTest, AWriteBeforeTheLastRead) {
   look_at_bytes(side_.get(), "sum", t);
   EXPECT_DEATH(add_one(gpu_.stream(), "writer", t),
                "writer on stream .* writes what sum on stream [0-9]+ read, and no event");
+  side_is_waited_for();
+}
+
+// A kernel's name is that of its function.
+TEST_F(StreamOrderDeathTest, AKernelOfAnOp) {
+  Tensor t = zeros();
+  side_follows();
+  look_at_bytes(side_.get(), "sum", t);
+  EXPECT_DEATH(ops::scale_into(t, 2),
+               "map_kernel<.*Scale.* on stream .* writes what sum on stream");
+  side_is_waited_for();
 }
 
 TEST_F(StreamOrderDeathTest, MemoryGivenBackTooEarly) {

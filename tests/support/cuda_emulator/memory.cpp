@@ -92,7 +92,7 @@ bool open_touched(char* address) {
     if (!wrong.empty()) out_of_order(wrong + " (pinned memory)");
   } else if (under_way == nullptr || under_way->touched) {
     std::fprintf(stderr, "cuda emulator: %s touches memory of the device\n",
-                 under_way == nullptr ? "the host" : under_way->name);
+                 under_way == nullptr ? "the host" : under_way->name.str().c_str());
     return false;
   } else if (!second) {
     block->fill_new(i, i + 1);
@@ -219,7 +219,7 @@ Clock& clock_of(CUstream_st* stream) {
   return clock;
 }
 
-Moment next_of(CUstream_st* stream, const char* name) {
+Moment next_of(CUstream_st* stream, const Name& name) {
   return clock_of(stream).next(known(stream).number, name);
 }
 
@@ -268,7 +268,7 @@ cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
   }
   if (held + bytes > kDeviceMemory) return cudaErrorMemoryAllocation;
   held += bytes;
-  *p = new_block(bytes, /*pinned=*/false, next_of(stream, "an allocation")).begin;
+  *p = new_block(bytes, /*pinned=*/false, next_of(stream, {"an allocation"})).begin;
   return cudaSuccess;
 }
 
@@ -278,7 +278,7 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
     return cudaErrorStreamCaptureUnsupported;
   }
   Block& block = whole_block(p);
-  const Moment moment = next_of(stream, "giving it back");
+  const Moment moment = next_of(stream, {"giving it back"});
   note(block, block.begin, block.begin + block.bytes, Access::write, moment, clock_of(stream));
   held -= block.bytes;
   unmap(block);
@@ -296,6 +296,11 @@ cudaError_t cudaFreeHost(void* p) {
   return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
+  *pool = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = kDeviceMemory;
   *free = kDeviceMemory - held;

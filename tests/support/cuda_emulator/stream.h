@@ -13,7 +13,7 @@ namespace elastron::emulator {
 
 // One piece of work; without `touched` it is found out what it touches.
 struct Work {
-  const char* name = "";
+  Name name;
   std::optional<std::vector<Bytes>> touched;
   std::function<void()> run;
 };

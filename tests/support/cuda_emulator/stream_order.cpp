@@ -2,14 +2,18 @@
 
 #include <algorithm>
 
+#include "tests/support/cuda_emulator/function_name.h"
+
 namespace elastron::emulator {
+
+std::string Name::str() const { return text != nullptr ? text : function_name(kernel); }
 
 void Clock::join(const Clock& other) {
   if (times_.size() < other.times_.size()) times_.resize(other.times_.size());
   for (size_t i = 0; i < other.times_.size(); ++i) times_[i] = std::max(times_[i], other.times_[i]);
 }
 
-Moment Clock::next(int stream, const char* name) {
+Moment Clock::next(int stream, const Name& name) {
   if (times_.size() <= size_t(stream)) times_.resize(size_t(stream) + 1);
   return {stream, ++times_[size_t(stream)], name};
 }
@@ -36,7 +40,7 @@ std::string History::fault(const Cell& cell, Access access, const Moment& moment
   const auto unordered = [&](const Moment& other, const char* did) {
     const auto place = [](const Moment& m) {
       return m.stream < 0 ? std::string("the host")
-                          : std::string(m.name) + " on stream " + std::to_string(m.stream);
+                          : m.name.str() + " on stream " + std::to_string(m.stream);
     };
     return place(moment) + (access == Access::write ? " writes" : " reads") + " what " +
            place(other) + did + ", and no event orders them";

@@ -10,11 +10,19 @@
 
 namespace elastron::emulator {
 
+// What a piece of work is, for messages: a literal, or else a kernel's function.
+struct Name {
+  const char* text = nullptr;
+  const void* kernel = nullptr;
+
+  std::string str() const;
+};
+
 // A piece of work of a stream: the time-th one; 0 comes before everything.
 struct Moment {
   int stream = 0;
   uint64_t time = 0;
-  const char* name = "";  // a literal
+  Name name = {};
 };
 
 // By stream: how much of its work comes before. A stream has a clock, an event that of the stream
@@ -23,7 +31,7 @@ class Clock {
  public:
   void join(const Clock& other);
   // The next piece of work of `stream`, whose clock this is.
-  Moment next(int stream, const char* name);
+  Moment next(int stream, const Name& name);
   bool has_seen(const Moment& moment) const;
 
  private:

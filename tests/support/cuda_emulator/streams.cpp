@@ -37,19 +37,19 @@ Calls& calls() {
 }
 
 void issue(CUstream_st* stream, const char* name, std::function<void()> work) {
-  give(stream, {name, {}, std::move(work)});
+  give(stream, {{name}, {}, std::move(work)});
 }
 void issue(CUstream_st* stream, const char* name, std::vector<Bytes> touched,
            std::function<void()> work) {
-  give(stream, {name, std::move(touched), std::move(work)});
+  give(stream, {{name}, std::move(touched), std::move(work)});
 }
 
 void launch_kernel(dim3 grid, dim3 block, size_t shared_bytes, CUstream_st* stream,
-                   const char* name, std::function<void()> thread) {
+                   const void* kernel, std::function<void()> thread) {
   ++calls().launches;
-  issue(stream, name, [grid, block, shared_bytes, thread = std::move(thread)] {
-    run_kernel(grid, block, shared_bytes, thread);
-  });
+  give(stream, {{.kernel = kernel}, {}, [grid, block, shared_bytes, thread = std::move(thread)] {
+                  run_kernel(grid, block, shared_bytes, thread);
+                }});
 }
 
 void stall(CUstream_st* stream) { stream->stalled = true; }

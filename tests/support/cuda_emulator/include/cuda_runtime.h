@@ -78,9 +78,9 @@ const unsigned char (*post(unsigned mask, const void* mine, size_t size))[kMostP
 // The same, copied to an array.
 void exchange(unsigned mask, const void* mine, void* all, size_t size);
 void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
-// The same as work of a stream (memory.h), counted as a launch.
+// The same as work of a stream (memory.h), counted as a launch. `kernel`: the function, for messages.
 void launch_kernel(dim3 grid, dim3 block, size_t shared_bytes, CUstream_st* stream,
-                   const char* name, std::function<void()> thread);
+                   const void* kernel, std::function<void()> thread);
 void defer_copy(void* dst, const void* src, size_t bytes);
 void commit_copies();
 void finish_copies(int groups_left);
@@ -236,7 +236,6 @@ struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
-  const char* emulator_name = "a kernel";  // for messages; not in the real one
 };
 
 const char* cudaGetErrorString(cudaError_t);
@@ -308,7 +307,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   // A copy of the arguments, as a launch takes them.
   ::elastron::emulator::launch_kernel(
       config->gridDim, config->blockDim, config->dynamicSmemBytes, config->stream,
-      config->emulator_name,
+      reinterpret_cast<const void*>(kernel),
       [kernel, arguments = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
         std::apply(kernel, arguments);
       });
