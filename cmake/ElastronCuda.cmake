@@ -72,8 +72,8 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  core/cuda/gpus.cpp core/cuda/model_and_driver.cpp ops/cuda/attention/library_attention.cpp
-  ops/cuda/matmul.cpp ops/cuda/tensor_map.cpp)
+  core/cuda/gpus.cpp core/cuda/graph.cpp core/cuda/model_and_driver.cpp core/cuda/recorded_memory.cpp
+  ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
   ops/cuda/attention/backward_hopper_dq.cu ops/cuda/attention/backward_mma.cu
@@ -121,7 +121,9 @@ endfunction()
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/faults.cpp ${emulator}/full_attention.cpp ${emulator}/hopper.cpp ${emulator}/matmul.cpp
+    ${emulator}/faults.cpp ${emulator}/full_attention.cpp ${emulator}/function_name.cpp
+    ${emulator}/hopper.cpp ${emulator}/matmul.cpp ${emulator}/memory.cpp
+    ${emulator}/stream_order.cpp ${emulator}/streams.cpp
     ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})

@@ -8,6 +8,7 @@
 
 #include "core/cuda/block_size.h"
 #include "core/cuda/gpus.h"
+#include "core/cuda/recorded_memory.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
 
@@ -202,9 +203,13 @@ double CudaDevice::peak_flops(DType dtype) const {
 
 void* CudaDevice::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
+  const std::lock_guard lock(mutex_);
+  if (recorded_memory_ != nullptr) {
+    if (void* again = recorded_memory_->take(size)) return again;
+    ELASTRON_CHECK(!capturing_, "work that is recorded asks for more memory the second time");
+  }
   void* block = nullptr;
   const cudaError_t status = cudaMallocAsync(&block, size, stream_);
-  const std::lock_guard lock(mutex_);
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());  // forget it
     size_t free = 0, total = 0;
@@ -222,20 +227,28 @@ void* CudaDevice::allocate(size_t bytes) {
   statistics_.in_use_bytes += int64_t(size);
   statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
   statistics_.reserved_bytes = std::max(statistics_.reserved_bytes, statistics_.in_use_bytes);
+  if (recorded_memory_ != nullptr) recorded_memory_->add(block, size);
   return block;
 }
 
 void CudaDevice::release(void* block, size_t bytes) noexcept {
-  cudaFreeAsync(block, stream_);
   const std::lock_guard lock(mutex_);
+  if (recorded_memory_ != nullptr && recorded_memory_->give_back(block)) return;
+  cudaFreeAsync(block, stream_);
   statistics_.in_use_bytes -= int64_t(block_size(bytes));
 }
 
+void CudaDevice::check_not_capturing(const char* operation) const {
+  ELASTRON_CHECK(!capturing_, std::string(operation) + " in work that is recorded");
+}
+
 void CudaDevice::copy_from_host(void* dst, const void* src, size_t bytes) {
+  check_not_capturing("a copy from the host");
   staging_->to_device(static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream_);
 }
 
 void CudaDevice::copy_to_host(void* dst, const void* src, size_t bytes) {
+  check_not_capturing("a copy to the host");
   staging_->to_host(static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream_);
 }
 
@@ -254,7 +267,10 @@ void CudaDevice::fill_zero(void* dst, size_t bytes) {
   check(cudaMemsetAsync(dst, 0, bytes, stream_), "clear memory on the GPU");
 }
 
-void CudaDevice::synchronize() { check(cudaStreamSynchronize(stream_), "wait for the GPU"); }
+void CudaDevice::synchronize() {
+  check_not_capturing("a wait");
+  check(cudaStreamSynchronize(stream_), "wait for the GPU");
+}
 
 MemoryStatistics CudaDevice::memory() const {
   const std::lock_guard lock(mutex_);

@@ -28,8 +28,6 @@
 
 namespace {
 
-using elastron::emulator::DeviceMemoryOpen;
-
 constexpr size_t kPiece = size_t(64) << 10;
 
 struct Mailbox {
@@ -81,7 +79,6 @@ namespace {
 // False when nothing moved for a second.
 bool exchange(ncclComm_t comm, std::vector<Message>& out, std::vector<Message>& in) {
   using Clock = std::chrono::steady_clock;
-  const DeviceMemoryOpen open;
   auto last = Clock::now();
   for (;;) {
     bool moved = false, left = false;
@@ -151,9 +148,14 @@ ncclResult_t fault(ncclComm_t comm, const char* operation, cudaStream_t stream, 
   return ncclSuccess;
 }
 
-ncclResult_t run(ncclComm_t comm, cudaStream_t stream, std::vector<Message> out,
+ncclResult_t run(const char* name, ncclComm_t comm, cudaStream_t stream, std::vector<Message> out,
                  std::vector<Message> in) {
-  if (!exchange(comm, out, in)) elastron::emulator::stall(stream);
+  std::vector<elastron::emulator::Bytes> touched;
+  for (const Message& m : out) touched.push_back({m.data, m.bytes});
+  for (const Message& m : in) touched.push_back({m.data, m.bytes, true});
+  elastron::emulator::issue(stream, name, std::move(touched), [=]() mutable {
+    if (!exchange(comm, out, in)) elastron::emulator::stall(stream);
+  });
   return ncclSuccess;
 }
 
@@ -185,7 +187,6 @@ void reduce(char* into, const std::vector<std::vector<char>>& parts, size_t coun
 
 void reduce_any(char* into, const std::vector<std::vector<char>>& parts, size_t count,
                 ncclDataType_t type, ncclRedOp_t op) {
-  const DeviceMemoryOpen open;
   switch (type) {
     case ncclFloat64: return reduce<double, double>(into, parts, count, op);
     case ncclFloat32: return reduce<float, float>(into, parts, count, op);
@@ -213,13 +214,16 @@ ncclResult_t reduced(const char* operation, const void* in, void* out, size_t co
     sent.push_back({r, static_cast<char*>(const_cast<void*>(in)) + from, bytes});
     received.push_back({r, parts[size_t(r)].data(), bytes});
   }
-  if (exchange(comm, sent, received)) {
-    if (spoil) parts[0][bytes / 2 | 1] ^= 0x40;
-    spoil = false;
-    reduce_any(static_cast<char*>(out), parts, count, type, op);
-  } else {
-    elastron::emulator::stall(stream);
-  }
+  const size_t read = scattered ? bytes * size_t(comm->size) : bytes;
+  elastron::emulator::issue(stream, operation, {{in, read}, {out, bytes, true}}, [&] {
+    if (exchange(comm, sent, received)) {
+      if (spoil) parts[0][bytes / 2 | 1] ^= 0x40;
+      spoil = false;
+      reduce_any(static_cast<char*>(out), parts, count, type, op);
+    } else {
+      elastron::emulator::stall(stream);
+    }
+  });
   return ncclSuccess;
 }
 
@@ -291,7 +295,7 @@ ncclResult_t ncclAllGather(const void* in, void* out, size_t count, ncclDataType
     sent.push_back({r, static_cast<char*>(const_cast<void*>(in)), bytes});
     received.push_back({r, static_cast<char*>(out) + size_t(r) * bytes, bytes});
   }
-  return run(comm, stream, sent, received);
+  return run("all_gather", comm, stream, sent, received);
 }
 
 ncclResult_t ncclAllReduce(const void* in, void* out, size_t count, ncclDataType_t type,
@@ -316,7 +320,7 @@ ncclResult_t ncclBroadcast(const void* in, void* out, size_t count, ncclDataType
     }
   }
   received.push_back({root, static_cast<char*>(out), bytes});
-  return run(comm, stream, sent, received);
+  return run("broadcast", comm, stream, sent, received);
 }
 
 ncclResult_t ncclGroupStart() {
@@ -345,7 +349,7 @@ ncclResult_t ncclGroupEnd() {
   const auto result = fault(group_comm, "all_to_all", group_stream, go);
   const auto out = std::exchange(sends, {});
   const auto in = std::exchange(receives, {});
-  return go ? run(group_comm, group_stream, out, in) : result;
+  return go ? run("all_to_all", group_comm, group_stream, out, in) : result;
 }
 
 }  // extern "C"

@@ -51,9 +51,14 @@ class Plan final : public FullAttentionPlan {
   explicit Plan(const FullAttentionShape& shape) : s_(shape) {}
   int64_t workspace_bytes() const override { return full_attention_workspace(s_); }
 
-  void run(const FullAttentionTensors& t, void* workspace, Stream) override {
+  void run(const FullAttentionTensors& t, void* workspace, Stream stream) override {
     ++emulator::calls().launches;
-    const emulator::DeviceMemoryOpen open;
+    emulator::issue(stream, s_.backward ? "full attention backward" : "full attention",
+                    [this, t, workspace] { compute(t, workspace); });
+  }
+
+ private:
+  void compute(const FullAttentionTensors& t, void* workspace) const {
     if (workspace_bytes() > 0) std::memset(workspace, 0xff, size_t(workspace_bytes()));
     for (int64_t b = 0; b < s_.sequences; ++b) {
       const int64_t keys = key_length(t, b);
@@ -64,7 +69,6 @@ class Plan final : public FullAttentionPlan {
     }
   }
 
- private:
   int64_t longest_keys() const { return s_.own_keys() ? s_.longest_keys : s_.longest; }
   int64_t key_length(const FullAttentionTensors& t, int64_t b) const {
     return s_.own_keys() ? t.key_lengths[b] : t.lengths[b];

@@ -1,15 +1,12 @@
 #include <cuda_runtime_api.h>
 #include <setjmp.h>
-#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
-#include <map>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -23,38 +20,6 @@ namespace elastron::emulator {
 void die(const char* what) {
   std::fprintf(stderr, "cuda emulator: %s\n", what);
   std::abort();
-}
-
-// --- Memory
-// ----------------------------------------------------------------------------------------
-
-namespace {
-
-const size_t kPage = size_t(sysconf(_SC_PAGESIZE));
-constexpr size_t kMemory = size_t(4) << 30;  // what the device pretends to have
-
-struct Block {
-  char* mapping;
-  size_t mapped;  // with the page that guards its end
-  size_t bytes;
-};
-std::map<void*, Block> blocks;
-size_t held = 0;
-int open_depth = 0;
-
-void protect(int flags) {
-  for (auto& [pointer, b] : blocks) {
-    if (mprotect(b.mapping, b.mapped - kPage, flags) != 0) die("mprotect");
-  }
-}
-
-}  // namespace
-
-DeviceMemoryOpen::DeviceMemoryOpen() {
-  if (open_depth++ == 0) protect(PROT_READ | PROT_WRITE);
-}
-DeviceMemoryOpen::~DeviceMemoryOpen() {
-  if (--open_depth == 0) protect(PROT_NONE);
 }
 
 // --- Kernels
@@ -269,18 +234,11 @@ void exchange(unsigned mask, const void* mine, void* all, size_t size) {
   }
 }
 
-Calls& calls() {
-  static Calls counted;
-  return counted;
-}
-
 void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
-  ++calls().launches;
   const unsigned threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) die("a block has 1 to 1024 threads");
   if (grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) die("the grid is too large");
   if (shared_bytes > kMostShared) die("a block has at most 227 KiB of shared memory");
-  const DeviceMemoryOpen open;
   faults_kernel_begins();
   // Of several blocks the last one is lost.
   const unsigned columns = grid.x > 1 && planted(Faulty::plain, Fault::tile) ? grid.x - 1 : grid.x;
@@ -310,10 +268,14 @@ void finish_copies(int groups_left) { finish(*running, size_t(groups_left)); }
 // --- Runtime calls
 // -----------------------------------------------------------------------------------
 
-using elastron::emulator::DeviceMemoryOpen;
-
 const char* cudaGetErrorString(cudaError_t e) {
-  return e == cudaErrorMemoryAllocation ? "out of memory" : "error of the CUDA emulator";
+  switch (e) {
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorStreamCaptureUnsupported: return "not permitted while a stream is captured";
+    case cudaErrorStreamCaptureInvalidated: return "a call spoilt the capture";
+    case cudaErrorCapturedEvent: return "a captured event";
+    default: return "error of the CUDA emulator";
+  }
 }
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
@@ -362,7 +324,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
   const auto id = own == nullptr ? visible_gpus().at(size_t(d)) : int(getpid());
   std::memcpy(p->uuid.bytes, &id, sizeof id);
   p->multiProcessorCount = 4;
-  p->totalGlobalMem = elastron::emulator::kMemory;
+  p->totalGlobalMem = elastron::emulator::kDeviceMemory;
   p->sharedMemPerBlockOptin = elastron::emulator::kMostShared;
   return cudaSuccess;
 }
@@ -384,146 +346,6 @@ cudaError_t cudaDriverGetVersion(int* v) {
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* v) { return cudaDriverGetVersion(v); }
-// Work is done when it is issued. A stream may stall, as one whose kernel never ends: what is
-// recorded on it from then on never comes to pass.
-struct CUstream_st {
-  std::atomic<bool> stalled{false};
-};
-struct CUevent_st {
-  std::atomic<bool> stalled{false};
-};
-
-namespace {
-
-[[noreturn]] void wait_for_ever() {
-  for (;;) pause();
-}
-bool stalled(cudaStream_t s) { return s != nullptr && s->stalled; }
-std::vector<CUstream_st*> stalled_streams;
-void stop(CUstream_st* s) {
-  if (!s->stalled.exchange(true)) stalled_streams.push_back(s);
-}
-
-}  // namespace
-
-void elastron::emulator::stall(CUstream_st* stream) { stop(stream); }
-void elastron::emulator::resume_streams() {
-  for (CUstream_st* s : stalled_streams) s->stalled = false;
-  stalled_streams.clear();
-}
-bool elastron::emulator::is_stalled(CUstream_st* stream) { return stalled(stream); }
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  *s = new CUstream_st;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned flags, int) {
-  return cudaStreamCreateWithFlags(s, flags);
-}
-cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
-  *least = 0;
-  *greatest = -5;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t s) {
-  std::erase(stalled_streams, s);
-  delete s;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-  ++elastron::emulator::calls().host_waits;
-  if (stalled(s)) wait_for_ever();
-  return cudaSuccess;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
-  if (e->stalled) stop(s);
-  return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-  *e = new CUevent_st;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t e) {
-  delete e;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
-  e->stalled = stalled(s);
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t e) {
-  if (e->stalled) wait_for_ever();
-  return cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t e) { return e->stalled ? cudaErrorNotReady : cudaSuccess; }
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* p, int) {
-  *p = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
-
-cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t) {
-  using namespace elastron::emulator;
-  if (held + bytes > kMemory) return cudaErrorMemoryAllocation;
-  const size_t mapped = (bytes + kPage - 1) / kPage * kPage + kPage;
-  void* m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (m == MAP_FAILED) die("mmap");
-  char* mapping = static_cast<char*>(m);
-  // NaN. Larger blocks are the scratch memory of libraries, of which the stand-ins touch nothing.
-  std::memset(mapping, 0xff, std::min(mapped - kPage, size_t(16) << 20));
-  mprotect(mapping + mapped - kPage, kPage, PROT_NONE);
-  if (open_depth == 0) mprotect(mapping, mapped - kPage, PROT_NONE);
-  *p = mapping + (mapped - kPage) - bytes;
-  blocks[*p] = {mapping, mapped, bytes};
-  held += bytes;
-  return cudaSuccess;
-}
-cudaError_t cudaFreeAsync(void* p, cudaStream_t) {
-  using namespace elastron::emulator;
-  const auto it = blocks.find(p);
-  if (it == blocks.end()) die("cudaFree of something else");
-  munmap(it->second.mapping, it->second.mapped);
-  held -= it->second.bytes;
-  blocks.erase(it);
-  return cudaSuccess;
-}
-cudaError_t cudaMallocHost(void** p, size_t bytes) {
-  *p = std::malloc(bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* p) {
-  std::free(p);
-  return cudaSuccess;
-}
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *total = elastron::emulator::kMemory;
-  *free = *total - elastron::emulator::held;
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
-  ++elastron::emulator::calls().copies;
-  if (kind == cudaMemcpyDeviceToHost) ++elastron::emulator::calls().host_waits;
-  const DeviceMemoryOpen open;
-  std::memmove(dst, src, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpy2DAsync(void* dst, size_t dst_pitch, const void* src, size_t src_pitch,
-                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t) {
-  ++elastron::emulator::calls().copies;
-  const DeviceMemoryOpen open;
-  for (size_t i = 0; i < height; ++i) {
-    std::memmove(static_cast<char*>(dst) + i * dst_pitch,
-                 static_cast<const char*>(src) + i * src_pitch, width);
-  }
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
-  ++elastron::emulator::calls().copies;
-  const DeviceMemoryOpen open;
-  std::memset(p, value, bytes);
-  return cudaSuccess;
-}
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* a, const void*) {
   *a = {};
