@@ -105,6 +105,15 @@ std::optional<int> numa_node_of(const std::string& address, const std::string& s
   return node.front();
 }
 
+std::vector<int> cores_to_take(const std::vector<int>& of_node, const std::vector<int>& allowed) {
+  std::vector<int> common;
+  std::ranges::set_intersection(of_node, allowed, std::back_inserter(common));
+  const bool whole = common.size() == of_node.size();
+  const bool most = 2 * common.size() >= allowed.size();
+  if (!whole && !most) common.clear();
+  return common;
+}
+
 NumaBinding bind_beside_gpu(const std::string& pci_address, const std::string& sysfs) {
   NumaBinding binding;
   if (nodes_of_machine(sysfs).size() < 2) return binding;
@@ -121,22 +130,19 @@ NumaBinding bind_beside_gpu(const std::string& pci_address, const std::string& s
   const auto of_node = parse_cpu_list(
       first_line(fmt::format("{}/devices/system/node/node{}/cpulist", sysfs, *node)));
   const auto allowed = allowed_cores();
-  std::vector<int> common;
-  std::ranges::set_intersection(of_node, allowed, std::back_inserter(common));
-  const bool whole = common.size() == of_node.size(), most = 2 * common.size() >= allowed.size();
-  if (common.empty() || !(whole || most)) {
-    binding.state = fmt::format(
-        "unbound: {} of the {} this process was given {} of the GPU's node {}", common.size(),
-        plural(int64_t(allowed.size()), "core"), common.size() == 1 ? "is" : "are", *node);
+  const auto cores = cores_to_take(of_node, allowed);
+  if (cores.empty()) {
+    binding.state = fmt::format("unbound: most of the {} it was given are not of the GPU's node {}",
+                                plural(int64_t(allowed.size()), "core"), *node);
     return binding;
   }
-  if (!bind_all_threads(common)) {
+  if (!bind_all_threads(cores)) {
     binding.state = "unbound: the kernel does not let threads be bound";
     return binding;
   }
   prefer_memory_of(*node);
   binding.node = *node;
-  binding.cores = int(common.size());
+  binding.cores = int(cores.size());
   binding.state = fmt::format("node {} ({})", *node, plural(binding.cores, "core"));
   return binding;
 }

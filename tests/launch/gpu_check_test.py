@@ -56,7 +56,8 @@ if sys.argv[1:] == ["--version"]:
 else:
     folder = settings["output.dir"]
     os.makedirs(folder + "/checkpoints", exist_ok=True)
-    for step in (10, 20):
+    steps = int(settings["train.steps"])
+    for step in (steps // 2, steps):
         open(f"{folder}/checkpoints/step-{step:08}.h5", "w").close()
     off = 1.5 if os.environ.get("WRONG") and "device=cuda" in ARGUMENTS else 1
     with open(folder + "/metrics.jsonl", "w") as out:

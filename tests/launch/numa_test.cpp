@@ -79,6 +79,16 @@ TEST(CpuList, AsTheKernelWritesIt) {
   EXPECT_EQ(parse_cpu_list("5-"), std::vector<int>{});
 }
 
+TEST(CoresToTake, OfTheNodeUnlessOthersWereChosen) {
+  using Cores = std::vector<int>;
+  const Cores node = {4, 5, 6, 7}, all = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  EXPECT_EQ(cores_to_take(node, all), node);              // a quarter of the machine, but whole
+  EXPECT_EQ(cores_to_take(node, {5, 6}), Cores({5, 6}));  // given beside the GPU
+  EXPECT_EQ(cores_to_take(node, {3, 4}), Cores({4}));     // half of what was given
+  EXPECT_EQ(cores_to_take(node, {1, 2, 3, 4}), Cores{});  // chosen elsewhere
+  EXPECT_EQ(cores_to_take(node, {0, 1}), Cores{});
+}
+
 TEST_F(Numa, ThreadsAndMemoryGoToTheGpusNode) {
   machine({first(), rest()}, "0");
   std::thread early([] { sleep(1); });  // a library's
@@ -127,7 +137,7 @@ TEST_F(Numa, TheGivenCoresAreHeeded) {
   machine({"1020-1023", first()}, "0");
   NumaBinding b = bind();
   EXPECT_EQ(b.node, -1);
-  EXPECT_EQ(b.state.find("unbound: 0 of the "), 0u) << b.state;
+  EXPECT_EQ(b.state.find("unbound: most of the "), 0u) << b.state;
   EXPECT_EQ(allowed(), before_);
   // Those of the node that were given, where they are the most of what was given.
   machine({list(before_.begin(), before_.end()), "1010"}, "0");

@@ -19,6 +19,7 @@ class Check:
     def __init__(self, steps, bundle, small):
         self.steps, self.bundle, self.small = steps, bundle, small
         self.report, self.suites, self.torch = steps.report, {}, False
+        self.runs = training.Runs(small)
 
     def folder(self, name):
         return os.path.join(self.bundle.work, name)
@@ -89,8 +90,8 @@ class Check:
     # 5: training on both devices, bfloat16 on the fast path, checkpoints that change devices.
     def trains(self):
         cpu, gpu = self.folder("cpu"), self.folder("gpu")
-        both = self.elastron("train on the CPU", 40, training.tiny("cpu", cpu))
-        both &= self.elastron("train on the GPU", 40, training.tiny("cuda", gpu))
+        both = self.elastron("train on the CPU", 40, self.runs.tiny("cpu", cpu))
+        both &= self.elastron("train on the GPU", 40, self.runs.tiny("cuda", gpu))
         if both:
             self.steps.look("curve", lambda: training.compare(cpu, gpu, 1e-3))
         self.fast_path()
@@ -98,22 +99,21 @@ class Check:
             for begun, device in ((gpu, "cpu"), (cpu, "cuda")):
                 name = f"resume from {'the GPU on the CPU' if begun == gpu else 'the CPU on the GPU'}"
                 copy = self.folder("resumed-" + os.path.basename(begun))
-                training.begun_from(begun, copy)
-                if self.elastron(name, 30, training.tiny(device, copy)):
+                self.runs.begun_from(begun, copy)
+                if self.elastron(name, 30, self.runs.tiny(device, copy)):
                     self.steps.look(name + ", curve", lambda: training.compare(cpu, copy, 1e-3))
 
     def fast_path(self):
-        shapes = self.folder("shapes")
-        training.shapes_of_the_fast_path(shapes)
-        length = 128 if self.small else 1024
+        model = self.folder("model")
+        training.model_of_the_fast_path(model)
         ways = {"library": "cuda", "own": "cuda", "cpu": "cpu"}
         passed = {}
         for way, device in ways.items():
             more = {"model.full_attention": "own"} if way == "own" else {}
             name = {"library": "train in bfloat16 by cuDNN", "own": "train in bfloat16 by our kernels",
                     "cpu": "train in bfloat16 on the CPU"}[way]
-            passed[way] = self.elastron(name, 40, training.fast(device, self.folder("fast-" + way), shapes,
-                                                                length, **more))
+            passed[way] = self.elastron(name, 40, self.runs.fast(device, self.folder("fast-" + way), model,
+                                                                 **more))
         if passed["library"] and not self.small:
             log = self.report.log("train in bfloat16 by cuDNN")
             self.steps.look("who computes attention", lambda: training.took_the_fast_path(log))
@@ -132,7 +132,7 @@ class Check:
             env = self.bundle.environment(OMPI_MCA_orte_tmpdir_base=session, OMP_NUM_THREADS="2",
                                           NCCL_SOCKET_IFNAME="lo", NCCL_MNNVL_ENABLE="0")
             own = '[ "$1" = mpi ] || export NCCL_HOSTID=rank-$OMPI_COMM_WORLD_RANK; shift; exec "$@"'
-            arguments = training.tiny("cuda", folder, **{"checkpoint.every": 0,
+            arguments = self.runs.tiny("cuda", folder, **{"checkpoint.every": 0,
                                                               "parallel.communicator": communicator})
             command = [self.bundle.program("mpirun"), "-np", "2", "--oversubscribe", "--allow-run-as-root",
                        "--bind-to", "none", "bash", "-c", own, "two_ranks", communicator,

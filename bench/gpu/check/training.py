@@ -1,14 +1,49 @@
 """Runs of the program that a check compares: their arguments, folders and curves."""
+import array
 import json
+import math
 import os
+import random
 import shutil
+import struct
 
 TINY = "configs/tiny/router.yaml"
 
 
-def shapes_of_the_fast_path(folder):
-    """A model folder without weights whose heads the Hopper kernels and cuDNN take: head_dim 128, four
-    query heads to a kv head."""
+def random_weights(path, config):
+    """Random weights of a Qwen3 model: a block of normal numbers again and again, as float32. The program
+    trains routers on stored weights alone."""
+    e, f, dim = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    q, kv = config["num_attention_heads"] * dim, config["num_key_value_heads"] * dim
+    shapes = {"model.embed_tokens.weight": [config["vocab_size"], e], "model.norm.weight": [e]}
+    for i in range(config["num_hidden_layers"]):
+        layer = {"self_attn.q_proj": [q, e], "self_attn.k_proj": [kv, e], "self_attn.v_proj": [kv, e],
+                 "self_attn.o_proj": [e, q], "self_attn.q_norm": [dim], "self_attn.k_norm": [dim],
+                 "mlp.gate_proj": [f, e], "mlp.up_proj": [f, e], "mlp.down_proj": [e, f],
+                 "input_layernorm": [e], "post_attention_layernorm": [e]}
+        shapes.update({f"model.layers.{i}.{n}.weight": shape for n, shape in layer.items()})
+    source = random.Random(7)
+    block = array.array("f", (source.gauss(0, config["initializer_range"]) for _ in range(65521))).tobytes()
+    header, at = {}, 0
+    for name, shape in sorted(shapes.items()):
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for name, shape in sorted(shapes.items()):
+            size = 4 * math.prod(shape)
+            if len(shape) == 1:  # a norm
+                out.write(struct.pack("<f", 1) * shape[0])
+            else:
+                out.write((block * (size // len(block) + 1))[:size])
+
+
+def model_of_the_fast_path(folder):
+    """A model folder whose heads the Hopper kernels and cuDNN take: head_dim 128, four query heads to a
+    kv head."""
     shutil.copytree("configs/tiny/backbone", folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"))
     path = os.path.join(folder, "config.json")
     with open(path) as file:
@@ -17,6 +52,7 @@ def shapes_of_the_fast_path(folder):
                   num_key_value_heads=2, head_dim=128, max_position_embeddings=8192)
     with open(path, "w") as file:
         json.dump(config, file)
+    random_weights(os.path.join(folder, "model.safetensors"), config)
 
 
 def settings(device, folder, more):
@@ -24,19 +60,33 @@ def settings(device, folder, more):
     return [word for key, value in pairs.items() for word in ("--set", f"{key}={value}")]
 
 
-def tiny(device, folder, **more):
-    """20 steps in float32, checkpoints after 10 and 20."""
-    return ["train", TINY] + settings(device, folder, {
-        "train.steps": 20, "checkpoint.every": 10, "checkpoint.keep": 9, **more})
+class Runs:
+    """small: as little as an emulated GPU computes in a minute."""
 
+    def __init__(self, small):
+        self.steps = 4 if small else 20
+        self.less = {"data.synthetic.lengths": "[64]", "data.max_tokens": 200,
+                     "train.global_batch": 2} if small else {}
+        self.length, self.fast_steps = (64, 1) if small else (1024, 4)
 
-def fast(device, folder, shapes, length, **more):
-    """bfloat16 with heads of 128; documents long enough for cuDNN."""
-    return ["train", TINY] + settings(device, folder, {
-        "model.path": shapes, "model.weights": "random", "model.dtype": "bfloat16", "train.steps": 4,
-        "train.global_batch": 2, "data.max_tokens": 5 * length // 2, "data.label_mode": "all",
-        "data.synthetic.lengths": f"[{length}]", "router.ssa.sink": 64, "router.ssa.local": 256,
-        "router.ssa.block": 64, "checkpoint.every": 0, **more})
+    def tiny(self, device, folder, **more):
+        """In float32, with checkpoints at half of the steps and at the end."""
+        return ["train", TINY] + settings(device, folder, {
+            "train.steps": self.steps, "checkpoint.every": self.steps // 2, "checkpoint.keep": 9,
+            **self.less, **more})
+
+    def fast(self, device, folder, model, **more):
+        """bfloat16 with heads of 128; documents long enough for cuDNN."""
+        return ["train", TINY] + settings(device, folder, {
+            "model.path": model, "model.dtype": "bfloat16", "train.steps": self.fast_steps,
+            "train.global_batch": 2, "data.max_tokens": 5 * self.length // 2, "data.label_mode": "all",
+            "data.synthetic.lengths": f"[{self.length}]", "router.ssa.sink": 64, "router.ssa.local": 256,
+            "router.ssa.block": 64, "checkpoint.every": 0, **more})
+
+    def begun_from(self, folder, copy):
+        """A copy of a run that goes on from half of its steps."""
+        shutil.copytree(folder, copy)
+        os.remove(os.path.join(copy, "checkpoints", f"step-{self.steps:08}.h5"))
 
 
 def curve(folder):
@@ -60,12 +110,6 @@ def compare(a, b, tolerance, keys=("loss", "lm_loss", "msr"), steps=None):
     if not worst <= tolerance:
         raise AssertionError(f"{where}, more than {tolerance:g} apart")
     return f"largest relative difference {worst:.2g}"
-
-
-def begun_from(folder, copy):
-    """A copy of a run that goes on from step 10."""
-    shutil.copytree(folder, copy)
-    os.remove(os.path.join(copy, "checkpoints", "step-00000020.h5"))
 
 
 def took_the_fast_path(log):
