@@ -3,11 +3,11 @@
 // have a part of the rows each. Equal to computing everything on one rank, every response behind a
 // prompt of its own.
 //
-// Whoever gathers keys takes the kv heads in groups: while attention runs on one group, the keys
-// and values of the next are on their way, and in the backward pass the gradients of the one
-// before. So all but the first group's rows come behind attention itself, more work than the tiles
-// of own rows, halo and sink alone would be, and only one group's keys are held in order, beside
-// the next one's as they come.
+// Whoever gathers keys takes the kv heads in groups: while attention runs on one, the keys and
+// values of the next travel, and in the backward pass the gradients of the one before: all but the
+// first group's rows come behind attention itself. Rows go by an index made once for a batch
+// (model/row_index.h): at most 12 kernels and copies of any batch for begin(), forward() and
+// own_rows() together, and for begin() and backward(), beside collectives and attention itself.
 //
 // T own rows, D documents, S sequences that attention sees; Hq q_heads and K kv_heads of this rank
 // of the tensor group.
