@@ -57,13 +57,13 @@ class Device {
 
   virtual MemoryStatistics memory() const = 0;
   virtual void reset_peak() = 0;
-  // What to do where there is no more memory: said by who knows what takes it.
+  // Advice for when memory runs out: given by who knows what takes it.
   const std::string& advice_when_full() const { return advice_when_full_; }
   void set_advice_when_full(std::string advice) { advice_when_full_ = std::move(advice); }
   // Operations per second in matrix products of this type, by its data sheet; 0: not known.
   virtual double peak_flops(DType) const { return 0; }
 
-  // What a back end keeps per device, such as a library's handle and the kernels it compiled: made
+  // State that a back end keeps per device, such as a library's handle and its kernels: made
   // by T's default constructor on first use, ends with the device, holds no memory of the device.
   // Thread-safe; T looks after itself.
   template <class T>

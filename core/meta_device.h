@@ -14,7 +14,7 @@
 
 namespace elastron {
 
-// What limits an op, and so by which rate of a device its time is estimated.
+// The resource that limits an op, and so the rate of a device by which its time is estimated.
 enum class WorkKind : uint8_t {
   products,            // of matrices
   attention_both,      // forward, both branches
@@ -24,7 +24,7 @@ enum class WorkKind : uint8_t {
   memory,              // what only goes through memory
 };
 
-// What one call of an op takes.
+// The cost of one call of an op.
 struct OpCost {
   const char* name = "";  // a literal
   WorkKind kind = WorkKind::memory;
@@ -38,7 +38,7 @@ struct OpRecord {
   int64_t calls = 0;
 };
 
-// What one range saw, without the ranges within it.
+// Everything one range saw, without the ranges within it.
 struct RangeRecord {
   std::string name;
   int64_t calls = 0;  // ranges that had anything to write down

@@ -11,7 +11,7 @@ class App;
 
 namespace elastron::launch {
 
-// What the chosen subcommand runs, once the arguments are parsed: with all ranks, or alone (such a
+// The chosen subcommand's work, once the arguments are parsed: with all ranks, or alone (such a
 // command starts no MPI).
 struct Command {
   std::function<ExitCode(parallel::World&)> together;

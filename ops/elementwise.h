@@ -27,8 +27,4 @@ double sum_of_squares(const Tensor& x);
 Tensor sum(const Tensor& x);
 bool all_finite(const Tensor& x);
 
-// Rows `rows` [n] int32 of x [tokens, m] -> [n, m]; and y[rows[i]] = x[i] (rows are distinct).
-Tensor gather_rows(const Tensor& x, const Tensor& rows);
-void scatter_rows(const Tensor& x, const Tensor& rows, Tensor& y);
-
 }  // namespace elastron::ops

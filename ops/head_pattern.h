@@ -1,4 +1,4 @@
-// What a head chooses from: two sets of keys with their parameters, one of which its gate selects
+// A head chooses between two sets of keys with their parameters, one of which its gate selects
 // (docs/method.md, Key sets). All sets are causal.
 #pragma once
 #include <algorithm>

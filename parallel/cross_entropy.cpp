@@ -9,6 +9,7 @@
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/gathered_read.h"
+#include "ops/rows.h"
 #include "parallel/region.h"
 #include "parallel/shard.h"
 

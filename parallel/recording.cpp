@@ -16,7 +16,7 @@ Pending RecordingCommunicator::record(std::string_view operation, size_t bytes, 
   return {};
 }
 
-// Of `size_` equal parts, [1, numbers].
+// This rank's part of `size_` equal ones, [1, numbers].
 Tensor RecordingCommunicator::own_part(const Tensor& whole) const {
   return whole.view({size_, whole.numel() / size_}).slice(0, rank_, rank_ + 1);
 }

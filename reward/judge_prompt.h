@@ -35,7 +35,7 @@ struct JudgePromptOptions {
   std::string system_prompt;  // empty: the file's
   int64_t limit = 131072;     // tokens; at least 11
   data::ChatTemplateSetting chat_template = data::ChatTemplateSetting::automatic;
-  // Of control tokens that question, responses or system prompt spell out; automatic: text, so that
+  // Control tokens that question, responses or system prompt spell out; automatic: text, so that
   // a response cannot end the user's turn and write the verdict.
   data::ControlTokens control_tokens = data::ControlTokens::automatic;
 };

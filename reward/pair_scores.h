@@ -13,7 +13,7 @@
 
 namespace elastron::reward {
 
-// Of one pair.
+// Scores of one pair.
 struct PairScore {
   double chosen = 0;
   std::vector<double> rejected;
@@ -38,7 +38,7 @@ struct LikelihoodScores {
   std::vector<PairScore> pairs;
   std::vector<double> labels;  // of each response
 };
-// Of batches with labels (PairBatchOptions): mean over each response's labels. Collective over the
+// For batches with labels (PairBatchOptions): mean over each response's labels. Collective over the
 // decoder's tensor group too.
 LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden,
                                    const model::DeviceBatch& batch,
@@ -47,7 +47,7 @@ LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden
 // The pairs' responses in order, by their sequences in the whole batch.
 std::map<int64_t, size_t> responses(const data::PackedBatch& batch);
 
-// What the report's figures are made of; of several rejected responses the mean and the longest.
+// The report's figures are made of these; of several rejected responses the mean and the longest.
 // `batch`: the whole one.
 JudgedPair judged(const data::PackedBatch& batch, size_t pair, const PairScore& score);
 

@@ -43,7 +43,7 @@ class PairSource : public data::BatchSource {
  protected:
   virtual PairDocument pair(int64_t index) const = 0;
 
-  // Of rows that stay what they are when the pairs are made again.
+  // A checksum of rows that stay what they are when the pairs are made again.
   static void add_to(Checksum& sum, const PairDocument& pair) {
     sum.add(pair.ids.shared);
     for (const auto& ids : pair.ids.sequences) {

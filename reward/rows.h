@@ -24,11 +24,11 @@ struct PreferenceRow {
   std::vector<data::ChatMessage> prompt;  // a prompt that is text: one message of the user
   std::string chosen;
   std::vector<std::string> rejected;
-  // Of conversations that part before their last answer: the messages between the prompt and each
+  // For conversations that part before their last answer: the messages between the prompt and each
   // response, the chosen one's first. Empty: the responses follow the prompt.
   std::vector<std::vector<data::ChatMessage>> before;
   double margin = 0;
-  // Of MemoryRewardBench; empty in the other form. `setting` is the field `task`: a setting's name
+  // MemoryRewardBench's; empty in the other form. `setting` is the field `task`: a setting's name
   // in raw rows, the file's in standard ones.
   std::string setting, subtask, length;
   std::string where;     // "file:line"

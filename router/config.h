@@ -119,7 +119,7 @@ struct RouterConfig {
   RegConfig reg;
   std::string force = "none";  // evaluation: see parse_force
 
-  // Of an AttentionRouter.
+  // Settings of an AttentionRouter.
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
   ops::PoolRule pool_rule() const { return {pool == Pool::boundary, pool_budget, pool_dedup}; }
   ops::StreamingRule streaming_rule() const { return ssa.rule(); }

@@ -21,7 +21,7 @@ fs::path whole_path(const std::string& path) {
   return fs::weakly_canonical(path, error);
 }
 
-// What the run reads, beside where it begins: it may lie in the folder whose files are moved.
+// Files that the run reads, beside where it begins, may lie in the folder whose files move.
 std::vector<std::string> inputs(const Config& config) {
   std::vector<std::string> paths = {config.model.path, config.reward.router};
   try {  // a run's folder, or a word in it, stands for a checkpoint
@@ -121,7 +121,7 @@ void Run::go_on_from(const VerifiedCheckpoint& own) {
   if (before_) {
     record_ = *before_;
   } else {
-    // Of version 0.1, imported, or without its record.
+    // It is of version 0.1, was imported, or has lost its record.
     record_ = new_run_of_all_ranks();
     if (!own.header.run.empty()) record_.id = own.header.run;
     record_.takes_unmarked = true;
@@ -170,7 +170,7 @@ void Run::begin() {
       record_ = *folder_->record();
       return;
     }
-    // What is newer is of steps that this run takes again.
+    // Newer checkpoints are of steps that this run takes again.
     if (goes_back_) point_at(folder_->checkpoints() + "/latest", from_->header.step);
     write_record();
     later = folder_->set_aside_after(from_ ? from_->header.step : 0);

@@ -19,7 +19,7 @@ enum class ResumeMode : uint8_t { automatic, none, path };
 struct ResumeRequest {
   ResumeMode mode = ResumeMode::automatic;
   std::string path;  // mode path
-  // Of several starts with the same text only the first does what `mode` says; the others go on
+  // Among several starts with the same text only the first does what `mode` says; the others go on
   // with what it began.
   std::string job;
 };

@@ -26,7 +26,7 @@ constexpr const char* kFormat = "elastron-run";
 constexpr int64_t kFormatVersion = 1;
 constexpr uint64_t kLongestRecord = uint64_t(1) << 20;
 
-// What a run writes into its folder, beside its record.
+// The files that a run writes into its folder, beside its record.
 constexpr const char* kFiles[] = {"metrics.jsonl", "log.txt", "config.yaml"};
 constexpr const char* kModel = "model";
 constexpr const char* kFolders[] = {"checkpoints", "tensorboard", kModel};

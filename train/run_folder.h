@@ -29,7 +29,7 @@ struct RunRecord {
 // A new one, unlike any other: a time (UTC) for people, and random digits.
 RunRecord new_run();
 
-// What is being moved away to make room for the run of the record.
+// The files that are being moved away to make room for the run of the record.
 struct Removal {
   std::string to;  // below the run's folder
   std::vector<std::string> names;

@@ -1,4 +1,4 @@
-// What an allocation takes on a GPU. Plain C++, for builds without CUDA too.
+// The memory that an allocation takes on a GPU. Plain C++, for builds without CUDA too.
 #pragma once
 #include <algorithm>
 #include <cstddef>

@@ -66,7 +66,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   const Log log({.rank = world.rank()});
   CpuDevice device;
   parallel::Mesh mesh(world, parallel::MeshLayout::resolve(world.size(), 0, 1, 1));
-  // Of what is exported; nothing where it is no checkpoint.
+  // The path of the checkpoint that is exported; empty where the folder is no checkpoint.
   std::string checkpoint;
   parallel::on_all_ranks(mesh.world(), [&] {
     if (!train::is_exchange_folder(options.checkpoint)) {

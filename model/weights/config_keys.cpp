@@ -77,7 +77,7 @@ constexpr Refused kRefused[] = {
     {"compression_config"},
 };
 
-// What the reader takes, and what says nothing about logits: training, generation, bookkeeping.
+// Keys that the reader takes, and keys that say nothing about logits: training, bookkeeping.
 constexpr std::string_view kHarmless[] = {
     // read
     "architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers",

@@ -69,7 +69,7 @@ ops::Llama3RopeScaling read_llama3(const ConfigReader& rope, const std::string& 
   return s;
 }
 
-// What the object says beside theta. Every key of it changes the angles: none is passed over.
+// Reads all keys beside theta. Every one of them changes the angles: none is passed over.
 void read_scaling(const Json& object, const std::string& name, const std::string& where,
                   ops::RopeRule& rule) {
   const ConfigReader rope(object, where, name);

@@ -9,7 +9,7 @@
 
 namespace elastron::ops {
 
-// Of one query head, summed over the sequences.
+// Counts of one query head, summed over the sequences.
 struct ExpectedPairs {
   double causal = 0;                 // all
   double retrieval = 0, sparse = 0;  // of the branches

@@ -75,7 +75,7 @@ struct QuerySpan {
         some(rule.local_begin(past - 1 >= rule.dense_from ? past - 1 : first)),
         all(first >= rule.dense_from ? 0 : rule.local_begin(least(past, rule.dense_from) - 1)) {}
 
-  // Of the pairs with keys [from, to), to at most `end`.
+  // These ask about the pairs with keys [from, to), to at most `end`.
   ELASTRON_HD constexpr bool any_shown(int64_t from, int64_t to) const {
     return from < sink || to > some;
   }

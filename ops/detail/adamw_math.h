@@ -7,7 +7,7 @@
 
 namespace elastron::ops::detail {
 
-// What is the same for all elements of a step; computed in double, used in the master dtype A.
+// Constants of a step, the same for all elements; computed in double, used in the master dtype A.
 template <class A>
 struct AdamWConstants {
   A beta1, beta2, one_minus_beta1, one_minus_beta2, eps, gradient_scale, keep, step_size,

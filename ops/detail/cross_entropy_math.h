@@ -7,7 +7,7 @@
 
 namespace elastron::ops::detail {
 
-// What one shard knows of a row, in the order in which it is gathered.
+// The numbers that one shard knows of a row, in the order in which they are gathered.
 enum CrossEntropyPart : int { kPartMax, kPartSumExp, kPartTarget, kPartArgmax, kCrossEntropyParts };
 
 struct CrossEntropyRow {

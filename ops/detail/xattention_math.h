@@ -1,4 +1,4 @@
-// What the devices share of XAttention's choice (ops/xattention.h).
+// The part of XAttention's choice that the devices share (ops/xattention.h).
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,7 +25,7 @@ ELASTRON_HD constexpr int64_t groups_of(int64_t tokens, int64_t stride) {
 ELASTRON_HD constexpr int64_t groups_at_once(int64_t each, int64_t tile) {
   return each < tile ? tile / each * each : each;
 }
-// What a sum of products over an antidiagonal is multiplied by; scores count in powers of two.
+// The factor on a sum of products over an antidiagonal; scores count in powers of two.
 inline double score_factor(double softmax_scale, int64_t stride) {
   return softmax_scale / double(stride) * std::numbers::log2e;
 }

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "ops/attention/key_tiles.h"
-#include "tests/ops/routed_attention_problem.h"
+#include "tests/ops/attention_oracle.h"
 #include "tests/support/topk_reference.h"
 #include "tests/support/xattention_reference.h"
 
@@ -175,43 +175,8 @@ TEST(AttentionModes, GradientsByFiniteDifferences) {
     AttentionProblem& p = c.problem;
     fill_problem<double>(p, 77);
     const AttentionRun run = run_attention<double>(p);
-    const auto loss = [&] {
-      const AttentionRun at = run_attention<double>(p, Branches::selected, false);
-      double sum = 0;
-      for (size_t i = 0; i < at.selected.size(); ++i) sum += at.selected[i] * p.d_out[i];
-      return sum;
-    };
-    const std::pair<std::vector<double>*, const std::vector<double>*> inputs[] = {
-        {&p.q, &run.dq}, {&p.k, &run.dk}, {&p.v, &run.dv}};
-    std::mt19937_64 engine(78);
-    std::normal_distribution<double> normal;
-    for (const auto& [values, gradient] : inputs) {
-      const std::vector<double> origin = *values;
-      std::vector<double> direction(origin.size());
-      double expected = 0;
-      for (size_t i = 0; i < origin.size(); ++i) {
-        direction[i] = normal(engine);
-        expected += direction[i] * (*gradient)[i];
-      }
-      constexpr double kStep = 1e-6;
-      const auto at = [&](double step) {
-        for (size_t i = 0; i < origin.size(); ++i) (*values)[i] = origin[i] + step * direction[i];
-        return loss();
-      };
-      const double above = at(kStep), below = at(-kStep);
-      *values = origin;
-      EXPECT_NEAR(expected, (above - below) / (2 * kStep), 1e-6 * (1 + std::abs(expected)));
-    }
-    // The gate's gradient is the difference of the branches.
-    for (size_t g = 0; g < p.gate.size(); g += 5) {
-      const uint8_t before = p.gate[g];
-      p.gate[g] = 1;
-      const double open = loss();
-      p.gate[g] = 0;
-      const double closed = loss();
-      p.gate[g] = before;
-      EXPECT_NEAR(run.d_gate[g], open - closed, 1e-9) << g;
-    }
+    expect_directional_gradients(p, run, 1e-6, 1, 78);
+    expect_gate_gradients(p, run, 5, 1e-9);
   }
 }
 

@@ -8,10 +8,9 @@
 #include <limits>
 
 #include "core/error.h"
-#include "core/file/safetensors.h"
 #include "ops/detail/topk_math.h"
+#include "tests/ops/attention_oracle.h"
 #include "tests/ops/attention_pieces.h"
-#include "tests/ops/routed_attention_problem.h"
 #include "tests/support/topk_reference.h"
 
 namespace elastron::testing {
@@ -219,39 +218,13 @@ TEST(Topk, RefusesRulesThatChooseNothing) {
 class TopkPyTorch : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TopkPyTorch, Agrees) {
-  CpuDevice device;
-  const SafetensorsFile file(std::string(ELASTRON_TEST_FIXTURES "/topk/") + GetParam() +
-                             ".safetensors");
-  const auto values = [&](const char* name) { return file.read(name, device).to_vector<double>(); };
-  const auto numbers = [&](const char* name) {
-    return file.read(name, device).to_vector<int32_t>();
-  };
-  AttentionProblem p;
-  const auto shape = numbers("shape"), topk = numbers("topk"), rule = numbers("rule");
-  p.q_heads = shape[0];
-  p.kv_heads = shape[1];
-  p.head_dim = shape[2];
+  AttentionFixture fixture(std::string("topk/") + GetParam());
+  AttentionProblem& p = fixture.problem;
+  const auto topk = fixture.numbers("topk");
   p.topk = ops::TopkRule{topk[0], topk[1], topk[2]};
   p.sets = topk[3] != 0 ? kXaSsa : kFaXa;
-  p.rule = {rule[0], rule[1], rule[2]};
-  p.scale = 1 / std::sqrt(double(p.head_dim));
-  p.cu_seqlens = numbers("cu_seqlens");
-  for (const int32_t z : numbers("gate")) p.gate.push_back(uint8_t(z));
-  p.q = values("q");
-  p.k = values("k");
-  p.v = values("v");
-  p.d_out = values("d_out");
-  const auto compare = [&](const AttentionRun& run, double tolerance) {
-    EXPECT_LE(largest_error(run.selected, values("selected")), tolerance);
-    EXPECT_LE(largest_error(run.other, values("other")), tolerance);
-    EXPECT_LE(largest_error(run.lse, values("lse")), tolerance);
-    EXPECT_LE(largest_error(run.dq, values("dq")), 10 * tolerance);
-    EXPECT_LE(largest_error(run.dk, values("dk")), 10 * tolerance);
-    EXPECT_LE(largest_error(run.dv, values("dv")), 10 * tolerance);
-    EXPECT_LE(largest_error(run.d_gate, values("d_gate")), 100 * tolerance);
-  };
-  compare(run_attention<double>(p), 1e-13);
-  compare(run_attention<float>(p), 5e-6);  // the inputs are float values
+  fixture.compare(run_attention<double>(p), 1e-13, 1e-12, 1e-11);
+  fixture.compare(run_attention<float>(p), 5e-6, 5e-5, 5e-4);  // the inputs are float values
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, TopkPyTorch, ::testing::Values("fa_topk", "topk_ssa"));

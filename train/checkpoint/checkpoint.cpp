@@ -100,7 +100,7 @@ void check_coverage(const std::vector<Slot>& slots, const parallel::Mesh& mesh) 
   }
 }
 
-// What the file will take, with some room for the library's own.
+// The bytes that the file will take, with some room for the library's own.
 uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& header) {
   uint64_t bytes = 64 << 10;
   for (const Slot& s : slots) {
@@ -110,7 +110,7 @@ uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& head
   return bytes;
 }
 
-// What is in the file is compared with memory, not with what was meant to be written; replicas too.
+// The file's content is compared with memory, not with what was meant to be written; replicas too.
 void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
                          const parallel::Mesh& mesh) {
   for (const Slot& s : slots) {

@@ -1,4 +1,4 @@
-// What a checkpoint says beside its tensors: root attributes and texts (docs/checkpoint-format.md).
+// A checkpoint beside its tensors: root attributes and texts (docs/checkpoint-format.md).
 #pragma once
 #include <cstdint>
 #include <map>

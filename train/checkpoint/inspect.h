@@ -10,7 +10,7 @@ struct InspectOptions {
   bool config = false;  // the whole configuration, not only what differs from the defaults
 };
 
-// What a checkpoint holds. Every checksum is verified. Throws Error of kind checkpoint.
+// The contents of a checkpoint. Every checksum is verified. Throws Error of kind checkpoint.
 std::string inspect_checkpoint(const std::string& path, const InspectOptions& options);
 
 // Throws Error of kind checkpoint unless the library survives reading the file's structure (no

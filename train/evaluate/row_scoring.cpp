@@ -157,7 +157,7 @@ std::vector<int64_t> RowScoring::missing_groups() const {
   return groups;
 }
 
-// What cannot be scored stands in the rows too, with the reason.
+// A row that cannot be scored stands in the file too, with the reason.
 void RowScoring::append_skipped() {
   const auto skip = [&](const reward::EvaluationFile& of, const reward::PreferenceRow& row,
                         const std::string& reason, int64_t tokens) {

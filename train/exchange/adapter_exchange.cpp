@@ -66,7 +66,7 @@ class Settings {
     if (!v.is_null() && !v.is_boolean()) refuse(key, "make it true or false");
     return v.is_boolean() && v.get<bool>();
   }
-  // Of texts; empty where it is null.
+  // Reads a list of texts; it is empty where the value is null.
   std::set<std::string> names(const char* key) {
     std::set<std::string> all;
     const Json& v = value(key);
@@ -141,7 +141,7 @@ void pass_over_what_is_idle(Settings& settings) {
   }
 }
 
-// Of every tensor that must be in the file, by logical name.
+// The shape of every tensor that must be in the file, by logical name.
 std::map<std::string, Shape> wanted_shapes(const AdapterSettings& settings, bool head,
                                            const model::ModelFolder& base) {
   std::map<std::string, Shape> wanted;
@@ -197,7 +197,7 @@ std::map<std::string, Tensor> read_tensors(const SafetensorsFile& file,
   return tensors;
 }
 
-// What `train` and `eval-reward` must be told to take the checkpoint.
+// The settings that `train` and `eval-reward` must be told to take the checkpoint.
 std::string described(const Config& config) {
   std::vector<std::string_view> parts;
   for (const Part part : config.train.trainable) parts.push_back(config::enum_name(part));

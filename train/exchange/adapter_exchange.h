@@ -16,9 +16,9 @@ namespace elastron::train {
 
 inline constexpr const char* kAdapterSettings = "adapter_config.json";
 inline constexpr const char* kAdapterTensors = "adapter_model.safetensors";
-// What the library puts before a tensor's logical name.
+// The library puts this before a tensor's logical name.
 inline constexpr const char* kAdapterPrefix = "base_model.model.";
-// What stands in a factor's name in place of its matrix's ".weight".
+// This stands in a factor's name in place of its matrix's ".weight".
 inline constexpr const char* kFactorA = ".lora_A.weight";
 inline constexpr const char* kFactorB = ".lora_B.weight";
 

@@ -1,4 +1,4 @@
-// What a device and the links between devices can do: configs/devices/*.yaml. All fields of a file
+// Rates of a device and of the links between devices: configs/devices/*.yaml. All fields of a file
 // must be there.
 #pragma once
 #include <string>

@@ -5,6 +5,7 @@
 
 #include "core/philox.h"
 #include "data/balance.h"
+#include "train/plan/usable_memory.h"
 #include "train/step/step_batches.h"
 #include "train/trained_model.h"
 
@@ -67,7 +68,9 @@ LayoutPlan plan_layout(const Config& config, const model::ModelConfig& model,
     longest.document_tokens = 0;
     plan.step.memory = plan_step(plan.config, model, layout, device.kind, longest).memory;
   }
-  plan.fits = double(plan.memory().total()) <= device.memory.bytes * device.memory.usable;
+  plan.usable = usable_memory(device.memory.bytes, device.memory.usable,
+                              outside_plan(plan.config, model, layout, device.kind));
+  plan.fits = plan.memory().total() <= plan.usable;
   return plan;
 }
 
@@ -124,7 +127,7 @@ ScalePlan scale(const LayoutPlan& start, const model::ModelConfig& model, int ra
   const double rate = start.time.tokens_per_second() / before / start.layout.ranks();
   out.efficiency = out.plan.time.tokens_per_second() / after / ranks / rate;
   out.spread = 1 / after;
-  // What grew most, as a share of the step.
+  // Names the part that grew most, as a share of the step.
   double grew = after - before;
   out.limit = "packs of different cost";
   const double idle = double(ranks) / layout.ranks();

@@ -1,4 +1,4 @@
-// What one rank of a training step holds on a device, as a step on a meta device has it
+// The memory that one rank of a training step holds on a device, as a step on a meta device has it
 // (train/plan/planned_step.h): printed before a run, asked before anything is allocated.
 #pragma once
 #include <cstdint>

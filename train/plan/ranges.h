@@ -23,9 +23,9 @@ struct RangeRole {
   bool router = false;  // decides gates
   bool mlp = false;     // the second half of a layer
 
-  // Of the range `name` within this one.
+  // The role of the range `name` within this one.
   RangeRole within(std::string_view name) const;
-  // Of the innermost range of a path "micro batch/layer/MLP".
+  // The role of the innermost range of a path "micro batch/layer/MLP".
   static RangeRole of_path(std::string_view path);
   bool in_layers() const { return part == StepPart::layer || part == StepPart::layer_backward; }
 };

@@ -1,4 +1,4 @@
-// What `plan` prints, as text and as JSON.
+// The report that `plan` prints, as text and as JSON.
 #pragma once
 #include <string>
 #include <vector>

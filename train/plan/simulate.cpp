@@ -11,7 +11,7 @@ namespace elastron::train {
 
 namespace {
 
-// What a random number is for, beside step and pack.
+// The purpose of a random number, beside step and pack.
 enum Drawn : uint32_t { straggler, pack_cost, collective_time, heads };
 
 RandomStream stream(uint64_t seed, Drawn what, int64_t step, int64_t which, int64_t layer = 0) {
@@ -19,7 +19,7 @@ RandomStream stream(uint64_t seed, Drawn what, int64_t step, int64_t which, int6
           uint32_t(what) << 16 | uint32_t(layer)};
 }
 
-// Of mean 1 and a standard deviation.
+// A random factor of mean 1 with a standard deviation.
 struct Lognormal {
   explicit Lognormal(double deviation)
       : variance(std::log(1 + deviation * deviation)), sigma(std::sqrt(variance)) {}
@@ -34,7 +34,7 @@ struct Collective {
   Lognormal time;
 };
 
-// Of a micro batch and layer, or of the loss.
+// The times of a micro batch and layer, or of the loss.
 struct Stage {
   double even = 0, selected = 0;  // seconds; those of selected attention by the rank's heads
   std::vector<Collective> collectives;
@@ -104,7 +104,7 @@ class Step {
     }
   }
 
-  // Of the ranks of one data rank. `load`: of each, of its selected attention.
+  // Steps the ranks of one data rank. `load`: each one's factor on its selected attention.
   void compute(int data, const Stage& stage, double cost) {
     const size_t first = size_t(data) * load_.size();
     for (size_t i = 0; i < load_.size(); ++i) {

@@ -11,7 +11,7 @@
 
 namespace elastron::train {
 
-// What is not as planned. As it stands: nothing.
+// Departures from the plan. As it stands there are none.
 struct Disturbances {
   double jitter = 0;            // standard deviation over mean of a collective's time, lognormal
   double straggler_share = 0;   // of the ranks, drawn once per seed
@@ -24,7 +24,7 @@ struct Disturbances {
 
 struct SimulatedStep {
   double seconds = 0;
-  // Of it, as means over the ranks; the rest they wait for each other.
+  // Parts of it, as means over the ranks; the rest of the time they wait for each other.
   double computing = 0, in_collectives = 0;
 };
 

@@ -87,7 +87,7 @@ class Rates {
   double flops_, memory_;
 };
 
-// Of all ops of a part together.
+// The time of all ops of a part.
 struct Seconds {
   double all = 0, flops = 0;
 

@@ -16,13 +16,13 @@ struct WorkAmounts {
 
 class StepWork {
  public:
-  // Of the whole model on one rank; the same on every rank of any layout.
+  // Counted for the whole model on one rank; the same on every rank of any layout.
   StepWork(const Config& config, const model::ModelConfig& model);
 
   // With what is computed again and both branches, where the configuration has it so. Matrix
   // products and attention; a multiply-add is two.
   double done(const WorkAmounts& amounts) const;
-  // What the same training takes with full attention and nothing twice; `full_pairs`: causal ones.
+  // The same training with full attention and nothing computed twice; `full_pairs`: causal ones.
   double dense_equivalent(const WorkAmounts& amounts, double full_pairs) const;
 
  private:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/config/problems.h"
+#include "data/packed_batch.h"
 #include "parallel/mesh.h"
 #include "reward/head.h"
 #include "router/routed_layer.h"
@@ -49,8 +50,10 @@ class Objective {
   virtual std::unique_ptr<TrainingLoss> make_loss(const Config& config, model::Decoder& decoder,
                                                   reward::RewardHead* head,
                                                   parallel::Communicator& context) const = 0;
-  // A pack is a judged pair: two sequences of up to data.max_tokens each, not documents.
-  virtual bool packs_are_pairs() const { return false; }
+  // Appends to a plan's batch one full pack without content (train/workload/planned_pack.h). Unless
+  // an objective says otherwise it is documents of `document_tokens` tokens; 0: one, a pack long.
+  virtual void add_planned_pack(const Config& config, int64_t document_tokens,
+                                data::PackedBatch& batch) const;
   // Share of sparse heads that is expected where no router decides.
   virtual double expected_sparsity(const Config& config) const;
 

@@ -11,6 +11,7 @@
 #include "parallel/agree.h"
 #include "train/evaluate/pair_scorer.h"
 #include "train/positions.h"
+#include "train/workload/planned_pack.h"
 #include "train/workload/registry.h"
 #include "train/workload/reward_loss.h"
 
@@ -166,7 +167,17 @@ class RewardObjective final : public Objective {
                                           parallel::Communicator& context) const override {
     return std::make_unique<RewardLoss>(config.reward, decoder, head, context);
   }
-  bool packs_are_pairs() const override { return true; }
+  // Two sequences of data.max_tokens; what their shared prompt saves is not known before.
+  void add_planned_pack(const Config& config, int64_t, data::PackedBatch& batch) const override {
+    const auto chosen = int32_t(batch.sequences()), pair = int32_t(batch.documents());
+    batch.pairs.push_back({.chosen = chosen, .rejected = {chosen + 1}});
+    for (int i = 0; i < 2; ++i) {
+      add_planned_sequence(config.data.max_tokens, config.data.label_mode, batch);
+      batch.document_of.push_back(pair);
+      batch.prefix_of.push_back(-1);
+    }
+    add_planned_document(config.data.max_tokens, batch);
+  }
   ObjectiveFigures figures() const override {
     return {.loss = kLoss,
             .of_step = kOfStep,

@@ -79,6 +79,14 @@ inline std::vector<PlannedCase> planned_cases(int ranks) {
   };
   const auto blocks = [](Config& c) { c.router.mode = router::Mode::fa_xa; };
   const auto triangle = [](Config& c) { c.router.mode = router::Mode::xa_ssa; };
+  const auto topk = [](Config& c) {
+    c.router.mode = router::Mode::fa_topk;
+    c.router.topk = {.block = 64, .blocks = 2, .sink_blocks = 1};
+  };
+  const auto topk_windows = [](Config& c) {
+    c.router.mode = router::Mode::topk_ssa;
+    c.router.topk = {.block = 64, .blocks = 2, .sink_blocks = 1};
+  };
   const auto answers = [](Config& c) { c.data.label_mode = data::LabelMode::answer; };
   const auto ulysses = [](Config& c) { c.parallel.context_kind = ContextKind::ulysses; };
   const auto rows = [](Config& c) { c.parallel.sequence = true; };
@@ -108,6 +116,8 @@ inline std::vector<PlannedCase> planned_cases(int ranks) {
       add("answers", layout, answers);
       add("chosen blocks", layout, blocks);
       add("chosen blocks and windows", layout, triangle);
+      add("top k blocks", layout, topk);
+      add("top k blocks and windows", layout, topk_windows);
     }
     for (const parallel::MeshLayout& layout : {parallel::MeshLayout{1, 2, 1}, {1, 2, 2}}) {
       add("exchanged heads", layout, ulysses);
