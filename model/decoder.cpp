@@ -13,7 +13,7 @@
 namespace elastron::model {
 
 DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
-  return make(batch, device, local_attention(batch));
+  return make(batch, device, local_attention(batch, device));
 }
 
 DeviceBatch DeviceBatch::make(const data::PackedBatch& own, Device& device,

@@ -147,10 +147,12 @@ Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved,
     if (saved != nullptr) saved->tasks = ids;
   }
   if (bfloat16_) x = ops::cast(x, DType::bf16);
+  // Ranks that decide the same gate must get the same bits.
+  constexpr auto kChoice = ops::AlgorithmChoice::first;
   for (size_t i = 0; i < size_t(kLinears); ++i) {
-    Tensor y = bfloat16_
-                   ? ops::linear_forward(x, rounded(i), ops::cast(bias_[i].value, DType::bf16))
-                   : ops::linear_forward(x, linear_[i], bias_[i].value);
+    Tensor y = bfloat16_ ? ops::linear_forward(x, rounded(i),
+                                               ops::cast(bias_[i].value, DType::bf16), kChoice)
+                         : ops::linear_forward(x, linear_[i], bias_[i].value, kChoice);
     if (saved != nullptr) saved->input[i] = x;
     if (kActivation[i]) {
       if (saved != nullptr) saved->before[i] = y;

@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "core/cuda/block_size.h"
+#include "core/cuda/gpus.h"
 #include "core/cuda/recorded_memory.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
@@ -168,6 +169,8 @@ CudaDevice::~CudaDevice() {
   cudaStreamDestroy(stream_);
 }
 
+std::string CudaDevice::uuid() const { return gpu_uuid(ordinal_); }
+
 std::string CudaDevice::description() const {
   cudaDeviceProp properties{};
   int driver = 0, runtime = 0;
@@ -196,14 +199,6 @@ double CudaDevice::peak_flops(DType dtype) const {
   }
   if (dtype != DType::bf16 && dtype != DType::f32) return 0;
   return each * properties.multiProcessorCount * 1e3 * kilohertz;
-}
-
-std::string CudaDevice::uuid() const {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
-  std::string text;
-  for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
-  return text;
 }
 
 void* CudaDevice::allocate(size_t bytes) {

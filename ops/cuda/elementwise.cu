@@ -131,6 +131,15 @@ __global__ void sum_parts_kernel(const T* parts, T* sum, int64_t n, int64_t m) {
   }
 }
 
+template <class T>
+__global__ void add_to_rows_kernel(const T* row, T* y, int64_t n, int64_t m) {
+  using A = accumulator_t<T>;
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {
+    detail::put(y[i], A(y[i]) + A(row[i % m]));
+  }
+}
+
 template <class A, class V>
 __global__ void adamw_kernel(int64_t n, A* master, const A* grad, A* m, A* v, V* value,
                              detail::AdamWConstants<A> c) {
@@ -142,41 +151,6 @@ __global__ void adamw_kernel(int64_t n, A* master, const A* grad, A* m, A* v, V*
     m[i] = first;
     v[i] = second;
     if (value != nullptr) detail::put(value[i], p);
-  }
-}
-
-// y[to_rows ? rows[i] : i] = x[to_rows ? i : rows[i]], rows of `units` units.
-template <class Unit, bool kScatter>
-__global__ void move_rows_kernel(const Unit* x, const int32_t* rows, Unit* y, int64_t n,
-                                 int64_t units) {
-  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n * units; i += stride) {
-    const int64_t row = i / units, unit = i % units;
-    const int64_t other = int64_t(rows[row]) * units + unit;
-    if (kScatter) {
-      y[other] = x[i];
-    } else {
-      y[i] = x[other];
-    }
-  }
-}
-
-template <bool kScatter>
-void move_rows(const char* name, const void* x, const int32_t* rows, void* y, int64_t n,
-               size_t row_bytes, Stream stream) {
-  const auto with_unit = [&]<class Unit>() {
-    const int64_t units = int64_t(row_bytes / sizeof(Unit));
-    launch(name, move_rows_kernel<Unit, kScatter>, over_items(n * units, kThreads, kMostBlocks),
-           stream, static_cast<const Unit*>(x), rows, static_cast<Unit*>(y), n, units);
-  };
-  const uintptr_t all =
-      uintptr_t(row_bytes) | reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y);
-  if (all % 16 == 0) {
-    with_unit.template operator()<Pack<uint32_t, 4>>();
-  } else if (all % 4 == 0) {
-    with_unit.template operator()<uint32_t>();
-  } else {
-    with_unit.template operator()<uint8_t>();
   }
 }
 
@@ -205,6 +179,11 @@ void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream) {
     launch("sum_parts", sum_parts_kernel<1, T>, over_items(m, kThreads, kMostBlocks), stream, parts,
            sum, n, m);
   }
+}
+template <class T>
+void add_to_rows(const T* row, T* y, int64_t n, int64_t m, Stream stream) {
+  launch("add_to_rows", add_to_rows_kernel<T>, over_items(n * m, kThreads, kMostBlocks), stream,
+         row, y, n * m, m);
 }
 template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream) {
@@ -241,19 +220,11 @@ void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const
          m, v, value, detail::AdamWConstants<A>(s, step, grad_scale));
 }
 
-void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                 Stream stream) {
-  move_rows<false>("gather_rows", x, rows, y, n, row_bytes, stream);
-}
-void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                  Stream stream) {
-  move_rows<true>("scatter_rows", x, rows, y, n, row_bytes, stream);
-}
-
 #define ELASTRON_FOR(T)                                                                      \
   template void add<T>(const T*, const T*, T*, int64_t, Stream);                             \
   template void scale_into<T>(T*, double, int64_t, Stream);                                  \
   template void sum_parts<T>(const T*, T*, int64_t, int64_t, Stream);                        \
+  template void add_to_rows<T>(const T*, T*, int64_t, int64_t, Stream);                      \
   template void silu_forward<T>(const T*, T*, int64_t, Stream);                              \
   template void silu_backward<T>(const T*, const T*, T*, int64_t, Stream);                   \
   template void swiglu_forward<T>(const T*, const T*, T*, int64_t, Stream);                  \

@@ -21,6 +21,8 @@ void cast(const From* x, To* y, int64_t n, Stream stream);
 template <class T>
 void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream);  // [n, m] -> [m]
 template <class T>
+void add_to_rows(const T* row, T* y, int64_t n, int64_t m, Stream stream);  // y [n, m] += row [m]
+template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream);
 template <class T>
 void silu_backward(const T* dy, const T* x, T* dx, int64_t n, Stream stream);
@@ -34,10 +36,5 @@ void swiglu_backward(const T* dh, const T* gate, const T* up, T* d_gate, T* d_up
 template <class A, class V>
 void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const AdamWSettings& s,
                 int64_t step, double grad_scale, Stream stream);
-
-void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                 Stream stream);
-void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                  Stream stream);
 
 }  // namespace elastron::ops::cuda

@@ -6,6 +6,7 @@
 //   error  the call returns an error
 //   async  the call succeeds, nothing is sent, and the communicator reports an error later
 //   hang   the call succeeds, nothing is sent, and the stream stops
+//   wrong  one element of what a sum gives is another
 // Other ranks' operations that get nothing for a second stop their streams in turn.
 #include <fcntl.h>
 #include <nccl.h>
@@ -55,6 +56,7 @@ struct Message {
 };
 
 thread_local std::string last_error;
+thread_local bool spoil = false;  // the sum under way
 thread_local int group_depth = 0;
 thread_local std::vector<Message> sends, receives;
 thread_local ncclComm_t group_comm = nullptr;
@@ -132,6 +134,10 @@ ncclResult_t fault(ncclComm_t comm, const char* operation, cudaStream_t stream, 
     return ncclSuccess;
   }
   if (++calls != which) return ncclSuccess;
+  if (std::strcmp(kind, "wrong") == 0) {
+    spoil = true;
+    return ncclSuccess;
+  }
   go = false;
   if (std::strcmp(kind, "error") == 0) {
     last_error = "the test asked for it";
@@ -211,6 +217,8 @@ ncclResult_t reduced(const char* operation, const void* in, void* out, size_t co
   const size_t read = scattered ? bytes * size_t(comm->size) : bytes;
   elastron::emulator::issue(stream, operation, {{in, read}, {out, bytes, true}}, [&] {
     if (exchange(comm, sent, received)) {
+      if (spoil) parts[0][bytes / 2 | 1] ^= 0x40;
+      spoil = false;
       reduce_any(static_cast<char*>(out), parts, count, type, op);
     } else {
       elastron::emulator::stall(stream);
@@ -268,7 +276,10 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   delete comm;
   return ncclSuccess;
 }
-ncclResult_t ncclCommAbort(ncclComm_t comm) { return ncclCommDestroy(comm); }
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  elastron::emulator::resume_streams();
+  return ncclCommDestroy(comm);
+}
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   *state = comm->state;
   return ncclSuccess;

@@ -129,21 +129,6 @@ TEST_F(CudaOps, LargeGrids) {
               boundary_pool_forward(on_gpu(k), segments, {}), "pool");
 }
 
-TEST_F(CudaOps, Rows) {
-  for (const DType t : {DType::bf16, DType::f32}) {
-    for (const int64_t m : {1, 3, 64}) {
-      const Tensor x = rnd({9, m}, 7, t),
-                   rows = Tensor::from(std::vector<int32_t>{8, 0, 3, 5}, {4}, cpu_);
-      const Tensor y = gather_rows(x, rows), gy = gather_rows(on_gpu(x), on_gpu(rows));
-      expect_same(y, gy, "gather", 0);
-      Tensor z = rnd({12, m}, 8, t), gz = on_gpu(z);
-      scatter_rows(y, rows, z);
-      scatter_rows(gy, on_gpu(rows), gz);
-      expect_same(z, gz, "scatter", 0);
-    }
-  }
-}
-
 TEST_F(CudaOps, RmsNorm) {
   for (const DType t : kFloats) {
     for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 16},

@@ -44,11 +44,17 @@ void issue(CUstream_st* stream, const char* name, std::vector<Bytes> touched,
 // by the host again.
 struct Calls {
   int64_t launches = 0, copies = 0, host_waits = 0, graphs = 0;
+  int64_t plans = 0;  // of attention, that a library would have compiled
 };
 Calls& calls();
+
+// Whether the library for full attention has a backward pass: true unless a test says otherwise.
+bool& library_has_gradients();
 
 // From now on nothing that is issued on the stream ends.
 void stall(CUstream_st* stream);
 bool is_stalled(CUstream_st* stream);
+// What the stalled streams wait for was ended from outside.
+void resume_streams();
 
 }  // namespace elastron::emulator

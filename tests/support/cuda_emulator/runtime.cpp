@@ -1,4 +1,4 @@
-#include <cuda_runtime.h>
+#include <cuda_runtime_api.h>
 #include <setjmp.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -11,6 +11,7 @@
 #include <numeric>
 #include <vector>
 
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/memory.h"
 #include "tests/support/cuda_emulator/scheduler.h"
 
@@ -238,6 +239,9 @@ void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
   if (threads == 0 || threads > 1024) die("a block has 1 to 1024 threads");
   if (grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) die("the grid is too large");
   if (shared_bytes > kMostShared) die("a block has at most 227 KiB of shared memory");
+  faults_kernel_begins();
+  // Of several blocks the last one is lost.
+  const unsigned columns = grid.x > 1 && planted(Faulty::plain, Fault::tile) ? grid.x - 1 : grid.x;
   grid_dim = grid;
   block_dim = block;
   body = &thread;
@@ -248,7 +252,7 @@ void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
   warps.resize((threads + 31) / 32);
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) run_block(dim3(x, y, z), threads);
+      for (unsigned x = 0; x < columns; ++x) run_block(dim3(x, y, z), threads);
     }
   }
 }
@@ -275,22 +279,49 @@ const char* cudaGetErrorString(cudaError_t e) {
 }
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
+// The machine has $ELASTRON_EMULATED_GPUS of them (1), of which CUDA_VISIBLE_DEVICES names those that
+// this process sees, by number.
+static std::vector<int> visible_gpus() {
+  const char* count = std::getenv("ELASTRON_EMULATED_GPUS");
+  const int all = count == nullptr ? 1 : std::atoi(count);
+  std::vector<int> visible;
+  const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (list == nullptr) {
+    for (int i = 0; i < all; ++i) visible.push_back(i);
+    return visible;
+  }
+  for (char* end = nullptr; *list != 0; list = *end == ',' ? end + 1 : end) {
+    const long i = std::strtol(list, &end, 10);
+    if (end == list || i < 0 || i >= all) break;  // as CUDA: none behind one that is not there
+    visible.push_back(int(i));
+  }
+  return visible;
+}
+static int current_gpu = 0;
 cudaError_t cudaGetDeviceCount(int* n) {
-  *n = 1;
+  *n = int(visible_gpus().size());
+  return *n > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaSetDevice(int d) {
+  current_gpu = d;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDevice(int* d) {
-  *d = 0;
+  *d = current_gpu;
   return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int d) {
+  std::snprintf(text, size_t(length), "0000:%02X:00.0",
+                unsigned(0x4a + visible_gpus().at(size_t(d))));
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
   *p = {};
   std::strcpy(p->name, "emulated GPU");
   p->major = 9;
   // Ranks that share a machine share the GPU too, unless they are to have one each.
   const char* own = std::getenv("ELASTRON_EMULATED_GPU_PER_RANK");
-  const auto id = own == nullptr ? 0 : int(getpid());
+  const auto id = own == nullptr ? visible_gpus().at(size_t(d)) : int(getpid());
   std::memcpy(p->uuid.bytes, &id, sizeof id);
   p->multiProcessorCount = 4;
   p->totalGlobalMem = elastron::emulator::kDeviceMemory;
@@ -318,6 +349,8 @@ cudaError_t cudaRuntimeGetVersion(int* v) { return cudaDriverGetVersion(v); }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* a, const void*) {
   *a = {};
+  // As in a build for another architecture, whose kernels for this one are marked by what they take.
+  if (std::getenv("ELASTRON_EMULATED_BUILD_FOR_80") != nullptr) a->sharedSizeBytes = 1 << 20;
   return cudaSuccess;
 }
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,

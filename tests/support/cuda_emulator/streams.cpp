@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <vector>
 
 #include "tests/support/cuda_emulator/scheduler.h"
 #include "tests/support/cuda_emulator/stream.h"
@@ -14,6 +15,8 @@ namespace {
 [[noreturn]] void wait_for_ever() {
   for (;;) pause();
 }
+std::vector<CUstream_st*> stalled_streams;
+
 bool captures(const CUstream_st* stream) { return stream != nullptr && stream->capture != nullptr; }
 // A call that no capture allows.
 cudaError_t spoilt(CUstream_st* stream) {
@@ -52,7 +55,14 @@ void launch_kernel(dim3 grid, dim3 block, size_t shared_bytes, CUstream_st* stre
                 }});
 }
 
-void stall(CUstream_st* stream) { stream->stalled = true; }
+void stall(CUstream_st* stream) {
+  if (!stream->stalled) stalled_streams.push_back(stream);
+  stream->stalled = true;
+}
+void resume_streams() {
+  for (CUstream_st* stream : stalled_streams) stream->stalled = false;
+  stalled_streams.clear();
+}
 bool is_stalled(CUstream_st* stream) { return stream != nullptr && stream->stalled; }
 
 }  // namespace elastron::emulator
@@ -75,6 +85,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  std::erase(stalled_streams, s);
   delete s;
   return cudaSuccess;
 }
@@ -89,7 +100,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   if (captures(s)) return spoilt(s);
   if (e->captured) return cudaErrorCapturedEvent;
-  if (e->stalled) s->stalled = true;
+  if (e->stalled) stall(s);
   s->clock.join(e->clock);
   return cudaSuccess;
 }
