@@ -15,6 +15,7 @@
 #include "ops/rms_norm.h"
 #include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
+#include "ops/rows.h"
 #include "ops/self_check/comparison.h"
 #include "ops/swiglu.h"
 
@@ -259,15 +260,25 @@ std::string check_library_products(DType dtype, bool tuned, Device& gpu) {
 std::string check_decoding(DType dtype, int64_t head_dim, int64_t group, Device& gpu) {
   Comparison c;
   c.same("decoding", host_device(), gpu, tolerance(dtype), {"output"}, [&](Inputs& in) -> Results {
+    // A head that keeps all positions and one with a sink and a ring, which begins anew.
+    constexpr int64_t kTokens = 150;
+    const CacheRows ring{.every_position = false,
+                         .rule = {.block = 16, .sink_blocks = 1, .local_blocks = 5}};
     const Tensor q = in.normal({2 * group, head_dim}, dtype);
+    const Tensor k = in.normal({kTokens, 2, head_dim}, dtype);
+    const Tensor v = in.normal({kTokens, 2, head_dim}, dtype);
     std::vector<CachedHead> heads;
-    for (int h = 0; h < 2; ++h) {
-      CachedHead head{in.normal({150, head_dim}, dtype), in.normal({150, head_dim}, dtype), {}};
-      head.visible[0] = {0, h == 0 ? 150 : 1};
-      if (h == 1) head.visible[2] = {20, 133};
-      heads.push_back(head);
+    for (const CacheRows& rows : {CacheRows{}, ring}) {
+      const Shape shape{rows.count(kTokens), head_dim};
+      heads.push_back({Tensor::zeros(shape, dtype, in.device()),
+                       Tensor::zeros(shape, dtype, in.device()), rows});
     }
-    return {decode_attention(q, heads, 0.2)};
+    const CachedLayer layer(std::move(heads));
+    const auto position = [&](int64_t at) {
+      return Tensor::from(std::vector<int32_t>{int32_t(at)}, {1}, in.device());
+    };
+    append_to_cache(k, v, position(0), layer);
+    return {decode_attention(q, layer, position(kTokens - 1), 0.2)};
   });
   return c.difference();
 }
