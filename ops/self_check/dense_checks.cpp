@@ -268,23 +268,25 @@ std::string check_library_products(DType dtype, bool tuned, Device& gpu) {
 std::string check_decoding(DType dtype, int64_t head_dim, int64_t group, Device& gpu) {
   Comparison c;
   c.same("decoding", host_device(), gpu, tolerance(dtype), {"output"}, [&](Inputs& in) -> Results {
-    const Tensor q = in.normal({2 * group, head_dim}, dtype);
-    // One head keeps every position, the other the sink and a window, whose ring has come round.
+    // A head that keeps all positions and one with a sink and a ring, which begins anew.
+    constexpr int64_t kTokens = 150;
     const CacheRows ring{.every_position = false,
-                         .rule = {.block = 16, .sink_blocks = 1, .local_blocks = 4}};
-    constexpr int64_t kPositions = 150;
+                         .rule = {.block = 16, .sink_blocks = 1, .local_blocks = 5}};
+    const Tensor q = in.normal({2 * group, head_dim}, dtype);
+    const Tensor k = in.normal({kTokens, 2, head_dim}, dtype);
+    const Tensor v = in.normal({kTokens, 2, head_dim}, dtype);
     std::vector<CachedHead> heads;
     for (const CacheRows& rows : {CacheRows{}, ring}) {
-      const int64_t kept = rows.count(kPositions);
-      heads.push_back(
-          {in.normal({kept, head_dim}, dtype), in.normal({kept, head_dim}, dtype), rows});
+      const Shape shape{rows.count(kTokens), head_dim};
+      heads.push_back({Tensor::zeros(shape, dtype, in.device()),
+                       Tensor::zeros(shape, dtype, in.device()), rows});
     }
-    const CachedLayer layer(heads);
-    const Tensor last =
-        Tensor::from(std::vector<int32_t>{int32_t(kPositions - 1)}, {1}, in.device());
-    append_to_cache(in.normal({1, 2, head_dim}, dtype), in.normal({1, 2, head_dim}, dtype), last,
-                    layer);
-    return {decode_attention(q, layer, last, 0.2)};
+    const CachedLayer layer(std::move(heads));
+    const auto position = [&](int64_t at) {
+      return Tensor::from(std::vector<int32_t>{int32_t(at)}, {1}, in.device());
+    };
+    append_to_cache(k, v, position(0), layer);
+    return {decode_attention(q, layer, position(kTokens - 1), 0.2)};
   });
   return c.difference();
 }
