@@ -2,7 +2,8 @@
 # against tests/support/cuda_emulator.
 #
 # ELASTRON_CUDA=AUTO builds it in where the toolkit is found; ON asks for it; OFF leaves it out.
-# ELASTRON_CUDA_ARCHITECTURES: default this machine's GPU, or sm_90a where there is none.
+# ELASTRON_CUDA_ARCHITECTURES: default those of this machine's GPUs, or sm_90a where there
+# are none (ElastronGpuArchitectures.cmake).
 set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
 set(ELASTRON_CUDNN AUTO CACHE STRING "cuDNN's attention: AUTO, ON or OFF")
 set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
@@ -23,12 +24,8 @@ endif()
 
 if(ELASTRON_WITH_CUDA)
   if(NOT ELASTRON_CUDA_ARCHITECTURES)
-    execute_process(COMMAND nvidia-smi --list-gpus OUTPUT_VARIABLE gpus ERROR_QUIET)
-    if(gpus MATCHES "GPU 0")
-      set(CMAKE_CUDA_ARCHITECTURES native)
-    else()
-      set(CMAKE_CUDA_ARCHITECTURES 90a-real)
-    endif()
+    include(ElastronGpuArchitectures)
+    elastron_gpu_architectures(CMAKE_CUDA_ARCHITECTURES ${CUDAToolkit_NVCC_EXECUTABLE})
   else()
     set(CMAKE_CUDA_ARCHITECTURES ${ELASTRON_CUDA_ARCHITECTURES})
   endif()
@@ -75,8 +72,8 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  ops/cuda/attention/library_attention.cpp
-  ops/cuda/matmul.cpp ops/cuda/tensor_map.cpp)
+  core/cuda/gpus.cpp core/cuda/graph.cpp core/cuda/model_and_driver.cpp core/cuda/recorded_memory.cpp
+  ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
   ops/cuda/attention/backward_hopper_dq.cu ops/cuda/attention/backward_mma.cu
@@ -84,8 +81,9 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/forward_mma.cu ops/cuda/attention/full_attention_kernels.cu
   ops/cuda/attention/tile_schedule.cu ops/cuda/attention/topk.cu ops/cuda/attention/visited_tiles.cu
   ops/cuda/attention/xattention.cu ops/cuda/attention/xattention_mma.cu
-  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
-  ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/token_ops.cu)
+  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/plain_matmul.cu
+  ops/cuda/reductions.cu ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu
+  ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 
@@ -123,7 +121,9 @@ endfunction()
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/full_attention.cpp ${emulator}/hopper.cpp ${emulator}/matmul.cpp
+    ${emulator}/faults.cpp ${emulator}/full_attention.cpp ${emulator}/function_name.cpp
+    ${emulator}/hopper.cpp ${emulator}/matmul.cpp ${emulator}/memory.cpp
+    ${emulator}/stream_order.cpp ${emulator}/streams.cpp
     ${emulator}/tensor_core.cpp)
   # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -30,30 +31,82 @@ std::vector<ChunkPair> cut(int32_t sequence, int64_t length, int ranks, int64_t 
   return pairs;
 }
 
-}  // namespace
+// A sequence to be dealt.
+struct Dealt {
+  int32_t sequence = 0;
+  int64_t tokens = 0;
+  double before = 0;  // tokens that it attends to before its own
 
-ContextPlan plan_context(std::span<const int32_t> cu_seqlens, int ranks, int64_t block) {
-  ELASTRON_CHECK(ranks >= 1 && block >= 1 && !cu_seqlens.empty(), "plan_context: nothing to cut");
-  ContextPlan plan;
-  plan.pieces.resize(size_t(ranks));
-  std::vector<int64_t> tokens(size_t(ranks), 0);
-  const auto length = [&](int32_t s) {
-    return int64_t(cu_seqlens[size_t(s) + 1] - cu_seqlens[size_t(s)]);
-  };
-  std::vector<int32_t> sequences(cu_seqlens.size() - 1);
-  std::iota(sequences.begin(), sequences.end(), 0);
-  std::ranges::stable_sort(sequences, std::greater{}, length);
-  for (const int32_t s : sequences) {
-    std::vector<size_t> by_load(static_cast<size_t>(ranks));
+  // Of a query among the tokens [begin, end) and a key up to it.
+  double pairs(int64_t begin, int64_t end) const {
+    const double b = double(begin), e = double(end);
+    return (e - b) * before + (e * (e + 1) - b * (b + 1)) / 2;
+  }
+  double pairs() const { return pairs(0, tokens); }
+};
+
+std::vector<Dealt> by_pairs(std::span<const int32_t> cu_seqlens, std::span<const int32_t> offsets) {
+  std::vector<Dealt> all;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    const int64_t tokens = cu_seqlens[s + 1] - cu_seqlens[s];
+    if (tokens == 0) continue;
+    all.push_back({int32_t(s), tokens, offsets.empty() ? 0.0 : double(offsets[s])});
+  }
+  std::ranges::stable_sort(all, std::greater{}, [](const Dealt& d) { return d.pairs(); });
+  return all;
+}
+
+struct Load {
+  int64_t tokens = 0;
+  double pairs = 0;
+};
+
+// The `cut` sequences with the most pairs are cut, the others are whole.
+class Deal {
+ public:
+  Deal(std::span<const Dealt> sequences, size_t cut, int ranks, int64_t block)
+      : pieces_(size_t(ranks)), loads_(size_t(ranks)), block_(block) {
+    for (const Dealt& d : sequences) {
+      mean_.tokens += double(d.tokens) / ranks;
+      mean_.pairs += d.pairs() / ranks;
+    }
+    for (const Dealt& d : sequences.first(cut)) deal_chunks(d);
+    for (const Dealt& d : sequences.subspan(cut)) deal_whole(d);
+  }
+
+  bool even() const {
+    return std::ranges::all_of(loads_, [&](const Load& load) {
+      return double(load.tokens) <= most_context_rows(mean_.tokens, block_) &&
+             load.pairs <= most_pairs();
+    });
+  }
+  ContextPlan plan() && {
+    for (auto& own : pieces_) {
+      std::ranges::sort(own, std::less{},
+                        [](const ContextPiece& p) { return std::pair(p.sequence, p.begin); });
+    }
+    return {.pieces = std::move(pieces_),
+            .rows = std::ranges::max_element(loads_, std::less{}, &Load::tokens)->tokens};
+  }
+
+ private:
+  double most_pairs() const { return (1 + kContextPairsSlack) * mean_.pairs; }
+
+  void deal_chunks(const Dealt& d) {
+    std::vector<size_t> by_load(loads_.size());
     std::iota(by_load.begin(), by_load.end(), size_t(0));
-    std::ranges::stable_sort(by_load, std::less{}, [&](size_t r) { return tokens[r]; });
-    const auto pairs = cut(s, length(s), ranks, block);
+    std::ranges::stable_sort(by_load, std::less{}, [&](size_t r) { return loads_[r].tokens; });
+    const auto pairs = cut(d.sequence, d.tokens, int(loads_.size()), block_);
     for (size_t i = 0; i < pairs.size(); ++i) {
       const ChunkPair& pair = pairs[i];
-      tokens[by_load[i]] += pair.tokens();
-      auto& own = plan.pieces[by_load[i]];
+      Load& load = loads_[by_load[i]];
+      auto& own = pieces_[by_load[i]];
+      load.tokens += pair.tokens();
+      for (const ContextPiece& piece : {pair.low, pair.high}) {
+        load.pairs += d.pairs(piece.begin, piece.end);
+      }
       if (pair.low.end == pair.high.begin && pair.low.begin < pair.low.end) {
-        own.push_back({s, pair.low.begin, pair.high.end});  // the two in the middle
+        own.push_back({d.sequence, pair.low.begin, pair.high.end});  // the two in the middle
         continue;
       }
       for (const ContextPiece& piece : {pair.low, pair.high}) {
@@ -61,12 +114,46 @@ ContextPlan plan_context(std::span<const int32_t> cu_seqlens, int ranks, int64_t
       }
     }
   }
-  for (auto& own : plan.pieces) {
-    std::ranges::sort(own, std::less{},
-                      [](const ContextPiece& p) { return std::pair(p.sequence, p.begin); });
+  // To the rank with the fewest tokens of those that have room for its pairs, or if none has to the
+  // one with the fewest pairs.
+  void deal_whole(const Dealt& d) {
+    const auto order = [&](const Load& load) {
+      return load.pairs + d.pairs() <= most_pairs() ? std::pair(0.0, double(load.tokens))
+                                                    : std::pair(1.0, load.pairs);
+    };
+    const auto to = std::ranges::min_element(loads_, std::less{}, order);
+    to->tokens += d.tokens;
+    to->pairs += d.pairs();
+    pieces_[size_t(to - loads_.begin())].push_back({d.sequence, 0, int32_t(d.tokens)});
   }
-  plan.rows = *std::ranges::max_element(tokens);
-  return plan;
+
+  std::vector<std::vector<ContextPiece>> pieces_;
+  std::vector<Load> loads_;
+  struct {
+    double tokens = 0, pairs = 0;
+  } mean_;
+  int64_t block_;
+};
+
+}  // namespace
+
+double most_context_rows(double mean, int64_t block) {
+  return mean + std::max(kContextRowsSlack * mean, 2.0 * double(block));
+}
+
+ContextPlan plan_context(std::span<const int32_t> cu_seqlens, int ranks, int64_t block,
+                         std::span<const int32_t> offsets) {
+  ELASTRON_CHECK(ranks >= 1 && block >= 1 && !cu_seqlens.empty(), "plan_context: nothing to cut");
+  ELASTRON_CHECK(offsets.empty() || offsets.size() + 1 == cu_seqlens.size(),
+                 "plan_context: an offset for each sequence");
+  const auto sequences = by_pairs(cu_seqlens, offsets);
+  size_t cut = 0;
+  for (;;) {
+    Deal deal(sequences, cut, ranks, block);
+    if (cut == sequences.size() || deal.even()) return std::move(deal).plan();
+    // One more; of many short ones some more, so that few deals are tried.
+    cut = std::min(sequences.size(), cut + 1 + cut / 8);
+  }
 }
 
 PackedBatch shard(const PackedBatch& whole, const ContextPlan& plan, int rank) {

@@ -133,7 +133,7 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
       saved != nullptr && routed.needs_gate_gradient() && recompute_ != Recompute::layer;
   auto attended = attend(begun, route.gate, in, routed,
                          both ? ops::Branches::both : ops::Branches::selected, /*again=*/false);
-  LayerOutput out{.x = residual(x, in.exchange->own_rows(attended.selected)),
+  LayerOutput out{.x = residual(x, in.exchange->own_rows(attended)),
                   .gate = route.gate,
                   .visited = attended.visited};
   if (saved != nullptr) {
@@ -144,12 +144,13 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
   return out;
 }
 
-Tensor Attention::decode(const Tensor& x, int64_t position, const LayerInputs& in) const {
+Tensor Attention::decode(const Tensor& x, const LayerInputs& in) const {
   ELASTRON_CHECK(!region_.split(), "one token cannot be split over ranks");
   const Projections p = project(x, in, {}, nullptr, /*keep_normed=*/false);
-  in.cache->append(layer_, position, p.k, p.v);
-  const Tensor rows = ops::decode_attention(
-      p.q.view({q_heads_, head_dim_}), in.cache->heads(layer_), 1.0 / std::sqrt(double(head_dim_)));
+  in.cache->append(layer_, in.positions, p.k, p.v);
+  const Tensor rows =
+      ops::decode_attention(p.q.view({q_heads_, head_dim_}), in.cache->layer(layer_), in.positions,
+                            1.0 / std::sqrt(double(head_dim_)));
   return residual(x, rows.view({1, q_heads_, head_dim_}));
 }
 
@@ -171,7 +172,7 @@ Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& ro
       attend(saved.begun, saved.route.gate, in, routed,
              routed.needs_gate_gradient() ? ops::Branches::both : ops::Branches::selected,
              /*again=*/needed);
-  return residual(saved.input, in.exchange->own_rows(saved.attended->selected));
+  return residual(saved.input, in.exchange->own_rows(*saved.attended));
 }
 
 Tensor Attention::backward(Tensor d_out, const LayerInputs& in, const router::RoutedLayer& routed,
@@ -194,7 +195,7 @@ Tensor Attention::output_backward(const Tensor& d_out, const LayerInputs& in,
   const int64_t tokens = d_all.size(0);
   Tensor d_rows = o_.backward_input(d_all).view({tokens, q_heads_, head_dim_});
   if (o_.trains()) {
-    const Tensor rows = in.exchange->own_rows(saved.attended->selected);
+    const Tensor rows = in.exchange->own_rows(*saved.attended);
     o_.backward_weight(d_all, rows.view({tokens, q_heads_ * head_dim_}), on_gradient);
   }
   return d_rows;

@@ -3,11 +3,11 @@
 // have a part of the rows each. Equal to computing everything on one rank, every response behind a
 // prompt of its own.
 //
-// Whoever gathers keys takes the kv heads in groups: while attention runs on one group, the keys
-// and values of the next are on their way, and in the backward pass the gradients of the one
-// before. So all but the first group's rows come behind attention itself, more work than the tiles
-// of own rows, halo and sink alone would be, and only one group's keys are held in order, beside
-// the next one's as they come.
+// Whoever gathers keys takes the kv heads in groups: while attention runs on one, the keys and
+// values of the next travel, and in the backward pass the gradients of the one before: all but the
+// first group's rows come behind attention itself. Rows go by an index made once for a batch
+// (model/row_index.h): at most 12 kernels and copies of any batch for begin(), forward() and
+// own_rows() together, and for begin() and backward(), beside collectives and attention itself.
 //
 // T own rows, D documents, S sequences that attention sees; Hq q_heads and K kv_heads of this rank
 // of the tensor group.
@@ -30,9 +30,8 @@ int64_t kv_head_groups(int64_t kv_heads, int context_ranks);
 
 // Attention of a layer, as its backward pass needs it.
 struct Attended {
-  Tensor selected;  // [rows of attention, heads of attention, D]: AttentionExchange::own_rows()
-  // By group of heads; without `selected` where there are several.
-  std::vector<ops::RoutedAttentionOutput> groups;
+  std::vector<ops::RoutedAttentionOutput> groups;  // by group of heads; `visited` is below
+  Tensor gates;    // of the sequences, as attention read them: group behind group
   Tensor visited;  // [S, kv heads of attention] int64: ops::RoutedAttentionOutput::visited
 };
 
@@ -53,8 +52,9 @@ class AttentionExchange {
   // What a layer's attention reads, on its way from other ranks. Must be given to forward() or
   // backward() of the same exchange.
   struct Begun {
-    Rows q, k, v;         // keys and values: of the first group
-    Tensor own_k, own_v;  // [T, K, D] for the groups that come later
+    Rows q, keys;  // keys together with values, of the group that comes next
+    Tensor k, v;   // those that are there
+    Tensor own;    // this rank's keys and values for the groups that come later
   };
   // Keys and values [T, K, D] leave as soon as they are there, queries [T, Hq, D] after them.
   virtual Begun begin(const Tensor& k, const Tensor& v) const = 0;
@@ -65,8 +65,8 @@ class AttentionExchange {
   // gate [D, K]. `again`: the same `begun` is for backward() then; otherwise nothing is left of it.
   virtual Attended forward(Begun& begun, const Tensor& gate, const Describe& describe,
                            ops::Branches branches, bool again) const = 0;
-  // Attention's output as own rows [T, Hq, D].
-  virtual Tensor own_rows(const Tensor& selected) const = 0;
+  // The selected branches' output as own rows [T, Hq, D].
+  virtual Tensor own_rows(const Attended& attended) const = 0;
   // d_out [T, Hq, D], own rows. Gradients of q, k and v as own rows and of the gates [D, K], this
   // rank's part of their sum over the context group, as far as they are asked for. What is moved in
   // is freed as early as it can be.
@@ -75,8 +75,9 @@ class AttentionExchange {
                                                 bool need_qkv, bool need_gate) const = 0;
 };
 
+// The tensors are on `device`.
 // All rows are here. The batch must outlive it.
-std::unique_ptr<AttentionExchange> local_attention(const data::PackedBatch& batch);
+std::unique_ptr<AttentionExchange> local_attention(const data::PackedBatch& batch, Device& device);
 
 // Ranks of `context` have the rows that the plan gives them. `batch` is the whole one; all must
 // outlive it.
@@ -84,11 +85,12 @@ std::unique_ptr<AttentionExchange> local_attention(const data::PackedBatch& batc
 // depend on what the gates say (docs/parallelism.md).
 std::unique_ptr<AttentionExchange> gathered_attention(const data::PackedBatch& batch,
                                                       const data::ContextPlan& plan,
-                                                      parallel::Communicator& context);
+                                                      parallel::Communicator& context,
+                                                      Device& device);
 // DeepSpeed-Ulysses: heads are exchanged for rows, so that every rank has all rows of some heads.
 // The group must divide the kv heads.
 std::unique_ptr<AttentionExchange> exchanged_heads(const data::PackedBatch& batch,
                                                    const data::ContextPlan& plan,
-                                                   parallel::Communicator& context);
+                                                   parallel::Communicator& context, Device& device);
 
 }  // namespace elastron::model

@@ -13,7 +13,7 @@
 namespace elastron::model {
 
 DeviceBatch DeviceBatch::make(const data::PackedBatch& batch, Device& device) {
-  return make(batch, device, local_attention(batch));
+  return make(batch, device, local_attention(batch, device));
 }
 
 DeviceBatch DeviceBatch::make(const data::PackedBatch& own, Device& device,
@@ -159,15 +159,10 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   return region_.enter(normed);
 }
 
-Tensor Decoder::decode(int32_t token, int64_t position, KvCache& cache) {
-  ELASTRON_CHECK(position < options_.max_position, "beyond max_position");
-  const LayerInputs in = {
-      .positions = Tensor::from(std::vector<int32_t>{int32_t(position)}, {1}, device_),
-      .rope_table = rope_table_,
-      .cache = &cache};
-  Tensor x =
-      region_.leave(embedding_->forward(Tensor::from(std::vector<int32_t>{token}, {1}, device_)));
-  for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i]->decode(x, position, in);
+Tensor Decoder::decode(const Tensor& token, const Tensor& position, KvCache& cache) {
+  const LayerInputs in = {.positions = position, .rope_table = rope_table_, .cache = &cache};
+  Tensor x = region_.leave(embedding_->forward(token));
+  for (const auto& layer : layers_) x = layer->decode(x, in);
   return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;
 }
 

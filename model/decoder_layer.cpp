@@ -31,8 +31,8 @@ LayerOutput DecoderLayer::forward(const Tensor& x, const LayerInputs& in,
   return out;
 }
 
-Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs& in) const {
-  return mlp_.forward(attention_.decode(x, position, in), nullptr);
+Tensor DecoderLayer::decode(const Tensor& x, const LayerInputs& in) const {
+  return mlp_.forward(attention_.decode(x, in), nullptr);
 }
 
 Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,

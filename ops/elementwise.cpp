@@ -21,12 +21,6 @@ void add_to(const Tensor& a, const Tensor& b, Tensor& sum) {
   });
 }
 
-void check_rows(const Tensor& rows, const Tensor& of, const char* op) {
-  check_contiguous(rows, op);
-  ELASTRON_CHECK(rows.rank() == 1 && rows.dtype() == DType::i32 && &rows.device() == &of.device(),
-                 std::string(op) + ": rows are [n] int32 on the same device");
-}
-
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
@@ -169,36 +163,6 @@ bool all_finite(const Tensor& x) {
         });
   });
   return finite != 0;
-}
-
-Tensor gather_rows(const Tensor& x, const Tensor& rows) {
-  ELASTRON_CHECK(x.rank() == 2, "gather_rows takes [tokens, m] and [n]");
-  check_dense("gather_rows", x);
-  check_rows(rows, x, "gather_rows");
-  Tensor y = Tensor::empty({rows.size(0), x.size(1)}, x.dtype(), x.device());
-  const size_t row_bytes = size_t(x.size(1)) * dtype_size(x.dtype());
-  const int32_t* r = rows.data<int32_t>();
-  run_on(
-      x.device(), [&] { cpu::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes); },
-      [&](auto stream) { cuda::gather_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream); },
-      [&] { return touches("gather_rows", rows, y, y); });
-  return y;
-}
-
-void scatter_rows(const Tensor& x, const Tensor& rows, Tensor& y) {
-  ELASTRON_CHECK(x.rank() == 2 && y.rank() == 2 && x.size(1) == y.size(1) &&
-                     rows.numel() == x.size(0) && x.dtype() == y.dtype(),
-                 "scatter_rows takes [n, m], [n] and [tokens, m]");
-  check_dense("scatter_rows", x, y);
-  check_rows(rows, x, "scatter_rows");
-  const size_t row_bytes = size_t(x.size(1)) * dtype_size(x.dtype());
-  const int32_t* r = rows.data<int32_t>();
-  run_on(
-      x.device(), [&] { cpu::scatter_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes); },
-      [&](auto stream) {
-        cuda::scatter_rows(x.raw(), r, y.raw(), rows.size(0), row_bytes, stream);
-      },
-      [&] { return touches("scatter_rows", rows, x, x); });
 }
 
 }  // namespace elastron::ops

@@ -19,8 +19,4 @@ Tensor silu_backward(const Tensor& dy, const Tensor& x);
 double sum_of_squares(const Tensor& x);
 bool all_finite(const Tensor& x);
 
-// Rows `rows` [n] int32 of x [tokens, m] -> [n, m]; and y[rows[i]] = x[i] (rows are distinct).
-Tensor gather_rows(const Tensor& x, const Tensor& rows);
-void scatter_rows(const Tensor& x, const Tensor& rows, Tensor& y);
-
 }  // namespace elastron::ops

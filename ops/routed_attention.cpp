@@ -19,6 +19,7 @@
 #include "ops/cuda/attention/library_memory.h"
 #include "ops/cuda/attention/meta_attention.h"
 #include "ops/cuda/attention/routed_attention.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops {
 
@@ -45,8 +46,11 @@ FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion&
   const AttentionShape shape{q.q_heads, q.kv_heads, q.head_dim};
   const cuda::LibraryQuestion wanted{
       .full_by = q.by, .dtype = q.dtype, .shape = shape, .sets = q.sets, .longest = q.longest};
+  const KernelFamilies forbidden = device.attached<ForbiddenKernels>().families;
   if (q.sets.retrieval != KeySetKind::full) {
     way.why = "no branch is full attention";
+  } else if (forbidden.contains(KernelFamily::library_forward)) {
+    way.why = "what it computes is wrong here";
   } else if (!cuda::library_wanted(wanted)) {
     way.why = "heads are too wide or sequences too short for it";
   }
@@ -66,9 +70,9 @@ FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion&
         args.scale = 1;
         way.forward = cuda::full_attention_supported(
             device, cuda::library_shape(args, batch, q.kv_heads), way.why);
-        way.backward =
-            way.forward && cuda::full_attention_supported(
-                               device, cuda::library_gradient_shape(args, batch), way.why);
+        way.backward = way.forward && !forbidden.contains(KernelFamily::library_gradients) &&
+                       cuda::full_attention_supported(
+                           device, cuda::library_gradient_shape(args, batch), way.why);
       },
       [&](MetaDevice&) { way.forward = way.backward = true; });
   return way;
@@ -159,9 +163,11 @@ class DeviceTiles {
   cuda::SequenceTiles view_;
 };
 
+KernelFamilies forbidden_of(Device& device) { return device.attached<ForbiddenKernels>().families; }
+
 // Whether a library computes the full attention of the op.
 bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
-                std::initializer_list<HeadsView> views) {
+                std::initializer_list<HeadsView> views, bool gradients) {
   int64_t longest = 0;
   for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
     if (in.varlen.length(s) > 0) longest = std::max(longest, in.varlen.key_length(s));
@@ -171,7 +177,9 @@ bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
                                .shape = shape,
                                .sets = in.pattern.kinds(),
                                .longest = longest,
-                               .aligned = cuda::aligned_rows(views)}) &&
+                               .aligned = cuda::aligned_rows(views),
+                               .gradients = gradients,
+                               .forbidden = forbidden_of(in.q.device())}) &&
          has_full_attention_library(in.q.device());
 }
 
@@ -182,6 +190,13 @@ std::string attention_kernels(Device& device, DType dtype) {
   run_on(
       device, [] {}, [&](auto) { kernels = cuda::attention_kernels(dtype); }, [](MetaDevice&) {});
   return kernels;
+}
+
+bool lacks_fast_kernels(Device& device) {
+  bool lacks = false;
+  run_on(
+      device, [] {}, [&](auto) { lacks = cuda::lacks_fast_kernels(); }, [](MetaDevice&) {});
+  return lacks;
 }
 
 int64_t dense_tiles(const HeadPattern& pattern, int64_t group, int64_t tokens, int64_t keys) {
@@ -213,6 +228,7 @@ Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
   args.shape = shape;
   args.scale = in.softmax_scale;
   args.kernels = in.kernels;
+  args.forbidden = forbidden_of(in.q.device());
   return args;
 }
 
@@ -269,7 +285,7 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
                                choice_for(in.pattern.kinds(), branches));
   }
   auto args = kernel_args<AttentionForwardArgs>(in, out.choice, shape);
-  const bool library = by_library(in, shape, {args.q, args.k, args.v});
+  const bool library = by_library(in, shape, {args.q, args.k, args.v}, false);
   const int64_t dummies = library ? cuda::library_batch(in.varlen).dummies : 0;
   const auto output = [&](const Shape& of, DType type) {
     Shape with_dummies = of;
@@ -407,7 +423,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
           cuda::routed_attention_row_dots<T>(
               args, tiles.view(), need_gate ? gaps.template data<float>() : nullptr, stream);
           if (!need_qkv) return;
-          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}) &&
+          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}, true) &&
               cuda::library_attention_gradients(args, tiles.view(), device, stream)) {
             return;
           }
@@ -423,7 +439,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
         const Tensor gaps = gaps_memory();
         int64_t launches = need_gate ? 2 : 1;  // row dots, and the gate's gradient
         const bool library =
-            need_qkv && by_library(in, shape, {args.q, args.k, args.v, args.d_out});
+            need_qkv && by_library(in, shape, {args.q, args.k, args.v, args.d_out}, true);
         if (need_qkv) launches += cuda::meta_attention_gradients(args, dtype, library, meta);
         meta.record(backward_cost(in, gradient, shape, d_out, library, launches, meta));
       });

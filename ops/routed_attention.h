@@ -45,6 +45,9 @@ FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion&
 
 // Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
 std::string attention_kernels(Device& device, DType dtype);
+// Whether this build lacks the kernels that the device would be fastest with: it was compiled for
+// another architecture.
+bool lacks_fast_kernels(Device& device);
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).

@@ -7,7 +7,7 @@
 
 #include "core/trace.h"
 #include "ops/cross_entropy.h"
-#include "ops/elementwise.h"
+#include "ops/rows.h"
 #include "parallel/region.h"
 #include "parallel/shard.h"
 

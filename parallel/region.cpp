@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "ops/rows.h"
+
 namespace elastron::parallel {
 
 namespace {
@@ -39,11 +41,15 @@ Tensor gather_slices(const Tensor& x, int dim, Communicator& group) {
   const int d = normalised(x, dim);
   if (d == 0) return gather_parts(x, group);
   const int64_t part = x.size(d);
+  const Shape rows{part == 0 ? 0 : x.numel() / part, part};
   const Tensor all = gather_parts(x.view({1, x.numel()}), group);  // [size, rows * part]
   Tensor y = Tensor::empty(scaled(x.shape(), d, group.size(), 1), x.dtype(), x.device());
+  std::vector<Tensor> from, to;
   for (int r = 0; r < group.size(); ++r) {
-    y.slice(d, r * part, (r + 1) * part).copy_from(all.slice(0, r, r + 1).view(x.shape()));
+    from.push_back(all.slice(0, r, r + 1).view(rows));
+    to.push_back(y.view({rows[0], group.size() * part}).slice(1, r * part, (r + 1) * part));
   }
+  ops::gather_rows(from, {}, to);
   return y;
 }
 

@@ -5,6 +5,7 @@
 #include "core/philox.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
+#include "ops/rows.h"
 
 namespace elastron::reward {
 

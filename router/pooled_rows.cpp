@@ -2,25 +2,17 @@
 
 #include <algorithm>
 
-#include "ops/elementwise.h"
+#include "ops/rows.h"
 
 namespace elastron::router {
 
 PooledRows::PooledRows(std::span<const ops::PoolSegment> segments, const ops::PoolRule& rule,
                        const std::function<int64_t(int64_t)>& own_row,
-                       parallel::Communicator& context)
+                       parallel::Communicator& context, Device& device)
     : context_(context) {
+  std::vector<int32_t> own_rows;
   const auto take = [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row, ++rows_) {
-      const int64_t own = own_row(row);
-      if (own < 0) continue;
-      if (!copies_.empty() && copies_.back().own + copies_.back().count == own &&
-          copies_.back().at + copies_.back().count == rows_) {
-        ++copies_.back().count;
-      } else {
-        copies_.push_back({own, rows_, 1});
-      }
-    }
+    for (int64_t row = begin; row < end; ++row, ++rows_) own_rows.push_back(int32_t(own_row(row)));
   };
   for (const ops::PoolSegment& s : segments) {
     const int64_t first = rows_, length = std::max<int64_t>(s.end - s.begin, 0);
@@ -32,6 +24,11 @@ PooledRows::PooledRows(std::span<const ops::PoolSegment> segments, const ops::Po
     }
     segments_.push_back({first, rows_});
   }
+  own_rows_ = Tensor::from(own_rows, {rows_}, device);
+  std::erase(own_rows, -1);
+  std::ranges::sort(own_rows);
+  ELASTRON_CHECK(std::ranges::adjacent_find(own_rows) == own_rows.end(),
+                 "a row that is pooled for two documents");
 }
 
 Tensor PooledRows::zeros_like(const Tensor& own) const {
@@ -41,21 +38,18 @@ Tensor PooledRows::zeros_like(const Tensor& own) const {
 }
 
 Tensor PooledRows::collect(const Tensor& own) const {
-  Tensor rows = zeros_like(own);
-  for (const Copy& c : copies_) {
-    rows.slice(0, c.at, c.at + c.count).copy_from(own.slice(0, c.own, c.own + c.count));
-  }
-  // Each row is on one rank: the sum is exact.
+  Shape shape = own.shape();
+  shape.set(0, rows_);
+  Tensor rows = Tensor::empty(shape, own.dtype(), own.device());
+  ops::gather_rows({own}, own_rows_, {rows});
+  // Each row is on one rank, zeros elsewhere: the sum is exact.
   context_.all_reduce(rows, parallel::ReduceOp::sum).wait();
   return rows;
 }
 
 void PooledRows::add(Tensor& d_rows, Tensor& d_own) const {
   context_.all_reduce(d_rows, parallel::ReduceOp::sum).wait();
-  for (const Copy& c : copies_) {
-    Tensor to = d_own.slice(0, c.own, c.own + c.count);
-    ops::add_into(to, d_rows.slice(0, c.at, c.at + c.count));
-  }
+  ops::add_rows(d_rows, own_rows_, d_own);
 }
 
 }  // namespace elastron::router

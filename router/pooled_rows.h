@@ -12,10 +12,12 @@ namespace elastron::router {
 
 class PooledRows {
  public:
-  // segments: in rows of the whole batch. own_row: where this rank has a row of the whole batch, or
-  // -1; every row is on one rank. The group must outlive this.
+  // segments: in rows of the whole batch, of which none is in two. own_row: where this rank has a
+  // row of the whole batch, or -1; every row is on one rank. The group must outlive this. The
+  // tensors below are on `device`.
   PooledRows(std::span<const ops::PoolSegment> segments, const ops::PoolRule& rule,
-             const std::function<int64_t(int64_t)>& own_row, parallel::Communicator& context);
+             const std::function<int64_t(int64_t)>& own_row, parallel::Communicator& context,
+             Device& device);
 
   // The same segments in what collect() gives: pooled as they would be in the whole batch.
   const std::vector<ops::PoolSegment>& segments() const { return segments_; }
@@ -27,13 +29,10 @@ class PooledRows {
   void add(Tensor& d_rows, Tensor& d_own) const;
 
  private:
-  struct Copy {
-    int64_t own, at, count;
-  };
   parallel::Communicator& context_;
   std::vector<ops::PoolSegment> segments_;
-  std::vector<Copy> copies_;
   int64_t rows_ = 0;
+  Tensor own_rows_;  // [P] int32: where this rank has them, or -1
 };
 
 }  // namespace elastron::router

@@ -51,8 +51,8 @@ ShardCase::ShardCase(const ShardShape& shape, Device& device)
   batch_.targets.resize(size_t(shape.tokens), data::kNoLabel);
   batch_.positions.resize(size_t(shape.tokens));
   plan_ = data::plan_context(batch_.cu_seqlens, shape.ranks, data::kContextBlock);
-  exchange_ = shape.ulysses ? model::exchanged_heads(batch_, plan_, *context_)
-                            : model::gathered_attention(batch_, plan_, *context_);
+  exchange_ = shape.ulysses ? model::exchanged_heads(batch_, plan_, *context_, device)
+                            : model::gathered_attention(batch_, plan_, *context_, device);
   const auto rows = [&](int64_t heads) {
     return random_tensor({plan_.rows, heads, shape.head_dim}, DType::bf16, 1, device);
   };

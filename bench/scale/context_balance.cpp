@@ -63,8 +63,8 @@ class Rank {
   };
   Seconds measure(bool ulysses, Branches branches, const std::vector<uint8_t>& open, int windows) {
     const Tensor gate = Tensor::from(open, {1, int64_t(open.size())}, device_);
-    const auto exchange = ulysses ? model::exchanged_heads(batch_, plan_, context_)
-                                  : model::gathered_attention(batch_, plan_, context_);
+    const auto exchange = ulysses ? model::exchanged_heads(batch_, plan_, context_, device_)
+                                  : model::gathered_attention(batch_, plan_, context_, device_);
     const auto describe = [&](ops::RoutedAttentionInput& in) {
       in.pattern.sparse.rule = ops::StreamingRule::from_tokens(128, 2048, 64);
       in.softmax_scale = 1 / std::sqrt(double(shape_.head_dim));

@@ -61,6 +61,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     return ExitCode::ok;
   }
   on_stop_request(OnStop::note);
+  runtime.check_kernels(config, /*trains=*/true);
   std::string full_attention;
   parallel::on_all_ranks(*everyone, [&] {
     // Shapes that the weights do not have are a matter of the folder, not of memory.
@@ -68,7 +69,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
                                       : model::read_model_config(config.model.path);
     train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
-                        memory_per_rank(runtime.device(), world.node_size()));
+                        runtime.usable_memory(config, m));
     full_attention =
         train::full_attention_line(config, m, runtime.mesh().layout(), runtime.device());
   });

@@ -140,18 +140,4 @@ bool all_finite(const T* x, int64_t n) {
   return finite;
 }
 
-inline void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes) {
-  parallel_rows(n, int64_t(row_bytes) / 4, [=](int64_t i) {
-    std::memcpy(static_cast<char*>(y) + size_t(i) * row_bytes,
-                static_cast<const char*>(x) + size_t(rows[i]) * row_bytes, row_bytes);
-  });
-}
-
-inline void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes) {
-  parallel_rows(n, int64_t(row_bytes) / 4, [=](int64_t i) {
-    std::memcpy(static_cast<char*>(y) + size_t(rows[i]) * row_bytes,
-                static_cast<const char*>(x) + size_t(i) * row_bytes, row_bytes);
-  });
-}
-
 }  // namespace elastron::ops::cpu

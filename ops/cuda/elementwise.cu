@@ -154,41 +154,6 @@ __global__ void adamw_kernel(int64_t n, A* master, const A* grad, A* m, A* v, V*
   }
 }
 
-// y[to_rows ? rows[i] : i] = x[to_rows ? i : rows[i]], rows of `units` units.
-template <class Unit, bool kScatter>
-__global__ void move_rows_kernel(const Unit* x, const int32_t* rows, Unit* y, int64_t n,
-                                 int64_t units) {
-  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n * units; i += stride) {
-    const int64_t row = i / units, unit = i % units;
-    const int64_t other = int64_t(rows[row]) * units + unit;
-    if (kScatter) {
-      y[other] = x[i];
-    } else {
-      y[i] = x[other];
-    }
-  }
-}
-
-template <bool kScatter>
-void move_rows(const char* name, const void* x, const int32_t* rows, void* y, int64_t n,
-               size_t row_bytes, Stream stream) {
-  const auto with_unit = [&]<class Unit>() {
-    const int64_t units = int64_t(row_bytes / sizeof(Unit));
-    launch(name, move_rows_kernel<Unit, kScatter>, over_items(n * units, kThreads, kMostBlocks),
-           stream, static_cast<const Unit*>(x), rows, static_cast<Unit*>(y), n, units);
-  };
-  const uintptr_t all =
-      uintptr_t(row_bytes) | reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y);
-  if (all % 16 == 0) {
-    with_unit.template operator()<Pack<uint32_t, 4>>();
-  } else if (all % 4 == 0) {
-    with_unit.template operator()<uint32_t>();
-  } else {
-    with_unit.template operator()<uint8_t>();
-  }
-}
-
 }  // namespace
 
 template <class T>
@@ -253,15 +218,6 @@ void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const
                 int64_t step, double grad_scale, Stream stream) {
   launch("adamw", adamw_kernel<A, V>, over_items(n, kThreads, kMostBlocks), stream, n, master, grad,
          m, v, value, detail::AdamWConstants<A>(s, step, grad_scale));
-}
-
-void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                 Stream stream) {
-  move_rows<false>("gather_rows", x, rows, y, n, row_bytes, stream);
-}
-void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                  Stream stream) {
-  move_rows<true>("scatter_rows", x, rows, y, n, row_bytes, stream);
 }
 
 #define ELASTRON_FOR(T)                                                                      \

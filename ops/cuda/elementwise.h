@@ -37,9 +37,4 @@ template <class A, class V>
 void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const AdamWSettings& s,
                 int64_t step, double grad_scale, Stream stream);
 
-void gather_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                 Stream stream);
-void scatter_rows(const void* x, const int32_t* rows, void* y, int64_t n, size_t row_bytes,
-                  Stream stream);
-
 }  // namespace elastron::ops::cuda

@@ -23,6 +23,7 @@
 #include "core/dispatch.h"
 #include "ops/cuda/elementwise.h"
 #include "ops/cuda/row_bucket.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops::cuda {
 
@@ -180,7 +181,8 @@ cublasStatus_t multiply(Library& library, const Operation& operation, const Layo
 
 // ELASTRON_MATMUL_TUNE=0 takes the library's first choice: for runs that must repeat bit for bit on
 // a machine whose timings differ.
-bool tuning() {
+bool tuning(Device& device) {
+  if (is_forbidden(device, KernelFamily::tuned_products)) return false;
   static const bool on = [] {
     const char* value = std::getenv("ELASTRON_MATMUL_TUNE");
     return value == nullptr || std::string_view(value) != "0";
@@ -188,8 +190,9 @@ bool tuning() {
   return on;
 }
 
-bool worth_timing(const Key& key) {
-  return key.choice == AlgorithmChoice::fastest && key.dtype == DType::bf16 &&
+bool worth_timing(const Key& key, Device& device) {
+  return !is_forbidden(device, KernelFamily::tuned_products) &&
+         key.choice == AlgorithmChoice::fastest && key.dtype == DType::bf16 &&
          double(key.rows) * double(key.out) * double(key.in) >= double(kLeastToTime) && tuning();
 }
 
@@ -325,7 +328,7 @@ bool run(Key key, const Multiplied& of, Tensor& c) {
   if (is_new) products.operation = operation(key);
   const Operation& o = products.operation;
   if (key.bias) set(o, CUBLASLT_MATMUL_DESC_BIAS_POINTER, of.bias.raw());
-  if (is_new && worth_timing(bucket)) {
+  if (is_new && worth_timing(bucket, device)) {
     products.fastest = timed(library, key, o, call, device, workspace.raw(), stream);
   }
   const Layouts l = layouts(key, columns_of(key));

@@ -1,11 +1,15 @@
-// Who has which rows: every token once, whole blocks, even work.
+// Who has which rows: every token once, whole blocks, short sequences whole, even work.
 #include "data/context_shard.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
 #include <set>
 
+#include "core/philox.h"
 #include "data/document.h"
 
 namespace elastron::data {
@@ -17,12 +21,13 @@ std::vector<int32_t> bounds(const std::vector<int32_t>& lengths) {
   return cu;
 }
 
-// Pairs of a query and a key up to it, of one rank.
-double pairs(const std::vector<ContextPiece>& pieces) {
+// Pairs of a query and a key up to it, of one rank. offsets: keys before each sequence's own.
+double pairs(const std::vector<ContextPiece>& pieces, const std::vector<int32_t>& offsets = {}) {
   double sum = 0;
   for (const ContextPiece& p : pieces) {
     const double begin = p.begin, end = p.end;
     sum += (end * (end + 1) - begin * (begin + 1)) / 2;
+    if (!offsets.empty()) sum += (end - begin) * offsets[size_t(p.sequence)];
   }
   return sum;
 }
@@ -64,26 +69,122 @@ TEST(ContextPlan, EveryTokenIsOnOneRankInWholeBlocks) {
   }
 }
 
-// One long sequence, a pack of long and short ones, and many short ones: tokens within a block or
-// two, causal pairs within 5 %.
+// Sequences that are on several ranks.
+std::set<int32_t> sequences_cut(const ContextPlan& plan) {
+  std::map<int32_t, std::set<size_t>> ranks_of;
+  for (size_t r = 0; r < plan.pieces.size(); ++r) {
+    for (const ContextPiece& p : plan.pieces[r]) ranks_of[p.sequence].insert(r);
+  }
+  std::set<int32_t> cut;
+  for (const auto& [sequence, ranks] : ranks_of) {
+    if (ranks.size() > 1) cut.insert(sequence);
+  }
+  return cut;
+}
+
+// The most of a rank over what is allowed where sequences are whole.
+struct Worst {
+  double rows = 0, pairs = 0;
+};
+Worst worst(const ContextPlan& plan, const std::vector<int32_t>& offsets = {}) {
+  double rows = 0, all = 0, most = 0;
+  for (const auto& own : plan.pieces) {
+    rows += double(tokens(own)) / plan.ranks();
+    all += pairs(own, offsets) / plan.ranks();
+    most = std::max(most, pairs(own, offsets));
+  }
+  return {.rows = double(plan.rows) / most_context_rows(rows, kContextBlock),
+          .pairs = most / ((1 + kContextPairsSlack) * all)};
+}
+
+// Lengths as those of texts: most are short, few are long.
+std::vector<int32_t> natural(uint64_t seed, int64_t most_tokens) {
+  const RandomStream stream(seed, RandomPurpose::test);
+  std::vector<int32_t> lengths;
+  int64_t sum = 0;
+  for (uint64_t i = 0;; ++i) {
+    const auto n = int32_t(std::clamp(std::exp(6.6 + 1.2 * stream.normal_at(i)), 8.0, 32768.0));
+    if (sum + n > most_tokens) return lengths;
+    lengths.push_back(n);
+    sum += n;
+  }
+}
+
+// One long sequence, and a pack of long and short ones.
 TEST(ContextPlan, IsEven) {
   for (const int ranks : {2, 4, 8}) {
     std::vector<int32_t> mixed;
     for (int i = 0; i < 40; ++i) mixed.push_back(64 + i * 613 % 1900);
     mixed.push_back(12000);
     for (const auto& lengths : {std::vector<int32_t>{32768}, mixed}) {
-      const ContextPlan plan = plan_context(bounds(lengths), ranks, kContextBlock);
-      double all = 0, most = 0;
-      int64_t least_tokens = plan.rows;
-      for (const auto& own : plan.pieces) {
-        all += pairs(own);
-        most = std::max(most, pairs(own));
-        least_tokens = std::min(least_tokens, tokens(own));
-      }
-      EXPECT_LE(most / (all / ranks), 1.05) << ranks << " ranks";
-      EXPECT_LE(plan.rows - least_tokens, 2 * kContextBlock) << ranks << " ranks";
+      const Worst most = worst(plan_context(bounds(lengths), ranks, kContextBlock));
+      EXPECT_LE(most.rows, 1) << ranks << " ranks";
+      EXPECT_LE(most.pairs, 1) << ranks << " ranks";
     }
   }
+}
+
+TEST(ContextPlan, SequencesAreWholeWhereTheRanksStayEven) {
+  const auto plan_of = [](const std::vector<int32_t>& lengths, int ranks) {
+    return plan_context(bounds(lengths), ranks, kContextBlock);
+  };
+  for (const int ranks : {2, 4, 8}) {
+    for (const auto& [count, length] : {std::pair{64, 1024}, {8, 8192}, {2000, 31}}) {
+      const auto plan = plan_of(std::vector<int32_t>(size_t(count), length), ranks);
+      EXPECT_EQ(sequences_cut(plan), std::set<int32_t>{}) << ranks << " " << count;
+      EXPECT_EQ(plan.rows, int64_t(count) / ranks * length) << ranks << " " << count;
+    }
+    EXPECT_EQ(sequences_cut(plan_of({65536}, ranks)), std::set<int32_t>{0});
+  }
+  // One of nine is for all, and each of the others has a rank to itself.
+  const auto nine = plan_of(std::vector<int32_t>(9, 1024), 8);
+  EXPECT_EQ(sequences_cut(nine).size(), 1U);
+  EXPECT_EQ(nine.rows, 9 * 1024 / 8);
+  // The long one is cut, the short ones fill up.
+  std::vector<int32_t> long_and_short(49, 500);
+  long_and_short[7] = 30000;
+  EXPECT_EQ(sequences_cut(plan_of(long_and_short, 8)), std::set<int32_t>{7});
+  // Rows are as even with 1 x 4096 against 4 x 1024, but not the pairs.
+  EXPECT_TRUE(sequences_cut(plan_of({4096, 1024, 1024, 1024, 1024}, 2)).contains(0));
+}
+
+// Packs as they are: never less even than is said, and few sequences are cut.
+TEST(ContextPlan, CutsFewOfNaturalPacks) {
+  double all = 0, cut = 0;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    const int ranks = seed % 2 == 0 ? 8 : 4;
+    const auto lengths = natural(seed, seed % 3 == 0 ? 131072 : 65536);
+    const ContextPlan plan = plan_context(bounds(lengths), ranks, kContextBlock);
+    const auto sequences = sequences_cut(plan);
+    all += double(lengths.size());
+    cut += double(sequences.size());
+    const Worst most = worst(plan);
+    EXPECT_LE(most.rows, 1) << seed;
+    EXPECT_LE(most.pairs, 1) << seed;
+    // Those with the most pairs.
+    int32_t shortest_cut = std::numeric_limits<int32_t>::max(), longest_whole = 0;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      if (sequences.contains(int32_t(s))) {
+        shortest_cut = std::min(shortest_cut, lengths[s]);
+      } else {
+        longest_whole = std::max(longest_whole, lengths[s]);
+      }
+    }
+    EXPECT_GE(shortest_cut, longest_whole) << seed;
+  }
+  EXPECT_LT(cut / all, 0.15);
+  RecordProperty("share_cut", std::to_string(cut / all));
+}
+
+// Keys before a sequence's own are work too.
+TEST(ContextPlan, CountsSharedPrompts) {
+  const std::vector<int32_t> lengths = {512, 512, 512, 512, 512, 512, 512, 512};
+  const std::vector<int32_t> offsets = {8000, 0, 0, 0, 0, 0, 0, 0};
+  const auto plan = plan_context(bounds(lengths), 2, kContextBlock, offsets);
+  EXPECT_TRUE(sequences_cut(plan).contains(0));
+  EXPECT_LE(worst(plan, offsets).rows, 1);
+  EXPECT_LE(worst(plan, offsets).pairs, 1);
+  EXPECT_TRUE(sequences_cut(plan_context(bounds(lengths), 2, kContextBlock)).empty());
 }
 
 TEST(ContextPlan, DoesNotDependOnAnythingElse) {

@@ -65,7 +65,7 @@ class ContextExchange : public WorldTest {
     };
     auto begun = begin();
     auto attended = exchange.forward(begun, gate, describe, ops::Branches::both, again);
-    const Tensor out = exchange.own_rows(attended.selected);
+    const Tensor out = exchange.own_rows(attended);
     if (!again) begun = begin();
     const auto d =
         exchange.backward(d_out, std::move(begun), gate, describe, std::move(attended), true, true);
@@ -81,15 +81,16 @@ class ContextExchange : public WorldTest {
     std::vector<uint8_t> open;
     for (int64_t i = 0; i < batch.documents() * kKvHeads; ++i) open.push_back(i * 5 % 3 == 0);
     const Tensor gate = Tensor::from(open, {batch.documents(), kKvHeads}, device);
-    const Result whole = attend(*model::local_attention(batch), q, k, v, d_out, gate, false);
+    const Result whole =
+        attend(*model::local_attention(batch, device), q, k, v, d_out, gate, false);
 
     const auto plan = data::plan_context(batch.cu_seqlens, context().size(), 16);
     const auto mine = [&](const Tensor& t) { return own_rows(t, batch, plan, context().rank()); };
     for (const auto& [ulysses, again] :
          {std::pair{false, false}, {false, true}, {true, false}, {true, true}}) {
       SCOPED_TRACE(std::string(ulysses ? "ulysses" : "gather") + (again ? ", again" : ""));
-      const auto exchange = ulysses ? model::exchanged_heads(batch, plan, context())
-                                    : model::gathered_attention(batch, plan, context());
+      const auto exchange = ulysses ? model::exchanged_heads(batch, plan, context(), device)
+                                    : model::gathered_attention(batch, plan, context(), device);
       const Result part = attend(*exchange, mine(q), mine(k), mine(v), mine(d_out), gate, again);
       expect_close(part.out, mine(whole.out), 1e-13, "out");
       expect_close(part.dq, mine(whole.dq), 1e-12, "dq");
@@ -140,7 +141,7 @@ TEST_F(ContextExchange, PooledRowsAreThoseOfTheWholeBatch) {
   for (const ops::PoolRule& rule :
        {ops::PoolRule{}, ops::PoolRule{true, 20, false}, {true, 20, true}, {false, 20, false}}) {
     const router::PooledRows rows(
-        segments, rule, [&](int64_t row) { return own_rows_of[size_t(row)]; }, context());
+        segments, rule, [&](int64_t row) { return own_rows_of[size_t(row)]; }, context(), device);
     const Tensor mine = own_rows(keys, batch, plan, context().rank());
     const Tensor pooled = ops::boundary_pool_forward(rows.collect(mine), rows.segments(), rule);
     const Tensor whole = ops::boundary_pool_forward(keys, segments, rule);
@@ -172,8 +173,7 @@ TEST(KvHeadGroups, DivideTheHeads) {
 }
 
 // The first of two ranks, whose other one has the same rows. Nothing has arrived until it is waited
-// for: until then there are no numbers. Writes down when collectives begin and end, keys and values
-// as one.
+// for: until then there are no numbers. Writes down when collectives begin and end.
 class SlowCommunicator final : public Communicator {
  public:
   explicit SlowCommunicator(std::vector<std::string>& log) : log_(log) {}
@@ -205,12 +205,11 @@ class SlowCommunicator final : public Communicator {
                         like.device());
   }
   Pending under_way(const char* what, int number, const std::function<void()>& arrive) {
-    const std::string name = what + std::string(" ") + std::to_string(number / 2);
-    const bool second = number % 2 == 1;
-    if (second) log_.push_back(name + " begins");
-    return Pending([this, name, second, arrive] {
+    const std::string name = what + std::string(" ") + std::to_string(number);
+    log_.push_back(name + " begins");
+    return Pending([this, name, arrive] {
       arrive();
-      if (second) log_.push_back(name + " ends");
+      log_.push_back(name + " ends");
     });
   }
   std::vector<std::string>& log_;
@@ -227,7 +226,7 @@ TEST(GatheredAttention, RowsTravelWhileAttentionRuns) {
   ASSERT_EQ(plan.rows, kRows);
   std::vector<std::string> log;
   SlowCommunicator context(log);
-  const auto exchange = model::gathered_attention(batch, plan, context);
+  const auto exchange = model::gathered_attention(batch, plan, context, device);
   const auto random = [&](int64_t heads, uint64_t seed) {
     return random_tensor({kRows, heads, kDim}, DType::f64, seed, device);
   };
@@ -243,7 +242,7 @@ TEST(GatheredAttention, RowsTravelWhileAttentionRuns) {
   exchange->begin_queries(random(kQHeads, 3), begun);
   EXPECT_EQ(log, std::vector<std::string>{"gather 0 begins"});
   auto attended = exchange->forward(begun, gate, describe, ops::Branches::both, /*again=*/true);
-  const Tensor out = attended.selected;
+  const Tensor out = exchange->own_rows(attended);
   const auto d = exchange->backward(random(kQHeads, 4), std::move(begun), gate, describe,
                                     std::move(attended), true, true);
 

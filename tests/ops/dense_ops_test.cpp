@@ -279,19 +279,6 @@ TEST_F(Ops, ReductionsSeeEverything) {
   }
 }
 
-TEST_F(Ops, RowsGatherAndScatter) {
-  const Tensor x = rnd({6, 4}, 1, DType::f32);
-  const Tensor rows = Tensor::from(std::vector<int32_t>{5, 0, 3}, {3}, cpu_);
-  const Tensor g = gather_rows(x, rows);
-  Tensor y = Tensor::zeros({6, 4}, DType::f32, cpu_);
-  scatter_rows(g, rows, y);
-  for (int64_t r = 0; r < 6; ++r) {
-    const bool moved = r == 5 || r == 0 || r == 3;
-    EXPECT_EQ(y.slice(0, r, r + 1).to_vector<float>(),
-              moved ? x.slice(0, r, r + 1).to_vector<float>() : std::vector<float>(4, 0.0f));
-  }
-}
-
 // Every op, twice: once on one thread, once on three. Bit for bit.
 TEST_F(Ops, ThreadCountChangesNothing) {
   const auto everything = [&] {

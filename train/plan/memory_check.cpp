@@ -16,7 +16,8 @@ namespace elastron::train {
 MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
                           const parallel::MeshLayout& layout, Device& device) {
   return plan_step(config, model, layout, device.behaves_as(), {},
-                   ops::has_full_attention_library(device))
+                   ops::has_full_attention_library(device),
+                   device.attached<ops::ForbiddenKernels>())
       .memory;
 }
 
@@ -78,20 +79,20 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
 }
 
 void check_memory(const Config& config, const model::ModelConfig& model,
-                  const parallel::MeshLayout& layout, Device& device, int64_t available) {
-  if (!config.train.memory_check || available <= 0) return;
+                  const parallel::MeshLayout& layout, Device& device, int64_t usable) {
+  if (!config.train.memory_check || usable <= 0) return;
   // A layout that does not fit the model is reported where the model is made.
   if (!layout_goes(config, model, layout)) return;
   const auto plan = planned_memory(config, model, layout, device);
-  if (plan.total() <= available) return;
+  if (plan.total() <= usable) return;
   const std::string keys = keys_to_turn(config, model, layout, device.kind(), plan.total());
-  throw UsageError(fmt::format("a rank needs {} ({} held, {} saved, {} working) and has {}",
-                               describe_bytes(plan.total()), describe_bytes(plan.held()),
-                               describe_bytes(plan.saved), describe_bytes(plan.working),
-                               describe_bytes(available)),
-                   "memory",
-                   (keys.empty() ? "use more memory" : "set " + keys) +
-                       ", or train.memory_check: false to try all the same");
+  throw UsageError(
+      fmt::format("a rank needs {} ({} held, {} saved, {} working) and may fill {}",
+                  describe_bytes(plan.total()), describe_bytes(plan.held()),
+                  describe_bytes(plan.saved), describe_bytes(plan.working), describe_bytes(usable)),
+      "memory",
+      (keys.empty() ? "use more memory" : "set " + keys) +
+          ", or train.memory_check: false to try all the same");
 }
 
 }  // namespace elastron::train

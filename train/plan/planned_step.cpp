@@ -222,7 +222,7 @@ std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog&
 
 PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
-                      bool library) {
+                      bool library, const ops::ForbiddenKernels& forbidden) {
   Config config = whole_config;
   config.parallel.data.value = layout.data;
   config.parallel.context = layout.context;
@@ -239,6 +239,7 @@ PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
   attention.sparse_heads = config.has_routers() ? expected.msr : 0;
   attention.chosen = expected.xattention;
   attention.library = library;
+  device.attached<ops::ForbiddenKernels>() = forbidden;
   parallel::CollectiveLog log;
   parallel::Mesh mesh = parallel::Mesh::recording(layout, {}, log);
   TrainedModel model(config, m, /*training=*/true, mesh, device);

@@ -22,7 +22,9 @@ LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, par
     device_ = model::DeviceBatch::make(own(), device);
     return;
   }
-  plan_ = data::plan_context(whole.cu_seqlens, context.size(), config.context_block());
+  std::vector<int32_t> offsets;
+  for (int64_t s = 0; s < whole.sequences(); ++s) offsets.push_back(int32_t(whole.offset(s)));
+  plan_ = data::plan_context(whole.cu_seqlens, context.size(), config.context_block(), offsets);
   plan_.rows = padded(plan_.rows);
   own_ = data::shard(whole, plan_, context.rank());
   std::vector<int32_t> own_rows(size_t(whole.tokens()), -1);
@@ -33,13 +35,14 @@ LocalBatch::LocalBatch(const data::PackedBatch& whole, const Config& config, par
       whole_rows_.push_back(row);
     }
   }
-  device_ = model::DeviceBatch::make(*own_, device,
-                                     config.parallel.context_kind == ContextKind::ulysses
-                                         ? model::exchanged_heads(whole, plan_, context)
-                                         : model::gathered_attention(whole, plan_, context));
+  device_ =
+      model::DeviceBatch::make(*own_, device,
+                               config.parallel.context_kind == ContextKind::ulysses
+                                   ? model::exchanged_heads(whole, plan_, context, device)
+                                   : model::gathered_attention(whole, plan_, context, device));
   router_.pooled = std::make_shared<const router::PooledRows>(
       router_.segments, config.router.pool_rule(),
-      [&](int64_t row) { return int64_t(own_rows[size_t(row)]); }, context);
+      [&](int64_t row) { return int64_t(own_rows[size_t(row)]); }, context, device);
   router_.segments = router_.pooled->segments();
 }
 

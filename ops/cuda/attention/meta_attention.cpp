@@ -140,8 +140,9 @@ int64_t meta_attention_gradients(const AttentionBackwardArgs& args, DType dtype,
 int64_t meta_choose_blocks(const BlockChoiceArgs& all, const XAttentionRule& rule, DType dtype,
                            MetaDevice& meta) {
   const XAttentionArgs args(all, rule);
-  const bool mma = mma_scores(dtype, args.shape.head_dim, args.groups_of_block(),
-                              aligned_rows({args.q, args.k}));
+  const bool mma =
+      mma_scores(dtype, args.shape.head_dim, args.groups_of_block(), aligned_rows({args.q, args.k}),
+                 meta.attached<ForbiddenKernels>().families);
   const ChoiceWork work = choice_work(args, mma ? kMmaChoiceKernel : kPlainChoiceKernel);
   if (work.count == 0) return 0;
   const Tensor list = on_device(std::span<const RowTile>(work.tiles), meta);

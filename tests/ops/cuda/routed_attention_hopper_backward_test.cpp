@@ -19,8 +19,7 @@ class HopperGradients : public AttentionBelowTheFront {
  protected:
   void SetUp() override {
     AttentionBelowTheFront::SetUp();
-    if (gpu_ != nullptr && !ops::cuda::hopper_runs_on(ops::cuda::attention_device()))
-      GTEST_SKIP() << "no GPU of sm_90";
+    need_hopper_kernels();
   }
 
   // The op's own arguments, for what the kernels say that they take.

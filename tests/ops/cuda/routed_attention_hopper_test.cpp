@@ -15,8 +15,7 @@ class HopperAttention : public test::BothDevices {
  protected:
   void SetUp() override {
     BothDevices::SetUp();
-    if (gpu_ != nullptr && !ops::cuda::hopper_runs_on(ops::cuda::attention_device()))
-      GTEST_SKIP() << "no GPU of sm_90";
+    need_hopper_kernels();
   }
 
   template <class T>

@@ -12,6 +12,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/memory.h"
 
 namespace elastron::emulator {
@@ -50,9 +51,14 @@ class Plan final : public FullAttentionPlan {
   explicit Plan(const FullAttentionShape& shape) : s_(shape) {}
   int64_t workspace_bytes() const override { return full_attention_workspace(s_); }
 
-  void run(const FullAttentionTensors& t, void* workspace, Stream) override {
+  void run(const FullAttentionTensors& t, void* workspace, Stream stream) override {
     ++emulator::calls().launches;
-    const emulator::DeviceMemoryOpen open;
+    emulator::issue(stream, s_.backward ? "full attention backward" : "full attention",
+                    [this, t, workspace] { compute(t, workspace); });
+  }
+
+ private:
+  void compute(const FullAttentionTensors& t, void* workspace) const {
     if (workspace_bytes() > 0) std::memset(workspace, 0xff, size_t(workspace_bytes()));
     for (int64_t b = 0; b < s_.sequences; ++b) {
       const int64_t keys = key_length(t, b);
@@ -63,7 +69,6 @@ class Plan final : public FullAttentionPlan {
     }
   }
 
- private:
   int64_t longest_keys() const { return s_.own_keys() ? s_.longest_keys : s_.longest; }
   int64_t key_length(const FullAttentionTensors& t, int64_t b) const {
     return s_.own_keys() ? t.key_lengths[b] : t.lengths[b];
@@ -87,7 +92,12 @@ class Plan final : public FullAttentionPlan {
     auto dk = zeros(keys * dim), dv = zeros(keys * dim), row = zeros(dim), p = zeros(keys);
     for (int64_t g = 0; g < group; ++g) {
       const int64_t head = kv_head * group + g;
+      // A fault loses the last row of a tile.
+      const bool faulty =
+          emulator::planted(s_.backward ? emulator::Faulty::gradients : emulator::Faulty::library,
+                            emulator::Fault::tile);
       for (int64_t i = 0; i < n; ++i) {
+        if (faulty && i % 64 == 63) continue;
         float& l = lse[t.lse.starts[b] + i * s_.lse_stride + head];
         const bf16* qi = q.row(b, i, head, dim);
         double most = -INFINITY, total = 0;

@@ -8,6 +8,7 @@
 
 #include "core/dtype.h"
 #include "tests/support/cuda_emulator/blas.h"
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/memory.h"
 
 struct CublasLtMatmulDesc {
@@ -73,13 +74,25 @@ void product(const CublasLtMatmulDesc& o, const Matrix<T>& a, const Matrix<T>& b
 void compute(const CublasLtMatmulDesc& o, const void* a, const CublasLtMatrixLayout& a_layout,
              const void* b, const CublasLtMatrixLayout& b_layout, bool accumulate, void* c,
              const CublasLtMatrixLayout& layout) {
-  const int64_t inner = o.a == CUBLAS_OP_N ? a_layout.columns : a_layout.rows;
+  const int64_t whole = o.a == CUBLAS_OP_N ? a_layout.columns : a_layout.rows;
+  // A planted fault leaves out the last terms of every sum.
+  const int64_t inner = planted(Faulty::products, Fault::tile) ? whole - whole / 4 : whole;
   with_type(a_layout.type, [&]<class T>() {
     with_type(layout.type, [&]<class C>() {
       product(o, Matrix<T>(a, a_layout, o.a), Matrix<T>(b, b_layout, o.b), inner, accumulate,
               layout, static_cast<C*>(c));
     });
   });
+}
+
+size_t size_of(cudaDataType_t type) {
+  size_t bytes = 0;
+  with_type(type, [&]<class T>() { bytes = sizeof(T); });
+  return bytes;
+}
+Bytes bytes_of(const void* at, const CublasLtMatrixLayout& l, bool written) {
+  const size_t size = size_of(l.type);
+  return {at, size_t(l.rows) * size, written, size_t(l.columns), size_t(l.pitch) * size};
 }
 
 bool takes(uint64_t algorithm, const CublasLtMatmulDesc& o, const CublasLtMatrixLayout& c) {
@@ -181,7 +194,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               const void* a, cublasLtMatrixLayout_t a_layout, const void* b,
                               cublasLtMatrixLayout_t b_layout, const void* beta, const void* c,
                               cublasLtMatrixLayout_t layout, void* d, cublasLtMatrixLayout_t,
-                              const cublasLtMatmulAlgo_t* algorithm, void*, size_t, cudaStream_t) {
+                              const cublasLtMatmulAlgo_t* algorithm, void*, size_t,
+                              cudaStream_t stream) {
   emulator::Blas& blas = emulator::blas();
   if (c != d || !emulator::takes(algorithm->data[0], *desc, *layout)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -194,8 +208,17 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       wide ? *static_cast<const double*>(beta) : double(*static_cast<const float*>(beta));
   if (blas.seen) blas.seen(d, factor, layout->columns);
   if (!blas.computes) return CUBLAS_STATUS_SUCCESS;
-  const emulator::DeviceMemoryOpen open;
-  emulator::compute(*desc, a, *a_layout, b, *b_layout, factor != 0, d, *layout);
+  std::vector<emulator::Bytes> touched{emulator::bytes_of(a, *a_layout, false),
+                                       emulator::bytes_of(b, *b_layout, false),
+                                       emulator::bytes_of(d, *layout, true)};
+  if (desc->bias != nullptr) {
+    touched.push_back({desc->bias, size_t(layout->rows) * emulator::size_of(layout->type)});
+  }
+  // A graph does it again when the descriptors may be gone.
+  emulator::issue(stream, "a product", std::move(touched),
+                  [o = *desc, a, al = *a_layout, b, bl = *b_layout, factor, d, l = *layout] {
+                    emulator::compute(o, a, al, b, bl, factor != 0, d, l);
+                  });
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -86,6 +86,35 @@ TEST(PlannedStep, LongContextsFit) {
   EXPECT_LT(planned(model::Recompute::layer), int64_t(131) << 30);
 }
 
+// A pack of many documents asks no more of a GPU in a layer than one of a single document: nothing
+// goes document by document or run by run of rows.
+TEST(PlannedStep, AsksAsOftenForManyDocuments) {
+  model::ModelConfig m = test::small_shapes();
+  m.q_heads = 32;
+  m.kv_heads = 8;
+  m.head_dim = 128;
+  for (const auto& [ranks, kind] :
+       {std::pair{1, ContextKind::gather}, {8, ContextKind::gather}, {8, ContextKind::ulysses}}) {
+    const auto c =
+        test::planned_case("", {1, ranks, 1}, model::Recompute::none, [&](Config& config) {
+          config.model.dtype = ComputeDType::bfloat16;
+          config.parallel.context_kind = kind;
+          config.data.max_tokens = 65536;
+        });
+    const auto calls = [&](int64_t document_tokens) {
+      return plan_step(c.config, m, c.layout, DeviceKind::cuda,
+                       {.document_tokens = document_tokens})
+          .layer;
+    };
+    const DeviceCalls one = calls(0);
+    for (const int64_t tokens : {8192, 1024}) {
+      const DeviceCalls many = calls(tokens);
+      EXPECT_LE(many.launches, one.launches) << ranks << " ranks, documents of " << tokens;
+      EXPECT_LE(many.copies, one.copies) << ranks << " ranks, documents of " << tokens;
+    }
+  }
+}
+
 // Packs of more tokens than the host should hold are planned from fewer, in proportion.
 TEST(PlannedStep, OfManyTokensGrowsWithThem) {
   const auto total = [](int64_t packs) {
