@@ -7,6 +7,7 @@
 set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
 set(ELASTRON_CUDNN AUTO CACHE STRING "cuDNN's attention: AUTO, ON or OFF")
 set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
+option(ELASTRON_CUDA_DEBUG_BARRIERS "Waits of the kernels for sm_90a end, and say what for" OFF)
 
 set(ELASTRON_WITH_CUDA OFF)
 set(ELASTRON_WITH_NCCL OFF)
@@ -87,6 +88,16 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu ops/cuda/sparsity_objective.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
+if(ELASTRON_CUDA_DEBUG_BARRIERS)
+  add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:ELASTRON_CUDA_DEBUG_BARRIERS=1>)
+endif()
+
+# For kernels that nvcc builds.
+function(elastron_kernel_flags target)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Werror -Werror=all-warnings
+      -lineinfo>)
+endfunction()
 
 function(elastron_cuda_library name)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${ELASTRON_CUDA_KERNELS}
@@ -97,6 +108,10 @@ function(elastron_cuda_library name)
   target_link_libraries(elastron_${name} PUBLIC elastron_core
     PRIVATE CUDA::cudart_static CUDA::cublasLt)
   target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
+  # tests/ops/cuda/machine_code_test.py reads what ptxas made of these.
+  set(read ${ELASTRON_CUDA_KERNELS})
+  list(FILTER read INCLUDE REGEX "ward_hopper")
+  set_source_files_properties(${read} PROPERTIES COMPILE_OPTIONS -no-compress)
   if(ELASTRON_WITH_CUDNN)
     # Loaded when it is needed: only headers are wanted here.
     set_source_files_properties(${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp PROPERTIES
@@ -105,9 +120,7 @@ function(elastron_cuda_library name)
       ${CUDNN_INCLUDE_DIR})
     target_link_libraries(elastron_${name} PRIVATE ${CMAKE_DL_LIBS})
   endif()
-  target_compile_options(elastron_${name} PRIVATE
-    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Werror -Werror=all-warnings
-      -lineinfo>)
+  elastron_kernel_flags(elastron_${name})
 endfunction()
 
 # For device code that the C++ compiler builds.
@@ -119,6 +132,14 @@ function(elastron_emulator_flags target)
     -Wno-subobject-linkage)
 endfunction()
 
+# A kernel as C++, under a name of its own: a source file has one language. `result` is its path.
+function(elastron_emulated_kernel result kernel)
+  get_filename_component(stem ${kernel} NAME_WE)
+  set(copy ${CMAKE_CURRENT_BINARY_DIR}/emulated/${stem}.cpp)
+  file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
+  set(${result} ${copy} PARENT_SCOPE)
+endfunction()
+
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
@@ -126,11 +147,8 @@ function(elastron_emulated_cuda_library name)
     ${emulator}/hopper.cpp ${emulator}/matmul.cpp ${emulator}/memory.cpp
     ${emulator}/stream_order.cpp ${emulator}/streams.cpp
     ${emulator}/tensor_core.cpp)
-  # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})
-    get_filename_component(stem ${kernel} NAME_WE)
-    set(copy ${CMAKE_CURRENT_BINARY_DIR}/emulated/${stem}.cpp)
-    file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
+    elastron_emulated_kernel(copy ${kernel})
     target_sources(elastron_${name} PRIVATE ${copy})
   endforeach()
   target_link_libraries(elastron_${name} PUBLIC elastron_core)

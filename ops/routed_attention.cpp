@@ -41,6 +41,7 @@ bool has_full_attention_library(Device& device) {
 }
 
 FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion& q) {
+  constexpr const char* kWrongHere = "what it computes is wrong here";  // by the self-check
   FullAttentionWay way;
   if (full_attention_library(device, way.why).empty()) return way;
   const AttentionShape shape{q.q_heads, q.kv_heads, q.head_dim};
@@ -50,7 +51,7 @@ FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion&
   if (q.sets.retrieval != KeySetKind::full) {
     way.why = "no branch is full attention";
   } else if (forbidden.contains(KernelFamily::library_forward)) {
-    way.why = "what it computes is wrong here";
+    way.why = kWrongHere;
   } else if (!cuda::library_wanted(wanted)) {
     way.why = "heads are too wide or sequences too short for it";
   }
@@ -70,9 +71,13 @@ FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion&
         args.scale = 1;
         way.forward = cuda::full_attention_supported(
             device, cuda::library_shape(args, batch, q.kv_heads), way.why);
-        way.backward = way.forward && !forbidden.contains(KernelFamily::library_gradients) &&
-                       cuda::full_attention_supported(
-                           device, cuda::library_gradient_shape(args, batch), way.why);
+        if (!way.forward) return;
+        if (forbidden.contains(KernelFamily::library_gradients)) {
+          way.why = kWrongHere;
+          return;
+        }
+        way.backward = cuda::full_attention_supported(
+            device, cuda::library_gradient_shape(args, batch), way.why);
       },
       [&](MetaDevice&) { way.forward = way.backward = true; });
   return way;

@@ -190,8 +190,9 @@ bool tuning(Device& device) {
 }
 
 bool worth_timing(const Key& key, Device& device) {
-  return !is_forbidden(device, KernelFamily::tuned_products) && key.dtype == DType::bf16 &&
-         double(key.rows) * double(key.out) * double(key.in) >= double(kLeastToTime) && tuning();
+  return key.dtype == DType::bf16 &&
+         double(key.rows) * double(key.out) * double(key.in) >= double(kLeastToTime) &&
+         tuning(device);
 }
 
 // The library's choices for the product, best guess first; none where it has no algorithm.

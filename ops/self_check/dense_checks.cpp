@@ -11,11 +11,13 @@
 #include "ops/gate.h"
 #include "ops/hard_concrete.h"
 #include "ops/kernel_families.h"
+#include "ops/kv_cache.h"
 #include "ops/linear.h"
 #include "ops/mlp_chain.h"
 #include "ops/rms_norm.h"
 #include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
+#include "ops/rows.h"
 #include "ops/self_check/comparison.h"
 #include "ops/sparsity_objective.h"
 #include "ops/swiglu.h"
@@ -105,7 +107,8 @@ void elementwise(Comparison& c, DType t, Device& gpu) {
 void rows(Comparison& c, DType t, Device& gpu) {
   const double most = tolerance(t);
   const DType master = accumulator_dtype(t);
-  c.same("rows", host_device(), gpu, most, {"embedding", "d table", "gather", "scatter", "d bias"},
+  c.same("rows", host_device(), gpu, most,
+         {"embedding", "d table", "gather", "scatter", "sums of rows", "d bias"},
          [&](Inputs& in) -> Results {
            const Tensor ids = in.numbers(40, 30), table = in.normal({20, 72}, t);
            const Tensor dy = in.normal({40, 72}, t);
@@ -116,8 +119,14 @@ void rows(Comparison& c, DType t, Device& gpu) {
            embedding_backward(dy, ids, 5, d_table);
            const Tensor taken = gather_rows(dy, at);
            scatter_rows(taken, at, into);
+           const Tensor sums = Tensor::empty({3, 72}, t, in.device());
+           const std::vector<int32_t> bounds = {0, 3, 3, 4}, summed = {2, 0, 3, 1};
+           sum_rows({taken},
+                    {.bounds = Tensor::from(bounds, {4}, in.device()),
+                     .rows = Tensor::from(summed, {4}, in.device())},
+                    {sums});
            linear_bias_grad(dy, bias);
-           return {embedding_forward(ids, table, 5), d_table, taken, into, bias};
+           return {embedding_forward(ids, table, 5), d_table, taken, into, sums, bias};
          });
   for (const int64_t shard : {40, 1500}) {
     c.same("cross-entropy", host_device(), gpu, most,
@@ -289,15 +298,25 @@ std::string check_library_products(DType dtype, bool tuned, Device& gpu) {
 std::string check_decoding(DType dtype, int64_t head_dim, int64_t group, Device& gpu) {
   Comparison c;
   c.same("decoding", host_device(), gpu, tolerance(dtype), {"output"}, [&](Inputs& in) -> Results {
+    // A head that keeps all positions and one with a sink and a ring, which begins anew.
+    constexpr int64_t kTokens = 150;
+    const CacheRows ring{.every_position = false,
+                         .rule = {.block = 16, .sink_blocks = 1, .local_blocks = 5}};
     const Tensor q = in.normal({2 * group, head_dim}, dtype);
+    const Tensor k = in.normal({kTokens, 2, head_dim}, dtype);
+    const Tensor v = in.normal({kTokens, 2, head_dim}, dtype);
     std::vector<CachedHead> heads;
-    for (int h = 0; h < 2; ++h) {
-      CachedHead head{in.normal({150, head_dim}, dtype), in.normal({150, head_dim}, dtype), {}};
-      head.visible[0] = {0, h == 0 ? 150 : 1};
-      if (h == 1) head.visible[2] = {20, 133};
-      heads.push_back(head);
+    for (const CacheRows& rows : {CacheRows{}, ring}) {
+      const Shape shape{rows.count(kTokens), head_dim};
+      heads.push_back({Tensor::zeros(shape, dtype, in.device()),
+                       Tensor::zeros(shape, dtype, in.device()), rows});
     }
-    return {decode_attention(q, heads, 0.2)};
+    const CachedLayer layer(std::move(heads));
+    const auto position = [&](int64_t at) {
+      return Tensor::from(std::vector<int32_t>{int32_t(at)}, {1}, in.device());
+    };
+    append_to_cache(k, v, position(0), layer);
+    return {decode_attention(q, layer, position(kTokens - 1), 0.2)};
   });
   return c.difference();
 }

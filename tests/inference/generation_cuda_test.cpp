@@ -13,12 +13,12 @@
 namespace elastron::inference {
 namespace {
 
-constexpr int64_t kTokens = 20;
+constexpr int64_t kTokens = 14;
 
 class GenerationOnAGpu : public ::testing::Test {
  protected:
   static std::string folder() { return ELASTRON_TEST_FIXTURES "/hf/qwen3"; }
-  // Streaming heads whose ring is behind its end before the last token.
+  // Streaming heads whose ring is full, and begins anew, before the last token.
   static router::RouterConfig routing() {
     router::RouterConfig config;
     config.ssa = {.sink = 8, .local = 16, .block = 8};
@@ -46,8 +46,12 @@ class GenerationOnAGpu : public ::testing::Test {
   cuda::CudaDevice gpu_{0};
   parallel::Mesh mesh_ = parallel::Mesh::single();
   model::ModelFolder model_{folder()};
-  std::vector<int32_t> prompt_ =
-      nlohmann::json::parse(read_small_file(folder() + "/tokens.json", 1 << 20))[2];
+  std::vector<int32_t> prompt_ = [] {
+    const auto prompts = nlohmann::json::parse(read_small_file(folder() + "/tokens.json", 1 << 20));
+    auto ids = prompts[2].get<std::vector<int32_t>>();
+    ids.resize(20);
+    return ids;
+  }();
 };
 
 TEST_F(GenerationOnAGpu, HasTheIdsOfTheCpuWithAndWithoutAGraph) {

@@ -146,7 +146,7 @@ class GpuCheck(unittest.TestCase):
         self.assertTrue(report["finished"])
         self.assertEqual(report["commit"], COMMIT)
         names = list(report["checks"])
-        for name in ("version", "products", "ops_cuda RoutedAttention", "attention", "curve",
+        for name in ("version", "products", "ops_cuda RoutedAttention", "self-check", "attention", "curve",
                      "train in bfloat16 by cuDNN", "who computes attention", "bfloat16 curve, own",
                      "resume from the CPU on the GPU, curve", "two ranks by nccl, curve"):
             self.assertIn(name, names)

@@ -59,8 +59,17 @@ TEST(KernelChoice, Table) {
        Kernels::plain},
       {"float", question(DType::f32, {4, 2, 64}, kFaSsa, 0), Kernels::plain, Kernels::plain,
        Kernels::plain},
-      {"three heads side by side", question(bf, {6, 2, 128}, kFaSsa, 0), Kernels::mma, Kernels::mma,
-       Kernels::mma},
+      {"three heads side by side", question(bf, {6, 2, 128}, kFaSsa, 0), Kernels::mma,
+       Kernels::hopper, Kernels::mma},
+      {"gradients of seven", question(bf, {14, 2, 128}, kFaSsa, 0, true), Kernels::mma,
+       Kernels::hopper, Kernels::mma},
+      {"a mask for three heads at once",
+       [&] {
+         KernelQuestion q = question(bf, {6, 2, 128}, kFaXa, 128);
+         q.tile_heads = 3;
+         return q;
+       }(),
+       Kernels::mma, Kernels::mma, Kernels::mma},
       {"a mask for each head", question(bf, {6, 2, 128}, kFaXa, 128), Kernels::mma, Kernels::hopper,
        Kernels::mma},
       {"apart", question(bf, {6, 2, 64}, kXaSsa, 256), Kernels::mma, Kernels::hopper, Kernels::mma},

@@ -59,8 +59,13 @@ class Check:
             self.steps.run("nvidia-smi", 15, ["nvidia-smi"])
         self.alone("products", 40, "products")
 
-    # 2: every op against the CPU's, suite by suite.
+    # 2: every op against the CPU's, suite by suite; then what a run's start finds out by itself.
     def ops(self):
+        self.suites_of_ops()
+        self.elastron("self-check", 40, self.runs.tiny("cuda", self.folder("self-check"), **{
+            "device.self_check": "full", "train.steps": 1, "checkpoint.every": 0}))
+
+    def suites_of_ops(self):
         for program in self.bundle.tests():
             tests = os.path.basename(program)[:-len("_test")]
             log = self.report.log(f"{tests} list")
@@ -69,7 +74,9 @@ class Check:
                 continue
             with open(log, errors="replace") as file:
                 suites = [line.split("#")[0].strip() for line in file if line[:1].isalpha()]
-            self.suites[program] = [s for s in suites if s.endswith(".")]
+            # What a run leans on first: the primitives of the fast kernels, these, attention.
+            self.suites[program] = sorted((s for s in suites if s.endswith(".")),
+                                          key=lambda s: ("Hopper" not in s, "Attention" not in s))
             for suite in self.suites[program]:
                 self.steps.run(f"{tests} {suite[:-1]}", 25, [program, f"--gtest_filter={suite}*"],
                                self.bundle.environment())

@@ -2,6 +2,7 @@
 // allowed, in plain C++ (tests/ops/kernel_choice_test.cpp has them as a table). The kernels
 // themselves are in ops/cuda/attention/, docs/attention-kernels.md says what each is for.
 #pragma once
+#include <bit>
 #include <cstdint>
 #include <initializer_list>
 
@@ -73,12 +74,14 @@ constexpr bool mma_takes(const KernelQuestion& q) {
          q.aligned;
 }
 
-// Query heads that share a tile are a power of two, chosen blocks hold whole tiles.
+// Chosen blocks hold whole tiles: query heads that share one are a power of two there.
 constexpr bool hopper_takes(const KernelQuestion& q) {
   const int64_t most_heads = q.gradients ? kHopperGradientRows : kHopperRows;
   return q.dtype == DType::bf16 && (q.shape.head_dim == 64 || q.shape.head_dim == 128) &&
-         (q.tile_heads & (q.tile_heads - 1)) == 0 && q.tile_heads <= most_heads &&
-         q.block % kHopperKeys == 0 && q.aligned;
+         q.tile_heads <= most_heads &&
+         (q.block == 0 ||
+          (q.block % kHopperKeys == 0 && std::has_single_bit(uint64_t(q.tile_heads)))) &&
+         q.aligned;
 }
 constexpr bool hopper_runs_on(const AttentionDevice& device) {
   return device.capability / 10 == 9 && device.hopper_code;

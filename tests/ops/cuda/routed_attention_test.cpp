@@ -180,18 +180,19 @@ TEST_F(CudaAttention, LongSequencesChooseTheLibrary) {
 }
 
 // Context ranks: the parts of sequences that a rank has, each behind all keys before it. A whole
-// sequence, two parts of one, an empty one and the end of a long one.
+// sequence, two parts of one, an empty one and the ends of long ones.
 TEST_F(CudaAttention, PartsOfSequencesByTheLibrary) {
   std::string why;
   if (ops::full_attention_library(*gpu_, why).empty()) GTEST_SKIP() << why;
-  const std::vector<int32_t> cu = {0, 70, 134, 198, 198, 199};
+  const std::vector<int32_t> cu = {0, 70, 134, 198, 198, 199, 230};
   std::mt19937 random(11);
   for (int round = 0; round < 9; ++round) {
     const int64_t group = (const int64_t[]){1, 4, 2}[round % 3];
     const int64_t dim = (const int64_t[]){64, 128, 72}[round % 3];
     AttentionProblem p = problem(random, round % 2 + 1, group, dim, cu, {16, 1, 2});
     p.cu_keys = {0};
-    for (const int32_t keys : {70, 128, 256, 30, 200}) p.cu_keys.push_back(p.cu_keys.back() + keys);
+    for (const int32_t keys : {70, 128, 256, 30, 200, 80})
+      p.cu_keys.push_back(p.cu_keys.back() + keys);
     const int gates = round / 3;  // mixed, none full, all full
     if (gates > 0) std::fill(p.gate.begin(), p.gate.end(), uint8_t(gates - 1));
     p.padding = round % 3;

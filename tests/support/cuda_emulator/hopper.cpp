@@ -8,6 +8,8 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "core/dtype.h"
@@ -56,6 +58,8 @@ struct NamedBarrier {
   unsigned generation = 0;
 };
 NamedBarrier named[16];
+
+std::multiset<std::string> waits;  // of the block's threads, by name
 
 // --- Products ----------------------------------------------------------------------------------
 
@@ -244,9 +248,19 @@ void barrier_arrive(uint64_t* barrier, uint32_t bytes) {
   state.bytes += int32_t(bytes);
   store(barrier, state);
 }
-void barrier_wait(uint64_t* barrier, uint32_t parity) {
+void barrier_wait(uint64_t* barrier, uint32_t parity, const char* name) {
   const auto ended = [barrier, parity] { return load(barrier).phase != parity; };
-  if (!ended()) wait_until(ended);
+  if (ended()) return;
+  const auto wait = waits.insert(name);
+  wait_until(ended);
+  waits.erase(wait);
+}
+std::string barriers_waited_for() {
+  std::string names;
+  for (auto wait = waits.begin(); wait != waits.end(); wait = waits.upper_bound(*wait)) {
+    names += "; " + std::to_string(waits.count(*wait)) + " at '" + *wait + "'";
+  }
+  return names;
 }
 
 void named_barrier(int barrier, int threads, bool wait) {
@@ -371,6 +385,7 @@ void wait_for_products(int groups_left) {
 void hopper_block_begins(unsigned warps) {
   products.assign(warps, {});
   for (NamedBarrier& b : named) b = {};
+  waits.clear();
 }
 void hopper_block_ends() {
   for (size_t w = 0; w < products.size(); ++w) {

@@ -183,7 +183,10 @@ void run_block(dim3 index, unsigned threads) {
         if (!fibers[t].done) fibers[t].state = Fiber::running;
       }
     } else if (!moved) {
-      if (events.empty()) die("threads of a block wait for each other at different barriers");
+      if (events.empty()) {
+        die(("threads of a block wait for each other at different barriers" + barriers_waited_for())
+                .c_str());
+      }
       let_happen(events.size() / 2);
     }
   }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/cuda/device.h"
+#include "ops/kernel_families.h"
 #include "ops/linear.h"
 #include "ops/routed_attention.h"
 #include "router/attention_router.h"
@@ -137,6 +138,10 @@ TEST(FullAttentionLineOfAGpu, SaysWhatIsOurs) {
   EXPECT_EQ(line(1), partly);
   EXPECT_EQ(line(2), partly);
   emulator::library_has_gradients() = true;
+  device.attached<ops::ForbiddenKernels>().families.add(ops::KernelFamily::library_gradients);
+  EXPECT_EQ(line(2),
+            "forward by cuDNN's stand-in, backward by our own kernels (what it computes is "
+            "wrong here)");
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ void copy_async(void* dst, const void* src, size_t bytes, bool valid);
 uint32_t shared_address(const void* p);
 void barrier_init(uint64_t* barrier, uint32_t arrivals);
 void barrier_arrive(uint64_t* barrier, uint32_t bytes);
-void barrier_wait(uint64_t* barrier, uint32_t parity);
+void barrier_wait(uint64_t* barrier, uint32_t parity, const char* name);
 void named_barrier(int barrier, int threads, bool wait);
 void copy_box(void* dst, const void* map, uint64_t* barrier, std::array<int32_t, 3> at);
 struct Product {
