@@ -1,11 +1,11 @@
 #include "tests/support/cuda_emulator/memory.h"
 
 #include <cuda_runtime.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <string>
