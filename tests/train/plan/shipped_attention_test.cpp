@@ -78,7 +78,7 @@ TEST(FullAttentionLine, SaysWhyItIsOurs) {
   EXPECT_EQ(line([](Config& c, auto&) { c.router.mode = router::Mode::xa_ssa; }),
             ours + "no branch is full attention");
   const std::string small = ours + "heads are too wide or sequences too short for it";
-  EXPECT_EQ(line([](auto&, model::ModelConfig& m) { m.head_dim = 256; }), small);
+  EXPECT_EQ(line([](auto&, model::ModelConfig& wide) { wide.head_dim = 256; }), small);
   EXPECT_EQ(line([](Config& c, auto&) { c.data.max_tokens = 512; }), small);
   EXPECT_EQ(line([](Config& c, auto&) {
               c.data.max_tokens = 512;
