@@ -73,8 +73,9 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  core/cuda/gpus.cpp core/cuda/graph.cpp core/cuda/model_and_driver.cpp core/cuda/recorded_memory.cpp
-  ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp ops/cuda/tensor_map.cpp)
+  core/cuda/gpus.cpp core/cuda/graph.cpp core/cuda/host_copies.cpp core/cuda/model_and_driver.cpp
+  core/cuda/recorded_memory.cpp ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp
+  ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
   ops/cuda/attention/backward_hopper_dq.cu ops/cuda/attention/backward_mma.cu
@@ -82,9 +83,9 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/forward_mma.cu ops/cuda/attention/full_attention_kernels.cu
   ops/cuda/attention/tile_schedule.cu ops/cuda/attention/topk.cu ops/cuda/attention/visited_tiles.cu
   ops/cuda/attention/xattention.cu ops/cuda/attention/xattention_mma.cu
-  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/plain_matmul.cu
-  ops/cuda/reductions.cu ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu
-  ops/cuda/token_ops.cu)
+  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/gathered_read.cu ops/cuda/hard_concrete.cu
+  ops/cuda/mlp_chain.cu ops/cuda/plain_matmul.cu ops/cuda/reductions.cu ops/cuda/rms_norm.cu
+  ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu ops/cuda/sparsity_objective.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
 if(ELASTRON_CUDA_DEBUG_BARRIERS)

@@ -141,7 +141,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   in.observer = extras.observer;
   SavedForward* saved = extras.saved;
   if (saved != nullptr) saved->layers = std::vector<SavedLayer>(layers_.size());
-  for (router::RoutedLayer& layer : routed) layer.prepare();
+  router::prepare(routed);
   Tensor x = region_.leave(embedding_->forward(batch.token_ids));
   for (size_t i = 0; i < layers_.size(); ++i) {
     LayerOutput out =
@@ -191,7 +191,7 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
     const LayerBackward want{.d_gate_objective = d_gate.empty() ? Tensor{} : d_gate[i],
                              .need_input = i > 0 || train,
                              .on_gradient = on_gradient};
-    d = layers_[i]->backward(d, in, routed[i], want, saved.layers[i]);
+    d = layers_[i]->backward(std::move(d), in, routed[i], want, saved.layers[i]);
     saved.layers[i] = {};
   }
   if (train) {

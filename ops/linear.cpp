@@ -74,8 +74,7 @@ void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Ten
 
 }  // namespace
 
-Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias,
-                      [[maybe_unused]] AlgorithmChoice choice) {
+Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
   ELASTRON_CHECK(x.rank() == 2 && x.size(1) == w.in_features(),
                  "linear: x " + x.shape().str() + ", weight " + w.tensor().shape().str());
   if (bias.defined()) {
@@ -93,7 +92,7 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
       },
       [&](auto stream) {
         check_plain(w, x.dtype());
-        if (by_library(x.device())) return cuda::matmul_forward(x, w.tensor(), bias, choice, y);
+        if (by_library(x.device())) return cuda::matmul_forward(x, w.tensor(), bias, y);
         cuda::plain_matmul_forward(x, w.tensor(), bias, y, stream);
       },
       [&](MetaDevice& meta) {

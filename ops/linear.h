@@ -13,7 +13,6 @@
 #include <memory>
 
 #include "core/tensor.h"
-#include "ops/algorithm_choice.h"
 #include "ops/weight_scale.h"
 
 namespace elastron::ops {
@@ -55,8 +54,7 @@ class LinearWeight {
 };
 
 // x [tokens, in], w [out, in], bias [out] or undefined -> [tokens, out], in x's dtype.
-Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias = {},
-                      AlgorithmChoice choice = AlgorithmChoice::fastest);
+Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias = {});
 
 // dy [tokens, out] -> dx [tokens, in], in dy's dtype. With `accumulate_into` defined ([tokens, in])
 // the product is added to it and it is returned: the sum over the branches that read the same x.

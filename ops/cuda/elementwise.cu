@@ -26,6 +26,11 @@ struct Scale {
   A factor;
   ELASTRON_HD A operator()(A a) const { return a * factor; }
 };
+template <class A>
+struct Clamp {
+  A low, high;
+  ELASTRON_HD A operator()(A a) const { return detail::clamped(a, low, high); }
+};
 struct Same {
   template <class A>
   ELASTRON_HD A operator()(A a) const {
@@ -165,6 +170,11 @@ void scale_into(T* a, double factor, int64_t n, Stream stream) {
   using A = accumulator_t<T>;
   map("scale", n, Scale<A>{A(factor)}, stream, a, static_cast<const T*>(a));
 }
+template <class T>
+void clamp_into(T* a, double low, double high, int64_t n, Stream stream) {
+  using A = accumulator_t<T>;
+  map("clamp", n, Clamp<A>{A(low), A(high)}, stream, a, static_cast<const T*>(a));
+}
 template <class From, class To>
 void cast(const From* x, To* y, int64_t n, Stream stream) {
   map("cast", n, Same{}, stream, y, x);
@@ -223,6 +233,7 @@ void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const
 #define ELASTRON_FOR(T)                                                                      \
   template void add<T>(const T*, const T*, T*, int64_t, Stream);                             \
   template void scale_into<T>(T*, double, int64_t, Stream);                                  \
+  template void clamp_into<T>(T*, double, double, int64_t, Stream);                          \
   template void sum_parts<T>(const T*, T*, int64_t, int64_t, Stream);                        \
   template void add_to_rows<T>(const T*, T*, int64_t, int64_t, Stream);                      \
   template void silu_forward<T>(const T*, T*, int64_t, Stream);                              \

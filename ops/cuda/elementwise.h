@@ -16,6 +16,8 @@ template <class T>
 void add(const T* a, const T* b, T* sum, int64_t n, Stream stream);  // sum may be a or b
 template <class T>
 void scale_into(T* a, double factor, int64_t n, Stream stream);
+template <class T>
+void clamp_into(T* a, double low, double high, int64_t n, Stream stream);
 template <class From, class To>
 void cast(const From* x, To* y, int64_t n, Stream stream);
 template <class T>

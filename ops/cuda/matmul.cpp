@@ -43,15 +43,14 @@ struct Key {
   Product product;
   DType dtype;
   bool bias;
-  AlgorithmChoice choice;
   uint8_t alignment;      // log2 of what a, b and c all have, at most 8: some algorithms need it
   int64_t rows, out, in;  // rows: a bucket, where products are found again
   bool operator==(const Key&) const = default;
 };
 struct KeyHash {
   size_t operator()(const Key& k) const {
-    size_t h = size_t(k.product) | size_t(k.dtype) << 4 | size_t(k.bias) << 8 |
-               size_t(k.choice) << 9 | size_t(k.alignment) << 10;
+    size_t h =
+        size_t(k.product) | size_t(k.dtype) << 4 | size_t(k.bias) << 8 | size_t(k.alignment) << 10;
     for (const int64_t v : {k.rows, k.out, k.in}) h = h * 0x9E3779B97F4A7C15ull + size_t(v);
     return h;
   }
@@ -192,7 +191,7 @@ bool tuning(Device& device) {
 }
 
 bool worth_timing(const Key& key, Device& device) {
-  return key.choice == AlgorithmChoice::fastest && key.dtype == DType::bf16 &&
+  return key.dtype == DType::bf16 &&
          double(key.rows) * double(key.out) * double(key.in) >=
              double(device.attached<TimedProducts>().least) &&
          tuning(device);
@@ -353,12 +352,10 @@ void must_run(const Key& key, const Multiplied& of, Tensor& c) {
                                key.out, key.in, dtype_name(key.dtype)));
 }
 
-Key key_of(Product product, DType dtype, AlgorithmChoice choice, int64_t rows,
-           const Tensor& weight) {
+Key key_of(Product product, DType dtype, int64_t rows, const Tensor& weight) {
   return {.product = product,
           .dtype = dtype,
           .bias = false,
-          .choice = choice,
           .alignment = 0,
           .rows = rows,
           .out = weight.size(0),
@@ -367,10 +364,9 @@ Key key_of(Product product, DType dtype, AlgorithmChoice choice, int64_t rows,
 
 }  // namespace
 
-void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, AlgorithmChoice choice,
-                    Tensor& y) {
+void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
   if (x.size(0) == 0 || w.size(0) == 0) return;
-  const Key key = key_of(Product::forward, x.dtype(), choice, x.size(0), w);
+  const Key key = key_of(Product::forward, x.dtype(), x.size(0), w);
   if (bias.defined() && run(key, {w, x, bias}, y)) return;
   // There may be none with a bias: at odd sizes of bfloat16.
   must_run(key, {w, x, {}}, y);
@@ -387,14 +383,12 @@ void matmul_dgrad(const Tensor& dy, const Tensor& w, bool accumulate, Tensor& dx
     if (!accumulate) dx.zero();
     return;
   }
-  must_run(key_of(Product::dgrad, dy.dtype(), AlgorithmChoice::fastest, dy.size(0), w),
-           {w, dy, {}, accumulate}, dx);
+  must_run(key_of(Product::dgrad, dy.dtype(), dy.size(0), w), {w, dy, {}, accumulate}, dx);
 }
 
 void matmul_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
   if (x.size(0) == 0 || dw.size(0) == 0) return;
-  must_run(key_of(Product::wgrad, x.dtype(), AlgorithmChoice::fastest, x.size(0), dw),
-           {x, dy, {}, true}, dw);
+  must_run(key_of(Product::wgrad, x.dtype(), x.size(0), dw), {x, dy, {}, true}, dw);
 }
 
 }  // namespace elastron::ops::cuda

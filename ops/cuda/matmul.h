@@ -8,7 +8,6 @@
 // there is no memory left it is left out.
 #pragma once
 #include "core/tensor.h"
-#include "ops/algorithm_choice.h"
 
 namespace elastron::ops::cuda {
 
@@ -18,8 +17,7 @@ inline constexpr int64_t kMatmulWorkspace = int64_t(32) << 20;
 inline constexpr int64_t kTimingScratch = int64_t(64) << 20;
 
 // y [tokens, out] = x [tokens, in] w[out, in]^T (+ bias [out])
-void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, AlgorithmChoice choice,
-                    Tensor& y);
+void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);
 // dx [tokens, in] = or, with `accumulate`, += dy [tokens, out] w
 void matmul_dgrad(const Tensor& dy, const Tensor& w, bool accumulate, Tensor& dx);
 // dw [out, in] += dy^T x, in master dtype

@@ -13,11 +13,13 @@
 #include "ops/kernel_families.h"
 #include "ops/kv_cache.h"
 #include "ops/linear.h"
+#include "ops/mlp_chain.h"
 #include "ops/rms_norm.h"
 #include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
 #include "ops/rows.h"
 #include "ops/self_check/comparison.h"
+#include "ops/sparsity_objective.h"
 #include "ops/swiglu.h"
 #include "ops/timed_products.h"
 
@@ -215,6 +217,34 @@ std::string check_gates(DType dtype, Device& gpu) {
            gate_tau_backward(d, z.probability, d_tau);
            return {z.gate, z.probability, gate_backward(d, z.probability, 2, 0.8), d_tau,
                    gate_decide(logits).gate};
+         });
+  for (const DType compute : {DType::f32, DType::bf16}) {
+    c.same("a router's networks", host_device(), gpu, tolerance(compute),
+           {"logits", "d pooled", "dw", "db"}, [&](Inputs& in) -> Results {
+             const LinearWeight first(in.normal({44, 12}, DType::f32), WeightForm::in_place);
+             const LinearWeight second(in.normal({2, 44}, DType::f32), WeightForm::in_place);
+             const ChainLayer layers[] = {{&first, in.normal({44}, DType::f32), true},
+                                          {&second, in.normal({2}, DType::f32), false}};
+             ChainGradient sums[] = {{in.normal({44, 12}, DType::f32), in.normal({44}, DType::f32)},
+                                     {in.normal({2, 44}, DType::f32), in.normal({2}, DType::f32)}};
+             ChainSaved saved;
+             const Tensor y =
+                 mlp_chain_forward(in.normal({9, 12}, DType::f32), layers, compute, &saved);
+             const Tensor dx = mlp_chain_backward(in.normal({9, 2}, DType::f32), layers, compute,
+                                                  saved, sums, /*need_input=*/true);
+             return {y, dx, sums[0].weight, sums[0].bias};
+           });
+  }
+  c.same("the sparsity objective", host_device(), gpu, tolerance(DType::f32),
+         {"value", "d gate", "d lambda1", "d lambda2"}, [&](Inputs& in) -> Results {
+           const ObjectiveDocument documents[] = {{0.4, 0.5, 0}, {0.7, 0.5, 1}, {0.1, 1, 1}};
+           const ObjectiveMultipliers lambdas{
+               in.normal({2}, DType::f32), in.normal({2}, DType::f32), in.normal({2}, DType::f32),
+               in.normal({2}, DType::f32)};
+           const Tensor closed = in.uniform({3}, DType::f64);
+           const auto out = sparsity_objective(closed, 1, documents, lambdas,
+                                               {.gate_scale = -1, .lambda_scale = 0.5}, 4);
+           return {out.value, out.d_gate, lambdas.d_lambda1, lambdas.d_lambda2};
          });
   c.same("hard-concrete gates", host_device(), gpu, tolerance(DType::f32),
          {"sampled", "value", "d log_alpha", "decided"}, [&](Inputs& in) -> Results {

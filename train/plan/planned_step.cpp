@@ -154,6 +154,7 @@ DeviceCalls calls_of(const std::vector<RangeRecord>& ranges, const std::vector<R
     for (const OpRecord& op : ranges[i].ops) calls.launches += share * double(op.sum.launches);
     calls.host_waits += share * double(ranges[i].host_waits);
     calls.copies += share * double(ranges[i].copies);
+    calls.allocations += share * double(ranges[i].allocations);
   }
   return calls;
 }
@@ -196,6 +197,8 @@ std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog&
       what = c.operation == "broadcast" ? "weights of a shared optimiser" : "gradients";
     } else if (role.part == StepPart::loss) {
       what = "loss";
+    } else if (c.axis == "tensor" && role.router) {
+      what = "closed gates";
     } else if (c.axis == "tensor") {
       what = !role.in_layers() && sums ? "embedding"
                                        : (sums ? "layers " : "rows ") + std::string(when);

@@ -38,7 +38,7 @@ struct PlannedCollective {
 
 // How often a GPU is asked for something, whatever the work is.
 struct DeviceCalls {
-  double launches = 0, host_waits = 0, copies = 0;
+  double launches = 0, host_waits = 0, copies = 0, allocations = 0;
 };
 
 struct PlannedStep {

@@ -167,7 +167,7 @@ TEST(Schema, APlainValueInPlaceOfASection) {
   EXPECT_EQ(both.place.kind, "sky");
   EXPECT_EQ(both.place.depth, 2);
   const std::string dumped = config::dump_config(both);
-  EXPECT_EQ(dumped, "place:\n  kind: \"sky\"\n  depth: 2\n");
+  EXPECT_EQ(dumped, "place:\n  kind: sky\n  depth: 2\n");
   EXPECT_EQ(config::dump_config(parsed(dumped)), dumped);
   const auto error = [&](const auto& f) -> std::string {
     try {

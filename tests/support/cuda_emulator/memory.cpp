@@ -1,11 +1,11 @@
 #include "tests/support/cuda_emulator/memory.h"
 
 #include <cuda_runtime.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <string>
@@ -266,6 +266,7 @@ cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
     stream->capture->valid = false;
     return cudaErrorStreamCaptureUnsupported;
   }
+  ++calls().allocations;
   if (held + bytes > kDeviceMemory) return cudaErrorMemoryAllocation;
   held += bytes;
   *p = new_block(bytes, /*pinned=*/false, next_of(stream, {"an allocation"})).begin;

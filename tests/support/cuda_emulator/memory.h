@@ -40,10 +40,10 @@ void issue(CUstream_st* stream, const char* name, std::vector<Bytes> touched,
            std::function<void()> work);
 
 // What the host asked of the device so far: kernels and library calls, transfers (with clearing),
-// waits for a transfer to the host or for a stream, and graphs. What a graph does is not asked for
-// by the host again.
+// waits for a transfer to the host or for a stream, blocks of memory, and graphs. What a graph does
+// is not asked for by the host again.
 struct Calls {
-  int64_t launches = 0, copies = 0, host_waits = 0, graphs = 0;
+  int64_t launches = 0, copies = 0, host_waits = 0, allocations = 0, graphs = 0;
   int64_t plans = 0;  // of attention, that a library would have compiled
 };
 Calls& calls();
