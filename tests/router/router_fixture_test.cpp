@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
 
 #include "core/file/safetensors.h"
 #include "ops/elementwise.h"
@@ -116,12 +117,12 @@ TEST_P(RouterFixture, ForwardAndBackward) {
 
   const ops::Varlen varlen{cu_seqlens_};
   SavedRoute route, decided;
-  routed_->prepare();
+  prepare(std::span(routed_.get(), 1));
   routed_->decide(keys_, varlen.sequences(), batch_, route);
   expect_close(route.probability, "p");
   RouterBatch evaluation = batch_;
   evaluation.sample = false;
-  routed_->prepare();
+  prepare(std::span(routed_.get(), 1));
   routed_->decide(keys_, varlen.sequences(), evaluation, decided);
   if (exact_gates) {
     const std::string c = std::string(GetParam().pooling) + ".";

@@ -80,6 +80,7 @@ class Logging final : public parallel::CollectiveBackend {
     return std::make_unique<LoggingCommunicator>(std::move(host), log_);
   }
   std::string library() const override { return "MPI, written down"; }
+  void abandon() override {}
 
  private:
   parallel::CollectiveLog& log_;
