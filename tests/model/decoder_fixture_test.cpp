@@ -13,6 +13,7 @@
 #include "router/objective.h"
 #include "router/sparsity.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/one_pack.h"
 #include "train/step/head_counts.h"
 #include "train/step/local_batch.h"
 
