@@ -24,6 +24,7 @@
 #include "ops/cuda/elementwise.h"
 #include "ops/cuda/row_bucket.h"
 #include "ops/kernel_families.h"
+#include "ops/timed_products.h"
 
 namespace elastron::ops::cuda {
 
@@ -191,7 +192,8 @@ bool tuning(Device& device) {
 
 bool worth_timing(const Key& key, Device& device) {
   return key.dtype == DType::bf16 &&
-         double(key.rows) * double(key.out) * double(key.in) >= double(kLeastToTime) &&
+         double(key.rows) * double(key.out) * double(key.in) >=
+             double(device.attached<TimedProducts>().least) &&
          tuning(device);
 }
 

@@ -17,8 +17,4 @@ constexpr int64_t row_bucket(int64_t rows) {
   return (rows + step - 1) / step * step;
 }
 
-// Multiply-adds of a product whose algorithm is worth timing: a few microseconds of a fast GPU. In
-// smaller ones the launch is what counts.
-constexpr int64_t kLeastToTime = int64_t(1) << 30;
-
 }  // namespace elastron::ops::cuda

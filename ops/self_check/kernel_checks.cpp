@@ -34,6 +34,7 @@ class Checks {
         [t](Device& gpu) { return self_check::check_plain_products(t, gpu); });
     add("products by cuBLASLt, " + type, KernelFamily::library_products,
         [t](Device& gpu) { return self_check::check_library_products(t, false, gpu); });
+    if (t != DType::bf16) return;  // no others are timed
     add("products by cuBLASLt's fastest algorithms, " + type, KernelFamily::tuned_products,
         [t](Device& gpu) { return self_check::check_library_products(t, true, gpu); });
   }

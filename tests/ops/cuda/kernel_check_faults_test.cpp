@@ -56,9 +56,9 @@ TEST_F(KernelCheckFaults, OfBlockScores) {
 
 TEST_F(KernelCheckFaults, OfLibraries) {
   ops::KernelUse use = training(DType::bf16, 64, 2, {});
-  EXPECT_EQ(found("products:tile", "products", use),
-            (std::vector{Family::library_products, Family::tuned_products, Family::library_products,
-                         Family::tuned_products}));
+  EXPECT_EQ(
+      found("products:tile", "products", use),
+      (std::vector{Family::library_products, Family::tuned_products, Family::library_products}));
   use.full_by = ops::FullAttentionBy::cudnn;
   EXPECT_EQ(found("library:tile", "attention, ", use), std::vector{Family::library_forward});
   EXPECT_EQ(found("gradients:tile", "attention, ", use), std::vector{Family::library_gradients});

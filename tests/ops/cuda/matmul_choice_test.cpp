@@ -9,6 +9,8 @@
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/row_bucket.h"
 #include "ops/linear.h"
+#include "ops/self_check/kernel_checks.h"
+#include "tests/ops/cuda/kernel_uses.h"
 #include "tests/support/cuda_emulator/blas.h"
 
 namespace elastron::ops {
@@ -151,6 +153,20 @@ TEST_F(MatmulChoice, NoMemoryNoSearch) {
   linear_wgrad(dy, x, dw);
   EXPECT_EQ(blas().last_algorithm, 0u);
   EXPECT_EQ(blas().products, 1);
+}
+
+// The self-check of timed algorithms times some, although its products are small.
+TEST_F(MatmulChoice, SelfCheckTries) {
+  blas() = {};
+  int found = 0;
+  for (const KernelCheck& check : kernel_checks(test::training(DType::bf16, 64, 2, {}), device_)) {
+    if (check.family != KernelFamily::tuned_products) continue;
+    ++found;
+    EXPECT_EQ(check.run(device_), "");
+    EXPECT_GT(blas().candidates, 0);
+    EXPECT_EQ(blas().last_algorithm, kFastest);
+  }
+  EXPECT_EQ(found, 1);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/config/load.h"
 #include "core/meta_device.h"
@@ -15,6 +16,11 @@ namespace elastron::train {
 namespace {
 
 const std::string kConfigs = std::string(ELASTRON_SOURCE_DIR) + "/configs/";
+
+Config shipped(const std::string& path) {
+  const std::vector<std::string> files = {path};
+  return config::load_config<Config>(files, {});
+}
 
 std::map<std::string, int64_t> attention_calls(const PlannedStep& plan) {
   std::map<std::string, int64_t> calls;
@@ -34,7 +40,7 @@ TEST(ShippedConfigurations, FullAttentionIsTheLibrarys) {
     if (path.extension() != ".yaml" || path.stem() == "reference") continue;
     SCOPED_TRACE(path.filename().string());
     ++files;
-    Config config = config::load_config<Config>({path.string()}, {});
+    const Config config = shipped(path.string());
     const model::ModelConfig m = model::read_model_config(kConfigs + config.model.path);
     const parallel::MeshLayout layout{1, int(config.parallel.context), int(config.parallel.tensor)};
     EXPECT_GT(layout.context, 1) << "keys are gathered";
@@ -58,8 +64,8 @@ TEST(ShippedConfigurations, FullAttentionIsTheLibrarys) {
 }
 
 TEST(FullAttentionLine, SaysWhyItIsOurs) {
-  Config config = config::load_config<Config>({kConfigs + "qwen3-8b.yaml"}, {});
-  model::ModelConfig m = model::read_model_config(kConfigs + config.model.path);
+  const Config config = shipped(kConfigs + "qwen3-8b.yaml");
+  const model::ModelConfig m = model::read_model_config(kConfigs + config.model.path);
   const auto line = [&](const auto& change) {
     Config c = config;
     model::ModelConfig changed = m;
@@ -72,7 +78,7 @@ TEST(FullAttentionLine, SaysWhyItIsOurs) {
   EXPECT_EQ(line([](Config& c, auto&) { c.router.mode = router::Mode::xa_ssa; }),
             ours + "no branch is full attention");
   const std::string small = ours + "heads are too wide or sequences too short for it";
-  EXPECT_EQ(line([](auto&, model::ModelConfig& m) { m.head_dim = 256; }), small);
+  EXPECT_EQ(line([](auto&, model::ModelConfig& wide) { wide.head_dim = 256; }), small);
   EXPECT_EQ(line([](Config& c, auto&) { c.data.max_tokens = 512; }), small);
   EXPECT_EQ(line([](Config& c, auto&) {
               c.data.max_tokens = 512;
