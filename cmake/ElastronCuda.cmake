@@ -2,10 +2,12 @@
 # against tests/support/cuda_emulator.
 #
 # ELASTRON_CUDA=AUTO builds it in where the toolkit is found; ON asks for it; OFF leaves it out.
-# ELASTRON_CUDA_ARCHITECTURES: default this machine's GPU, or sm_90a where there is none.
+# ELASTRON_CUDA_ARCHITECTURES: default those of this machine's GPUs, or sm_90a where there
+# are none (ElastronGpuArchitectures.cmake).
 set(ELASTRON_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON or OFF")
 set(ELASTRON_CUDNN AUTO CACHE STRING "cuDNN's attention: AUTO, ON or OFF")
 set(ELASTRON_CUDA_ARCHITECTURES "" CACHE STRING "e.g. 80-real;90a-real;100-real;100-virtual")
+option(ELASTRON_CUDA_DEBUG_BARRIERS "Waits of the kernels for sm_90a end, and say what for" OFF)
 
 set(ELASTRON_WITH_CUDA OFF)
 set(ELASTRON_WITH_NCCL OFF)
@@ -23,12 +25,8 @@ endif()
 
 if(ELASTRON_WITH_CUDA)
   if(NOT ELASTRON_CUDA_ARCHITECTURES)
-    execute_process(COMMAND nvidia-smi --list-gpus OUTPUT_VARIABLE gpus ERROR_QUIET)
-    if(gpus MATCHES "GPU 0")
-      set(CMAKE_CUDA_ARCHITECTURES native)
-    else()
-      set(CMAKE_CUDA_ARCHITECTURES 90a-real)
-    endif()
+    include(ElastronGpuArchitectures)
+    elastron_gpu_architectures(CMAKE_CUDA_ARCHITECTURES ${CUDAToolkit_NVCC_EXECUTABLE})
   else()
     set(CMAKE_CUDA_ARCHITECTURES ${ELASTRON_CUDA_ARCHITECTURES})
   endif()
@@ -75,7 +73,8 @@ else()
 endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
-  ops/cuda/attention/full_attention_sizes.cpp ops/cuda/attention/library_attention.cpp
+  core/cuda/gpus.cpp core/cuda/graph.cpp core/cuda/host_copies.cpp core/cuda/model_and_driver.cpp
+  core/cuda/recorded_memory.cpp ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp
   ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu
@@ -84,20 +83,35 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/forward_mma.cu ops/cuda/attention/full_attention_kernels.cu
   ops/cuda/attention/tile_schedule.cu ops/cuda/attention/topk.cu ops/cuda/attention/visited_tiles.cu
   ops/cuda/attention/xattention.cu ops/cuda/attention/xattention_mma.cu
-  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/hard_concrete.cu ops/cuda/reductions.cu
-  ops/cuda/rms_norm.cu ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu ops/cuda/token_ops.cu)
+  ops/cuda/elementwise.cu ops/cuda/gate.cu ops/cuda/gathered_read.cu ops/cuda/hard_concrete.cu
+  ops/cuda/mlp_chain.cu ops/cuda/plain_matmul.cu ops/cuda/reductions.cu ops/cuda/rms_norm.cu
+  ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu ops/cuda/sparsity_objective.cu ops/cuda/token_ops.cu)
 list(TRANSFORM ELASTRON_CUDA_HOST_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM ELASTRON_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/)
+if(ELASTRON_CUDA_DEBUG_BARRIERS)
+  add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:ELASTRON_CUDA_DEBUG_BARRIERS=1>)
+endif()
+
+# For kernels that nvcc builds.
+function(elastron_kernel_flags target)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Werror -Werror=all-warnings
+      -lineinfo>)
+endfunction()
 
 function(elastron_cuda_library name)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${ELASTRON_CUDA_KERNELS}
-    ${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp ${PROJECT_SOURCE_DIR}/ops/cuda/matmul.cpp)
+    ${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp)
   target_include_directories(elastron_${name} PUBLIC ${PROJECT_SOURCE_DIR})
   # The runtime is linked in and looks for the driver when it is first called: the program starts
   # where there is none.
   target_link_libraries(elastron_${name} PUBLIC elastron_core
     PRIVATE CUDA::cudart_static CUDA::cublasLt)
   target_compile_definitions(elastron_${name} PRIVATE ELASTRON_WITH_CUDA=1)
+  # tests/ops/cuda/machine_code_test.py reads what ptxas made of these.
+  set(read ${ELASTRON_CUDA_KERNELS})
+  list(FILTER read INCLUDE REGEX "ward_hopper")
+  set_source_files_properties(${read} PROPERTIES COMPILE_OPTIONS -no-compress)
   if(ELASTRON_WITH_CUDNN)
     # Loaded when it is needed: only headers are wanted here.
     set_source_files_properties(${PROJECT_SOURCE_DIR}/ops/cuda/attention/full_attention.cpp PROPERTIES
@@ -106,9 +120,7 @@ function(elastron_cuda_library name)
       ${CUDNN_INCLUDE_DIR})
     target_link_libraries(elastron_${name} PRIVATE ${CMAKE_DL_LIBS})
   endif()
-  target_compile_options(elastron_${name} PRIVATE
-    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Werror -Werror=all-warnings
-      -lineinfo>)
+  elastron_kernel_flags(elastron_${name})
 endfunction()
 
 # For device code that the C++ compiler builds.
@@ -120,16 +132,23 @@ function(elastron_emulator_flags target)
     -Wno-subobject-linkage)
 endfunction()
 
+# A kernel as C++, under a name of its own: a source file has one language. `result` is its path.
+function(elastron_emulated_kernel result kernel)
+  get_filename_component(stem ${kernel} NAME_WE)
+  set(copy ${CMAKE_CURRENT_BINARY_DIR}/emulated/${stem}.cpp)
+  file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
+  set(${result} ${copy} PARENT_SCOPE)
+endfunction()
+
 function(elastron_emulated_cuda_library name)
   set(emulator ${PROJECT_SOURCE_DIR}/tests/support/cuda_emulator)
   add_library(elastron_${name} STATIC ${ELASTRON_CUDA_HOST_SOURCES} ${emulator}/runtime.cpp
-    ${emulator}/full_attention.cpp ${emulator}/hopper.cpp ${emulator}/matmul.cpp
+    ${emulator}/faults.cpp ${emulator}/full_attention.cpp ${emulator}/function_name.cpp
+    ${emulator}/hopper.cpp ${emulator}/matmul.cpp ${emulator}/memory.cpp
+    ${emulator}/stream_order.cpp ${emulator}/streams.cpp
     ${emulator}/tensor_core.cpp)
-  # The kernels as C++, under names of their own: a source file has one language.
   foreach(kernel ${ELASTRON_CUDA_KERNELS})
-    get_filename_component(stem ${kernel} NAME_WE)
-    set(copy ${CMAKE_CURRENT_BINARY_DIR}/emulated/${stem}.cpp)
-    file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${kernel}\"\n")
+    elastron_emulated_kernel(copy ${kernel})
     target_sources(elastron_${name} PRIVATE ${copy})
   endforeach()
   target_link_libraries(elastron_${name} PUBLIC elastron_core)

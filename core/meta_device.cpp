@@ -68,6 +68,7 @@ void* MetaDevice::allocate(size_t bytes) {
   statistics_.in_use_bytes += size;
   statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
   RangeRecord& range = ranges_[at];
+  ++range.allocations;
   range.live_bytes += size;
   range.most_live_bytes = std::max(range.most_live_bytes, range.live_bytes);
   range.peak_bytes = std::max(range.peak_bytes, statistics_.in_use_bytes);
@@ -112,7 +113,8 @@ void MetaDevice::reset_peak() {
 
 void MetaDevice::clear_records() {
   for (RangeRecord& range : ranges_) {
-    range.calls = range.copies = range.copied_bytes = range.host_waits = 0;
+    range.calls = range.copies = range.copied_bytes = 0;
+    range.host_waits = range.allocations = 0;
     range.ops.clear();
   }
   std::ranges::fill(last_serial_, 0);

@@ -45,6 +45,7 @@ struct RangeRecord {
   std::vector<OpRecord> ops;
   int64_t copies = 0, copied_bytes = 0;  // from and to the host, within the device, and clearing
   int64_t host_waits = 0;
+  int64_t allocations = 0;
   int64_t live_bytes = 0, most_live_bytes = 0;  // of what was allocated here
   int64_t peak_bytes = 0;                       // that the whole device held meanwhile, at most
   std::vector<size_t> children;                 // indices of MetaDevice::ranges()

@@ -63,7 +63,7 @@ Tensor Engine::forward(std::span<const int32_t> ids, model::RoutedHeads* heads,
                           {.heads = heads, .cache = cache});
 }
 
-Tensor Engine::decode(int32_t id, int64_t position, model::KvCache& cache) {
+Tensor Engine::decode(const Tensor& id, const Tensor& position, model::KvCache& cache) {
   return decoder_.decode(id, position, cache);
 }
 

@@ -47,6 +47,8 @@ class Engine {
 
   const model::ModelConfig& model() const { return decoder_.config(); }
   parallel::Mesh& mesh() const { return mesh_; }
+  Device& device() const { return device_; }
+  int64_t max_position() const { return options_.max_position; }
   int64_t first_kv_head() const;  // of this rank
 
   // Room for `tokens` positions of one sequence.
@@ -58,8 +60,8 @@ class Engine {
   // what the heads did; `cache` is filled for decode().
   Tensor forward(std::span<const int32_t> ids, model::RoutedHeads* heads = nullptr,
                  model::KvCache* cache = nullptr);
-  // The token at `position`, behind those in the cache -> [1, E].
-  Tensor decode(int32_t id, int64_t position, model::KvCache& cache);
+  // A token and its position, [1] int32 each, behind those in the cache -> [1, E].
+  Tensor decode(const Tensor& id, const Tensor& position, model::KvCache& cache);
   // hidden [rows, E] -> [rows, vocab], whole. For few rows at a time.
   Tensor logits(const Tensor& hidden) const { return decoder_.logits(hidden); }
 

@@ -17,15 +17,16 @@ Generation::Generation(Engine& engine, std::vector<int32_t> prompt, int64_t voca
       vocab_size_(size_t(vocab_size)),
       options_(options),
       ended_(options.max_tokens < 1),
-      cache_(engine.make_cache(int64_t(prompt_.size()) + options.max_tokens, options.cache)) {
+      cache_(engine.make_cache(int64_t(prompt_.size()) + options.max_tokens, options.cache)),
+      decoding_(engine, cache_) {
   ELASTRON_CHECK(!prompt_.empty(), "a prompt with tokens");
 }
 
 std::optional<int32_t> Generation::next() {
   if (ended_) return {};
-  const auto logits = ops::cast(engine_.logits(hidden_state()), DType::f32).to_vector<float>();
+  const auto scores = logits();
   const int64_t position = int64_t(prompt_.size() + generated_.size());
-  const int32_t id = next_token(std::span(logits).first(vocab_size_), options_.sampling, position);
+  const int32_t id = next_token(std::span(scores).first(vocab_size_), options_.sampling, position);
   const auto& stop = engine_.model().stop_token_ids;
   if (!options_.ignore_eos && std::ranges::find(stop, id) != stop.end()) {
     ended_ = true;
@@ -44,13 +45,15 @@ std::vector<int32_t> Generation::run(const std::function<void()>& beat) {
   return generated_;
 }
 
-Tensor Generation::hidden_state() {
+std::vector<float> Generation::logits() {
   if (!generated_.empty()) {
     const int64_t position = int64_t(prompt_.size() + generated_.size()) - 1;
-    return engine_.decode(generated_.back(), position, cache_);
+    return decoding_.logits(generated_.back(), position,
+                            options_.max_tokens - int64_t(generated_.size()));
   }
   const Tensor hidden = engine_.forward(prompt_, &heads_, &cache_);
-  return hidden.slice(0, hidden.size(0) - 1, hidden.size(0)).clone();
+  const Tensor last = hidden.slice(0, hidden.size(0) - 1, hidden.size(0)).clone();
+  return ops::cast(engine_.logits(last), DType::f32).to_vector<float>();
 }
 
 std::string Generation::report() const {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "inference/engine.h"
+#include "inference/decoding.h"
 #include "inference/sampling.h"
 
 namespace elastron::inference {
@@ -39,9 +39,12 @@ class Generation {
   // tensor group. Collective.
   std::string report() const;
 
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
  private:
-  // The state of the last token so far.
-  Tensor hidden_state();
+  // Of what follows the last token so far.
+  std::vector<float> logits();
 
   Engine& engine_;
   std::vector<int32_t> prompt_, generated_;
@@ -49,6 +52,7 @@ class Generation {
   GenerationOptions options_;
   bool ended_;
   HeadCache cache_;
+  Decoding decoding_;
   model::RoutedHeads heads_;
 };
 

@@ -13,8 +13,8 @@ namespace elastron::inference {
 class HeadCache final : public model::KvCache {
  public:
   // Room for `max_tokens` positions. K kv heads of this rank, D head_dim. `rule`: which keys a
-  // streaming head sees; block 1 for exactly `local` tokens instead of whole blocks. fill() and
-  // append() throw LogicError where there is no room.
+  // streaming head sees; block 1 for exactly `local` tokens instead of whole blocks. fill() throws
+  // LogicError where there is no room; who appends asks max_tokens().
   HeadCache(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t max_tokens,
             const ops::StreamingRule& rule, DType dtype, Device& device);
 
@@ -23,30 +23,20 @@ class HeadCache final : public model::KvCache {
   void keep_all(bool all) { keep_all_ = all; }
 
   void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) override;
-  void append(int64_t layer, int64_t position, const Tensor& k, const Tensor& v) override;
-  const std::vector<ops::CachedHead>& heads(int64_t layer) const override {
-    return layers_[size_t(layer)].heads;
-  }
+  void append(int64_t layer, const Tensor& position, const Tensor& k, const Tensor& v) override;
+  const ops::CachedLayer& layer(int64_t layer) const override { return layers_[size_t(layer)]; }
 
+  int64_t max_tokens() const { return max_tokens_; }
   int64_t bytes() const;       // held
   int64_t full_bytes() const;  // if every head kept everything
 
  private:
-  struct Layer {
-    std::vector<ops::CachedHead> heads;
-    std::vector<uint8_t> full;
-  };
-  int64_t sparse_rows() const;
-  // Where a streaming head keeps a position; -1 where it does not.
-  int64_t row_of(bool full, int64_t position, int64_t last) const;
-  void show(Layer& layer, int64_t position) const;
-
   int64_t kv_heads_, head_dim_, max_tokens_;
   ops::StreamingRule rule_;
   bool keep_all_ = false;
   DType dtype_;
   Device& device_;
-  std::vector<Layer> layers_;
+  std::vector<ops::CachedLayer> layers_;
 };
 
 }  // namespace elastron::inference

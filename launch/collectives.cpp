@@ -3,18 +3,31 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <set>
 
 #include "core/error.h"
 #include "parallel/agree.h"
 
-#if ELASTRON_WITH_NCCL
+#if ELASTRON_WITH_CUDA
 #include "core/cuda/device.h"
+#endif
+#if ELASTRON_WITH_NCCL
 #include "parallel/nccl.h"
 #endif
 
 namespace elastron::launch {
 
 namespace {
+
+#if ELASTRON_WITH_CUDA
+// Collective. How many GPUs the ranks have together.
+size_t count_gpus(const Device& device, parallel::Communicator& everyone) {
+  const auto names = everyone.all_gather_host(static_cast<const cuda::CudaDevice&>(device).uuid());
+  return std::set<std::string>(names.begin(), names.end()).size();
+}
+#else
+size_t count_gpus(const Device&, parallel::Communicator&) { return 0; }
+#endif
 
 #if ELASTRON_WITH_NCCL
 
@@ -69,12 +82,23 @@ ChosenCollectives choose_collectives(train::CommunicatorChoice choice, parallel:
   } else if (choice != train::CommunicatorChoice::mpi && world.size() > 1) {
     chosen = open_if_possible(world, *everyone, device);
   }
-  if (asked && !chosen.why_not_nccl.empty()) {
+  if (chosen.why_not_nccl.empty()) return chosen;
+  if (asked) {
     parallel::on_all_ranks(*everyone, [&] {
       throw UsageError(
           "NCCL cannot be used: " + chosen.why_not_nccl, "parallel.communicator",
           "set it to auto or mpi; or give each rank a GPU of its own, or an NCCL_HOSTID "
           "of its own (docs/gpu.md)");
+    });
+  }
+  if (const size_t gpus = count_gpus(device, *everyone); gpus > 1) {
+    // It would run, and many times slower than one GPU: nobody wants that without knowing.
+    parallel::on_all_ranks(*everyone, [&] {
+      throw UsageError(
+          fmt::format("{} GPUs without NCCL: {}", gpus, chosen.why_not_nccl),
+          "parallel.communicator",
+          "install NCCL, or name it in ELASTRON_NCCL_LIBRARY, and give each rank a GPU of its own; "
+          "or set this to mpi to send all tensors through host memory, slowly");
     });
   }
   return chosen;

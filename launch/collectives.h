@@ -15,8 +15,9 @@ struct ChosenCollectives {
   std::string why_not_nccl;  // for `auto` on several ranks with GPUs: one line; empty otherwise
 };
 
-// Collective over the world. auto: NCCL where it loads and no two ranks share a GPU. Throws
-// UsageError for `nccl` where that cannot be. World and device must outlive the back end.
+// Collective over the world. auto: NCCL where it loads and no two ranks share a GPU; MPI where all
+// ranks share one. Throws UsageError where that cannot be: for `nccl`, and for `auto` on several
+// GPUs. World and device must outlive the back end.
 ChosenCollectives choose_collectives(train::CommunicatorChoice choice, parallel::World& world,
                                      Device& device);
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/device.h"
+#include "parallel/communicator.h"
 #include "train/config.h"
 
 namespace elastron::launch {
@@ -11,14 +12,18 @@ namespace elastron::launch {
 struct ChosenDevice {
   std::unique_ptr<Device> device;
   std::string why_not_gpu;  // for `auto` on the CPU: one line; empty otherwise
+  int sharers = 1;          // ranks that have the same GPU, this one among them
 };
 
-// auto: a GPU where this process sees one and the build has the back end. Ranks of one machine take
-// its GPUs in turns, so that several may share one. Throws UsageError for `cuda` without one.
-ChosenDevice choose_device(train::DeviceChoice choice, int node_rank);
+// Collective over `everyone`. auto: a GPU where the ranks see some and the build has the back end.
+// Ranks take the GPUs that they see in turns (launch/gpu_sharing.h), so that several may share one.
+// Throws UsageError for `cuda` without one, and where some ranks see a GPU and others none; with
+// several ranks, as parallel::AgreedFailure.
+ChosenDevice choose_device(train::DeviceChoice choice, parallel::Communicator& everyone);
+// For one process alone.
+ChosenDevice choose_device(train::DeviceChoice choice);
 
-// Bytes that the device could still give each of the ranks of this machine that share it; 0: not
-// known. `node_size` ranks are on this machine.
-int64_t memory_per_rank(const Device& device, int node_size);
+// Bytes of the machine's memory that its `node_size` ranks could have each; 0: not known.
+int64_t available_host_memory(int node_size);
 
 }  // namespace elastron::launch

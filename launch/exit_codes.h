@@ -16,7 +16,7 @@ inline constexpr ExitCodeMeaning kExitCodes[] = {
     {ExitCode::usage, "the command line or the configuration is wrong"},
     {ExitCode::input, "data or model files are wrong, or a result could not be written"},
     {ExitCode::checkpoint, "a checkpoint cannot be read or does not match"},
-    {ExitCode::numerical, "a value that is not finite, from which the run did not recover"},
+    {ExitCode::numerical, "values that are not finite, or a GPU that computes wrong ones"},
     {ExitCode::communication, "a rank or a connection was lost"},
     {ExitCode::stopped, "stopped on request, after saving"},
 };

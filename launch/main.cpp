@@ -16,6 +16,7 @@
 #include "launch/command_line.h"
 #include "launch/exit_codes.h"
 #include "launch/limits.h"
+#include "launch/self_check/child.h"
 #include "launch/signals.h"
 #include "launch/version.h"
 #include "parallel/agree.h"
@@ -162,6 +163,8 @@ int flush_output() {
 
 int main(int argc, char** argv) {
   using namespace elastron::launch;
+  // A process of our own that checks a GPU is no subcommand.
+  if (self_check::is_child(argc, argv)) return self_check::child_main(argc, argv);
   try {
     prepare_limits();
     take_stop_signals();

@@ -28,7 +28,8 @@ void EngineArguments::add_to(cli::App& command) {
       ->check(cli::NonNegativeNumber);
   command
       .add_option("--set", overrides,
-                  "set a key of the router: --set router.ssa.local=256; or model.beyond_positions")
+                  "set a key of the router: --set router.ssa.local=256; or of the device, or "
+                  "model.beyond_positions")
       ->allow_extra_args(false);
 }
 
@@ -74,11 +75,13 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
                             arguments.overrides.end());
   parallel::on_all_ranks(*everyone, [&] {
     for (const std::string& assignment : arguments.overrides) {
-      if (assignment.starts_with("router.") || assignment.starts_with("model.beyond_positions=")) {
+      const auto sets = [&](std::string_view key) { return assignment.starts_with(key); };
+      if (sets("router.") || sets("model.beyond_positions=") || sets("device=") ||
+          sets("device.")) {
         continue;
       }
       throw UsageError("'" + assignment + "' sets no key of the router", "--set",
-                       "set router.* or model.beyond_positions here");
+                       "set router.*, device.* or model.beyond_positions here");
     }
   });
   train::Config config = load_run_config(settings, *everyone);
@@ -98,6 +101,9 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
   }
   parallel::on_all_ranks(*everyone, [&] {
     if (stored) config.router = as_trained(*stored, config, arguments.overrides);
+  });
+  runtime_->check_kernels(config, /*trains=*/false);
+  parallel::on_all_ranks(*everyone, [&] {
     engine_ = std::make_unique<inference::Engine>(
         model::ModelFolder(arguments.model),
         inference::EngineOptions{.dtype = config.model.compute_dtype(),

@@ -144,12 +144,13 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
   return out;
 }
 
-Tensor Attention::decode(const Tensor& x, int64_t position, const LayerInputs& in) const {
+Tensor Attention::decode(const Tensor& x, const LayerInputs& in) const {
   ELASTRON_CHECK(!region_.split(), "one token cannot be split over ranks");
   const Projections p = project(x, in, {}, nullptr, /*keep_normed=*/false);
-  in.cache->append(layer_, position, p.k, p.v);
-  const Tensor rows = ops::decode_attention(
-      p.q.view({q_heads_, head_dim_}), in.cache->heads(layer_), 1.0 / std::sqrt(double(head_dim_)));
+  in.cache->append(layer_, in.positions, p.k, p.v);
+  const Tensor rows =
+      ops::decode_attention(p.q.view({q_heads_, head_dim_}), in.cache->layer(layer_), in.positions,
+                            1.0 / std::sqrt(double(head_dim_)));
   return residual(x, rows.view({1, q_heads_, head_dim_}));
 }
 

@@ -46,8 +46,8 @@ class Attention {
   LayerOutput forward(const Tensor& x, const LayerInputs& in, const router::RoutedLayer& routed,
                       SavedAttention* saved) const;
 
-  // Inference: x [1, E] of the token at `position`, which comes next after those in in.cache.
-  Tensor decode(const Tensor& x, int64_t position, const LayerInputs& in) const;
+  // Inference: x [1, E] of the token at in.positions, which comes next after those in in.cache.
+  Tensor decode(const Tensor& x, const LayerInputs& in) const;
 
   // First part of the backward pass: computes again what forward() did not keep, with the gate as
   // it was, and has the rows that backward() reads leave the other ranks. -> the block's output

@@ -141,7 +141,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   in.observer = extras.observer;
   SavedForward* saved = extras.saved;
   if (saved != nullptr) saved->layers = std::vector<SavedLayer>(layers_.size());
-  for (router::RoutedLayer& layer : routed) layer.prepare();
+  router::prepare(routed);
   Tensor x = region_.leave(embedding_->forward(batch.token_ids));
   for (size_t i = 0; i < layers_.size(); ++i) {
     LayerOutput out =
@@ -159,15 +159,10 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   return region_.enter(normed);
 }
 
-Tensor Decoder::decode(int32_t token, int64_t position, KvCache& cache) {
-  ELASTRON_CHECK(position < options_.max_position, "beyond max_position");
-  const LayerInputs in = {
-      .positions = Tensor::from(std::vector<int32_t>{int32_t(position)}, {1}, device_),
-      .rope_table = rope_table_,
-      .cache = &cache};
-  Tensor x =
-      region_.leave(embedding_->forward(Tensor::from(std::vector<int32_t>{token}, {1}, device_)));
-  for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i]->decode(x, position, in);
+Tensor Decoder::decode(const Tensor& token, const Tensor& position, KvCache& cache) {
+  const LayerInputs in = {.positions = position, .rope_table = rope_table_, .cache = &cache};
+  Tensor x = region_.leave(embedding_->forward(token));
+  for (const auto& layer : layers_) x = layer->decode(x, in);
   return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;
 }
 
@@ -196,7 +191,7 @@ void Decoder::backward(Tensor d_hidden, const DeviceBatch& batch,
     const LayerBackward want{.d_gate_objective = d_gate.empty() ? Tensor{} : d_gate[i],
                              .need_input = i > 0 || train,
                              .on_gradient = on_gradient};
-    d = layers_[i]->backward(d, in, routed[i], want, saved.layers[i]);
+    d = layers_[i]->backward(std::move(d), in, routed[i], want, saved.layers[i]);
     saved.layers[i] = {};
   }
   if (train) {

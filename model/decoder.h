@@ -77,9 +77,10 @@ class Decoder {
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                  std::vector<router::RoutedLayer>& routed, const ForwardExtras& extras = {});
 
-  // Inference: the token at `position`, after those in the cache. -> hidden state after the last
-  // norm [1, E].
-  Tensor decode(int32_t token, int64_t position, KvCache& cache);
+  // Inference: a token and its position, [1] int32 each, after those in the cache. -> hidden state
+  // after the last norm [1, E]. What the device is asked for does not depend on their values; that
+  // the position is below max_position is the caller's care.
+  Tensor decode(const Tensor& token, const Tensor& position, KvCache& cache);
 
   // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss),
   // options().loss_chunk_rows of them at a time, whatever `options` say. hidden [T, E], targets

@@ -31,17 +31,17 @@ LayerOutput DecoderLayer::forward(const Tensor& x, const LayerInputs& in,
   return out;
 }
 
-Tensor DecoderLayer::decode(const Tensor& x, int64_t position, const LayerInputs& in) const {
-  return mlp_.forward(attention_.decode(x, position, in), nullptr);
+Tensor DecoderLayer::decode(const Tensor& x, const LayerInputs& in) const {
+  return mlp_.forward(attention_.decode(x, in), nullptr);
 }
 
-Tensor DecoderLayer::backward(const Tensor& d_out, const LayerInputs& in,
+Tensor DecoderLayer::backward(Tensor d_out, const LayerInputs& in,
                               const router::RoutedLayer& routed, const LayerBackward& want,
                               SavedLayer& saved) {
   const TraceRange range("layer backward", layer_);
   const Tensor again = attention_.recompute(in, routed, want, saved.attention);
   if (again.defined()) saved.mlp.input = again;
-  Tensor d_middle = mlp_.backward(d_out, saved.mlp, want.on_gradient);
+  Tensor d_middle = mlp_.backward(std::move(d_out), saved.mlp, want.on_gradient);
   return attention_.backward(std::move(d_middle), in, routed, want, saved.attention);
 }
 

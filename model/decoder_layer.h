@@ -26,11 +26,12 @@ class DecoderLayer {
   LayerOutput forward(const Tensor& x, const LayerInputs& in, const router::RoutedLayer& routed,
                       SavedLayer* saved) const;
 
-  // Inference: x [1, E] of the token at `position`, which comes next after those in in.cache.
-  Tensor decode(const Tensor& x, int64_t position, const LayerInputs& in) const;
+  // Inference: x [1, E] of the token at in.positions, which comes next after those in in.cache.
+  Tensor decode(const Tensor& x, const LayerInputs& in) const;
 
-  // d_out [R, E] -> gradient to x, or an undefined tensor where it is not wanted.
-  Tensor backward(const Tensor& d_out, const LayerInputs& in, const router::RoutedLayer& routed,
+  // d_out [R, E], which is written over -> gradient to x, or an undefined tensor where it is not
+  // wanted.
+  Tensor backward(Tensor d_out, const LayerInputs& in, const router::RoutedLayer& routed,
                   const LayerBackward& want, SavedLayer& saved);
 
  private:

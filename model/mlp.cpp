@@ -55,8 +55,7 @@ Tensor Mlp::forward(const Tensor& x, SavedMlp* saved) const {
   return y;
 }
 
-Tensor Mlp::backward(const Tensor& d_out, SavedMlp& saved,
-                     const parallel::GradientSink& on_gradient) {
+Tensor Mlp::backward(Tensor d_out, SavedMlp& saved, const parallel::GradientSink& on_gradient) {
   const TraceRange range("MLP backward");
   if (!saved.gate_up) {
     const TraceRange again("again");
@@ -80,11 +79,9 @@ Tensor Mlp::backward(const Tensor& d_out, SavedMlp& saved,
   Tensor d_normed = gate_.backward_input(d_gate);
   up_.backward_input(d_up, d_normed);
   d_normed = region_.leave(std::move(d_normed));
-  Tensor d_input = d_out.clone();
-  ops::rms_norm_backward(d_normed, saved.input, norm_.value, g.inv_rms, d_input,
-                         gradient_of(norm_));
+  ops::rms_norm_backward(d_normed, saved.input, norm_.value, g.inv_rms, d_out, gradient_of(norm_));
   if (norm_.trainable) on_gradient(norm_);
-  return d_input;
+  return d_out;
 }
 
 }  // namespace elastron::model

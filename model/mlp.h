@@ -34,8 +34,9 @@ class Mlp {
 
   // x [R, E] -> [R, E]. With `saved`, keeps what backward needs under options.recompute.
   Tensor forward(const Tensor& x, SavedMlp* saved) const;
-  // d_out [R, E] -> gradient to saved.input, which must be there. Frees saved.gate_up.
-  Tensor backward(const Tensor& d_out, SavedMlp& saved, const parallel::GradientSink& on_gradient);
+  // d_out [R, E] -> gradient to saved.input, which must be there, in d_out's place. Frees
+  // saved.gate_up.
+  Tensor backward(Tensor d_out, SavedMlp& saved, const parallel::GradientSink& on_gradient);
 
  private:
   bool reads_trained_weights() const { return gate_.trains() || up_.trains(); }

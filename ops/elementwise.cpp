@@ -1,5 +1,7 @@
 #include "ops/elementwise.h"
 
+#include <vector>
+
 #include "core/dispatch.h"
 #include "ops/backend.h"
 #include "ops/cpu/elementwise.h"
@@ -45,6 +47,17 @@ void scale_into(Tensor& a, double factor) {
         a.device(), [&] { cpu::scale_into(x, factor, a.numel()); },
         [&](auto stream) { cuda::scale_into(x, factor, a.numel(), stream); },
         [&] { return touches("scale", a, a); });
+  });
+}
+
+void clamp_into(Tensor& a, double low, double high) {
+  check_dense("clamp_into", a);
+  with_float_dtype(a.dtype(), [&]<class T>() {
+    T* x = a.data<T>();
+    run_on(
+        a.device(), [&] { cpu::clamp_into(x, low, high, a.numel()); },
+        [&](auto stream) { cuda::clamp_into(x, low, high, a.numel(), stream); },
+        [&] { return touches("clamp", a, a); });
   });
 }
 
@@ -113,32 +126,71 @@ Tensor silu_backward(const Tensor& dy, const Tensor& x) {
   return dx;
 }
 
-double sum_of_squares(const Tensor& x) {
-  check_dense("sum_of_squares", x);
+double sum_of_squares(std::span<const Tensor> tensors) {
   double sum = 0;
-  if (x.numel() == 0) return sum;
-  with_float_dtype(x.dtype(), [&]<class T>() {
-    const T* from = x.data<T>();
-    const int64_t n = x.numel();
-    const auto scratch_numbers = [&] {
-      return Tensor::empty({cuda::sum_of_squares_scratch(n) + 1}, DType::f64, x.device());
-    };
+  if (tensors.empty()) return sum;
+  const Tensor& first = tensors.front();
+  Device& device = first.device();
+  std::vector<cuda::SquaresPart> parts;
+  int64_t blocks = 0;
+  double bytes = 0;
+  for (const Tensor& x : tensors) {
+    check_dense("sum_of_squares", first, x);
+    ELASTRON_CHECK(x.dtype() == first.dtype(), "sum_of_squares: tensors of several dtypes");
+    if (x.numel() == 0) continue;
+    parts.push_back({x.raw(), x.numel(), blocks});
+    blocks += cuda::squares_blocks(x.numel());
+    bytes += double(x.bytes());
+  }
+  if (parts.empty()) return sum;
+  const auto scratch_numbers = [&] {
+    return Tensor::empty({1 + int64_t(parts.size()) + blocks}, DType::f64, device);
+  };
+  with_float_dtype(first.dtype(), [&]<class T>() {
     run_on(
-        x.device(), [&] { sum = cpu::sum_of_squares(from, n); },
+        device,
+        [&] {
+          for (const auto& part : parts) {
+            sum += cpu::sum_of_squares(static_cast<const T*>(part.x), part.count);
+          }
+        },
         [&](auto stream) {
+          const Tensor there = on_device(std::span<const cuda::SquaresPart>(parts), device);
           const Tensor scratch = scratch_numbers();
           double* numbers = scratch.data<double>();
-          cuda::sum_of_squares(from, n, numbers + 1, numbers, stream);
-          x.device().copy_to_host(&sum, numbers, sizeof sum);
+          cuda::sum_of_squares<T>(static_cast<const cuda::SquaresPart*>(there.raw()),
+                                  int64_t(parts.size()), blocks, numbers + 1, numbers, stream);
+          device.copy_to_host(&sum, numbers, sizeof sum);
         },
         [&](MetaDevice& meta) {
-          meta.record({.name = "sum_of_squares", .bytes = double(x.bytes()), .launches = 2});
+          meta.record(
+              {.name = "sum_of_squares", .bytes = bytes, .launches = cuda::kSquaresLaunches});
           if (meta.behaves_as() != DeviceKind::cuda) return;
+          on_device(std::span<const cuda::SquaresPart>(parts), meta);
           const Tensor scratch = scratch_numbers();
           meta.copy_to_host(&sum, scratch.raw(), sizeof sum);
         });
   });
   return sum;
+}
+
+double sum_of_squares(const Tensor& x) { return sum_of_squares(std::span(&x, 1)); }
+
+Tensor sum(const Tensor& x) {
+  check_dense("sum", x);
+  ELASTRON_CHECK(x.rank() == 1 && x.dtype() == DType::f64, "sum takes [n] float64");
+  Tensor total = Tensor::empty({1}, DType::f64, x.device());
+  const double* from = x.data<double>();
+  double* to = total.data<double>();
+  run_on(
+      x.device(),
+      [&] {
+        *to = 0;
+        for (int64_t i = 0; i < x.numel(); ++i) *to += from[i];
+      },
+      [&](auto stream) { cuda::sum(from, x.numel(), to, stream); },
+      [&] { return touches("sum", x, total); });
+  return total;
 }
 
 bool all_finite(const Tensor& x) {

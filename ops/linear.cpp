@@ -6,7 +6,9 @@
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/linear.h"
 #include "ops/cuda/matmul.h"
+#include "ops/cuda/plain_matmul.h"
 #include "ops/cuda/reductions.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops {
 
@@ -48,6 +50,9 @@ void check_plain(const LinearWeight& w, DType activations) {
                  "on a GPU weights are stored in the activations' dtype");
 }
 
+// On a GPU: whether its library may multiply, or the plain kernel has to.
+bool by_library(Device& device) { return !is_forbidden(device, KernelFamily::library_products); }
+
 // c from sums over `inner` products of a and b each. What is converted a few rows at a time is not
 // counted.
 void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Tensor& b,
@@ -58,6 +63,7 @@ void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Ten
                .flops = 2 * double(c.numel()) * double(inner),
                .bytes = double(a.bytes() + b.bytes() + c.bytes())});
   if (meta.behaves_as() == DeviceKind::cuda) {
+    if (!by_library(meta)) return;
     const TraceRange range("workspace");
     Tensor::empty({cuda::kMatmulWorkspace}, DType::u8, meta);
   } else if (packed != nullptr && !packed->bytes.defined() && cpu::is_packed(a.dtype(), b)) {
@@ -84,9 +90,10 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
                                      w.packed() ? &w.packed()->forward : nullptr};
         cpu::linear_forward(x, weight, bias, y);
       },
-      [&](auto) {
+      [&](auto stream) {
         check_plain(w, x.dtype());
-        cuda::matmul_forward(x, w.tensor(), bias, y);
+        if (by_library(x.device())) return cuda::matmul_forward(x, w.tensor(), bias, y);
+        cuda::plain_matmul_forward(x, w.tensor(), bias, y, stream);
       },
       [&](MetaDevice& meta) {
         meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
@@ -115,9 +122,10 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
                                      w.packed() ? &w.packed()->dgrad : nullptr};
         cpu::linear_dgrad(dy, weight, accumulate, dx);
       },
-      [&](auto) {
+      [&](auto stream) {
         check_plain(w, dy.dtype());
-        cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx);
+        if (by_library(dy.device())) return cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx);
+        cuda::plain_matmul_dgrad(dy, w.tensor(), accumulate, dx, stream);
       },
       [&](MetaDevice& meta) {
         meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features(),
@@ -135,7 +143,10 @@ void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
   check_dense("linear_wgrad", dy, x, dw);
   run_on(
       x.device(), [&] { cpu::linear_wgrad(dy, x, dw); },
-      [&](auto) { cuda::matmul_wgrad(dy, x, dw); },
+      [&](auto stream) {
+        if (by_library(x.device())) return cuda::matmul_wgrad(dy, x, dw);
+        cuda::plain_matmul_wgrad(dy, x, dw, stream);
+      },
       [&](MetaDevice& meta) {
         meta_product(meta, "linear_wgrad", dy, x, dw, x.size(0), nullptr, cpu::Product::wgrad);
       });

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <vector>
 
@@ -14,10 +15,74 @@
 #include "ops/cuda/attention/full_attention.h"
 #include "ops/cuda/attention/kernel_choice.h"
 #include "ops/cuda/attention/library_attention.h"
+#include "ops/cuda/attention/library_batch.h"
+#include "ops/cuda/attention/library_memory.h"
 #include "ops/cuda/attention/meta_attention.h"
 #include "ops/cuda/attention/routed_attention.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops {
+
+std::string full_attention_library(Device& device, std::string& why) {
+  std::string name;
+  run_on(
+      device, [&] { why = "the CPU has its own"; },
+      [&](auto) { name = cuda::full_attention_library(device, why); },
+      [&](MetaDevice& meta) {
+        why = "the GPU that is planned for has none";
+        if (meta.attached<AttentionExpectations>().library) name = "a library";
+      });
+  return name;
+}
+
+bool has_full_attention_library(Device& device) {
+  std::string why;
+  return !full_attention_library(device, why).empty();
+}
+
+FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion& q) {
+  constexpr const char* kWrongHere = "what it computes is wrong here";  // by the self-check
+  FullAttentionWay way;
+  if (full_attention_library(device, way.why).empty()) return way;
+  const AttentionShape shape{q.q_heads, q.kv_heads, q.head_dim};
+  const cuda::LibraryQuestion wanted{
+      .full_by = q.by, .dtype = q.dtype, .shape = shape, .sets = q.sets, .longest = q.longest};
+  const KernelFamilies forbidden = device.attached<ForbiddenKernels>().families;
+  if (q.sets.retrieval != KeySetKind::full) {
+    way.why = "no branch is full attention";
+  } else if (forbidden.contains(KernelFamily::library_forward)) {
+    way.why = kWrongHere;
+  } else if (!cuda::library_wanted(wanted)) {
+    way.why = "heads are too wide or sequences too short for it";
+  }
+  if (!way.why.empty()) return way;
+  way.from = q.by == FullAttentionBy::automatic ? cuda::kLeastForLibrary : 1;
+  run_on(
+      device, [] {},
+      [&](auto) {
+        const std::array<int32_t, 2> bounds = {0, int32_t(q.longest)};
+        const auto batch = cuda::library_batch(
+            {.cu_seqlens = bounds, .cu_keys = q.own_keys ? bounds : std::span<const int32_t>()});
+        const int64_t queries = q.q_heads * q.head_dim, keys = q.kv_heads * q.head_dim;
+        AttentionBackwardArgs args;
+        args.q = args.d_out = {nullptr, queries};
+        args.k = args.v = {nullptr, keys};
+        args.shape = shape;
+        args.scale = 1;
+        way.forward = cuda::full_attention_supported(
+            device, cuda::library_shape(args, batch, q.kv_heads), way.why);
+        if (!way.forward) return;
+        if (forbidden.contains(KernelFamily::library_gradients)) {
+          way.why = kWrongHere;
+          return;
+        }
+        way.backward = cuda::full_attention_supported(
+            device, cuda::library_gradient_shape(args, batch), way.why);
+      },
+      [&](MetaDevice&) { way.forward = way.backward = true; });
+  return way;
+}
+
 namespace {
 
 constexpr const char* kOp = "routed_attention";
@@ -103,31 +168,27 @@ class DeviceTiles {
   cuda::SequenceTiles view_;
 };
 
-[[maybe_unused]] bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
-                                 std::initializer_list<HeadsView> views) {
+KernelFamilies forbidden_of(Device& device) { return device.attached<ForbiddenKernels>().families; }
+
+// Whether a library computes the full attention of the op.
+bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
+                std::initializer_list<HeadsView> views, bool gradients) {
   int64_t longest = 0;
   for (int64_t s = 0; s < in.varlen.sequences(); ++s) {
-    longest = std::max<int64_t>(longest, in.varlen.length(s));
+    if (in.varlen.length(s) > 0) longest = std::max(longest, in.varlen.key_length(s));
   }
   return cuda::library_wanted({.full_by = in.full_by,
                                .dtype = in.q.dtype(),
                                .shape = shape,
                                .sets = in.pattern.kinds(),
                                .longest = longest,
-                               .keys_elsewhere = !in.varlen.cu_keys.empty(),
-                               .aligned = cuda::aligned_rows(views)});
+                               .aligned = cuda::aligned_rows(views),
+                               .gradients = gradients,
+                               .forbidden = forbidden_of(in.q.device())}) &&
+         has_full_attention_library(in.q.device());
 }
 
 }  // namespace
-
-std::string full_attention_library(Device& device, std::string& why) {
-  std::string name;
-  run_on(
-      device, [&] { why = "the CPU has its own"; },
-      [&](auto) { name = cuda::full_attention_library(device, why); },
-      [&](MetaDevice&) { why = "a meta device computes nothing"; });
-  return name;
-}
 
 std::string attention_kernels(Device& device, DType dtype) {
   std::string kernels;
@@ -136,26 +197,11 @@ std::string attention_kernels(Device& device, DType dtype) {
   return kernels;
 }
 
-std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtype, int64_t q_heads,
-                                                      int64_t kv_heads, int64_t head_dim,
-                                                      int64_t tokens, bool both,
-                                                      FullAttentionBy full_by) {
-  std::optional<AttentionWorkspace> bytes;
+bool lacks_fast_kernels(Device& device) {
+  bool lacks = false;
   run_on(
-      device, [] {},
-      [&](auto) {
-        const AttentionShape shape{q_heads, kv_heads, head_dim};
-        std::string why;
-        if (!cuda::library_wanted(
-                {.full_by = full_by, .dtype = dtype, .shape = shape, .longest = tokens}) ||
-            cuda::full_attention_library(device, why).empty()) {
-          return;
-        }
-        bytes = {.forward = cuda::library_attention_forward_bytes(shape, tokens, both),
-                 .backward = cuda::library_attention_backward_bytes(shape, tokens)};
-      },
-      [&](MetaDevice& meta) { bytes = meta.attached<AttentionExpectations>().library; });
-  return bytes;
+      device, [] {}, [&](auto) { lacks = cuda::lacks_fast_kernels(); }, [](MetaDevice&) {});
+  return lacks;
 }
 
 int64_t dense_tiles(const HeadPattern& pattern, int64_t group, int64_t tokens, int64_t keys) {
@@ -187,6 +233,7 @@ Args kernel_args(const RoutedAttentionInput& in, const BlockChoice& choice,
   args.shape = shape;
   args.scale = in.softmax_scale;
   args.kernels = in.kernels;
+  args.forbidden = forbidden_of(in.q.device());
   return args;
 }
 
@@ -196,11 +243,12 @@ double flops_of_pairs(const AttentionShape& shape, double pairs) {
 }
 
 OpCost forward_cost(const RoutedAttentionInput& in, const RoutedAttentionOutput& out,
-                    const AttentionShape& shape, int64_t launches, MetaDevice& meta) {
+                    const AttentionShape& shape, bool library, int64_t launches, MetaDevice& meta) {
   const auto pairs = expected_pairs(in.varlen, in.pattern, meta.attached<AttentionExpectations>());
   const bool both = out.other.defined();
   OpCost cost = touches(kOp, in.q, in.k, in.v, out.selected, out.lse);
   if (both) cost.bytes += double(out.other.bytes() + out.lse_other.bytes());
+  if (library) cost.name = "routed_attention_by_library";
   cost.kind = both ? WorkKind::attention_both : WorkKind::attention_selected;
   cost.flops = flops_of_pairs(shape, both ? pairs.both : pairs.selected);
   cost.launches = launches;
@@ -209,9 +257,10 @@ OpCost forward_cost(const RoutedAttentionInput& in, const RoutedAttentionOutput&
 
 // Five products, as the scores are computed again; without gradients of q, k and v none.
 OpCost backward_cost(const RoutedAttentionInput& in, const RoutedAttentionGradient& gradient,
-                     const AttentionShape& shape, const Tensor& d_out, int64_t launches,
-                     MetaDevice& meta) {
+                     const AttentionShape& shape, const Tensor& d_out, bool library,
+                     int64_t launches, MetaDevice& meta) {
   OpCost cost = touches("routed_attention_backward", d_out, d_out, in.q, in.k, in.v);
+  if (library) cost.name = "routed_attention_backward_by_library";
   cost.kind = WorkKind::attention_backward;
   cost.launches = launches;
   if (!gradient.q.defined()) return cost;
@@ -241,8 +290,12 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
                                choice_for(in.pattern.kinds(), branches));
   }
   auto args = kernel_args<AttentionForwardArgs>(in, out.choice, shape);
+  const bool library = by_library(in, shape, {args.q, args.k, args.v}, false);
+  const int64_t dummies = library ? cuda::library_batch(in.varlen).dummies : 0;
   const auto output = [&](const Shape& of, DType type) {
-    Tensor t = Tensor::empty(of, type, device);
+    Shape with_dummies = of;
+    with_dummies.set(0, tokens + dummies);
+    Tensor t = Tensor::empty(with_dummies, type, device).slice(0, 0, tokens);
     zero_padding(t, in.varlen.tokens());
     return t;
   };
@@ -277,8 +330,8 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
         const DeviceTiles tiles(in.varlen, device);
         cuda::count_visited_tiles(args, tiles.view(), stream);
         with_device_dtype(dtype, [&]<class T>() {
-          if (by_library(in, shape, {args.q, args.k, args.v}) &&
-              cuda::library_attention_forward(args, tiles.view(), device, stream)) {
+          if (library &&
+              cuda::library_attention_forward(args, tiles.view(), tokens, device, stream)) {
             return;
           }
           cuda::routed_attention_forward<T>(args, tiles.view(), cuda::Pairs::all, device, stream);
@@ -287,12 +340,11 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
       [&](MetaDevice& meta) {
         if (meta.behaves_as() == DeviceKind::cpu) {
           threads_memory();
-          return meta.record(forward_cost(in, out, shape, 0, meta));
+          return meta.record(forward_cost(in, out, shape, false, 0, meta));
         }
         const DeviceTiles tiles(in.varlen, device);
-        const bool library = by_library(in, shape, {args.q, args.k, args.v});
-        const int64_t launches = cuda::meta_attention_forward(args, dtype, library, meta);
-        meta.record(forward_cost(in, out, shape, launches, meta));
+        const int64_t launches = cuda::meta_attention_forward(args, dtype, library, tokens, meta);
+        meta.record(forward_cost(in, out, shape, library, launches, meta));
       });
   return out;
 }
@@ -376,7 +428,7 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
           cuda::routed_attention_row_dots<T>(
               args, tiles.view(), need_gate ? gaps.template data<float>() : nullptr, stream);
           if (!need_qkv) return;
-          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}) &&
+          if (by_library(in, shape, {args.q, args.k, args.v, args.d_out}, true) &&
               cuda::library_attention_gradients(args, tiles.view(), device, stream)) {
             return;
           }
@@ -386,16 +438,15 @@ RoutedAttentionGradient routed_attention_backward(const Tensor& d_out,
       [&](MetaDevice& meta) {
         if (meta.behaves_as() == DeviceKind::cpu) {
           threads_memory();
-          return meta.record(backward_cost(in, gradient, shape, d_out, 0, meta));
+          return meta.record(backward_cost(in, gradient, shape, d_out, false, 0, meta));
         }
         const DeviceTiles tiles(in.varlen, device);
         const Tensor gaps = gaps_memory();
         int64_t launches = need_gate ? 2 : 1;  // row dots, and the gate's gradient
-        if (need_qkv) {
-          const bool library = by_library(in, shape, {args.q, args.k, args.v, args.d_out});
-          launches += cuda::meta_attention_gradients(args, dtype, library, meta);
-        }
-        meta.record(backward_cost(in, gradient, shape, d_out, launches, meta));
+        const bool library =
+            need_qkv && by_library(in, shape, {args.q, args.k, args.v, args.d_out}, true);
+        if (need_qkv) launches += cuda::meta_attention_gradients(args, dtype, library, meta);
+        meta.record(backward_cost(in, gradient, shape, d_out, library, launches, meta));
       });
   return gradient;
 }

@@ -24,15 +24,30 @@ namespace elastron::ops {
 
 // "cuDNN 9.19.0" where the device has it; else nothing, and `why`.
 std::string full_attention_library(Device& device, std::string& why);
+bool has_full_attention_library(Device& device);
+
+// Calls of full attention that a run will make, of so many heads each.
+struct FullAttentionQuestion {
+  DType dtype = DType::bf16;
+  int64_t q_heads = 0, kv_heads = 0, head_dim = 0;
+  KeySetPair sets;
+  int64_t longest = 0;    // keys of the longest sequence
+  bool own_keys = false;  // Varlen::cu_keys
+  FullAttentionBy by = FullAttentionBy::automatic;
+};
+// Which of them the device's library computes; the others are for our own kernels, and `why`.
+struct FullAttentionWay {
+  bool forward = false, backward = false;
+  int64_t from = 0;  // keys of a batch's longest sequence
+  std::string why;
+};
+FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion& question);
+
 // Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
 std::string attention_kernels(Device& device, DType dtype);
-
-// What the device's library takes for one sequence of `tokens`; nothing where there is none, or our
-// kernels do the work.
-std::optional<AttentionWorkspace> attention_workspace(Device& device, DType dtype, int64_t q_heads,
-                                                      int64_t kv_heads, int64_t head_dim,
-                                                      int64_t tokens, bool both,
-                                                      FullAttentionBy full_by);
+// Whether this build lacks the kernels that the device would be fastest with: it was compiled for
+// another architecture.
+bool lacks_fast_kernels(Device& device);
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).
@@ -44,7 +59,7 @@ struct RoutedAttentionInput {
   Varlen varlen;
   HeadPattern pattern;       // where blocks are chosen, parts of sequences are of whole ones
   double softmax_scale = 0;  // head_dim^-0.5
-  // automatic: a library's for bfloat16 and sequences of 1024 tokens or more.
+  // automatic: a library's for bfloat16 and sequences of 1024 keys or more.
   FullAttentionBy full_by = FullAttentionBy::automatic;
   // The fastest of our own kernels that may be used on a GPU: for tests and benchmarks.
   AttentionKernels kernels = AttentionKernels::hopper;

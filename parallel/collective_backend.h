@@ -18,6 +18,9 @@ class CollectiveBackend {
   // outlive this. A group of one comes back as it is.
   virtual std::unique_ptr<Communicator> over(std::unique_ptr<Communicator> host) = 0;
   virtual std::string library() const = 0;  // "NCCL 2.28.9"
+  // Ends what its communicators have under way, and may never end by itself; they are of no use from
+  // then on. On every rank.
+  virtual void abandon() = 0;
 
  protected:
   CollectiveBackend() = default;

@@ -7,6 +7,8 @@
 
 #include "core/trace.h"
 #include "ops/cross_entropy.h"
+#include "ops/elementwise.h"
+#include "ops/gathered_read.h"
 #include "ops/rows.h"
 #include "parallel/region.h"
 #include "parallel/shard.h"
@@ -76,7 +78,7 @@ CrossEntropyResult VocabParallelHead::loss(const Tensor& hidden, std::span<const
   }
 
   if (result.count == 0) return result;
-  // Everything stays on the device until the last chunk is under way: it never waits for the host.
+  // Everything stays on the device: it never waits for the host.
   std::vector<int32_t> labels_of_rows;
   for (const int32_t row : rows) labels_of_rows.push_back(targets[size_t(row)]);
   const Tensor all_rows = Tensor::from(rows, {result.count}, device);
@@ -116,12 +118,15 @@ CrossEntropyResult VocabParallelHead::loss(const Tensor& hidden, std::span<const
     sum.wait();
     ops::scatter_rows(dx, chunk_rows, result.d_hidden);
   }
-  const auto losses = row_loss.to_vector<double>();
-  for (const double loss : losses) result.loss_sum += loss;
+  result.sum = ops::sum(row_loss);
   if (options.per_row) {
     result.rows = std::move(rows);
-    result.row_loss = losses;
-    result.argmax = argmax.to_vector<int32_t>();
+    const Tensor parts[] = {row_loss, argmax};
+    ops::GatheredRead read(parts);
+    const auto losses = read.part<double>(0);
+    const auto ids = read.part<int32_t>(1);
+    result.row_loss.assign(losses.begin(), losses.end());
+    result.argmax.assign(ids.begin(), ids.end());
   }
   return result;
 }

@@ -23,12 +23,14 @@ struct CrossEntropyOptions {
 };
 
 struct CrossEntropyResult {
-  double loss_sum = 0;  // over labelled rows, nats
-  int64_t count = 0;    // labelled rows
+  // [1] float64 on the device: the losses of labelled rows, nats; undefined where there are none.
+  Tensor sum;
+  double loss_sum() const { return sum.defined() ? sum.to_vector<double>()[0] : 0; }  // waits
+  int64_t count = 0;  // labelled rows
   // [T, hidden], dtype of the hidden states, the same on all ranks of the group; rows without a
   // label are 0. Undefined unless need_gradient.
   Tensor d_hidden;
-  // With per_row, one entry per labelled row, in the order of the rows.
+  // With per_row, one entry per labelled row, in the order of the rows. The device was waited for.
   std::vector<int32_t> rows;
   std::vector<double> row_loss;
   std::vector<int32_t> argmax;  // vocabulary id; the smallest where several are largest

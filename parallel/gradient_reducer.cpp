@@ -104,13 +104,14 @@ void GradientReducer::zero() {
 double GradientReducer::norm() const { return gradient_norm(parameters_, *tensor_); }
 
 double gradient_norm(const ParameterList& parameters, Communicator& tensor) {
-  double sum = 0;
+  std::vector<Tensor> gradients;
   for (const Parameter* p : parameters) {
     if (!p->trainable || p->grad.numel() == 0) continue;
     // One rank speaks for all about what all hold alike.
     if (p->partition.replicated() && tensor.rank() != 0) continue;
-    sum += ops::sum_of_squares(p->grad);
+    gradients.push_back(p->grad);
   }
+  double sum = ops::sum_of_squares(gradients);
   tensor.all_reduce_host(std::span<double>(&sum, 1), ReduceOp::sum);
   return std::sqrt(sum);
 }

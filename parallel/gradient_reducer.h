@@ -84,7 +84,7 @@ class GradientReducer {
 
 // L2 norm of the gradients of the trainable `parameters`, each logical element counted once: split
 // parameters over the whole tensor group, replicated ones once. In double; the same bits on all
-// ranks when the gradients are reduced. Collective over `tensor`.
+// ranks when the gradients are reduced. Collective over `tensor`. The host reads the device once.
 double gradient_norm(const ParameterList& parameters, Communicator& tensor);
 
 }  // namespace elastron::parallel

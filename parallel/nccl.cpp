@@ -10,6 +10,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/cuda/event.h"
@@ -90,6 +91,13 @@ class NcclBackend final : public CollectiveBackend {
 
   std::unique_ptr<Communicator> over(std::unique_ptr<Communicator> host) override;
   std::string library() const override { return "NCCL " + library_->version(); }
+  void abandon() override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& group : groups_) {
+      if (group->handle != nullptr) library_->comm_abort(std::exchange(group->handle, nullptr));
+    }
+    under_way_.clear();
+  }
 
   Group& new_group(const Communicator& host) {
     auto group = std::make_unique<Group>();

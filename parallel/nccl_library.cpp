@@ -40,6 +40,7 @@ std::unique_ptr<NcclLibrary> NcclLibrary::open(std::string& why) {
   find(library->get_unique_id, "ncclGetUniqueId");
   find(library->comm_init_rank, "ncclCommInitRank");
   find(library->comm_destroy, "ncclCommDestroy");
+  find(library->comm_abort, "ncclCommAbort");
   find(library->comm_get_async_error, "ncclCommGetAsyncError");
   find(library->all_reduce, "ncclAllReduce");
   find(library->all_gather, "ncclAllGather");

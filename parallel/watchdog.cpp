@@ -105,7 +105,7 @@ void Watchdog::watch() {
     const int64_t now = Activity::now_ns();
     mine.alive_ns.store(now, std::memory_order_relaxed);
     const bool watched = timeout > 0 && mine.beats.load(std::memory_order_acquire) > 0;
-    const int64_t silent = now - mine.last_beat_ns.load(std::memory_order_relaxed);
+    const int64_t silent = now - last_beat_ns(now);
     if (watched && silent > timeout) {
       // One line: whoever is second gives the first the time to say it and to abort. So do machines
       // on which all ranks wait for another one: that one knows more, or rank 0's speaks for them.
@@ -127,6 +127,20 @@ void Watchdog::watch() {
         timeout > 0 ? std::clamp<int64_t>(timeout / 10, 10'000'000, 1'000'000'000) : 1'000'000'000;
     wake_.wait_for(lock, std::chrono::nanoseconds(nap));
   }
+}
+
+// This rank's; while it waits in a collective, of those too that are still on their way there.
+int64_t Watchdog::last_beat_ns(int64_t now_ns) const {
+  const Activity& activity = world_.activity();
+  const RankActivity& mine = activity.of(activity.node_rank());
+  int64_t last = mine.last_beat_ns.load(std::memory_order_relaxed);
+  if (mine.held_up_by() == 0) return last;
+  for (int r = 0; r < activity.node_size(); ++r) {
+    const RankActivity& other = activity.of(r);
+    if (other.held_up_by() > 0 || other.lifeless_ns(now_ns) > 0) continue;
+    last = std::max(last, other.last_beat_ns.load(std::memory_order_relaxed));
+  }
+  return std::min(last, now_ns);
 }
 
 // Shows meanwhile that the process runs.
@@ -164,7 +178,7 @@ std::string Watchdog::diagnosis(int64_t now_ns) const {
   const Activity& activity = world_.activity();
   const RankActivity& mine = activity.of(activity.node_rank());
   std::string what = fmt::format(
-      "no progress for {:.1f} s in {}", double(now_ns - mine.last_beat_ns.load()) * kNanosecond,
+      "no progress for {:.1f} s in {}", double(now_ns - last_beat_ns(now_ns)) * kNanosecond,
       mine.phase.load().empty() ? "an unnamed phase" : mine.phase.load());
   std::string where = fmt::format("rank {}, {}", world_.rank(), standing(mine));
 

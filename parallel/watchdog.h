@@ -1,6 +1,7 @@
 // Ends a job that has stopped making progress. MPI never notices a rank that hangs: the others wait
 // for it for ever. A thread looks at the heartbeat of the main thread; when there is none for the
-// time-out of the current phase, it prints one line that names rank, phase, last collective and who
+// time-out of the current phase (a rank that waits for others of its machine hears their beats too:
+// one that still loads is no reason to end those that have loaded), it prints one line that names rank, phase, last collective and who
 // is missing on this machine, and aborts the job with exit code 6. Where all ranks of the machine
 // wait for another machine, whose power or network may be gone, the line names the other machines.
 //
@@ -55,6 +56,7 @@ class Watchdog {
   void watch();
   void publish_timeout();
   bool stopped_within(std::chrono::seconds time, std::unique_lock<std::mutex>& lock);
+  int64_t last_beat_ns(int64_t now_ns) const;
   bool is_missing(const RankActivity& rank, int64_t now_ns) const;
   bool nobody_missing_here(int64_t now_ns) const;
   std::string diagnosis(int64_t now_ns) const;

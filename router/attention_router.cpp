@@ -104,7 +104,7 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
   if (config.tau_schedule == TauSchedule::learned) {
     log_tau_ = make();
     fill(log_tau_->value, [&](size_t) { return float(std::log(config.tau.init)); });
-    read_temperature();
+    log_tau_read_ = ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0];
   }
 }
 
@@ -117,12 +117,16 @@ void AttentionRouter::append_parameters(ParameterList& list) {
   if (log_tau_) list.push_back(&*log_tau_);
 }
 
-ops::LinearWeight AttentionRouter::rounded(size_t i) const {
-  return {ops::cast(weight_[i].value, DType::bf16), ops::WeightForm::in_place};
+std::vector<ops::ChainLayer> AttentionRouter::layers() const {
+  std::vector<ops::ChainLayer> layers;
+  for (size_t i = 0; i < size_t(kLinears); ++i) {
+    layers.push_back({&linear_[i], bias_[i].value, kActivation[i]});
+  }
+  return layers;
 }
 
-void AttentionRouter::read_temperature() {
-  if (log_tau_) log_tau_read_ = ops::cast(log_tau_->value, DType::f64).to_vector<double>()[0];
+DType AttentionRouter::compute() const {
+  return bfloat16_ ? DType::bf16 : weight_[0].value.dtype();
 }
 
 double AttentionRouter::temperature(double scheduled) const {
@@ -146,19 +150,7 @@ Tensor AttentionRouter::forward(const Tensor& pooled, SavedRouter* saved,
     x = ops::add(x, ops::embedding_forward(ids, task_embedding_->value, 0));
     if (saved != nullptr) saved->tasks = ids;
   }
-  if (bfloat16_) x = ops::cast(x, DType::bf16);
-  for (size_t i = 0; i < size_t(kLinears); ++i) {
-    Tensor y = bfloat16_
-                   ? ops::linear_forward(x, rounded(i), ops::cast(bias_[i].value, DType::bf16))
-                   : ops::linear_forward(x, linear_[i], bias_[i].value);
-    if (saved != nullptr) saved->input[i] = x;
-    if (kActivation[i]) {
-      if (saved != nullptr) saved->before[i] = y;
-      y = ops::silu_forward(y);
-    }
-    x = y;
-  }
-  if (bfloat16_) x = ops::cast(x, DType::f32);
+  x = ops::mlp_chain_forward(x, layers(), compute(), saved != nullptr ? &saved->chain : nullptr);
   return x.view({sequences, heads, classes_});
 }
 
@@ -166,16 +158,14 @@ Tensor AttentionRouter::backward(const Tensor& d_logits, const SavedRouter& save
                                  bool need_input) {
   ELASTRON_CHECK(weight_[0].trainable, "this router is not trained");
   const int64_t sequences = d_logits.size(0), heads = d_logits.size(1);
-  Tensor d = d_logits.view({sequences * heads, classes_});
-  if (bfloat16_) d = ops::cast(d, DType::bf16);
-  for (size_t i = size_t(kLinears); i-- > 0;) {
-    if (kActivation[i]) d = ops::silu_backward(d, saved.before[i]);
-    ops::linear_wgrad(d, saved.input[i], weight_[i].grad);
-    ops::linear_bias_grad(d, bias_[i].grad);
-    if (i == 0 && !need_input && !saved.tasks.defined()) return {};
-    d = bfloat16_ ? ops::linear_dgrad(d, rounded(i)) : ops::linear_dgrad(d, linear_[i]);
+  std::vector<ops::ChainGradient> gradients;
+  for (size_t i = 0; i < size_t(kLinears); ++i) {
+    gradients.push_back({weight_[i].grad, bias_[i].grad});
   }
-  if (bfloat16_) d = ops::cast(d, DType::f32);
+  const Tensor d =
+      ops::mlp_chain_backward(d_logits.view({sequences * heads, classes_}), layers(), compute(),
+                              saved.chain, gradients, need_input || saved.tasks.defined());
+  if (!d.defined()) return {};
   if (saved.tasks.defined()) {
     ops::embedding_backward(d, saved.tasks, 0, task_embedding_->grad);
     if (!need_input) return {};

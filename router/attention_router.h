@@ -16,6 +16,7 @@
 
 #include "core/parameter.h"
 #include "ops/linear.h"
+#include "ops/mlp_chain.h"
 #include "router/config.h"
 #include "router/tau.h"
 
@@ -31,11 +32,10 @@ struct RouterTensor {
 std::vector<RouterTensor> router_tensors(int64_t head_dim, int64_t tasks,
                                          const RouterConfig& config);
 
-// Activations kept for backward: [S * K, width] each, in the dtype the router computes in.
+// Kept for backward.
 struct SavedRouter {
-  std::array<Tensor, 5> input;   // of each linear layer
-  std::array<Tensor, 4> before;  // SiLU inputs; undefined where no SiLU follows
-  Tensor tasks;                  // [S * K] int32; undefined without a task embedding
+  ops::ChainSaved chain;  // activations [S * K, width]
+  Tensor tasks;           // [S * K] int32; undefined without a task embedding
 };
 
 class AttentionRouter {
@@ -60,17 +60,17 @@ class AttentionRouter {
   // accumulates the parameters' gradients. Trainable routers only.
   Tensor backward(const Tensor& d_logits, const SavedRouter& saved, bool need_input = true);
 
-  // Has the host know the layer's own temperature, if any, until the next call: before a forward
-  // pass, as it waits for the device.
-  void read_temperature();
+  // ln of the layer's own temperature [1], null without one; and as the host has read it.
+  const Tensor* log_tau() const { return log_tau_ ? &log_tau_->value : nullptr; }
+  void set_log_tau(double value) { log_tau_read_ = value; }
   // The gate's temperature in training: `scheduled`, or the layer's own as it was read.
   double temperature(double scheduled) const;
   // d_gate and probability [S, K]: accumulates the gradient of the layer's own temperature, if any.
   void temperature_backward(const Tensor& d_gate, const Tensor& probability);
 
  private:
-  // Weight `i` as the products read it: in place, or rounded to bfloat16 (router.dtype).
-  ops::LinearWeight rounded(size_t i) const;
+  std::vector<ops::ChainLayer> layers() const;
+  DType compute() const;  // router.dtype
 
   static constexpr int kLinears = 5;
   // Whether a SiLU follows the linear layer: task.0, router.0 and router.2.

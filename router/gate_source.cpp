@@ -14,7 +14,8 @@ class RouterGates final : public GateSource {
         router_(router) {}
 
   bool trainable() const override { return router_.trainable(); }
-  void prepare() override { router_.read_temperature(); }
+  const Tensor* awaited() const override { return router_.log_tau(); }
+  void arrived(double log_tau) override { router_.set_log_tau(log_tau); }
   double temperature(double scheduled) const override { return router_.temperature(scheduled); }
 
   void decide(const Tensor& keys, int64_t, const RouterBatch& batch,

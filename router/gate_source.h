@@ -56,8 +56,10 @@ class GateSource {
  public:
   virtual ~GateSource() = default;
   virtual bool trainable() const { return false; }
-  // Before a forward pass: what decisions need of the host is read here, in no layer.
-  virtual void prepare() {}
+  // A number [1] of the device that the host must know before a forward pass, or null; and its
+  // value. Those of all layers are read at once (router/routed_layer.h).
+  virtual const Tensor* awaited() const { return nullptr; }
+  virtual void arrived(double) {}
   virtual double temperature(double scheduled) const { return scheduled; }
   // keys [T, K, D] after k_norm, before RoPE (docs/method.md, Router input); S documents.
   virtual void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,

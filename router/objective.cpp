@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/dispatch.h"
 #include "core/philox.h"
 #include "ops/elementwise.h"
 
@@ -52,11 +51,6 @@ Parameter make_lambda(const std::string& name, int64_t tasks, DType dtype, uint6
   return p;
 }
 
-// t [tasks] += values
-void add_to(Tensor& t, const std::vector<double>& values) {
-  ops::add_into(t, ops::cast(Tensor::from(values, t.shape(), t.device()), t.dtype()));
-}
-
 }  // namespace
 
 SparsityObjective::SparsityObjective(const RegConfig& config, std::vector<double> targets,
@@ -78,47 +72,34 @@ std::vector<double> SparsityObjective::host(const Parameter& p) {
   return ops::cast(p.value, DType::f64).to_vector<double>();
 }
 
-ObjectiveValue SparsityObjective::evaluate(std::span<const int32_t> tasks,
-                                           std::span<const double> msr,
-                                           std::span<const int32_t> pack_ends,
-                                           double accumulate_scale) {
-  ELASTRON_CHECK(tasks.size() == msr.size(), "one MSR per document");
+ops::SparsityObjectiveOutput SparsityObjective::evaluate(std::span<const int32_t> tasks,
+                                                         const GateCounts& gates,
+                                                         std::span<const int32_t> pack_ends,
+                                                         const ObjectiveScales& scales) {
   ELASTRON_CHECK(!pack_ends.empty() && size_t(pack_ends.back()) == tasks.size(),
                  "every document is in a pack");
-  const auto l1 = lambda1(), l2 = lambda2();
-  const bool accumulate = config_.enabled && accumulate_scale != 0 && lambda1_.trainable;
-  std::vector<double> d_lambda1(targets_.size(), 0.0), d_lambda2 = d_lambda1;
-  ObjectiveValue out;
+  std::vector<ops::ObjectiveDocument> documents;
   size_t begin = 0;
   for (const int32_t pack_end : pack_ends) {
     const auto end = size_t(pack_end);
     const auto weights = document_weights(tasks.subspan(begin, end - begin));
     for (size_t b = begin; b < end; ++b) {
-      const auto task = size_t(tasks[b]);
-      const double w = weights[b - begin];
-      const double gap = msr[b] - targets_[task];
-      const double sign = gap > 0 ? 1.0 : (gap < 0 ? -1.0 : 0.0);
-      if (!config_.enabled) {
-        out.reg.push_back(std::abs(gap));
-        out.d_msr.push_back(w * sign);
-      } else {
-        const bool absolute = config_.diff == DiffKind::abs;
-        const double f = absolute ? std::abs(gap) : gap;
-        const double slope = absolute ? sign : 1.0;
-        out.reg.push_back(l1[task] * f + l2[task] * gap * gap);
-        out.d_msr.push_back(w * (l1[task] * slope + 2.0 * l2[task] * gap));
-        d_lambda1[task] += accumulate_scale * w * f;
-        d_lambda2[task] += accumulate_scale * w * gap * gap;
-      }
-      out.value += w * out.reg.back();
+      const int32_t task = tasks[b];
+      documents.push_back({targets_[size_t(task)], weights[b - begin], task});
     }
     begin = end;
   }
-  if (accumulate) {
-    add_to(lambda1_.grad, d_lambda1);
-    add_to(lambda2_.grad, d_lambda2);
+  ops::ObjectiveMultipliers multipliers{lambda1_.value, lambda2_.value, {}, {}};
+  if (config_.enabled && scales.lambdas != 0 && lambda1_.trainable) {
+    multipliers.d_lambda1 = lambda1_.grad;
+    multipliers.d_lambda2 = lambda2_.grad;
   }
-  return out;
+  return ops::sparsity_objective(gates.closed, gates.of, documents, multipliers,
+                                 {.multipliers = config_.enabled,
+                                  .absolute = config_.diff == DiffKind::abs,
+                                  .gate_scale = scales.gates,
+                                  .lambda_scale = scales.lambdas},
+                                 gates.heads);
 }
 
 std::vector<double> SparsityObjective::document_weights(std::span<const int32_t> tasks) const {
@@ -139,11 +120,7 @@ std::vector<double> SparsityObjective::document_weights(std::span<const int32_t>
 void SparsityObjective::clamp() {
   if (!config_.lambda_clamp) return;
   for (Parameter* p : {&lambda1_, &lambda2_}) {
-    with_master_dtype(p->value.dtype(), [&]<class A>() {
-      std::vector<A> values = p->value.to_vector<A>();
-      for (A& v : values) v = std::clamp(v, A(0), A(*config_.lambda_clamp));
-      p->value.copy_from(Tensor::from(values, p->value.shape(), p->value.device()));
-    });
+    ops::clamp_into(p->value, 0, *config_.lambda_clamp);
   }
 }
 

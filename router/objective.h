@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/parameter.h"
+#include "ops/sparsity_objective.h"
 #include "router/config.h"
 
 namespace elastron::router {
@@ -22,10 +23,16 @@ namespace elastron::router {
 // unless reg.targets names them. Throws UsageError for a name that is no task.
 std::vector<double> task_targets(const RegConfig& config, std::span<const std::string> task_names);
 
-struct ObjectiveValue {
-  double value = 0;
-  std::vector<double> d_msr;  // [documents] dReg / dMSR_b
-  std::vector<double> reg;    // [documents] reg_b
+// The gates of a micro batch's documents, on the device.
+struct GateCounts {
+  Tensor closed;      // [D] float64: closed ones, of all layers and of all ranks' heads
+  double of = 1;      // MSR_b = closed_b / of
+  int64_t heads = 0;  // of this rank, in a layer
+};
+
+struct ObjectiveScales {
+  double lambdas = 0;  // times which the multipliers' gradients are added; 0: they are not
+  double gates = 0;    // times dReg / dMSR_b / GateCounts::of is d_gate
 };
 
 class SparsityObjective {
@@ -37,15 +44,16 @@ class SparsityObjective {
 
   // None with reg.enabled false.
   void append_parameters(ParameterList& list);
+  Device& device() const { return lambda1_.value.device(); }
   double target(int64_t task) const { return targets_[size_t(task)]; }
   std::vector<double> lambda1() const { return host(lambda1_); }
   std::vector<double> lambda2() const { return host(lambda2_); }
 
-  // Value and gradient of the sum of Reg over some packs; tasks and msr per document, pack_ends the
-  // documents up to each pack's end. With accumulate_scale != 0, adds accumulate_scale times the
-  // multipliers' gradients.
-  ObjectiveValue evaluate(std::span<const int32_t> tasks, std::span<const double> msr,
-                          std::span<const int32_t> pack_ends, double accumulate_scale);
+  // Value and gradient of the sum of Reg over some packs, computed on the device, which is not
+  // waited for; tasks per document, pack_ends the documents up to each pack's end.
+  ops::SparsityObjectiveOutput evaluate(std::span<const int32_t> tasks, const GateCounts& gates,
+                                        std::span<const int32_t> pack_ends,
+                                        const ObjectiveScales& scales);
   // After an optimiser step: reg.lambda_clamp.
   void clamp();
 

@@ -1,6 +1,7 @@
 #include "router/routed_layer.h"
 
 #include "ops/elementwise.h"
+#include "ops/gathered_read.h"
 
 namespace elastron::router {
 
@@ -33,6 +34,19 @@ RoutedLayer::RoutedLayer(int64_t, int64_t, const RouterConfig& config, std::vect
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
                          const RandomGates& random)
     : pattern_(config.head_pattern()), source_(random_gates({layer, first_kv_head}, random)) {}
+
+void prepare(std::span<RoutedLayer> layers) {
+  std::vector<Tensor> numbers;
+  for (const RoutedLayer& layer : layers) {
+    if (const Tensor* number = layer.source_->awaited()) numbers.push_back(*number);
+  }
+  if (numbers.empty()) return;
+  ops::GatheredRead read(numbers);
+  size_t next = 0;
+  for (RoutedLayer& layer : layers) {
+    if (layer.source_->awaited() != nullptr) layer.source_->arrived(read.doubles(next++).front());
+  }
+}
 
 void RoutedLayer::backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,
                            const RouterBatch& batch, const SavedRoute& route, Tensor* d_keys,

@@ -34,8 +34,6 @@ class RoutedLayer {
   // Tells the op which keys this layer's heads choose from.
   void describe(ops::RoutedAttentionInput& in) const { in.pattern = pattern_; }
   bool needs_gate_gradient() const { return source_->trainable(); }
-  // Before a forward pass: what decisions need of the host is read here, in no layer.
-  void prepare() { source_->prepare(); }
   // The training gate's temperature in this layer.
   double temperature(double scheduled) const { return source_->temperature(scheduled); }
 
@@ -54,8 +52,13 @@ class RoutedLayer {
                 const std::function<void(Parameter&)>& on_gradient) const;
 
  private:
+  friend void prepare(std::span<RoutedLayer> layers);
+
   ops::HeadPattern pattern_;
   std::unique_ptr<GateSource> source_;
 };
+
+// Before a forward pass: what decisions need of the host is read here, of all layers at once.
+void prepare(std::span<RoutedLayer> layers);
 
 }  // namespace elastron::router

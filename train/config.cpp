@@ -187,6 +187,15 @@ struct Schema<train::LogSection> {
       field("every", &C::every, at_least(1), "steps between progress lines and metrics")};
 };
 template <>
+struct Schema<train::DeviceSection> {
+  using C = train::DeviceSection;
+  static constexpr auto fields = std::tuple{
+      field("kind", &C::kind, "auto: CUDA where there is a GPU and the build has it"),
+      field("self_check", &C::self_check,
+            "the GPU's kernels are checked at the start; auto: once on each GPU model, driver and "
+            "build; full: always")};
+};
+template <>
 struct Schema<train::Config> {
   using C = train::Config;
   static constexpr auto fields = std::tuple{
@@ -200,7 +209,7 @@ struct Schema<train::Config> {
       section("checkpoint", &C::checkpoint, "checkpoints"),
       section("output", &C::output, "what a run leaves behind"),
       section("log", &C::log, "progress"),
-      field("device", &C::device, "auto: CUDA where there is a GPU and the build has it")};
+      section("device", &C::device, "what computes; `device: cuda` is short for its kind", "kind")};
   static void check(const C& c, Problems& problems) {
     if (c.model.path.empty()) {
       problems.add("model.path", "no model folder is given", "set it to a Hugging Face folder");
@@ -216,8 +225,8 @@ struct Schema<train::Config> {
       problems.add("model.weights", "what does not train needs trained weights", "set it to load");
     }
 #if !ELASTRON_WITH_CUDA
-    if (c.device == train::DeviceChoice::cuda) {
-      problems.add("device", "this build has no CUDA back end",
+    if (c.device.kind == train::DeviceChoice::cuda) {
+      problems.add("device.kind", "this build has no CUDA back end",
                    "set it to auto or cpu, or build with ELASTRON_CUDA=ON");
     }
 #endif

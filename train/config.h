@@ -26,6 +26,9 @@ enum class CommunicatorChoice : uint8_t { automatic, nccl, mpi };
 enum class ContextKind : uint8_t { gather, ulysses };
 enum class Balance : uint8_t { cost, none };
 enum class DeviceChoice : uint8_t { automatic, cpu, cuda };
+// Whether a GPU's kernels are checked at the start; automatic: on a GPU, a driver or a build that
+// they were not checked on.
+enum class SelfCheck : uint8_t { automatic, off, full };
 enum class LossNorm : uint8_t { global, per_rank, token_scaled };
 enum class Accumulation : uint8_t { mean, sum };
 
@@ -117,6 +120,11 @@ struct LogSection {
   int64_t every = 1;
 };
 
+struct DeviceSection {
+  DeviceChoice kind = DeviceChoice::automatic;
+  SelfCheck self_check = SelfCheck::automatic;
+};
+
 struct Config {
   ModelSection model;
   router::RouterConfig router;
@@ -128,7 +136,7 @@ struct Config {
   CheckpointSection checkpoint;
   OutputSection output;
   LogSection log;
-  DeviceChoice device = DeviceChoice::automatic;
+  DeviceSection device;
 
   // By train.trainable, or as the objective has it.
   bool trains(Part part) const;
@@ -181,6 +189,11 @@ template <>
 struct EnumNames<train::DeviceChoice> {
   using T = train::DeviceChoice;
   static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::cpu, "cpu"}, {T::cuda, "cuda"}};
+};
+template <>
+struct EnumNames<train::SelfCheck> {
+  using T = train::SelfCheck;
+  static constexpr NameOf<T> names[] = {{T::automatic, "auto"}, {T::off, "off"}, {T::full, "full"}};
 };
 template <>
 struct EnumNames<ops::FullAttentionBy> {

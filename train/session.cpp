@@ -29,7 +29,8 @@ void check_exchanged_heads(const Config& config, int64_t heads) {
 
 }  // namespace
 
-Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device) {
+Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device,
+                 const std::function<void()>& beat) {
   const bool makes_backbone = objective_of(config).makes_backbone();
   std::optional<router::StoredRouter> stored;
   if (!config.reward.router.empty() && config.has_routers()) {
@@ -40,7 +41,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
   parallel::on_all_ranks(mesh.world(), [&] {
     tokenizer_ = data::load_tokenizer(config.model.path);
     if (config.model.weights == WeightSource::load) {
-      folder = std::make_unique<model::ModelFolder>(config.model.path);
+      folder = std::make_unique<model::ModelFolder>(config.model.path, beat);
     }
     const model::ModelConfig m =
         folder ? folder->config() : model::read_model_config(config.model.path);
@@ -61,7 +62,8 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
       head_is_new_ = head() != nullptr;
       fingerprint_ = "random";
     } else {
-      folder->load(of_folder, decoder().options().lm_head ? "" : model::kLmHead);
+      folder->load(of_folder, decoder().options().lm_head ? "" : model::kLmHead,
+                   mesh.world().rank());
       if (!makes_backbone) {
         checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());
       }

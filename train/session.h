@@ -1,6 +1,7 @@
 // Training and evaluation share these: the model of a configuration with its weights, and the
 // tokenizer.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,8 +17,10 @@ class Session {
  public:
   // Collective over the mesh. Reads the model folder (every rank its own slices) and builds what
   // the objective has beside it. `training`: what trains gets gradients. With reward.router,
-  // config.router must be the settings it was trained with (with_stored_router).
-  Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device);
+  // config.router must be the settings it was trained with (with_stored_router). `beat`, if it is
+  // given, is called while weights are read, after every 16 MiB or less.
+  Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device,
+          const std::function<void()>& beat = {});
 
   model::Decoder& decoder() { return model_->decoder(); }
   const data::Tokenizer& tokenizer() const { return *tokenizer_; }

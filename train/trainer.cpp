@@ -68,7 +68,7 @@ class Trainer {
         device_(device),
         watchdog_(watchdog),
         stop_requested_(stop_requested),
-        session_(config, true, mesh, device),
+        session_(config, true, mesh, device, [&watchdog] { watchdog.beat(); }),
         trained_(session_.model().objective_parameters()),
         frozen_(session_.model().parameters()),
         optimizer_(trained_, config.train.adam, config.train.weight_decay,

@@ -18,13 +18,16 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "gpu"))
-from peer import BLOCK, LOCAL, SINK, Elastron, Peer, dense_backend, flex, in_turns  # noqa: E402
+from elastron import Elastron  # noqa: E402
+from peer import BLOCK, LOCAL, SINK, Peer, dense_backend, flex, in_turns  # noqa: E402
 
 try:
     import block_sparse_attn  # the published library's kernels
 except ImportError:
     block_sparse_attn = None
 
+
+PARTS = ["outputs", "forward", "dispatch", "backward", "flex", "choice", "shards"]
 
 
 class Sizes:
@@ -270,8 +273,13 @@ def main():
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no case after that")
+    parser.add_argument("--only", default="", help="of " + ",".join(PARTS))
+    parser.add_argument("--lengths", default="32768,65536,262144", help="of the forward pass")
     parser.add_argument("--json")
     a = parser.parse_args()
+    parts = a.only.split(",") if a.only else PARTS
+    if not set(parts) <= set(PARTS):
+        parser.error("--only takes " + ",".join(PARTS))
     if a.small:
         Sizes.shrink()
     torch.manual_seed(1)
@@ -282,17 +290,26 @@ def main():
 
     def of(length):
         return 448 + length // 512 if a.small else length
-    check_outputs(t, of(4096))
     none = (None, None, None)
-    for length, routed in ((32768, none), (65536, (2.0, 2.5, 2.89)), (262144, (2.2, 2.8, 3.21))):
-        both = none if length == 262144 else (1.30, 1.10, 1.00)
-        forwards(t, of(length), {"both": both, "routed": routed})
-    for length, paper in ((16384, 1.82), (32768, 1.43), (65536, 1.23)):
-        dispatch(t, of(length), paper)
-    backwards(t, of(65536), (0.55, 0.43, 0.346))
-    against_flex(t, of(32768))
-    xattention(t, of(65536), (0.08, 0.05, 0.031))
-    shards(t, of(65536))
+    routed = {65536: (2.0, 2.5, 2.89), 262144: (2.2, 2.8, 3.21)}
+    for part in parts:
+        if part == "outputs":
+            check_outputs(t, of(4096))
+        elif part == "forward":
+            for length in map(int, a.lengths.split(",")):
+                both = none if length == 262144 else (1.30, 1.10, 1.00)
+                forwards(t, of(length), {"both": both, "routed": routed.get(length, none)})
+        elif part == "backward":
+            backwards(t, of(65536), (0.55, 0.43, 0.346))
+        elif part == "dispatch":
+            for length, paper in ((16384, 1.82), (32768, 1.43), (65536, 1.23)):
+                dispatch(t, of(length), paper)
+        elif part == "flex":
+            against_flex(t, of(32768))
+        elif part == "choice":
+            xattention(t, of(65536), (0.08, 0.05, 0.031))
+        else:
+            shards(t, of(65536))
 
 
 main()

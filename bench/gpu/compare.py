@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from peer import LOCAL, SINK, Elastron, Peer, dense_backend, flex, in_turns
+from elastron import Elastron
+from peer import LOCAL, SINK, Peer, dense_backend, flex, in_turns
 
 
 class PublishedStep(torch.nn.Module):
@@ -107,22 +108,22 @@ def step_shapes(small):
                  vocab=vocab) for t in ((256,) if small else (8192, 65536))]
 
 
-def cases(peer, small):
-    """name -> (our request, the peer's call, how many calls at a time)"""
+def cases(peer, small, wanted):
+    """name, our request, the peer's call, how many calls at a time; wanted(name): what is made"""
     t, e, f, heads, kv, vocab = sizes(small)
-    for s in step_shapes(small):
+    for s in step_shapes(small) if wanted("step") else ():
         step = PublishedStep(peer, s)
         yield f"step {s['tokens']}", ("step", dict(**s, times=1)), step.run, 1
         del step
     for name, out, inner in (("q_proj", heads * 128, e), ("kv_proj", kv * 128, e),
-                             ("up_proj", f, e), ("down_proj", e, f)):
+                             ("up_proj", f, e), ("down_proj", e, f)) if wanted("linear") else ():
         x, w = peer.random(t, inner), peer.random(out, inner, scale=0.02)
         yield (f"linear {name}", ("linear", dict(rows=t, out=out, **{"in": inner}, times=5)),
                lambda x=x, w=w: x @ w.T, 5)
         d = peer.random(t, out)
         yield (f"linear {name} dgrad", ("linear", dict(rows=t, out=out, **{"in": inner}, dgrad=1, times=5)),
                lambda d=d, w=w: d @ w, 5)
-    for length in ((256,) if small else (32768, 65536)):
+    for length in ((256,) if small else (65536, 8192)) if wanted("attention") else ():
         shape = dict(tokens=length, q_heads=heads, kv_heads=kv)
         q = peer.random(1, heads, length, 128, grad=True)
         k, v = (peer.random(1, kv, length, 128, grad=True) for _ in range(2))
@@ -143,6 +144,8 @@ def cases(peer, small):
             for way, call, more in (("forward", forward, {}), ("backward", backward, dict(backward=1))):
                 yield (f"attention {way} {length} dense by {by}",
                        ("attention", dict(**shape, **more, full=1, own=own, times=2)), call, 2)
+    if not wanted("head"):
+        return
     x, w = peer.random(t, e, grad=True), peer.random(vocab, e, scale=0.02)
     targets = torch.arange(t, device=peer.device) * 7919 % vocab
 
@@ -152,6 +155,7 @@ def cases(peer, small):
             F.cross_entropy((rows @ w.T).float(), targets[b:b + 2048], reduction="sum").backward()
         x.grad = None
     yield "head and loss", ("head", dict(rows=t, vocab=vocab, hidden=e, times=2)), head, 2
+    del x, w
     for length in ((512, 2048) if small else (512, 65536, 1048576)):
         yield (f"router {length}", ("router", dict(tokens=length, kv_heads=kv, times=200)), None, 0)
 
@@ -205,7 +209,7 @@ def main():
     parser.add_argument("--bench", required=True)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--only", default="", help="cases that begin with this")
+    parser.add_argument("--only", default="", help="cases that begin with one of these: linear,step")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after that")
     parser.add_argument("--json")
@@ -215,8 +219,12 @@ def main():
     results = {"device": ours.device, "full_attention": ours.full_attention,
                "torch": torch.__version__, "rows": sizes(a.small)[0], "cases": {}, "left_out": []}
     begin = time.monotonic()
-    for name, (case, settings), call, times in cases(peer, a.small):
-        if not name.startswith(a.only):
+    only = [o for o in a.only.split(",") if o]
+
+    def wanted(kind):
+        return not only or any(o.startswith(kind) or kind.startswith(o) for o in only)
+    for name, (case, settings), call, times in cases(peer, a.small, wanted):
+        if only and not name.startswith(tuple(only)):
             continue
         if time.monotonic() - begin > a.seconds:
             results["left_out"].append(name)

@@ -1,8 +1,5 @@
-"""What the comparisons with PyTorch share: Elastron behind elastron_bench_gpu, and PyTorch's side."""
-import json
+"""What the comparisons with PyTorch share: PyTorch's side, and timing in turns."""
 import statistics
-import subprocess
-import sys
 import time
 
 import torch
@@ -11,23 +8,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 SINK, LOCAL, BLOCK = 128, 2048, 64
-
-
-class Elastron:
-    def __init__(self, program, device):
-        self.process = subprocess.Popen([program, "--device", device], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        about = json.loads(self.process.stdout.readline())
-        self.device, self.full_attention = about["device"], about["full_attention"]
-
-    def ask(self, case, **settings):
-        line = " ".join([case] + [f"{k}={v}" for k, v in settings.items()])
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"error: elastron_bench_gpu ended ({line}): see its message above")
-        return json.loads(answer)
 
 
 class Peer:
@@ -71,7 +51,8 @@ def flex(length, device, full=None, sink=SINK, local=LOCAL):
     rule = block_mask(full, sink, local)
     if device == "cuda":
         heads = None if full is None else full.numel()
-        mask = create_block_mask(rule, None, heads, length, length, device=device)
+        # Compiled: otherwise the whole mask is one tensor, 34 GB at 32,768 tokens and 32 heads.
+        mask = create_block_mask(rule, None, heads, length, length, device=device, _compile=True)
         compiled = torch.compile(flex_attention)
         return lambda q, k, v: compiled(q, k, v, block_mask=mask, enable_gqa=True)
     i = torch.arange(length)  # FlexAttention has no backward pass there

@@ -296,7 +296,7 @@ int main(int argc, char** argv) {
           {"cuda", train::DeviceChoice::cuda}, {"cpu", train::DeviceChoice::cpu}}));
   CLI11_PARSE(app, argc, argv);
   try {
-    return bench::serve(*launch::choose_device(choice, 0).device);
+    return bench::serve(*launch::choose_device(choice).device);
   } catch (const Error& e) {
     std::cerr << "error: " << e.what() << std::endl;
     return int(e.kind());

@@ -112,7 +112,7 @@ void TrainingStep::run() {
       hidden, device_batch_,
       {.need_gradient = true, .gradient_scale = 1 / double(std::max<int64_t>(batch_.labels(), 1))});
   hidden = {};
-  loss_ = loss.loss_sum / double(std::max<int64_t>(loss.count, 1));
+  loss_ = loss.loss_sum() / double(std::max<int64_t>(loss.count, 1));
   gates_.clear();
   for (const auto& layer : saved.layers) gates_.push_back(layer.attention.route.gate);
   decoder_->backward(std::move(loss.d_hidden), device_batch_, router_batch, routed_, saved, {},

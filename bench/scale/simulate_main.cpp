@@ -117,7 +117,7 @@ int simulate(const Options& o) {
   train::DeviceSpec device = link_spec;
   if (measured) {
     const auto choice = o.on == "cuda" ? train::DeviceChoice::cuda : train::DeviceChoice::cpu;
-    const auto here = launch::choose_device(choice, 0).device;
+    const auto here = launch::choose_device(choice).device;
     device = measure_device(model, config.data.max_tokens, dtype, link_spec, *here);
   } else {
     device = train::load_device_spec(o.device, folder);

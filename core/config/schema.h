@@ -76,11 +76,14 @@ struct SectionField {
   std::string_view key;
   Member Owner::*member;
   std::string_view doc;
+  std::string_view short_for;
 };
-// A nested struct that has a Schema of its own.
+// A nested struct that has a Schema of its own. `short_for`: the key of it that a plain value in
+// place of the section sets: with "kind", `device: cuda` is `device: {kind: cuda}`.
 template <class Owner, class Member>
-constexpr auto section(std::string_view key, Member Owner::*member, std::string_view doc) {
-  return SectionField<Owner, Member>{key, member, doc};
+constexpr auto section(std::string_view key, Member Owner::*member, std::string_view doc,
+                       std::string_view short_for = "") {
+  return SectionField<Owner, Member>{key, member, doc, short_for};
 }
 
 namespace detail {
@@ -103,7 +106,7 @@ Leaf leaf_of(std::string_view key, const Rule& rule, std::string_view doc, Membe
 
 template <class Owner, class Member>
 void add_member(Table& table, Owner& object, const SectionField<Owner, Member>& s) {
-  append_section(table, s.key, s.doc, table_of(object.*s.member));
+  append_section(table, s.key, s.doc, s.short_for, table_of(object.*s.member));
 }
 
 template <class Owner, class Member>
@@ -116,7 +119,7 @@ void add_member(Table& table, Owner& object, const Field<Owner, Member>& f) {
 template <class T>
 Table table_of(T& object) {
   Table table;
-  Section self{.key = "", .doc = "", .check = {}};
+  Section self{.key = "", .doc = "", .check = {}, .short_for = ""};
   if constexpr (requires(Problems & p) { Schema<T>::check(object, p); }) {
     self.check = [&object](Problems& p) { Schema<T>::check(object, p); };
   }

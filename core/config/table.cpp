@@ -32,8 +32,11 @@ class Index {
     const auto it = leaves_.find(key);
     return it == leaves_.end() ? nullptr : it->second;
   }
-  bool is_section(const std::string& key) const {
-    return std::ranges::any_of(table_.sections, [&](const Section& s) { return s.key == key; });
+  bool is_section(const std::string& key) const { return section(key) != nullptr; }
+  // The leaf that a plain value in place of the section `key` sets, if there is one.
+  const Leaf* short_for(const std::string& key) const {
+    const Section* found = section(key);
+    return found == nullptr || found->short_for.empty() ? nullptr : leaf(found->short_for);
   }
 
   void report_unknown(const std::string& key, const std::string& where, Problems& problems) const {
@@ -51,6 +54,11 @@ class Index {
   }
 
  private:
+  const Section* section(const std::string& key) const {
+    const auto it = std::ranges::find(table_.sections, key, &Section::key);
+    return it == table_.sections.end() ? nullptr : &*it;
+  }
+
   std::string names_in(const std::string& section) const {
     const std::string prefix = section.empty() ? "" : section + ".";
     std::string names;
@@ -90,6 +98,9 @@ class DocumentReader {
         index_.report_unknown(key, where(value.line), problems_);
       } else if (value.kind == Node::Kind::map) {
         read_section(value, key + ".");
+      } else if (const Leaf* meant = index_.short_for(key);
+                 meant != nullptr && value.kind == Node::Kind::scalar) {
+        read_leaf(*meant, value);
       } else if (value.kind != Node::Kind::null) {
         problems_.add_at(where(value.line), key, in_quotes(key) + " is a section",
                          "write its keys below it, indented");
@@ -188,11 +199,13 @@ void apply_override(const Table& table, const std::string& assignment, Origins& 
     problems.append(syntax);
     return;
   }
-  if (const Leaf* leaf = index.leaf(key)) {
-    if (const auto bad = leaf->read(value)) {
-      report(*bad, key, where, problems);
+  const Leaf* meant = index.leaf(key);
+  if (meant == nullptr && value.kind == Node::Kind::scalar) meant = index.short_for(key);
+  if (meant != nullptr) {
+    if (const auto bad = meant->read(value)) {
+      report(*bad, meant->key, where, problems);
     } else {
-      origins.set(key, where);
+      origins.set(meant->key, where);
     }
     return;
   }
@@ -277,7 +290,8 @@ Table::Table() = default;
 Table::Table(Table&&) noexcept = default;
 Table::~Table() = default;
 
-void append_section(Table& table, std::string_view key, std::string_view doc, Table part) {
+void append_section(Table& table, std::string_view key, std::string_view doc,
+                    std::string_view short_for, Table part) {
   const std::string name(key);
   for (Leaf& leaf : part.leaves) {
     leaf.key = name + "." + leaf.key;
@@ -286,7 +300,9 @@ void append_section(Table& table, std::string_view key, std::string_view doc, Ta
   for (Section& section : part.sections) {
     const bool whole = section.key.empty();
     section.key = whole ? name : name + "." + section.key;
+    if (!section.short_for.empty()) section.short_for = name + "." + section.short_for;
     if (whole) section.doc = doc;
+    if (whole && !short_for.empty()) section.short_for = name + "." + std::string(short_for);
     table.sections.push_back(std::move(section));
   }
 }

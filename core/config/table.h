@@ -26,6 +26,7 @@ struct Section {
   std::string key;  // "router.ssa"
   std::string doc;
   std::function<void(Problems&)> check;  // empty when the schema has none
+  std::string short_for;  // the leaf that a plain value in its place sets; empty: none
 };
 
 struct Table {
@@ -39,7 +40,8 @@ struct Table {
 };
 
 // Makes the table of a nested struct a section of `table`: its keys follow "key.".
-void append_section(Table& table, std::string_view key, std::string_view doc, Table part);
+void append_section(Table& table, std::string_view key, std::string_view doc,
+                    std::string_view short_for, Table part);
 
 struct Difference {
   std::string key, before, after;

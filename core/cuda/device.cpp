@@ -7,6 +7,8 @@
 #include <exception>
 
 #include "core/cuda/block_size.h"
+#include "core/cuda/gpus.h"
+#include "core/cuda/recorded_memory.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
 
@@ -167,6 +169,8 @@ CudaDevice::~CudaDevice() {
   cudaStreamDestroy(stream_);
 }
 
+std::string CudaDevice::uuid() const { return gpu_uuid(ordinal_); }
+
 std::string CudaDevice::description() const {
   cudaDeviceProp properties{};
   int driver = 0, runtime = 0;
@@ -197,19 +201,15 @@ double CudaDevice::peak_flops(DType dtype) const {
   return each * properties.multiProcessorCount * 1e3 * kilohertz;
 }
 
-std::string CudaDevice::uuid() const {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
-  std::string text;
-  for (const char byte : properties.uuid.bytes) text += fmt::format("{:02x}", uint8_t(byte));
-  return text;
-}
-
 void* CudaDevice::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
+  const std::lock_guard lock(mutex_);
+  if (recorded_memory_ != nullptr) {
+    if (void* again = recorded_memory_->take(size)) return again;
+    ELASTRON_CHECK(!capturing_, "work that is recorded asks for more memory the second time");
+  }
   void* block = nullptr;
   const cudaError_t status = cudaMallocAsync(&block, size, stream_);
-  const std::lock_guard lock(mutex_);
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());  // forget it
     size_t free = 0, total = 0;
@@ -227,20 +227,28 @@ void* CudaDevice::allocate(size_t bytes) {
   statistics_.in_use_bytes += int64_t(size);
   statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
   statistics_.reserved_bytes = std::max(statistics_.reserved_bytes, statistics_.in_use_bytes);
+  if (recorded_memory_ != nullptr) recorded_memory_->add(block, size);
   return block;
 }
 
 void CudaDevice::release(void* block, size_t bytes) noexcept {
-  cudaFreeAsync(block, stream_);
   const std::lock_guard lock(mutex_);
+  if (recorded_memory_ != nullptr && recorded_memory_->give_back(block)) return;
+  cudaFreeAsync(block, stream_);
   statistics_.in_use_bytes -= int64_t(block_size(bytes));
 }
 
+void CudaDevice::check_not_capturing(const char* operation) const {
+  ELASTRON_CHECK(!capturing_, std::string(operation) + " in work that is recorded");
+}
+
 void CudaDevice::copy_from_host(void* dst, const void* src, size_t bytes) {
+  check_not_capturing("a copy from the host");
   staging_->to_device(static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream_);
 }
 
 void CudaDevice::copy_to_host(void* dst, const void* src, size_t bytes) {
+  check_not_capturing("a copy to the host");
   staging_->to_host(static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream_);
 }
 
@@ -259,7 +267,10 @@ void CudaDevice::fill_zero(void* dst, size_t bytes) {
   check(cudaMemsetAsync(dst, 0, bytes, stream_), "clear memory on the GPU");
 }
 
-void CudaDevice::synchronize() { check(cudaStreamSynchronize(stream_), "wait for the GPU"); }
+void CudaDevice::synchronize() {
+  check_not_capturing("a wait");
+  check(cudaStreamSynchronize(stream_), "wait for the GPU");
+}
 
 MemoryStatistics CudaDevice::memory() const {
   const std::lock_guard lock(mutex_);

@@ -10,14 +10,17 @@
 
 #include "core/cuda/stream.h"
 #include "core/device.h"
+#include "core/recorded_work.h"
 
 namespace elastron::cuda {
+
+class RecordedMemory;
 
 // GPUs that this process could use; 0 without a driver. `why` (may be null) then says what is
 // missing. Never throws.
 int device_count(std::string* why = nullptr);
 
-class CudaDevice final : public Device {
+class CudaDevice final : public Device, public RecordingDevice {
  public:
   // Throws UsageError when the GPU is not there or older than this build's code.
   explicit CudaDevice(int ordinal);
@@ -34,6 +37,9 @@ class CudaDevice final : public Device {
                  size_t rows) override;
   void fill_zero(void* dst, size_t bytes) override;
   void synchronize() override;
+  // By a CUDA graph; not where ELASTRON_CUDA_GRAPHS is 0. Where capturing fails a warning says why,
+  // once.
+  std::unique_ptr<RecordedWork> record(const std::function<void()>& issue) override;
   MemoryStatistics memory() const override;
   void reset_peak() override;
   double peak_flops(DType dtype) const override;
@@ -44,11 +50,17 @@ class CudaDevice final : public Device {
   std::string uuid() const;
 
  private:
+  friend class Graph;
   class Staging;
+  // Nothing of the host can be part of what is recorded.
+  void check_not_capturing(const char* operation) const;
   int ordinal_;
   Stream stream_ = nullptr;
   std::unique_ptr<Staging> staging_;
-  mutable std::mutex mutex_;  // statistics
+  // While work is recorded: whose memory tensors get, and whether it is captured or done.
+  RecordedMemory* recorded_memory_ = nullptr;
+  bool capturing_ = false;
+  mutable std::mutex mutex_;  // statistics and the memory of what is recorded
   MemoryStatistics statistics_;
 };
 

@@ -6,11 +6,12 @@
 
 namespace elastron::cuda {
 
-int64_t free_memory(const Device& device) {
-  ELASTRON_CHECK(device.kind() == DeviceKind::cuda, "free_memory() of a device that is no GPU");
+GpuMemory gpu_memory(const Device& device) {
+  ELASTRON_CHECK(device.kind() == DeviceKind::cuda, "gpu_memory() of a device that is no GPU");
   // A process has one GPU.
   size_t free = 0, total = 0;
-  return cudaMemGetInfo(&free, &total) == cudaSuccess ? int64_t(free) : 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {};
+  return {.total = int64_t(total), .free = int64_t(free)};
 }
 
 }  // namespace elastron::cuda

@@ -1,4 +1,4 @@
-// Asks a GPU how much memory it could still give.
+// Asks a GPU how much memory it has, and could still give.
 #pragma once
 #include <cstdint>
 
@@ -6,7 +6,12 @@
 
 namespace elastron::cuda {
 
-// Bytes, to all processes together; 0: not known. `device` is of kind cuda.
-int64_t free_memory(const Device& device);
+struct GpuMemory {
+  int64_t total = 0;
+  int64_t free = 0;  // to all processes together
+};
+
+// Bytes; zeros: not known. `device` is of kind cuda.
+GpuMemory gpu_memory(const Device& device);
 
 }  // namespace elastron::cuda

@@ -22,6 +22,9 @@ class InputFile {
   uint64_t size() const { return size_; }  // when it was opened
   // Fills `out` from `offset` on. Throws when the disk fails or the file is shorter.
   void read_at(uint64_t offset, std::span<std::byte> out) const;
+  // These bytes are read soon: the kernel may fetch them meanwhile. Bytes beyond the file are no
+  // matter.
+  void will_read(uint64_t offset, uint64_t bytes) const noexcept;
 
  private:
   std::string path_;

@@ -14,6 +14,8 @@ namespace elastron {
 namespace {
 
 constexpr int64_t kBufferBytes = int64_t(4) << 20;
+// Between short runs: to read what lies there costs less than to leave it out.
+constexpr int64_t kShortGap = int64_t(64) << 10;
 
 // IEEE half precision; a storage type that is only read.
 struct Half {
@@ -102,7 +104,7 @@ void SafetensorsFile::read_raw(const SafetensorsEntry& entry, uint64_t offset,
 }
 
 void SafetensorsFile::read(const std::string& name, const Shape& logical,
-                           const Partition& partition, Tensor& out) const {
+                           const Partition& partition, Tensor& out, const OnSlice& on_slice) const {
   const auto it = entries().find(name);
   ELASTRON_CHECK(it != entries().end() && it->second.shape == logical,
                  "tensor not checked: " + name);
@@ -112,7 +114,7 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
   if (out.numel() == 0) return;
   if (out.device().kind() != DeviceKind::cpu) {
     Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
-    read(name, logical, partition, host);
+    read(name, logical, partition, host, on_slice);
     out.transfer_from(host);
     return;
   }
@@ -130,13 +132,26 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
   const auto held = int64_t(dtype_size(out.dtype()));
   auto* to = static_cast<std::byte*>(out.raw());
 
+  const auto slice = [&](uint64_t offset, std::span<std::byte> bytes) {
+    const uint64_t at = entry.begin + offset, next = at + bytes.size();
+    if (next < entry.end) {
+      file_.will_read(header_.data_begin + next,
+                      std::min<uint64_t>(bytes.size(), entry.end - next));
+    }
+    read_raw(entry, offset, bytes);
+    if (on_slice) on_slice();
+  };
   if (outer == 1 && same_layout(entry.storage, out.dtype())) {
-    read_raw(entry, uint64_t(begin * inner * stored), {to, size_t(run * stored)});
+    const auto from = uint64_t(begin * inner * stored), bytes = uint64_t(run * stored);
+    for (uint64_t at = 0; at < bytes; at += kSlice) {
+      slice(from + at, {to + at, size_t(std::min(kSlice, bytes - at))});
+    }
     return;
   }
   // Several short runs are read at once, with what lies between them; a long one in pieces.
   const int64_t stride = whole * inner * stored;
-  const int64_t runs_at_once = std::clamp<int64_t>(kBufferBytes / stride, 1, outer);
+  const bool together = stride - run * stored < kShortGap;
+  const int64_t runs_at_once = together ? std::clamp<int64_t>(kBufferBytes / stride, 1, outer) : 1;
   const int64_t piece = std::min(run, std::max<int64_t>(kBufferBytes / stored, 1));
   const int64_t span =
       runs_at_once > 1 ? (runs_at_once - 1) * stride + run * stored : piece * stored;
@@ -145,7 +160,7 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
     const int64_t runs = std::min(runs_at_once, outer - o);
     const int64_t from = o * stride + begin * inner * stored;
     if (runs > 1) {
-      read_raw(entry, uint64_t(from), {buffer.data(), size_t((runs - 1) * stride + run * stored)});
+      slice(uint64_t(from), {buffer.data(), size_t((runs - 1) * stride + run * stored)});
       for (int64_t r = 0; r < runs; ++r) {
         convert(entry.storage, buffer.data() + r * stride, out.dtype(), to + (o + r) * run * held,
                 run);
@@ -154,7 +169,7 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
     }
     for (int64_t i = 0; i < run; i += piece) {
       const int64_t n = std::min(piece, run - i);
-      read_raw(entry, uint64_t(from + i * stored), {buffer.data(), size_t(n * stored)});
+      slice(uint64_t(from + i * stored), {buffer.data(), size_t(n * stored)});
       convert(entry.storage, buffer.data(), out.dtype(), to + (o * run + i) * held, n);
     }
   }

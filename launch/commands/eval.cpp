@@ -157,6 +157,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   });
   Log log({.rank = world.rank()});
   Runtime runtime(world, config);
+  runtime.check_kernels(config, /*trains=*/false);
   Evaluation evaluation(config, runtime, options.checkpoint);
 
   std::vector<Row> rows;

@@ -89,6 +89,7 @@ Rows scored(const Options& options, const train::Config& config, parallel::World
             const reward::EvaluationIdentity& identity) {
   train::RowsToScore rows(config, world, files, options.score);
   Runtime runtime(world, rows.config());
+  runtime.check_kernels(rows.config(), /*trains=*/false);
   runtime.announce(world);
   train::RowScoring scoring(rows, runtime.mesh(), runtime.device(), options.out, identity);
   on_stop_request(OnStop::note);

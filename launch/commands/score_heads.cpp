@@ -155,6 +155,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     if (world.rank() == 0) check_place(options.out);
   });
   Runtime runtime(world, config);
+  runtime.check_kernels(config, /*trains=*/false);
   runtime.announce(world);
   ScoredModel model(config, runtime);
   const auto result =

@@ -11,6 +11,7 @@
 #include "model/weights/model_folder.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/plan/full_attention_line.h"
 #include "train/plan/memory_check.h"
 #include "train/session.h"
 #include "train/trainer.h"
@@ -60,15 +61,19 @@ ExitCode run(const Options& options, parallel::World& world) {
     return ExitCode::ok;
   }
   on_stop_request(OnStop::note);
+  runtime.check_kernels(config, /*trains=*/true);
+  std::string full_attention;
   parallel::on_all_ranks(*everyone, [&] {
     // Shapes that the weights do not have are a matter of the folder, not of memory.
     const bool load = config.model.weights == train::WeightSource::load;
     const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
                                       : model::read_model_config(config.model.path);
     train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
-                        memory_per_rank(runtime.device(), world.node_size()));
+                        runtime.usable_memory(config, m));
+    full_attention =
+        train::full_attention_line(config, m, runtime.mesh().layout(), runtime.device());
   });
-  runtime.announce(world);
+  runtime.announce(world, full_attention);
   return train::run_training(config, {.mode = mode, .path = options.resume, .job = options.job},
                              runtime.mesh(), runtime.device(), runtime.watchdog(),
                              {.stop_requested = stop_requested, .folder_is_ours = [&] {

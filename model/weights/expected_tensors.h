@@ -19,7 +19,9 @@ void check_tensors(const ModelConfig& config, const SafetensorsFolder& weights,
 // A tensor that older folders hold and that follows from the config: no weight.
 bool is_buffer(const std::string& name);
 
-// Whether two tensors of one shape and storage hold the same bytes. Stops at the first difference.
-bool same_bytes(const TensorHomes& homes, const std::string& a, const std::string& b);
+// Whether two tensors of one shape and storage hold the same bytes. Stops at the first difference;
+// calls `on_slice`, if it is given, now and then.
+bool same_bytes(const TensorHomes& homes, const std::string& a, const std::string& b,
+                const SafetensorsFile::OnSlice& on_slice);
 
 }  // namespace elastron::model

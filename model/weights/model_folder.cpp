@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -57,19 +58,23 @@ class LoadProgress {
 
 }  // namespace
 
-ModelFolder::ModelFolder(const std::string& path)
-    : path_(path), config_(read_model_config(path)), weights_(path) {
+ModelFolder::ModelFolder(const std::string& path, SafetensorsFile::OnSlice on_slice)
+    : path_(path),
+      config_(read_model_config(path)),
+      weights_(path),
+      on_slice_(std::move(on_slice)) {
   check_tensors(config_, weights_, path_);
   // As the transformers library does: what is stored counts, not what the config says of it.
   if (!config_.tie_word_embeddings || !weights_.homes().contains(kLmHead)) return;
-  if (same_bytes(weights_.homes(), kEmbedding, kLmHead)) return;
+  if (same_bytes(weights_.homes(), kEmbedding, kLmHead, on_slice_)) return;
   config_.tie_word_embeddings = false;
   log_warning_once(path_ +
                    ": config.json ties the LM head to the embedding, but lm_head.weight is another "
                    "tensor: it is used as it is (tie_word_embeddings: false says so)");
 }
 
-void ModelFolder::load(const ParameterList& parameters, const std::string& unused) const {
+void ModelFolder::load(const ParameterList& parameters, const std::string& unused,
+                       int reader) const {
   Misfits misfits;
   const TensorHomes& homes = weights_.homes();
   std::set<std::string> wanted;
@@ -99,11 +104,16 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
   misfits.throw_if_any("the weights do not fit the config", path_,
                        "use weights and config.json of one model");
   LoadProgress progress(parameters);
-  for (Parameter* p : parameters) {
+  // By the golden ratio any numbers in a row are spread evenly, whichever ranks a machine has.
+  const double turns = 0.6180339887498949 * reader;
+  const size_t count = parameters.size();
+  const auto first = size_t((turns - std::floor(turns)) * double(count));
+  for (size_t i = 0; i < count; ++i) {
+    Parameter* p = parameters[(first + i) % count];
     const SafetensorsFile& file = *homes.at(p->name);
-    file.read(p->name, p->logical_shape, p->partition, p->value);
+    file.read(p->name, p->logical_shape, p->partition, p->value, on_slice_);
     if (p->trainable && p->master.raw() != p->value.raw()) {
-      file.read(p->name, p->logical_shape, p->partition, p->master);
+      file.read(p->name, p->logical_shape, p->partition, p->master, on_slice_);
     }
     if (!ops::all_finite(p->value)) misfits.of("not finite:").push_back(p->name);
     progress.add(p->value.bytes());
@@ -132,6 +142,7 @@ std::string ModelFolder::tensor_checksums(int part, int parts) const {
                                        size_t(std::min<uint64_t>(buffer.size(), bytes - at)));
       file->read_raw(entry, at, piece);
       sum.add(std::span<const std::byte>(piece));
+      if (on_slice_) on_slice_();
     }
     lines += sum.digest() + "\n";
   }

@@ -18,8 +18,10 @@ namespace elastron::model {
 
 class ModelFolder {
  public:
-  // Opens config and weight files and checks headers; reads no data. Throws InputError.
-  explicit ModelFolder(const std::string& path);
+  // Opens config and weight files and checks headers; reads no data, but where an embedding and a
+  // head that should be the same are both stored. Whatever reads data, now or later, calls
+  // `on_slice`, if it is given, after every 16 MiB or less. Throws InputError.
+  explicit ModelFolder(const std::string& path, SafetensorsFile::OnSlice on_slice = {});
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
@@ -29,8 +31,10 @@ class ModelFolder {
   // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
   // a few MB. Says how far it is when it takes long. Names are
   // strict: one InputError lists all missing, unexpected and misshapen tensors. `unused`: one that
-  // may be there and is not wanted.
-  void load(const ParameterList& parameters, const std::string& unused = "") const;
+  // may be there and is not wanted. Processes that load together give each a number, `reader`, and
+  // begin at places of their own: what one has read, the others of its machine find in the page
+  // cache.
+  void load(const ParameterList& parameters, const std::string& unused = "", int reader = 0) const;
 
   // Names the backbone: XXH3-128 over its shapes, constants and all its bytes, whatever the files
   // they lie in and in which order. In two steps, so that ranks can share the reading: the
@@ -42,6 +46,7 @@ class ModelFolder {
   std::string path_;
   ModelConfig config_;
   SafetensorsFolder weights_;
+  SafetensorsFile::OnSlice on_slice_;
 };
 
 // Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as

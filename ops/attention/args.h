@@ -7,6 +7,7 @@
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/key_tiles.h"
 #include "ops/attention/tile_plan.h"
+#include "ops/kernel_families.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
@@ -33,6 +34,7 @@ struct AttentionArgs {
   AttentionShape shape;
   double scale = 0;
   AttentionKernels kernels = AttentionKernels::hopper;  // the fastest that may be used
+  KernelFamilies forbidden;                             // of the device
 
   // The rule and the key tiles of the queries of sequence `s` that begin at position `begin`, for
   // the query head `head` (the first of its tile).

@@ -61,19 +61,22 @@ struct PartSides {
   }
 };
 
-// The queries [begin, end) as the streaming rule sees them.
+// The queries [begin, end) as the streaming rule sees them. In 32 bits, as all of a walk: positions
+// of a sequence fit, and a thread that walks on a GPU has few registers.
 struct QuerySpan {
-  int64_t begin, end;
-  int64_t sink;
+  int32_t begin, end;
+  int32_t sink;
   // From `some` on, some query has the key in its window; from `all` on every one has.
-  int64_t some, all;
+  int32_t some, all;
 
   ELASTRON_HD constexpr QuerySpan(const StreamingRule& rule, int64_t first, int64_t past)
-      : begin(first),
-        end(past),
-        sink(least(rule.sink_tokens(), past)),
-        some(rule.local_begin(past - 1 >= rule.dense_from ? past - 1 : first)),
-        all(first >= rule.dense_from ? 0 : rule.local_begin(least(past, rule.dense_from) - 1)) {}
+      : begin(int32_t(first)),
+        end(int32_t(past)),
+        sink(int32_t(least(rule.sink_tokens(), past))),
+        some(int32_t(rule.local_begin(past - 1 >= rule.dense_from ? past - 1 : first))),
+        all(first >= rule.dense_from
+                ? 0
+                : int32_t(rule.local_begin(least(past, rule.dense_from) - 1))) {}
 
   // These ask about the pairs with keys [from, to), to at most `end`.
   ELASTRON_HD constexpr bool any_shown(int64_t from, int64_t to) const {
@@ -112,16 +115,16 @@ class KeyTiles {
         leave();
         continue;
       }
-      const int64_t from = at_, to = QuerySpan::least(from + kKeys, span_.end);
+      const int32_t from = at_, to = from + kKeys < span_.end ? from + kKeys : span_.end;
       at_ += kKeys;
-      KeyTile tile{int32_t(from), int32_t(to), part_, KeyMask::none};
+      KeyTile tile{from, to, part_, KeyMask::none};
       if (holds(from, to, tile.mask)) return tile;
     }
     return {0, 0, Part::end, KeyMask::none};
   }
 
  private:
-  ELASTRON_HD static int64_t floor(int64_t key) { return key / kKeys * kKeys; }
+  ELASTRON_HD static int32_t floor(int32_t key) { return key / kKeys * kKeys; }
 
   // The sides of the parts that are wanted, in a byte each, the one that is walked over lowest: a
   // thread that walks on a GPU has few registers.
@@ -143,7 +146,7 @@ class KeyTiles {
   ELASTRON_HD Side blocks() const { return Side(plan_ >> 2 & 3); }
 
   ELASTRON_HD void leave() {
-    at_ = 0;
+    at_ = block_end_ = 0;
     do {
       plan_ >>= 8;
       part_ = Part(int(part_) + 1);
@@ -158,13 +161,14 @@ class KeyTiles {
       if (at_ < floor(span_.sink)) at_ = floor(span_.sink);
       if (at_ >= span_.all) at_ = span_.end;
     }
-    if (blocks() == Side::any) return;
-    const int64_t block = at_ / block_, past = (span_.end + block_ - 1) / block_;
-    const int64_t found = chosen_.next(block, past, blocks() == Side::in);
+    if (blocks() == Side::any || at_ < block_end_) return;
+    const int32_t block = at_ / block_, past = (span_.end + block_ - 1) / block_;
+    const auto found = int32_t(chosen_.next(block, past, blocks() == Side::in));
     if (found != block) at_ = found * block_;
+    block_end_ = (found + 1) * block_;
   }
 
-  ELASTRON_HD bool holds(int64_t from, int64_t to, KeyMask& mask) const {
+  ELASTRON_HD bool holds(int32_t from, int32_t to, KeyMask& mask) const {
     if (streaming() == Side::any) {
       mask = span_.all_causal(to) ? KeyMask::none : KeyMask::causal;
       return true;
@@ -178,11 +182,11 @@ class KeyTiles {
   }
 
   BlockBits chosen_;
-  int64_t block_;
+  int32_t block_;
   QuerySpan span_;
   uint32_t plan_;
   Part part_ = Part::common;
-  int64_t at_ = 0;
+  int32_t at_ = 0, block_end_ = 0;  // up to there the block that was found last reaches
 };
 
 struct KeyTileCounts {
@@ -249,55 +253,48 @@ class QueryTiles {
  public:
   ELASTRON_HD QueryTiles(const KeySetPattern& pattern, int64_t key_begin, int64_t key_end,
                          int64_t offset, int64_t length, int64_t tokens)
-      : pattern_(pattern),
-        key_begin_(key_begin),
-        key_end_(key_end),
-        offset_(offset),
-        length_(length),
-        tokens_(tokens),
-        count_((length - offset + tokens - 1) / tokens),
-        at_(key_begin > offset ? (key_begin - offset) / tokens : 0) {}
+      : column_(pattern.column),
+        count_(tiles(int32_t(length - offset), int32_t(tokens))),
+        at_(key_begin > offset ? int32_t(key_begin - offset) / int32_t(tokens) : 0) {
+    if (pattern.set == KeySetKind::blocks) {
+      tiles_of_block_ = pattern.block / int32_t(tokens);
+      blocks_ = tiles(int32_t(length - offset), pattern.block);
+    } else if (pattern.set == KeySetKind::streaming && key_begin >= pattern.rule.sink_tokens()) {
+      // In the window, and past it only the dense tail.
+      const auto window =
+          int32_t(QuerySpan::least(pattern.rule.local_end(key_end - 1), length) - offset);
+      const int64_t dense = pattern.rule.dense_from - offset;
+      window_ = window > 0 ? tiles(window, int32_t(tokens)) : 0;
+      dense_ = dense >= length - offset ? count_ : dense > 0 ? int32_t(dense) / int32_t(tokens) : 0;
+    }
+  }
 
   // Tiles before this one are passed over.
-  ELASTRON_HD void skip_to(int64_t tile) { at_ = tile > at_ ? tile : at_; }
+  ELASTRON_HD void skip_to(int64_t tile) { at_ = tile > at_ ? int32_t(tile) : at_; }
 
   // The number of the next tile, or -1.
   ELASTRON_HD int64_t next() {
-    while (at_ < count_) {
-      const int64_t tile = at_;
-      if (pattern_.set == KeySetKind::blocks) {
-        const int64_t block = tile * tokens_ / pattern_.block;
-        const int64_t blocks = (length_ - offset_ + pattern_.block - 1) / pattern_.block;
-        const int64_t found = pattern_.column.next(block, blocks, true);
-        if (found != block) {
-          at_ = found * pattern_.block / tokens_;
-          continue;
-        }
-      } else if (pattern_.set == KeySetKind::streaming && !streaming(tile)) {
-        // Past the window only the dense tail sees these keys.
-        const int64_t tail =
-            pattern_.rule.dense_from > offset_ ? (pattern_.rule.dense_from - offset_) / tokens_ : 0;
-        at_ = tail > at_ ? tail : at_ + 1;
-        continue;
-      }
-      ++at_;
-      return tile;
+    if (at_ >= window_ && at_ < dense_) at_ = dense_;
+    if (tiles_of_block_ != 0 && at_ >= block_end_) {
+      const int32_t block = at_ / tiles_of_block_;
+      const auto found = int32_t(column_.next(block, blocks_, true));
+      if (found != block) at_ = found * tiles_of_block_;
+      block_end_ = (found + 1) * tiles_of_block_;
     }
-    return -1;
+    return at_ < count_ ? at_++ : -1;
   }
 
  private:
-  ELASTRON_HD bool streaming(int64_t tile) const {
-    const StreamingRule& rule = pattern_.rule;
-    if (key_begin_ < rule.sink_tokens()) return true;
-    const int64_t begin = offset_ + tile * tokens_;
-    const int64_t end = QuerySpan::least(length_, begin + tokens_);
-    if (end > rule.dense_from) return true;
-    return rule.local_begin(begin > key_begin_ ? begin : key_begin_) < key_end_;
+  ELASTRON_HD static int32_t tiles(int32_t positions, int32_t each) {
+    return (positions + each - 1) / each;
   }
 
-  KeySetPattern pattern_;
-  int64_t key_begin_, key_end_, offset_, length_, tokens_, count_, at_;
+  BlockBits column_;
+  int32_t count_, at_;
+  // Tiles from `window_` to `dense_` are passed over.
+  int32_t window_ = 0, dense_ = 0;
+  int32_t tiles_of_block_ = 0, blocks_ = 0;  // 0: no blocks are chosen
+  int32_t block_end_ = 0;                    // up to there the block that was found last reaches
 };
 
 // How many tiles QueryTiles gives. Takes a walk where they are not all that follow.

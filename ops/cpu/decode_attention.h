@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "ops/decode_attention.h"
 #include "ops/detail/vector_math.h"
+#include "ops/kv_cache.h"
 
 namespace elastron::ops::cpu {
 
@@ -28,14 +28,15 @@ void add_scaled_row(A weight, const T* row, A* sum, int64_t n) {
 
 // One query head: q, out [head_dim].
 template <class T>
-void decode_head(const T* q, const CachedHead& head, double scale, int64_t head_dim, T* out) {
+void decode_head(const T* q, const CachedHead& head, const VisibleRows& visible, double scale,
+                 int64_t head_dim, T* out) {
   using A = accumulator_t<T>;
   const T* k = head.k.template data<T>();
   const T* v = head.v.template data<T>();
-  std::vector<A> scores(size_t(head.keys()));
+  std::vector<A> scores(size_t(visible.keys()));
   A largest = -std::numeric_limits<A>::infinity();
   size_t n = 0;
-  for (const auto& range : head.visible) {
+  for (const auto& range : visible.ranges) {
     for (int64_t r = range.begin; r < range.end; ++r) {
       const A score = A(scale) * dot_row(q, k + r * head_dim, head_dim);
       scores[n++] = score;
@@ -45,7 +46,7 @@ void decode_head(const T* q, const CachedHead& head, double scale, int64_t head_
   std::vector<A> sum(size_t(head_dim), A(0));
   A total = 0;
   n = 0;
-  for (const auto& range : head.visible) {
+  for (const auto& range : visible.ranges) {
     for (int64_t r = range.begin; r < range.end; ++r) {
       const A weight = std::exp(scores[n++] - largest);
       total += weight;

@@ -114,6 +114,12 @@ void silu_backward(const T* dy, const T* x, T* dx, int64_t n) {
   });
 }
 
+template <class T>
+void clamp_into(T* a, double low, double high, int64_t n) {
+  using A = accumulator_t<T>;
+  for (int64_t i = 0; i < n; ++i) detail::put(a[i], detail::clamped(A(a[i]), A(low), A(high)));
+}
+
 // Summed per block of fixed size, then over blocks in order: the same for any thread count.
 template <class T>
 double sum_of_squares(const T* x, int64_t n) {

@@ -26,6 +26,11 @@ struct Scale {
   A factor;
   ELASTRON_HD A operator()(A a) const { return a * factor; }
 };
+template <class A>
+struct Clamp {
+  A low, high;
+  ELASTRON_HD A operator()(A a) const { return detail::clamped(a, low, high); }
+};
 struct Same {
   template <class A>
   ELASTRON_HD A operator()(A a) const {
@@ -131,6 +136,15 @@ __global__ void sum_parts_kernel(const T* parts, T* sum, int64_t n, int64_t m) {
   }
 }
 
+template <class T>
+__global__ void add_to_rows_kernel(const T* row, T* y, int64_t n, int64_t m) {
+  using A = accumulator_t<T>;
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {
+    detail::put(y[i], A(y[i]) + A(row[i % m]));
+  }
+}
+
 template <class A, class V>
 __global__ void adamw_kernel(int64_t n, A* master, const A* grad, A* m, A* v, V* value,
                              detail::AdamWConstants<A> c) {
@@ -156,6 +170,11 @@ void scale_into(T* a, double factor, int64_t n, Stream stream) {
   using A = accumulator_t<T>;
   map("scale", n, Scale<A>{A(factor)}, stream, a, static_cast<const T*>(a));
 }
+template <class T>
+void clamp_into(T* a, double low, double high, int64_t n, Stream stream) {
+  using A = accumulator_t<T>;
+  map("clamp", n, Clamp<A>{A(low), A(high)}, stream, a, static_cast<const T*>(a));
+}
 template <class From, class To>
 void cast(const From* x, To* y, int64_t n, Stream stream) {
   map("cast", n, Same{}, stream, y, x);
@@ -170,6 +189,11 @@ void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream) {
     launch("sum_parts", sum_parts_kernel<1, T>, over_items(m, kThreads, kMostBlocks), stream, parts,
            sum, n, m);
   }
+}
+template <class T>
+void add_to_rows(const T* row, T* y, int64_t n, int64_t m, Stream stream) {
+  launch("add_to_rows", add_to_rows_kernel<T>, over_items(n * m, kThreads, kMostBlocks), stream,
+         row, y, n * m, m);
 }
 template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream) {
@@ -209,7 +233,9 @@ void adamw_step(A* master, const A* grad, A* m, A* v, V* value, int64_t n, const
 #define ELASTRON_FOR(T)                                                                      \
   template void add<T>(const T*, const T*, T*, int64_t, Stream);                             \
   template void scale_into<T>(T*, double, int64_t, Stream);                                  \
+  template void clamp_into<T>(T*, double, double, int64_t, Stream);                          \
   template void sum_parts<T>(const T*, T*, int64_t, int64_t, Stream);                        \
+  template void add_to_rows<T>(const T*, T*, int64_t, int64_t, Stream);                      \
   template void silu_forward<T>(const T*, T*, int64_t, Stream);                              \
   template void silu_backward<T>(const T*, const T*, T*, int64_t, Stream);                   \
   template void swiglu_forward<T>(const T*, const T*, T*, int64_t, Stream);                  \

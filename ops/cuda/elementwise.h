@@ -16,10 +16,14 @@ template <class T>
 void add(const T* a, const T* b, T* sum, int64_t n, Stream stream);  // sum may be a or b
 template <class T>
 void scale_into(T* a, double factor, int64_t n, Stream stream);
+template <class T>
+void clamp_into(T* a, double low, double high, int64_t n, Stream stream);
 template <class From, class To>
 void cast(const From* x, To* y, int64_t n, Stream stream);
 template <class T>
 void sum_parts(const T* parts, T* sum, int64_t n, int64_t m, Stream stream);  // [n, m] -> [m]
+template <class T>
+void add_to_rows(const T* row, T* y, int64_t n, int64_t m, Stream stream);  // y [n, m] += row [m]
 template <class T>
 void silu_forward(const T* x, T* y, int64_t n, Stream stream);
 template <class T>

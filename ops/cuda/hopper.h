@@ -8,19 +8,22 @@
 #pragma once
 #include <cuda.h>
 
+#include <cstdio>
+
 #include "ops/cuda/tensor_core.h"
 
 namespace elastron::ops::cuda {
 
 // Whether this pass of the compiler can make the code. In images of other architectures a kernel is
 // no_hopper_code(), which takes kNoHopperCode bytes of static shared memory: kernels that use these
-// instructions take none, so the host can tell (cudaFuncGetAttributes).
+// instructions take none, so the host can tell (cudaFuncGetAttributes). It is more than the system
+// keeps for itself of a block's shared memory (1 KiB), whether that is counted or not.
 #if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define ELASTRON_HOPPER_CODE 1
 #else
 #define ELASTRON_HOPPER_CODE 0
 #endif
-inline constexpr size_t kNoHopperCode = 64;
+inline constexpr size_t kNoHopperCode = 4096;
 __device__ inline void no_hopper_code() {
 #if defined(__CUDACC__)
   __shared__ volatile unsigned char mark[kNoHopperCode];
@@ -43,6 +46,15 @@ struct alignas(8) Barrier {
 // sums (the tile's rows are rows of a, or columns of b), or those it keeps apart.
 enum class Major { k, mn };
 
+// A number that all lanes of a warp agree on, so that the compiler knows it.
+__device__ __forceinline__ uint32_t same_in_all_lanes(uint32_t x) {
+#if defined(__CUDACC__)
+  return __shfl_sync(kAllLanes, x, 0);
+#else
+  return x;  // the emulator finds products on which lanes do not agree
+#endif
+}
+
 // What a product is told of an operand: where it begins, and the way from 8 rows to the next 8 and
 // from 64 columns to the next 64.
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address, uint32_t next_8_rows,
@@ -51,17 +63,31 @@ __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address, uint32_t n
   return kSwizzle128 | uint64_t(next_8_rows >> 4) << 32 | uint64_t(next_64_columns >> 4) << 16 |
          uint64_t(address >> 4 & 0x3fff);
 }
-// Step `step` of 16 of the sum over an operand whose 64 columns each take `column_bytes`. Major::k:
-// the sum goes along columns; mn: along rows.
+// An operand of a product, 16 numbers of the sum at a time, in tiles whose 64 columns each take
+// `column_bytes`. Major::k: the sum goes along columns; mn: along rows. Of its descriptor only the
+// address changes from step to step, by constants: one warp-wide broadcast of the first step's is
+// what the compiler needs to add them up in uniform registers, where products read them.
 template <Major kMajor>
-__device__ __forceinline__ uint64_t operand(uint32_t address, int step, uint32_t column_bytes) {
-  if constexpr (kMajor == Major::k) {
-    return tile_descriptor(address + uint32_t(step / 4) * column_bytes + uint32_t(step % 4) * 32,
-                           8 * kRowBytes, 16);
-  } else {
-    return tile_descriptor(address + uint32_t(step) * 16 * kRowBytes, 8 * kRowBytes, column_bytes);
+class Operand {
+ public:
+  __device__ __forceinline__ Operand(uint32_t address, uint32_t column_bytes)
+      : column_bytes_(column_bytes) {
+    const uint64_t first =
+        tile_descriptor(address, 8 * kRowBytes, kMajor == Major::k ? 16 : column_bytes);
+    low_ = same_in_all_lanes(uint32_t(first));
+    high_ = uint32_t(first >> 32);
   }
-}
+  // Tiles lie in the first 256 KiB: the sum does not leave the address's bits.
+  __device__ __forceinline__ uint64_t step(int step) const {
+    const uint32_t bytes = kMajor == Major::k
+                               ? uint32_t(step / 4) * column_bytes_ + uint32_t(step % 4) * 32
+                               : uint32_t(step) * 16 * kRowBytes;
+    return uint64_t(high_) << 32 | (low_ + (bytes >> 4));
+  }
+
+ private:
+  uint32_t column_bytes_, low_, high_;
+};
 
 #if defined(__CUDACC__)
 
@@ -79,6 +105,14 @@ __device__ __forceinline__ void barrier_init_fence() {
 __device__ __forceinline__ void barrier_arrive(Barrier& b) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&b)) : "memory");
 }
+// Only if; not a branch.
+__device__ __forceinline__ void barrier_arrive_if(bool arrives, Barrier& b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %1, 0;\n@p mbarrier.arrive.shared::cta.b64 _, [%0];\n}" ::
+          "r"(shared_address(&b)),
+      "r"(int(arrives))
+      : "memory");
+}
 // Arrives and announces bytes of copies.
 __device__ __forceinline__ void barrier_arrive_expect(Barrier& b, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&b)),
@@ -86,8 +120,34 @@ __device__ __forceinline__ void barrier_arrive_expect(Barrier& b, uint32_t bytes
                : "memory");
 }
 // Until the phase of this parity has ended: the first phase has parity 0. On a new barrier parity 1
-// does not wait.
-__device__ __forceinline__ void barrier_wait(Barrier& b, uint32_t parity) {
+// does not wait. `name` says whose wait it is and for what.
+#if defined(ELASTRON_CUDA_DEBUG_BARRIERS)
+// In a debug build a wait ends: after kMostTries, two seconds at the least, it says its name, and
+// the kernel ends with an error.
+inline constexpr int kMostTries = 1 << 22, kNanosecondsBetween = 1000;
+__device__ __noinline__ void barrier_overdue(const char* name, uint32_t parity) {
+  printf(
+      "error: %s: block %d, thread %d waited in vain (phase of parity %u): an arrival is missing\n",
+      name, int(blockIdx.x), int(threadIdx.x), parity);
+  __trap();
+}
+__device__ __forceinline__ void barrier_wait(Barrier& b, uint32_t parity, const char* name) {
+  for (int tries = 0;; ++tries) {
+    uint32_t done = 0;
+    asm volatile(
+        "{\n.reg .pred done;\n"
+        "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, done;\n}"
+        : "=r"(done)
+        : "r"(shared_address(&b)), "r"(parity)
+        : "memory");
+    if (done != 0) return;
+    if (tries == kMostTries) barrier_overdue(name, parity);
+    __nanosleep(kNanosecondsBetween);
+  }
+}
+#else
+__device__ __forceinline__ void barrier_wait(Barrier& b, uint32_t parity, const char*) {
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
@@ -100,6 +160,7 @@ __device__ __forceinline__ void barrier_wait(Barrier& b, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
+#endif
 
 // Barriers 1 to 15 of the block's own, for `threads` threads of whole warps; `arrive` does not
 // wait. (Barrier 0 is __syncthreads.)
@@ -186,6 +247,21 @@ __device__ __forceinline__ void products_wait(Arrays&... arrays) {
   (keep_in_order(arrays), ...);
 }
 
+// What the numbers are worked out from stays above the next wait for products. ptxas moves such a
+// wait up, above all arithmetic that does not need memory, and that arithmetic would no longer run
+// beside the products. So there is a store, which it does not move the wait over, under a condition
+// that never holds: no number is negative. Not a branch: products under way at one are serialised.
+template <int kNumbers>
+__device__ __forceinline__ void before_the_wait(float& unused, const float (&numbers)[kNumbers]) {
+  int32_t signs = 0;
+#pragma unroll
+  for (int i = 0; i < kNumbers; ++i) signs |= __float_as_int(numbers[i]);
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.lt.s32 p, %0, 0;\n@p st.shared.b32 [%1], %0;\n}" ::"r"(signs),
+      "r"(shared_address(&unused))
+      : "memory");
+}
+
 #define ELASTRON_SUMS_4(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
 #define ELASTRON_SUMS_16(n) \
   ELASTRON_SUMS_4(n), ELASTRON_SUMS_4(n + 1), ELASTRON_SUMS_4(n + 2), ELASTRON_SUMS_4(n + 3)
@@ -258,10 +334,15 @@ inline void barrier_init(Barrier& b, uint32_t arrivals) {
 }
 inline void barrier_init_fence() {}
 inline void barrier_arrive(Barrier& b) { emulator::barrier_arrive(&b.state, 0); }
+inline void barrier_arrive_if(bool arrives, Barrier& b) {
+  if (arrives) barrier_arrive(b);
+}
 inline void barrier_arrive_expect(Barrier& b, uint32_t bytes) {
   emulator::barrier_arrive(&b.state, bytes);
 }
-inline void barrier_wait(Barrier& b, uint32_t parity) { emulator::barrier_wait(&b.state, parity); }
+inline void barrier_wait(Barrier& b, uint32_t parity, const char* name) {
+  emulator::barrier_wait(&b.state, parity, name);
+}
 inline void named_barrier_sync(int barrier, int threads) {
   emulator::named_barrier(barrier, threads, true);
 }
@@ -284,6 +365,12 @@ void take_registers() {
 template <class... Arrays>
 void products_begin(Arrays&...) {}
 inline void products_commit() { emulator::commit_products(); }
+template <int kNumbers>
+void before_the_wait(float& unused, const float (&numbers)[kNumbers]) {
+  for (const float x : numbers) {
+    if (x < 0) unused = x;
+  }
+}
 template <int kLeft, class... Arrays>
 void products_wait(Arrays&...) {
   emulator::wait_for_products(kLeft);

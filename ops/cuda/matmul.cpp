@@ -12,12 +12,19 @@
 #include <cstdlib>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/cuda/device.h"
 #include "core/cuda/status.h"
+#include "core/dispatch.h"
+#include "ops/cuda/elementwise.h"
+#include "ops/cuda/row_bucket.h"
+#include "ops/kernel_families.h"
+#include "ops/timed_products.h"
 
 namespace elastron::ops::cuda {
 
@@ -35,15 +42,15 @@ enum class Product : uint8_t { forward, dgrad, wgrad };
 struct Key {
   Product product;
   DType dtype;
-  bool bias, accumulate;
-  uint8_t alignment;  // log2 of what a, b and c all have, at most 8: some algorithms need it
-  int64_t rows, out, in;
+  bool bias;
+  uint8_t alignment;      // log2 of what a, b and c all have, at most 8: some algorithms need it
+  int64_t rows, out, in;  // rows: a bucket, where products are found again
   bool operator==(const Key&) const = default;
 };
 struct KeyHash {
   size_t operator()(const Key& k) const {
-    size_t h = size_t(k.product) | size_t(k.dtype) << 4 | size_t(k.bias) << 8 |
-               size_t(k.accumulate) << 9 | size_t(k.alignment) << 10;
+    size_t h =
+        size_t(k.product) | size_t(k.dtype) << 4 | size_t(k.bias) << 8 | size_t(k.alignment) << 10;
     for (const int64_t v : {k.rows, k.out, k.in}) h = h * 0x9E3779B97F4A7C15ull + size_t(v);
     return h;
   }
@@ -81,29 +88,74 @@ using Operation = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
-// Column-major [rows, columns] without gaps.
-Layout layout(cudaDataType_t type, int64_t rows, int64_t columns) {
+// Column-major [rows, columns], the columns `pitch` apart.
+Layout layout(cudaDataType_t type, int64_t rows, int64_t columns, int64_t pitch) {
   cublasLtMatrixLayout_t l = nullptr;
-  check_blas(cublasLtMatrixLayoutCreate(&l, type, uint64_t(rows), uint64_t(columns), rows),
+  check_blas(cublasLtMatrixLayoutCreate(&l, type, uint64_t(rows), uint64_t(columns), pitch),
              "cublasLtMatrixLayoutCreate");
   return Layout(l);
 }
 
-struct Compiled {
-  Operation operation;
+struct Layouts {
   Layout a, b, c;
-  cublasLtMatmulAlgo_t algorithm{};
 };
 
+// `columns` of the result's: as many of the product's rows or, of wgrad's, outputs.
+Layouts layouts(const Key& key, int64_t columns) {
+  const cudaDataType_t type = library_dtype(key.dtype);
+  switch (key.product) {
+    case Product::forward:  // y^T [out, rows] = w [out, in] x^T [in, rows]
+      return {layout(type, key.in, key.out, key.in), layout(type, key.in, columns, key.in),
+              layout(type, key.out, columns, key.out)};
+    case Product::dgrad:  // dx^T [in, rows] = w^T [in, out] dy^T [out, rows]
+      return {layout(type, key.in, key.out, key.in), layout(type, key.out, columns, key.out),
+              layout(type, key.in, columns, key.in)};
+    case Product::wgrad:  // dw^T [in, out] = x^T [in, rows] dy [rows, out]
+      break;
+  }
+  const cudaDataType_t sums = library_dtype(accumulator_dtype(key.dtype));
+  return {layout(type, key.in, key.rows, key.in), layout(type, columns, key.rows, key.out),
+          layout(sums, key.in, columns, key.in)};
+}
+int64_t columns_of(const Key& key) { return key.product == Product::wgrad ? key.out : key.rows; }
+
+template <class T>
+void set(const Operation& o, cublasLtMatmulDescAttributes_t attribute, T value) {
+  check_blas(cublasLtMatmulDescSetAttribute(o.get(), attribute, &value, sizeof value),
+             "cublasLtMatmulDescSetAttribute");
+}
+
+Operation operation(const Key& key) {
+  const bool wide = key.dtype == DType::f64;
+  cublasLtMatmulDesc_t raw = nullptr;
+  check_blas(cublasLtMatmulDescCreate(&raw, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+                                      wide ? CUDA_R_64F : CUDA_R_32F),
+             "cublasLtMatmulDescCreate");
+  Operation o(raw);
+  set(o, CUBLASLT_MATMUL_DESC_TRANSA, key.product == Product::forward ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(o, CUBLASLT_MATMUL_DESC_TRANSB, key.product == Product::wgrad ? CUBLAS_OP_T : CUBLAS_OP_N);
+  if (key.bias) set(o, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+  return o;
+}
+
+// What is known of a bucket.
+struct Products {
+  Operation operation;
+  std::optional<cublasLtMatmulAlgo_t> fastest;  // where products of the bucket are timed
+  // By rows, as each was first met; nothing: the library has none.
+  std::unordered_map<int64_t, std::optional<cublasLtMatmulAlgo_t>> algorithms;
+};
+
+// The handle is never given back: cublasLtDestroy may wait for the GPU, and a rank that ends
+// because another one failed has work on it that never ends. The process ends with its device.
 struct Library {
   Library() { check_blas(cublasLtCreate(&handle), "cublasLtCreate"); }
-  ~Library() { cublasLtDestroy(handle); }
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
 
   std::mutex mutex;
   cublasLtHandle_t handle = nullptr;
-  std::unordered_map<Key, Compiled, KeyHash> products;
+  std::unordered_map<Key, Products, KeyHash> products;
 };
 
 // What cuBLAS asks for on Hopper.
@@ -112,67 +164,25 @@ constexpr int kCandidates = 8;
 struct Call {
   const void *a, *b;
   void* c;
-  const void* bias;
   double beta;
 };
 
-cublasStatus_t multiply(Library& library, const Compiled& p, DType dtype, const Call& call,
+cublasStatus_t multiply(Library& library, const Operation& operation, const Layouts& l,
+                        const cublasLtMatmulAlgo_t& algorithm, DType dtype, const Call& call,
                         void* workspace, cudaStream_t stream) {
   const double one64 = 1.0, beta64 = call.beta;
   const float one32 = 1.0f, beta32 = float(call.beta);
   const bool wide = dtype == DType::f64;
   return cublasLtMatmul(
-      library.handle, p.operation.get(), wide ? static_cast<const void*>(&one64) : &one32, call.a,
-      p.a.get(), call.b, p.b.get(), wide ? static_cast<const void*>(&beta64) : &beta32, call.c,
-      p.c.get(), call.c, p.c.get(), &p.algorithm, workspace, size_t(kMatmulWorkspace), stream);
-}
-
-template <class T>
-void set(const Operation& o, cublasLtMatmulDescAttributes_t attribute, T value) {
-  check_blas(cublasLtMatmulDescSetAttribute(o.get(), attribute, &value, sizeof value),
-             "cublasLtMatmulDescSetAttribute");
-}
-
-Compiled describe(const Key& key) {
-  const cudaDataType_t type = library_dtype(key.dtype);
-  const cudaDataType_t sum = key.dtype == DType::f64 ? CUDA_R_64F : CUDA_R_32F;
-  cublasLtMatmulDesc_t o = nullptr;
-  check_blas(cublasLtMatmulDescCreate(
-                 &o, key.dtype == DType::f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, sum),
-             "cublasLtMatmulDescCreate");
-  Compiled p;
-  p.operation = Operation(o);
-  const auto transpose = [&](cublasOperation_t a, cublasOperation_t b) {
-    set(p.operation, CUBLASLT_MATMUL_DESC_TRANSA, a);
-    set(p.operation, CUBLASLT_MATMUL_DESC_TRANSB, b);
-  };
-  switch (key.product) {
-    case Product::forward:  // y^T [out, rows] = w [out, in] x^T [in, rows]
-      transpose(CUBLAS_OP_T, CUBLAS_OP_N);
-      p.a = layout(type, key.in, key.out);
-      p.b = layout(type, key.in, key.rows);
-      p.c = layout(type, key.out, key.rows);
-      if (key.bias) set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      break;
-    case Product::dgrad:  // dx^T [in, rows] = w^T [in, out] dy^T [out, rows]
-      transpose(CUBLAS_OP_N, CUBLAS_OP_N);
-      p.a = layout(type, key.in, key.out);
-      p.b = layout(type, key.out, key.rows);
-      p.c = layout(type, key.in, key.rows);
-      break;
-    case Product::wgrad:  // dw^T [in, out] = x^T [in, rows] dy [rows, out]
-      transpose(CUBLAS_OP_N, CUBLAS_OP_T);
-      p.a = layout(type, key.in, key.rows);
-      p.b = layout(type, key.out, key.rows);
-      p.c = layout(sum, key.in, key.out);
-      break;
-  }
-  return p;
+      library.handle, operation.get(), wide ? static_cast<const void*>(&one64) : &one32, call.a,
+      l.a.get(), call.b, l.b.get(), wide ? static_cast<const void*>(&beta64) : &beta32, call.c,
+      l.c.get(), call.c, l.c.get(), &algorithm, workspace, size_t(kMatmulWorkspace), stream);
 }
 
 // ELASTRON_MATMUL_TUNE=0 takes the library's first choice: for runs that must repeat bit for bit on
 // a machine whose timings differ.
-bool tuning() {
+bool tuning(Device& device) {
+  if (is_forbidden(device, KernelFamily::tuned_products)) return false;
   static const bool on = [] {
     const char* value = std::getenv("ELASTRON_MATMUL_TUNE");
     return value == nullptr || std::string_view(value) != "0";
@@ -180,101 +190,191 @@ bool tuning() {
   return on;
 }
 
-// Sets the fastest of the library's candidates. The result is not disturbed: candidates are timed
-// into `scratch`, as large as c.
-void choose(Library& library, const Key& key, Compiled& p, Call call, void* scratch,
-            void* workspace, cudaStream_t stream) {
+bool worth_timing(const Key& key, Device& device) {
+  return key.dtype == DType::bf16 &&
+         double(key.rows) * double(key.out) * double(key.in) >=
+             double(device.attached<TimedProducts>().least) &&
+         tuning(device);
+}
+
+// The library's choices for the product, best guess first; none where it has no algorithm.
+std::vector<cublasLtMatmulAlgo_t> candidates(Library& library, const Key& key,
+                                             const Operation& operation, const Layouts& l,
+                                             int most) {
   cublasLtMatmulPreference_t raw = nullptr;
   check_blas(cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");
   const Preference preference(raw);
-  const size_t most = size_t(kMatmulWorkspace);
-  check_blas(cublasLtMatmulPreferenceSetAttribute(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                  &most, sizeof most),
-             "cublasLtMatmulPreferenceSetAttribute");
-  const uint32_t bytes = 1u << key.alignment;
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+    check_blas(cublasLtMatmulPreferenceSetAttribute(raw, attribute, &value, sizeof value),
+               "cublasLtMatmulPreferenceSetAttribute");
+  };
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, size_t(kMatmulWorkspace));
   for (const auto operand :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-    check_blas(cublasLtMatmulPreferenceSetAttribute(raw, operand, &bytes, sizeof bytes),
-               "cublasLtMatmulPreferenceSetAttribute");
+    prefer(operand, uint32_t(1) << key.alignment);
   }
   std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found{};
   int count = 0;
   const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(library.handle, p.operation.get(), p.a.get(), p.b.get(),
-                                     p.c.get(), p.c.get(), raw, kCandidates, found.data(), &count);
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0) {
-    throw LogicError(fmt::format("cuBLASLt has no algorithm for {} x {} x {} in {}", key.rows,
-                                 key.out, key.in, dtype_name(key.dtype)));
-  }
-  p.algorithm = found[0].algo;
-  if (!tuning() || count == 1 || scratch == nullptr) return;
-
-  call.c = scratch;
-  call.beta = 0;  // what lies in the scratch may not be numbers
-  cudaEvent_t begin = nullptr, end = nullptr;
-  check(cudaEventCreate(&begin), "cudaEventCreate");
-  check(cudaEventCreate(&end), "cudaEventCreate");
-  float best = std::numeric_limits<float>::infinity();
+      cublasLtMatmulAlgoGetHeuristic(library.handle, operation.get(), l.a.get(), l.b.get(),
+                                     l.c.get(), l.c.get(), raw, most, found.data(), &count);
+  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  if (status != CUBLAS_STATUS_SUCCESS) return algorithms;
   for (int i = 0; i < count; ++i) {
-    if (found[size_t(i)].state != CUBLAS_STATUS_SUCCESS) continue;
-    Compiled& candidate = p;
-    const cublasLtMatmulAlgo_t before = p.algorithm;
-    candidate.algorithm = found[size_t(i)].algo;
-    float fastest = std::numeric_limits<float>::infinity();
-    bool works = true;
-    for (int turn = 0; works && turn < 3; ++turn) {  // the first warms up
-      check(cudaEventRecord(begin, stream), "cudaEventRecord");
-      works =
-          multiply(library, candidate, key.dtype, call, workspace, stream) == CUBLAS_STATUS_SUCCESS;
-      check(cudaEventRecord(end, stream), "cudaEventRecord");
-      check(cudaEventSynchronize(end), "timing a matrix product");
-      float milliseconds = 0;
-      check(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");
-      if (turn > 0) fastest = std::min(fastest, milliseconds);
-    }
-    if (works && fastest < best) {
-      best = fastest;
-    } else {
-      p.algorithm = before;
-    }
+    if (found[size_t(i)].state == CUBLAS_STATUS_SUCCESS)
+      algorithms.push_back(found[size_t(i)].algo);
   }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
+  return algorithms;
 }
 
-void run(Key key, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& c) {
+bool takes(Library& library, const Operation& operation, const Layouts& l,
+           const cublasLtMatmulAlgo_t& algorithm) {
+  cublasLtMatmulHeuristicResult_t result{};
+  return cublasLtMatmulAlgoCheck(library.handle, operation.get(), l.a.get(), l.b.get(), l.c.get(),
+                                 l.c.get(), &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+         result.workspaceSize <= size_t(kMatmulWorkspace);
+}
+
+class TimedEvent {
+ public:
+  TimedEvent() { check(cudaEventCreateWithFlags(&event_, 0), "cudaEventCreateWithFlags"); }
+  ~TimedEvent() { cudaEventDestroy(event_); }
+  TimedEvent(const TimedEvent&) = delete;
+  TimedEvent& operator=(const TimedEvent&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+// Where candidates write while they are timed, and how much of the result.
+struct TimingRoom {
+  Tensor scratch;  // undefined: the result itself, which is written over anyway
+  int64_t columns = 0;
+};
+
+// Nothing where there is no memory for it.
+std::optional<TimingRoom> timing_room(const Key& key, const Call& call, Device& device) {
+  const int64_t columns = columns_of(key);
+  if (call.beta == 0) return TimingRoom{.scratch = {}, .columns = columns};
+  const bool sums = key.product == Product::wgrad;
+  const DType dtype = sums ? accumulator_dtype(key.dtype) : key.dtype;
+  const int64_t some = std::min(columns, kTimingScratch / (key.in * int64_t(dtype_size(dtype))));
+  if (some == 0) return std::nullopt;
+  try {
+    return TimingRoom{.scratch = Tensor::empty({some, key.in}, dtype, device), .columns = some};
+  } catch (const UsageError&) {  // the run's own memory goes first
+    return std::nullopt;
+  }
+}
+
+// The fastest of the library's candidates.
+std::optional<cublasLtMatmulAlgo_t> timed(Library& library, const Key& key,
+                                          const Operation& operation, Call call, Device& device,
+                                          void* workspace, cudaStream_t stream) {
+  const auto algorithms =
+      candidates(library, key, operation, layouts(key, columns_of(key)), kCandidates);
+  if (algorithms.size() < 2) return std::nullopt;
+  const std::optional<TimingRoom> room = timing_room(key, call, device);
+  if (!room) return std::nullopt;
+  if (room->scratch.defined()) call.c = room->scratch.raw();
+  call.beta = 0;  // what lies there may not be numbers
+  const Layouts l = layouts(key, room->columns);
+  const TimedEvent begin, end;
+  std::optional<cublasLtMatmulAlgo_t> best;
+  float least = std::numeric_limits<float>::infinity();
+  for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
+    for (int turn = 0; turn < 3; ++turn) {  // the first warms up
+      check(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
+      if (multiply(library, operation, l, algorithm, key.dtype, call, workspace, stream) !=
+          CUBLAS_STATUS_SUCCESS) {
+        break;
+      }
+      check(cudaEventRecord(end.get(), stream), "cudaEventRecord");
+      check(cudaEventSynchronize(end.get()), "timing a matrix product");
+      float milliseconds = 0;
+      check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()), "cudaEventElapsedTime");
+      if (turn == 0 || milliseconds >= least) continue;
+      least = milliseconds;
+      best = algorithm;
+    }
+  }
+  return best;
+}
+
+struct Multiplied {
+  const Tensor &a, &b, &bias;
+  bool accumulate = false;
+};
+
+// False, with nothing done, where the library has no algorithm.
+bool run(Key key, const Multiplied& of, Tensor& c) {
   Device& device = c.device();
-  const uintptr_t address = reinterpret_cast<uintptr_t>(a.raw()) |
-                            reinterpret_cast<uintptr_t>(b.raw()) |
+  const uintptr_t address = reinterpret_cast<uintptr_t>(of.a.raw()) |
+                            reinterpret_cast<uintptr_t>(of.b.raw()) |
                             reinterpret_cast<uintptr_t>(c.raw());
   key.alignment = uint8_t(std::min(8, std::countr_zero(address)));
+  key.bias = of.bias.defined();
   const auto stream = elastron::cuda::stream_of(device);
   Library& library = device.attached<Library>();
   const std::lock_guard lock(library.mutex);
   const Tensor workspace = Tensor::empty({kMatmulWorkspace}, DType::u8, device);
-  const Call call{a.raw(), b.raw(), c.raw(), bias.defined() ? bias.raw() : nullptr,
-                  key.accumulate ? 1.0 : 0.0};
-  auto it = library.products.find(key);
-  if (it == library.products.end()) {
-    Compiled p = describe(key);
-    if (key.bias) set(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
-    const Tensor scratch = tuning() ? Tensor::empty(c.shape(), c.dtype(), device) : Tensor();
-    choose(library, key, p, call, scratch.defined() ? scratch.raw() : nullptr, workspace.raw(),
-           stream);
-    it = library.products.emplace(key, std::move(p)).first;
+  const Call call{of.a.raw(), of.b.raw(), c.raw(), of.accumulate ? 1.0 : 0.0};
+
+  Key bucket = key;
+  bucket.rows = row_bucket(key.rows);
+  const auto [at, is_new] = library.products.try_emplace(bucket);
+  Products& products = at->second;
+  if (is_new) products.operation = operation(key);
+  const Operation& o = products.operation;
+  if (key.bias) set(o, CUBLASLT_MATMUL_DESC_BIAS_POINTER, of.bias.raw());
+  if (is_new && worth_timing(bucket, device)) {
+    products.fastest = timed(library, key, o, call, device, workspace.raw(), stream);
   }
-  if (key.bias) set(it->second.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
-  check_blas(multiply(library, it->second, key.dtype, call, workspace.raw(), stream),
+  const Layouts l = layouts(key, columns_of(key));
+  const auto [chosen, unknown] = products.algorithms.try_emplace(key.rows);
+  if (unknown && products.fastest && takes(library, o, l, *products.fastest)) {
+    chosen->second = products.fastest;
+  } else if (unknown) {
+    const auto first = candidates(library, key, o, l, 1);
+    if (!first.empty()) chosen->second = first.front();
+  }
+  if (!chosen->second) return false;
+  check_blas(multiply(library, o, l, *chosen->second, key.dtype, call, workspace.raw(), stream),
              "cublasLtMatmul");
+  return true;
+}
+
+void must_run(const Key& key, const Multiplied& of, Tensor& c) {
+  if (run(key, of, c)) return;
+  throw LogicError(fmt::format("cuBLASLt has no algorithm for {} x {} x {} in {}", key.rows,
+                               key.out, key.in, dtype_name(key.dtype)));
+}
+
+Key key_of(Product product, DType dtype, int64_t rows, const Tensor& weight) {
+  return {.product = product,
+          .dtype = dtype,
+          .bias = false,
+          .alignment = 0,
+          .rows = rows,
+          .out = weight.size(0),
+          .in = weight.size(1)};
 }
 
 }  // namespace
 
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
   if (x.size(0) == 0 || w.size(0) == 0) return;
-  run({Product::forward, x.dtype(), bias.defined(), false, 0, x.size(0), w.size(0), w.size(1)}, w,
-      x, bias, y);
+  const Key key = key_of(Product::forward, x.dtype(), x.size(0), w);
+  if (bias.defined() && run(key, {w, x, bias}, y)) return;
+  // There may be none with a bias: at odd sizes of bfloat16.
+  must_run(key, {w, x, {}}, y);
+  if (!bias.defined()) return;
+  with_float_dtype(y.dtype(), [&]<class T>() {
+    add_to_rows(bias.data<T>(), y.data<T>(), y.size(0), y.size(1),
+                elastron::cuda::stream_of(y.device()));
+  });
 }
 
 void matmul_dgrad(const Tensor& dy, const Tensor& w, bool accumulate, Tensor& dx) {
@@ -283,14 +383,12 @@ void matmul_dgrad(const Tensor& dy, const Tensor& w, bool accumulate, Tensor& dx
     if (!accumulate) dx.zero();
     return;
   }
-  run({Product::dgrad, dy.dtype(), false, accumulate, 0, dy.size(0), w.size(0), w.size(1)}, w, dy,
-      {}, dx);
+  must_run(key_of(Product::dgrad, dy.dtype(), dy.size(0), w), {w, dy, {}, accumulate}, dx);
 }
 
 void matmul_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
   if (x.size(0) == 0 || dw.size(0) == 0) return;
-  run({Product::wgrad, x.dtype(), false, true, 0, x.size(0), dw.size(0), dw.size(1)}, x, dy, {},
-      dw);
+  must_run(key_of(Product::wgrad, x.dtype(), x.size(0), dw), {x, dy, {}, true}, dw);
 }
 
 }  // namespace elastron::ops::cuda

@@ -13,11 +13,27 @@ namespace {
 constexpr int kThreads = 256;
 static_assert(kSquaresPerBlock % kThreads == 0);
 
+// The part that a block of threads belongs to: the last one that begins at or before it.
+__device__ __forceinline__ int64_t part_of(const SquaresPart* parts, int64_t count, int64_t block) {
+  int64_t low = 0, high = count;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (parts[middle].block <= block) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 template <class T>
-__global__ void square_blocks_kernel(const T* x, int64_t n, double* partial) {
+__global__ void square_blocks_kernel(const SquaresPart* parts, int64_t count, double* partial) {
   __shared__ double scratch[kThreads / kWarp];
-  const int64_t begin = int64_t(blockIdx.x) * kSquaresPerBlock;
-  const int64_t end = begin + kSquaresPerBlock < n ? begin + kSquaresPerBlock : n;
+  const SquaresPart part = parts[part_of(parts, count, blockIdx.x)];
+  const auto* x = static_cast<const T*>(part.x);
+  const int64_t begin = (int64_t(blockIdx.x) - part.block) * kSquaresPerBlock;
+  const int64_t end = begin + kSquaresPerBlock < part.count ? begin + kSquaresPerBlock : part.count;
   double sum = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
     const double value = double(accumulator_t<T>(x[i]));
@@ -27,12 +43,29 @@ __global__ void square_blocks_kernel(const T* x, int64_t n, double* partial) {
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-__global__ void sum_kernel(const double* partial, int64_t n, double* out) {
+__device__ __forceinline__ double sum_of(const double* x, int64_t n) {
   __shared__ double scratch[kThreads / kWarp];
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) sum += partial[i];
-  sum = block_sum<kThreads>(sum, scratch);
+  for (int64_t i = threadIdx.x; i < n; i += kThreads) sum += x[i];
+  return block_sum<kThreads>(sum, scratch);
+}
+
+__global__ void sum_kernel(const double* x, int64_t n, double* out) {
+  const double sum = sum_of(x, n);
   if (threadIdx.x == 0) *out = sum;
+}
+
+// A block per part.
+__global__ void sum_part_kernel(const SquaresPart* parts, const double* partial, double* sums) {
+  const SquaresPart part = parts[blockIdx.x];
+  const double sum = sum_of(partial + part.block, ceil_div(part.count, kSquaresPerBlock));
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+__global__ void sum_in_order_kernel(const double* x, int64_t n, double* out) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  *out = sum;
 }
 
 __global__ void set_kernel(int32_t* place, int32_t value) { *place = value; }
@@ -105,11 +138,19 @@ void column_sums(const F& term_from, int64_t rows, int64_t columns, A* scratch, 
 }  // namespace
 
 template <class T>
-void sum_of_squares(const T* x, int64_t n, double* scratch, double* sum, Stream stream) {
-  const int64_t blocks = sum_of_squares_scratch(n);
+void sum_of_squares(const SquaresPart* parts, int64_t count, int64_t blocks, double* scratch,
+                    double* sum, Stream stream) {
+  double *sums = scratch, *partial = scratch + count;
   launch("sum_of_squares", square_blocks_kernel<T>,
-         LaunchShape{dim3(unsigned(blocks)), dim3(kThreads)}, stream, x, n, scratch);
-  launch("sum", sum_kernel, LaunchShape{dim3(1), dim3(kThreads)}, stream, scratch, blocks, sum);
+         LaunchShape{dim3(unsigned(blocks)), dim3(kThreads)}, stream, parts, count, partial);
+  launch("sum_of_squares", sum_part_kernel, LaunchShape{dim3(unsigned(count)), dim3(kThreads)},
+         stream, parts, partial, sums);
+  launch("sum_of_squares", sum_in_order_kernel, LaunchShape{dim3(1), dim3(1)}, stream, sums, count,
+         sum);
+}
+
+void sum(const double* x, int64_t n, double* sum, Stream stream) {
+  launch("sum", sum_kernel, LaunchShape{dim3(1), dim3(kThreads)}, stream, x, n, sum);
 }
 
 template <class T>
@@ -131,13 +172,13 @@ void add_rms_norm_weight_gradient(const T* dy, const T* x, const accumulator_t<T
   column_sums(NormWeightTerm<T>{dy, x, inv_rms}, rows, n, scratch, dw, stream);
 }
 
-#define ELASTRON_FOR(T)                                                                      \
-  template void sum_of_squares<T>(const T*, int64_t, double*, double*, Stream);              \
-  template void all_finite<T>(const T*, int64_t, int32_t*, Stream);                          \
-  template void add_column_sums<T>(const T*, int64_t, int64_t, accumulator_t<T>*,            \
-                                   accumulator_t<T>*, Stream);                               \
-  template void add_rms_norm_weight_gradient<T>(const T*, const T*, const accumulator_t<T>*, \
-                                                int64_t, int64_t, accumulator_t<T>*,         \
+#define ELASTRON_FOR(T)                                                                            \
+  template void sum_of_squares<T>(const SquaresPart*, int64_t, int64_t, double*, double*, Stream); \
+  template void all_finite<T>(const T*, int64_t, int32_t*, Stream);                                \
+  template void add_column_sums<T>(const T*, int64_t, int64_t, accumulator_t<T>*,                  \
+                                   accumulator_t<T>*, Stream);                                     \
+  template void add_rms_norm_weight_gradient<T>(const T*, const T*, const accumulator_t<T>*,       \
+                                                int64_t, int64_t, accumulator_t<T>*,               \
                                                 accumulator_t<T>*, Stream);
 ELASTRON_FOR(double)
 ELASTRON_FOR(float)

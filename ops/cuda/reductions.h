@@ -1,4 +1,4 @@
-// Reductions: sums of squares, finiteness, and sums over rows. The order of additions is fixed by
+// Reductions: sums, of squares too, finiteness, and sums over rows. The order of additions is fixed by
 // the shapes alone, so that repeats give the same bits. Device pointers.
 #pragma once
 #include <cstdint>
@@ -14,11 +14,20 @@ using elastron::cuda::Stream;
 
 // Elements that a block of threads adds up.
 inline constexpr int64_t kSquaresPerBlock = 256 * 32;
-// Numbers of scratch (doubles) for n elements.
-constexpr int64_t sum_of_squares_scratch(int64_t n) { return ceil_div(n, kSquaresPerBlock); }
-// *sum = sum of x^2, *finite = 1 where all are finite, else 0; either may be null.
+constexpr int64_t squares_blocks(int64_t n) { return ceil_div(n, kSquaresPerBlock); }
+struct SquaresPart {
+  const void* x;         // [count] of T
+  int64_t count, block;  // at least one; squares_blocks() of the parts before it
+};
+inline constexpr int64_t kSquaresLaunches = 3;
+// *sum = sum of x^2 of all parts [count], which have `blocks` together: over blocks, over a part's
+// blocks, over the parts in their order. scratch [count + blocks]. All pointers are the device's.
 template <class T>
-void sum_of_squares(const T* x, int64_t n, double* scratch, double* sum, Stream stream);
+void sum_of_squares(const SquaresPart* parts, int64_t count, int64_t blocks, double* scratch,
+                    double* sum, Stream stream);
+// *sum of x [n].
+void sum(const double* x, int64_t n, double* sum, Stream stream);
+// *finite = 1 where all are finite, else 0.
 template <class T>
 void all_finite(const T* x, int64_t n, int32_t* finite, Stream stream);
 

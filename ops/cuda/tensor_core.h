@@ -9,6 +9,9 @@
 //   d 16 x 8:  (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
 #pragma once
 #include "ops/cuda/primitives.h"
+#if !defined(__CUDACC__)
+#include <emulated_math.h>
+#endif
 
 namespace elastron::ops::cuda {
 
@@ -100,7 +103,7 @@ void cp_async_wait() {
 inline uint32_t packed_bf16(float low, float high) {
   return uint32_t(bf16(low).bits) | uint32_t(bf16(high).bits) << 16;
 }
-inline float fast_exp2(float x) { return exp2f(x); }
+inline float fast_exp2(float x) { return emulator::exp2(x); }
 
 #endif
 

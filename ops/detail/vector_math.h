@@ -47,6 +47,12 @@ ELASTRON_HD inline A sigmoid(A x) {
   return A(1) / (A(1) + fast_exp(-x));
 }
 
+// As std::clamp, for host and device.
+template <class A>
+ELASTRON_HD inline A clamped(A x, A low, A high) {
+  return x < low ? low : (high < x ? high : x);
+}
+
 // place = x, rounded to its type. Assigning a whole bf16 is a copy of a struct, which keeps GCC 12
 // from vectorising the loop around it (ten times slower).
 template <class T, class A>

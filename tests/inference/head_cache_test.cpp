@@ -56,13 +56,19 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
     return decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers, {.cache = cache})
         .to_vector<double>();
   };
+  const auto decode = [&](int64_t position, model::KvCache& cache) {
+    const auto one = [&](int32_t value) {
+      return Tensor::from(std::vector<int32_t>{value}, {1}, cpu);
+    };
+    return decoder.decode(one(ids[size_t(position)]), one(int32_t(position)), cache);
+  };
   const auto whole = forward(kLength, nullptr);
   HeadCache cache(kLayers, kHeads, config.head_dim, kLength, routing.streaming_rule(), DType::f64,
                   cpu);
   forward(c.prompt, &cache);
   double worst = 0;
   for (int64_t t = c.prompt; t < kLength; ++t) {
-    const auto row = decoder.decode(ids[size_t(t)], t, cache).to_vector<double>();
+    const auto row = decode(t, cache).to_vector<double>();
     for (int64_t i = 0; i < config.hidden_size; ++i) {
       worst = std::max(worst, std::abs(row[size_t(i)] - whole[size_t(t * config.hidden_size + i)]));
     }
@@ -84,7 +90,7 @@ TEST_P(Decoding, EqualsTheForwardPassOfTheWholeSequence) {
   EXPECT_EQ(all.bytes(), all.full_bytes());
   double changed = 0;
   for (int64_t t = c.prompt; t < kLength; ++t) {
-    const auto row = decoder.decode(ids[size_t(t)], t, all).to_vector<double>();
+    const auto row = decode(t, all).to_vector<double>();
     changed = std::max(changed, std::abs(row[0] - whole[size_t(t * config.hidden_size)]));
   }
   EXPECT_EQ(changed > 1e-6, kept < kLength);
@@ -104,7 +110,11 @@ TEST(HeadCache, RefusesMoreThanItHasRoomFor) {
   EXPECT_THROW(cache.fill(0, k, k, gate), LogicError);
   const Tensor fits = k.slice(0, 0, 4), one = k.slice(0, 0, 1);
   cache.fill(0, fits, fits, gate);
-  EXPECT_THROW(cache.append(0, 4, one, one), LogicError);
+  const Tensor fifth = Tensor::from(std::vector<int32_t>{4}, {1}, cpu);
+  EXPECT_NO_THROW(cache.append(0, fifth, one, one));  // into the ring
+  const Tensor full = Tensor::from(std::vector<uint8_t>{1}, {1, 1}, cpu);
+  cache.fill(0, fits, fits, full);
+  EXPECT_THROW(cache.append(0, fifth, one, one), LogicError);
 }
 
 }  // namespace

@@ -127,13 +127,14 @@ TEST_F(Cuda, WhoTalksOverNccl) {
   EXPECT_EQ(o.code, 2);
   EXPECT_EQ(o.err.find("error: NCCL cannot be used: ranks 0 and 1 share a GPU"), 0) << o.err;
   EXPECT_NE(o.err.find("parallel.communicator"), std::string::npos) << o.err;
-  // No library.
+  // No library: several GPUs are not left to crawl unasked.
   const std::string none = "ELASTRON_EMULATED_GPU_PER_RANK=1 ELASTRON_NCCL_LIBRARY=/none/nccl.so";
   o = first_lines("", none);
-  EXPECT_EQ(o.code, 0);
-  EXPECT_NE(o.err.find("collectives over MPI: rank 0 has no NCCL (/none/nccl.so"),
-            std::string::npos)
-      << o.err;
+  expect_error(o, 2,
+               {"error: 2 GPUs without NCCL: rank 0 has no NCCL (/none/nccl.so",
+                "parallel.communicator", "or set this to mpi"});
+  o = first_lines("--set parallel.communicator=mpi", none);
+  EXPECT_EQ(o.code, 0) << o.err;
   o = first_lines("--set parallel.communicator=nccl", none);
   EXPECT_EQ(o.code, 2);
   EXPECT_EQ(o.err.find("error: NCCL cannot be used: rank 0 has no NCCL"), 0) << o.err;
@@ -147,6 +148,35 @@ TEST_F(Cuda, WhoTalksOverNccl) {
   o = elastron(2, train(run.path(), "cpu", "--set parallel.communicator=nccl", 1));
   EXPECT_EQ(o.code, 2);
   EXPECT_EQ(o.err.find("error: NCCL cannot be used: this run is not on GPUs"), 0) << o.err;
+}
+
+// Which GPU a rank takes, by who shares one.
+TEST_F(Cuda, GpusThatRanksSee) {
+  const auto start = [](int ranks, const std::string& gpus, const std::string& visible) {
+    const Scratch run;
+    const std::string own =
+        visible.empty() ? "" : "bash -c 'CUDA_VISIBLE_DEVICES=" + visible + " exec \"$0\" \"$@\"' ";
+    return run_program(
+        own + ELASTRON_EMULATED_PROGRAM, ranks,
+        train(run.path(), "auto", "--set train.global_batch=" + std::to_string(ranks), 1),
+        "ELASTRON_NCCL_LIBRARY=" ELASTRON_NCCL_STAND_IN " ELASTRON_EMULATED_GPUS=" + gpus);
+  };
+  const auto over_nccl = [](const Outcome& o) {
+    return o.code == 0 && o.err.find(" + NCCL 2.") != std::string::npos;
+  };
+  Outcome o = start(2, "2", "");  // all see both
+  EXPECT_TRUE(over_nccl(o)) << o.err;
+  o = start(2, "4", "$((3 - OMPI_COMM_WORLD_RANK))");  // a scheduler gives each task one
+  EXPECT_TRUE(over_nccl(o)) << o.err;
+  EXPECT_NE(o.err.find("cuda:0 emulated GPU"), std::string::npos) << o.err;
+  o = start(2, "4", "2");  // the same one
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.err.find("collectives over MPI: ranks 0 and 1 share a GPU\n"), std::string::npos)
+      << o.err;
+  o = start(3, "4", "1,3");  // fewer than ranks
+  expect_error(o, 2, {"2 GPUs without NCCL: ranks 0 and 2 share a GPU"});
+  o = start(2, "2", "$((OMPI_COMM_WORLD_RANK * 7))");  // one is not there
+  expect_error(o, 2, {"rank 1 sees no GPU (no GPU is visible), others do", "device"});
 }
 
 // The one line that starts with error:, or everything if there is not exactly one.

@@ -242,6 +242,26 @@ TEST(ModelFolder, WeightFilesThatAreNone) {
 }
 
 // Nothing is allocated for shapes that the weights do not have.
+// Weights that take longer to arrive than the watchdog waits, a second for the largest tensor; one
+// rank is done before the other.
+TEST(ModelFolder, SlowStorageIsNoStandstill) {
+  const std::string weights = tiny_backbone() + "/model.safetensors";
+  const auto bytes = double(fs::file_size(weights));
+  const std::string slow = "export LD_PRELOAD=" + preloadable(ELASTRON_SLOW_READS) +
+                           " SLOW_PATH=model.safetensors SLOW_BYTES=";
+  for (const int ranks : {0, 2}) {
+    const Scratch run;
+    const Outcome o = elastron(
+        ranks,
+        "train " + kRouter + " --set model.path=" + tiny_backbone() +
+            " --set output.dir=" + run.path() +
+            " --set train.steps=1 --set train.global_batch=2 --set parallel.timeout_seconds=3"
+            " --set data.synthetic.lengths=[64]",
+        slow + std::to_string(bytes / 9) + ";");
+    EXPECT_EQ(o.code, 0) << o.err;
+  }
+}
+
 TEST(ModelFolder, ShapesThatOnlyTheConfigHas) {
   const Scratch out;
   Folder folder(tiny_backbone());

@@ -54,6 +54,9 @@ Outcome run_program(const std::string& program, int ranks, const std::string& ar
   const Scratch scratch;
   // Open MPI itself leaks at exit; a preloaded library may stand before the sanitizer's.
   setenv("ASAN_OPTIONS", "detect_leaks=0:verify_asan_link_order=0", 1);
+  // What the program keeps of an emulated GPU is not for the user's own folder.
+  static const Scratch cache;
+  setenv("XDG_CACHE_HOME", cache.path().c_str(), 1);
   std::string command = prefix + " ";
   if (ranks > 0) {
     command += std::string(ELASTRON_SOURCE_DIR) + "/tests/support/mpirun.sh " +

@@ -59,8 +59,17 @@ TEST(KernelChoice, Table) {
        Kernels::plain},
       {"float", question(DType::f32, {4, 2, 64}, kFaSsa, 0), Kernels::plain, Kernels::plain,
        Kernels::plain},
-      {"three heads side by side", question(bf, {6, 2, 128}, kFaSsa, 0), Kernels::mma, Kernels::mma,
-       Kernels::mma},
+      {"three heads side by side", question(bf, {6, 2, 128}, kFaSsa, 0), Kernels::mma,
+       Kernels::hopper, Kernels::mma},
+      {"gradients of seven", question(bf, {14, 2, 128}, kFaSsa, 0, true), Kernels::mma,
+       Kernels::hopper, Kernels::mma},
+      {"a mask for three heads at once",
+       [&] {
+         KernelQuestion q = question(bf, {6, 2, 128}, kFaXa, 128);
+         q.tile_heads = 3;
+         return q;
+       }(),
+       Kernels::mma, Kernels::mma, Kernels::mma},
       {"a mask for each head", question(bf, {6, 2, 128}, kFaXa, 128), Kernels::mma, Kernels::hopper,
        Kernels::mma},
       {"apart", question(bf, {6, 2, 64}, kXaSsa, 256), Kernels::mma, Kernels::hopper, Kernels::mma},
@@ -96,6 +105,24 @@ TEST(KernelChoice, Table) {
   }
 }
 
+// What a device must not use leaves the next slower kernels, forward and backward apart.
+TEST(KernelChoice, ForbiddenFamilies) {
+  const auto chosen = [](std::initializer_list<KernelFamily> forbidden, bool gradients) {
+    KernelQuestion q = question(DType::bf16, {4, 2, 64}, kFaSsa, 0, gradients);
+    for (const KernelFamily f : forbidden) q.forbidden.add(f);
+    return choose_kernels(q, kHopper);
+  };
+  using F = KernelFamily;
+  EXPECT_EQ(chosen({F::hopper_forward}, false), Kernels::mma);
+  EXPECT_EQ(chosen({F::hopper_forward}, true), Kernels::hopper);
+  EXPECT_EQ(chosen({F::hopper_gradients}, false), Kernels::hopper);
+  EXPECT_EQ(chosen({F::hopper_gradients}, true), Kernels::mma);
+  EXPECT_EQ(chosen({F::mma_forward}, false), Kernels::hopper);
+  EXPECT_EQ(chosen({F::hopper_forward, F::mma_forward}, false), Kernels::plain);
+  EXPECT_EQ(chosen({F::hopper_gradients, F::mma_gradients}, true), Kernels::plain);
+  EXPECT_EQ(chosen({F::library_forward, F::mma_scores, F::tuned_products}, false), Kernels::hopper);
+}
+
 TEST(KernelChoice, RowsAreAlignedOrNot) {
   alignas(16) static const char memory[32] = {};
   const HeadsView good{memory, 64}, narrow{memory, 68}, shifted{memory + 8, 64};
@@ -117,12 +144,17 @@ TEST(KernelChoice, FullAttentionOfALibrary) {
   EXPECT_FALSE(with([](auto& q) { q.longest -= 1; }));
   EXPECT_TRUE(with([](auto& q) { q.longest = 1, q.full_by = FullAttentionBy::cudnn; }));
   EXPECT_FALSE(with([](auto& q) { q.full_by = FullAttentionBy::own; }));
-  EXPECT_FALSE(with([](auto& q) { q.keys_elsewhere = true; }));
   EXPECT_FALSE(with([](auto& q) { q.aligned = false; }));
   EXPECT_FALSE(with([](auto& q) { q.dtype = DType::f32; }));
   EXPECT_TRUE(with([](auto& q) { q.shape.head_dim = 72; }));
   EXPECT_FALSE(with([](auto& q) { q.shape.head_dim = 68; }));
   EXPECT_FALSE(with([](auto& q) { q.shape.head_dim = 256; }));
+  EXPECT_FALSE(with([](auto& q) { q.forbidden.add(KernelFamily::library_forward); }));
+  EXPECT_TRUE(with([](auto& q) { q.forbidden.add(KernelFamily::library_gradients); }));
+  EXPECT_FALSE(with([](auto& q) {
+    q.forbidden.add(KernelFamily::library_gradients);
+    q.gradients = true;
+  }));
 }
 
 TEST(KernelChoice, ScoresOfXAttention) {
@@ -131,6 +163,9 @@ TEST(KernelChoice, ScoresOfXAttention) {
   EXPECT_FALSE(mma_scores(DType::bf16, 100, 8, true));
   EXPECT_FALSE(mma_scores(DType::bf16, 128, 12, true)) << "a block goes over 64 groups";
   EXPECT_FALSE(mma_scores(DType::bf16, 128, 8, false));
+  KernelFamilies forbidden;
+  forbidden.add(KernelFamily::mma_scores);
+  EXPECT_FALSE(mma_scores(DType::bf16, 128, 8, true, forbidden));
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ TEST_F(CrossEntropy, LossGradientsAndArgmaxAreTheFormulas) {
         const auto result = head.loss(
             hidden_of(p, dtype), p.targets,
             {.need_gradient = true, .gradient_scale = scale, .per_row = true, .chunk_rows = chunk});
-        EXPECT_NEAR(result.loss_sum, e.loss_sum, rtol * (e.loss_sum + 1));
+        EXPECT_NEAR(result.loss_sum(), e.loss_sum, rtol * (e.loss_sum + 1));
         EXPECT_EQ(result.count, int64_t(e.rows.size()));
         EXPECT_EQ(result.rows, e.rows);
         EXPECT_EQ(result.argmax, e.argmax);
@@ -125,8 +125,8 @@ TEST_F(CrossEntropy, LossGradientsAndArgmaxAreTheFormulas) {
             expect_close(mine, wanted, 4 * rtol, "weight gradient");
           }
         }
-        EXPECT_EQ(group->broadcast_host(std::to_string(result.loss_sum), 0),
-                  std::to_string(result.loss_sum));
+        EXPECT_EQ(group->broadcast_host(std::to_string(result.loss_sum()), 0),
+                  std::to_string(result.loss_sum()));
       }
     }
   }
@@ -141,7 +141,7 @@ TEST_F(CrossEntropy, FiniteDifferencesOfTheHiddenStatesAndTheWeight) {
                                 {.need_gradient = true, .gradient_scale = scale, .chunk_rows = 3});
   const auto loss_at = [&] {
     fill(head.parameter(), p);
-    return scale * head.loss(hidden_of(p, DType::f64), p.targets, {.chunk_rows = 3}).loss_sum;
+    return scale * head.loss(hidden_of(p, DType::f64), p.targets, {.chunk_rows = 3}).loss_sum();
   };
   const auto difference = [&](double& value) {
     return test::central_difference(value, loss_at, step);
@@ -172,7 +172,7 @@ TEST_F(CrossEntropy, BfloatHiddenStatesFollowTheExactLossWithinTheirPrecision) {
   const auto result = head.loss(hidden_of(p, DType::bf16), p.targets,
                                 {.need_gradient = true, .gradient_scale = 0.1});
   // Logits are at most 16, so that each is off by up to 2^-5; the mean error is far smaller.
-  EXPECT_NEAR(result.loss_sum / double(result.count), e.loss_sum / double(e.rows.size()), 0.03);
+  EXPECT_NEAR(result.loss_sum() / double(result.count), e.loss_sum / double(e.rows.size()), 0.03);
   expect_close(result.d_hidden, tensor_of(e.dx, {p.tokens, p.hidden}, DType::f64, device), 0.05,
                "d_hidden");
   EXPECT_EQ(head.parameter().grad.dtype(), DType::f32);
@@ -209,7 +209,7 @@ TEST_F(CrossEntropy, WithoutLabelsThereIsNoLossAndAZeroGradient) {
   p.targets.assign(5, ops::kIgnoreLabel);
   VocabParallelHead head = make_head(p, DType::f32, true, *group);
   const auto result = head.loss(hidden_of(p, DType::f32), p.targets, {.need_gradient = true});
-  EXPECT_EQ(result.loss_sum, 0);
+  EXPECT_EQ(result.loss_sum(), 0);
   EXPECT_EQ(result.count, 0);
   for (const double v : values_of(result.d_hidden)) EXPECT_EQ(v, 0);
   for (const double v : values_of(head.parameter().grad)) EXPECT_EQ(v, 0);
@@ -227,7 +227,7 @@ TEST_F(CrossEntropy, AFrozenHeadHasNoGradientAndATiedOneSharesTheTables) {
   VocabParallelHead tied(embedding.parameter(), *group);
   EXPECT_EQ(&tied.parameter(), &embedding.parameter());
   const auto result = tied.loss(hidden_of(p, DType::f64), p.targets, {.need_gradient = true});
-  EXPECT_DOUBLE_EQ(result.loss_sum, expected.loss_sum);
+  EXPECT_DOUBLE_EQ(result.loss_sum(), expected.loss_sum);
   const Expected e = reference(p, 1.0);
   const Partition& part = embedding.parameter().partition;
   const Tensor dw = tensor_of(e.dw, {p.vocab, p.hidden}, DType::f64, device);

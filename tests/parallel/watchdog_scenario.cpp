@@ -48,6 +48,14 @@ int main(int argc, char** argv) {
       if (scenario == "stopped") raise(SIGSTOP);
       if (scenario == "sleep") sleep_for(1000);
     }
+    if (scenario == "others-still-load") {
+      // Longer than the time-out, but never silent.
+      for (int i = 0; last && i < 30; ++i) {
+        sleep_for(0.05);
+        watchdog.beat();
+      }
+      group->barrier();
+    }
     if (scenario == "stopped-in-a-collective") {
       // Rank 0 waits for the others and stops; then they come.
       std::vector<double> sums(1 << 21, 1.0);  // more than is sent ahead

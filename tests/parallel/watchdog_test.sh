@@ -40,6 +40,8 @@ passes() {
 for scenario in none before-first-beat long-phase slow-but-alive off after-the-watchdog; do
   passes "$scenario" 2
 done
+# Those who wait hear the beats of the one they wait for.
+passes others-still-load 3
 # Whoever notices first speaks; all name the rank that is missing and what it was doing.
 hangs loop 3 'no progress for [0-9.]+ s in step 12 backward' \
   'missing: rank 2 \(step 12 backward, not in a collective, 4 started, last waited for all_reduce \(grad\), last beat [0-9.]+ s ago\)$'

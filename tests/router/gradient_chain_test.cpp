@@ -78,7 +78,7 @@ class Chain : public ::testing::Test {
     for (int64_t l = 0; l < kLayers; ++l) {
       const auto i = size_t(l);
       SavedRoute route;
-      layers_[i].prepare();
+      prepare({&layers_[i], 1});
       layers_[i].decide(keys_[i], int64_t(cu_seqlens_.size()) - 1, batch_, route);
       const auto p = route.probability.to_vector<double>();
       if (full_.size() < size_t(kLayers)) {  // does not depend on what is moved
@@ -112,7 +112,7 @@ class Chain : public ::testing::Test {
     std::vector<Tensor> dk;
     for (size_t l = 0; l < size_t(kLayers); ++l) {
       SavedRoute route;
-      layers_[l].prepare();
+      prepare({&layers_[l], 1});
       layers_[l].decide(keys_[l], int64_t(cu_seqlens_.size()) - 1, batch_, route);
       auto in = attention_[l];
       in.gate = route.gate;
@@ -196,7 +196,7 @@ TEST_F(Chain, TaskEmbeddingLearnsWithDetachedKeys) {
     RoutedLayer layer(0, 0, config_, kSeed, *routers_[0]);
     for (Parameter* p : parameters_) ops::scale_into(p->grad, 0.0);
     SavedRoute route;
-    layer.prepare();
+    prepare({&layer, 1});
     layer.decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
     Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
     layer.backward(d_gate, {}, batch_, route, &dk, [](Parameter&) {});
@@ -217,7 +217,7 @@ TEST_F(Chain, EvaluationIgnoresTheTrainingOptions) {
   batch_.sample = false;
   const auto decide = [&] {
     SavedRoute route;
-    layers_[0].prepare();
+    prepare({&layers_[0], 1});
     layers_[0].decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
     return route.probability.to_vector<double>();
   };
@@ -257,7 +257,7 @@ TEST_F(Chain, AttentionPartIsTheDifferenceOfTheBranches) {
   build({});
   const auto full = attention_of(0, 1)[0], sparse = attention_of(0, 0)[0];
   SavedRoute route;
-  layers_[0].prepare();
+  prepare({&layers_[0], 1});
   layers_[0].decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
   auto in = attention_[0];
   in.gate = route.gate;
@@ -287,7 +287,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
   const ops::Varlen varlen{cu_seqlens_};
   const Tensor d_gate = random_tensor({kSequences, kHeads}, DType::f64, cpu_, 99);
   SavedRoute whole;
-  layers_[0].prepare();
+  prepare({&layers_[0], 1});
   layers_[0].decide(keys_[0], varlen.sequences(), batch_, whole);
   Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
   layers_[0].backward(d_gate, {}, batch_, whole, &dk, [](Parameter&) {});
@@ -297,7 +297,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
     AttentionRouter router(0, kDim, 5, config_, DType::f64, kSeed, true, cpu_);
     RoutedLayer local(0, rank, config_, kSeed, router);
     SavedRoute route;
-    local.prepare();
+    prepare({&local, 1});
     local.decide(keys_[0].slice(1, rank, rank + 1).clone(), varlen.sequences(), batch_, route);
     EXPECT_EQ(route.gate.to_vector<uint8_t>(),
               whole.gate.slice(1, rank, rank + 1).to_vector<uint8_t>());
@@ -326,7 +326,7 @@ TEST_F(Chain, HalvesOfTheHeadsAddUp) {
 TEST_F(Chain, DetachedInputKeepsTheKeysOut) {
   build({.detach_input = true});
   SavedRoute route;
-  layers_[0].prepare();
+  prepare({&layers_[0], 1});
   layers_[0].decide(keys_[0], int64_t(cu_seqlens_.size()) - 1, batch_, route);
   Tensor dk = Tensor::zeros(keys_[0].shape(), DType::f64, cpu_);
   layers_[0].backward(random_tensor({kSequences, kHeads}, DType::f64, cpu_, 3), {}, batch_, route,
@@ -340,11 +340,11 @@ TEST_F(Chain, DecisionRepeats) {
   build({});
   SavedRoute first, other, again;
   const ops::Varlen varlen{cu_seqlens_};
-  layers_[0].prepare();
+  prepare({&layers_[0], 1});
   layers_[0].decide(keys_[0], varlen.sequences(), batch_, first);
-  layers_[1].prepare();
+  prepare({&layers_[1], 1});
   layers_[1].decide(keys_[0], varlen.sequences(), batch_, other);
-  layers_[0].prepare();
+  prepare({&layers_[0], 1});
   layers_[0].decide(keys_[0], varlen.sequences(), batch_, again);
   EXPECT_EQ(first.probability.to_vector<double>(), again.probability.to_vector<double>());
   EXPECT_EQ(first.gate.to_vector<uint8_t>(), again.gate.to_vector<uint8_t>());

@@ -200,7 +200,7 @@ TEST_F(ObjectiveSettings, PacksTogetherAreTheSumOfPacksAlone) {
     const std::vector<int32_t> tasks = {0, 0, 3, 3, 1};
     const std::vector<double> msr = {0.1, 0.9, 0.4, 0.6, 0.2};
     const std::vector<int32_t> ends = {3, 4, 5};
-    const auto all = together.evaluate(tasks, msr, ends, 0.5);
+    const auto all = test::evaluate_packs(together, tasks, msr, ends, 0.5);
     double value = 0;
     std::vector<double> d_msr;
     size_t begin = 0;

@@ -165,7 +165,7 @@ TEST(Temperature, Schedules) {
 
 class Objective : public ::testing::Test {
  protected:
-  ObjectiveValue evaluate(DiffKind diff) {
+  test::ObjectiveValue evaluate(DiffKind diff) {
     RegConfig config;
     config.diff = diff;
     objective_ = std::make_unique<SparsityObjective>(config, task_targets(config, kTasks),

@@ -6,6 +6,7 @@
 //   error  the call returns an error
 //   async  the call succeeds, nothing is sent, and the communicator reports an error later
 //   hang   the call succeeds, nothing is sent, and the stream stops
+//   wrong  one element of what a sum gives is another
 // Other ranks' operations that get nothing for a second stop their streams in turn.
 #include <fcntl.h>
 #include <nccl.h>
@@ -26,8 +27,6 @@
 #include "tests/support/cuda_emulator/memory.h"
 
 namespace {
-
-using elastron::emulator::DeviceMemoryOpen;
 
 constexpr size_t kPiece = size_t(64) << 10;
 
@@ -57,6 +56,7 @@ struct Message {
 };
 
 thread_local std::string last_error;
+thread_local bool spoil = false;  // the sum under way
 thread_local int group_depth = 0;
 thread_local std::vector<Message> sends, receives;
 thread_local ncclComm_t group_comm = nullptr;
@@ -79,7 +79,6 @@ namespace {
 // False when nothing moved for a second.
 bool exchange(ncclComm_t comm, std::vector<Message>& out, std::vector<Message>& in) {
   using Clock = std::chrono::steady_clock;
-  const DeviceMemoryOpen open;
   auto last = Clock::now();
   for (;;) {
     bool moved = false, left = false;
@@ -135,6 +134,10 @@ ncclResult_t fault(ncclComm_t comm, const char* operation, cudaStream_t stream, 
     return ncclSuccess;
   }
   if (++calls != which) return ncclSuccess;
+  if (std::strcmp(kind, "wrong") == 0) {
+    spoil = true;
+    return ncclSuccess;
+  }
   go = false;
   if (std::strcmp(kind, "error") == 0) {
     last_error = "the test asked for it";
@@ -145,9 +148,14 @@ ncclResult_t fault(ncclComm_t comm, const char* operation, cudaStream_t stream, 
   return ncclSuccess;
 }
 
-ncclResult_t run(ncclComm_t comm, cudaStream_t stream, std::vector<Message> out,
+ncclResult_t run(const char* name, ncclComm_t comm, cudaStream_t stream, std::vector<Message> out,
                  std::vector<Message> in) {
-  if (!exchange(comm, out, in)) elastron::emulator::stall(stream);
+  std::vector<elastron::emulator::Bytes> touched;
+  for (const Message& m : out) touched.push_back({m.data, m.bytes});
+  for (const Message& m : in) touched.push_back({m.data, m.bytes, true});
+  elastron::emulator::issue(stream, name, std::move(touched), [=]() mutable {
+    if (!exchange(comm, out, in)) elastron::emulator::stall(stream);
+  });
   return ncclSuccess;
 }
 
@@ -179,7 +187,6 @@ void reduce(char* into, const std::vector<std::vector<char>>& parts, size_t coun
 
 void reduce_any(char* into, const std::vector<std::vector<char>>& parts, size_t count,
                 ncclDataType_t type, ncclRedOp_t op) {
-  const DeviceMemoryOpen open;
   switch (type) {
     case ncclFloat64: return reduce<double, double>(into, parts, count, op);
     case ncclFloat32: return reduce<float, float>(into, parts, count, op);
@@ -207,11 +214,16 @@ ncclResult_t reduced(const char* operation, const void* in, void* out, size_t co
     sent.push_back({r, static_cast<char*>(const_cast<void*>(in)) + from, bytes});
     received.push_back({r, parts[size_t(r)].data(), bytes});
   }
-  if (exchange(comm, sent, received)) {
-    reduce_any(static_cast<char*>(out), parts, count, type, op);
-  } else {
-    elastron::emulator::stall(stream);
-  }
+  const size_t read = scattered ? bytes * size_t(comm->size) : bytes;
+  elastron::emulator::issue(stream, operation, {{in, read}, {out, bytes, true}}, [&] {
+    if (exchange(comm, sent, received)) {
+      if (spoil) parts[0][bytes / 2 | 1] ^= 0x40;
+      spoil = false;
+      reduce_any(static_cast<char*>(out), parts, count, type, op);
+    } else {
+      elastron::emulator::stall(stream);
+    }
+  });
   return ncclSuccess;
 }
 
@@ -264,7 +276,10 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   delete comm;
   return ncclSuccess;
 }
-ncclResult_t ncclCommAbort(ncclComm_t comm) { return ncclCommDestroy(comm); }
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  elastron::emulator::resume_streams();
+  return ncclCommDestroy(comm);
+}
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   *state = comm->state;
   return ncclSuccess;
@@ -280,7 +295,7 @@ ncclResult_t ncclAllGather(const void* in, void* out, size_t count, ncclDataType
     sent.push_back({r, static_cast<char*>(const_cast<void*>(in)), bytes});
     received.push_back({r, static_cast<char*>(out) + size_t(r) * bytes, bytes});
   }
-  return run(comm, stream, sent, received);
+  return run("all_gather", comm, stream, sent, received);
 }
 
 ncclResult_t ncclAllReduce(const void* in, void* out, size_t count, ncclDataType_t type,
@@ -305,7 +320,7 @@ ncclResult_t ncclBroadcast(const void* in, void* out, size_t count, ncclDataType
     }
   }
   received.push_back({root, static_cast<char*>(out), bytes});
-  return run(comm, stream, sent, received);
+  return run("broadcast", comm, stream, sent, received);
 }
 
 ncclResult_t ncclGroupStart() {
@@ -334,7 +349,7 @@ ncclResult_t ncclGroupEnd() {
   const auto result = fault(group_comm, "all_to_all", group_stream, go);
   const auto out = std::exchange(sends, {});
   const auto in = std::exchange(receives, {});
-  return go ? run(group_comm, group_stream, out, in) : result;
+  return go ? run("all_to_all", group_comm, group_stream, out, in) : result;
 }
 
 }  // extern "C"

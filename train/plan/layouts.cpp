@@ -5,6 +5,7 @@
 
 #include "core/philox.h"
 #include "data/balance.h"
+#include "train/plan/usable_memory.h"
 #include "train/step/step_batches.h"
 #include "train/trained_model.h"
 
@@ -67,7 +68,9 @@ LayoutPlan plan_layout(const Config& config, const model::ModelConfig& model,
     longest.document_tokens = 0;
     plan.step.memory = plan_step(plan.config, model, layout, device.kind, longest).memory;
   }
-  plan.fits = double(plan.memory().total()) <= device.memory.bytes * device.memory.usable;
+  plan.usable = usable_memory(device.memory.bytes, device.memory.usable,
+                              outside_plan(plan.config, model, layout, device.kind));
+  plan.fits = plan.memory().total() <= plan.usable;
   return plan;
 }
 

@@ -11,6 +11,7 @@ struct LayoutPlan {
   Config config;  // with the layout's parallel keys, and perhaps another train.recompute
   PlannedStep step;
   StepTime time;
+  int64_t usable = 0;  // bytes of a device that the plan may fill
   bool fits = false;
 
   const MemoryPlan& memory() const { return step.memory; }

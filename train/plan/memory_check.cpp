@@ -15,13 +15,10 @@ namespace elastron::train {
 
 MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
                           const parallel::MeshLayout& layout, Device& device) {
-  const bool exchanges = config.parallel.context_kind == ContextKind::ulysses;
-  const int heads = layout.tensor * (exchanges ? layout.context : 1);
-  const auto library =
-      ops::attention_workspace(device, config.model.compute_dtype(), model.q_heads / heads,
-                               model.kv_heads / heads, model.head_dim, micro_batch_tokens(config),
-                               config.trains(Part::router), config.model.full_attention);
-  return plan_step(config, model, layout, device.behaves_as(), {}, library).memory;
+  return plan_step(config, model, layout, device.behaves_as(), {},
+                   ops::has_full_attention_library(device),
+                   device.attached<ops::ForbiddenKernels>())
+      .memory;
 }
 
 std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
@@ -82,20 +79,20 @@ std::string keys_to_turn(const Config& config, const model::ModelConfig& model,
 }
 
 void check_memory(const Config& config, const model::ModelConfig& model,
-                  const parallel::MeshLayout& layout, Device& device, int64_t available) {
-  if (!config.train.memory_check || available <= 0) return;
+                  const parallel::MeshLayout& layout, Device& device, int64_t usable) {
+  if (!config.train.memory_check || usable <= 0) return;
   // A layout that does not fit the model is reported where the model is made.
   if (!layout_goes(config, model, layout)) return;
   const auto plan = planned_memory(config, model, layout, device);
-  if (plan.total() <= available) return;
+  if (plan.total() <= usable) return;
   const std::string keys = keys_to_turn(config, model, layout, device.kind(), plan.total());
-  throw UsageError(fmt::format("a rank needs {} ({} held, {} saved, {} working) and has {}",
-                               describe_bytes(plan.total()), describe_bytes(plan.held()),
-                               describe_bytes(plan.saved), describe_bytes(plan.working),
-                               describe_bytes(available)),
-                   "memory",
-                   (keys.empty() ? "use more memory" : "set " + keys) +
-                       ", or train.memory_check: false to try all the same");
+  throw UsageError(
+      fmt::format("a rank needs {} ({} held, {} saved, {} working) and may fill {}",
+                  describe_bytes(plan.total()), describe_bytes(plan.held()),
+                  describe_bytes(plan.saved), describe_bytes(plan.working), describe_bytes(usable)),
+      "memory",
+      (keys.empty() ? "use more memory" : "set " + keys) +
+          ", or train.memory_check: false to try all the same");
 }
 
 }  // namespace elastron::train

@@ -15,10 +15,10 @@ namespace elastron::train {
 MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
                           const parallel::MeshLayout& layout, Device& device);
 
-// `available` bytes for this rank; 0: not known, which passes. Throws UsageError with what is
+// `usable` bytes for this rank (train/plan/usable_memory.h); 0: not known, which passes. Throws UsageError with what is
 // needed and the keys to turn, unless train.memory_check says otherwise.
 void check_memory(const Config& config, const model::ModelConfig& model,
-                  const parallel::MeshLayout& layout, Device& device, int64_t available);
+                  const parallel::MeshLayout& layout, Device& device, int64_t usable);
 
 // The keys that would lower the planned memory, those that save most first: "train.recompute:
 // selective (12.3 GiB), ...". `now`: the planned bytes as it is. Empty where none does.

@@ -154,6 +154,7 @@ DeviceCalls calls_of(const std::vector<RangeRecord>& ranges, const std::vector<R
     for (const OpRecord& op : ranges[i].ops) calls.launches += share * double(op.sum.launches);
     calls.host_waits += share * double(ranges[i].host_waits);
     calls.copies += share * double(ranges[i].copies);
+    calls.allocations += share * double(ranges[i].allocations);
   }
   return calls;
 }
@@ -196,6 +197,8 @@ std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog&
       what = c.operation == "broadcast" ? "weights of a shared optimiser" : "gradients";
     } else if (role.part == StepPart::loss) {
       what = "loss";
+    } else if (c.axis == "tensor" && role.router) {
+      what = "closed gates";
     } else if (c.axis == "tensor") {
       what = !role.in_layers() && sums ? "embedding"
                                        : (sums ? "layers " : "rows ") + std::string(when);
@@ -222,7 +225,7 @@ std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog&
 
 PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
-                      const std::optional<ops::AttentionWorkspace>& library) {
+                      bool library, const ops::ForbiddenKernels& forbidden) {
   Config config = whole_config;
   config.parallel.data.value = layout.data;
   config.parallel.context = layout.context;
@@ -239,6 +242,7 @@ PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
   attention.sparse_heads = config.has_routers() ? expected.msr : 0;
   attention.chosen = expected.xattention;
   attention.library = library;
+  device.attached<ops::ForbiddenKernels>() = forbidden;
   parallel::CollectiveLog log;
   parallel::Mesh mesh = parallel::Mesh::recording(layout, {}, log);
   TrainedModel model(config, m, /*training=*/true, mesh, device);

@@ -10,6 +10,7 @@
 #include "core/meta_device.h"
 #include "model/weights/model_config.h"
 #include "ops/attention/expectations.h"
+#include "ops/kernel_families.h"
 #include "parallel/mesh_layout.h"
 #include "parallel/recording.h"
 #include "train/config.h"
@@ -37,7 +38,7 @@ struct PlannedCollective {
 
 // How often a GPU is asked for something, whatever the work is.
 struct DeviceCalls {
-  double launches = 0, host_waits = 0, copies = 0;
+  double launches = 0, host_waits = 0, copies = 0, allocations = 0;
 };
 
 struct PlannedStep {
@@ -49,11 +50,12 @@ struct PlannedStep {
   DeviceCalls layer, whole;                            // of a layer, of a micro batch
 };
 
-// `as`: the kind of device; `library`: what a library takes for attention there. A micro batch of
-// more than 2^20 tokens is planned from the first of them, in proportion.
+// `as`: the kind of device; `library`: whether it has one for full attention; `forbidden`: what is
+// not used there. A micro batch of more than 2^20 tokens is planned from the first of them, in
+// proportion.
 PlannedStep plan_step(const Config& config, const model::ModelConfig& model,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
-                      const std::optional<ops::AttentionWorkspace>& library = {});
+                      bool library = false, const ops::ForbiddenKernels& forbidden = {});
 
 // The log of a step sorted by what is called where, as PlannedStep has it.
 std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog& log);

@@ -59,7 +59,7 @@ bool is_own(const LayoutPlan& row, const LayoutPlan& own) {
   return row.layout == own.layout && kind_text(row) == kind_text(own);
 }
 
-std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
+std::string memory_text(const LayoutPlan& p) {
   const MemoryPlan& m = p.memory();
   std::string out =
       fmt::format("memory of a rank (a micro batch has {} tokens, a rank {} of them)\n",
@@ -81,10 +81,9 @@ std::string memory_text(const LayoutPlan& p, const DeviceSpec& device) {
   line("  of it logits of a chunk", m.logits);
   line("  of it keys, values and heads of others", m.communication);
   line("  gradient buckets (counted above)", m.gradients);
-  const double has = device.memory.bytes * device.memory.usable;
   line("planned peak", m.total(),
        fmt::format("{} of {} usable", p.fits ? "fits: within" : "does not fit: over",
-                   describe_bytes(int64_t(has))));
+                   describe_bytes(p.usable)));
   return out;
 }
 
@@ -192,7 +191,7 @@ std::string plan_text(const PlanReport& r) {
       config::enum_name(own.config.train.recompute), own.config.train.global_batch,
       own.config.data.max_tokens, 100 * r.expected.msr,
       r.expected.document_tokens > 0 ? r.expected.document_tokens : own.config.data.max_tokens);
-  out += memory_text(own, r.device);
+  out += memory_text(own);
   if (!r.keys.empty()) {
     out += fmt::format("planned peak with other settings, each by itself: {}\n", r.keys);
   }

@@ -1,38 +1,59 @@
 #include "train/step/head_counts.h"
 
-#include <span>
-
 namespace elastron::train {
 
-namespace {
-
-// Numbers [layers, documents, kv heads of this rank].
-struct ByHead {
-  int64_t layers, documents, heads;
-
-  size_t at(int64_t layer, int64_t document, int64_t head) const {
-    return size_t((layer * documents + document) * heads + head);
-  }
-};
-
-// Tiles that each head visited of a document, over all its sequences and rows.
-std::vector<int64_t> visited_tiles(const model::RoutedHeads& routed, const ByHead& shape,
-                                   const model::AttentionExchange& exchange,
-                                   parallel::Communicator& context) {
-  const auto tiles = Tensor::stack(routed.visited).to_vector<int64_t>();
-  std::vector<int64_t> visited(size_t(shape.layers * shape.documents * shape.heads), 0);
-  const int64_t first = exchange.first_kv_head(shape.heads), own = routed.visited.front().size(1);
-  size_t next = 0;
-  for (int64_t l = 0; l < shape.layers; ++l) {
-    for (const int32_t document : exchange.documents()) {
-      for (int64_t h = 0; h < own; ++h) visited[shape.at(l, document, first + h)] += tiles[next++];
-    }
-  }
-  context.all_reduce_host(std::span<int64_t>(visited), parallel::ReduceOp::sum);
-  return visited;
+HeadReading::HeadReading(const model::RoutedHeads& routed, const data::PackedBatch& batch,
+                         const model::AttentionExchange& exchange, std::span<const Tensor> others)
+    : layers_(int64_t(routed.gates.size())), documents_(batch.documents()) {
+  ELASTRON_CHECK(!routed.gates.empty(), "no layers");
+  heads_ = routed.gates.front().size(1);
+  attended_heads_ = routed.visited.front().size(1);
+  first_head_ = exchange.first_kv_head(heads_);
+  document_of_ = exchange.documents();
+  std::vector<Tensor> parts = routed.gates;
+  parts.insert(parts.end(), routed.visited.begin(), routed.visited.end());
+  parts.insert(parts.end(), others.begin(), others.end());
+  read_ = ops::GatheredRead(parts);
 }
 
-// Tiles of one kv head under full attention, by document.
+HeadNumbers HeadReading::numbers() {
+  HeadNumbers n{.layers = layers_, .documents = documents_, .heads = heads_, .gates = {}};
+  n.visited.assign(size_t(layers_ * documents_ * heads_), 0);
+  for (int64_t l = 0; l < layers_; ++l) {
+    const auto gates = read_.part<uint8_t>(size_t(l));
+    n.gates.insert(n.gates.end(), gates.begin(), gates.end());
+    const auto tiles = read_.part<int64_t>(size_t(layers_ + l));
+    size_t next = 0;
+    for (const int32_t document : document_of_) {
+      for (int64_t h = 0; h < attended_heads_; ++h) {
+        n.visited[n.at(l, document, first_head_ + h)] += tiles[next++];
+      }
+    }
+  }
+  return n;
+}
+
+std::vector<router::DocumentHeads> document_heads(const HeadNumbers& numbers,
+                                                  std::span<const int64_t> full) {
+  std::vector<router::DocumentHeads> documents;
+  for (const int64_t tiles : full) documents.push_back({.full = tiles});
+  for (int64_t l = 0; l < numbers.layers; ++l) {
+    const bool last = l + 1 == numbers.layers;
+    for (int64_t d = 0; d < numbers.documents; ++d) {
+      auto& document = documents[size_t(d)];
+      for (int64_t h = 0; h < numbers.heads; ++h) {
+        const size_t at = numbers.at(l, d, h);
+        const int64_t sparse = numbers.gates[at] == 0 ? 1 : 0;
+        document.sparse += sparse;
+        document.visited += numbers.visited[at];
+        if (last) document.sparse_last += sparse;
+        if (last) document.visited_last += numbers.visited[at];
+      }
+    }
+  }
+  return documents;
+}
+
 std::vector<int64_t> full_tiles(const data::PackedBatch& batch, const ops::HeadPattern& pattern,
                                 int64_t group) {
   std::vector<int64_t> tiles(size_t(batch.documents()), 0);
@@ -43,6 +64,8 @@ std::vector<int64_t> full_tiles(const data::PackedBatch& batch, const ops::HeadP
   }
   return tiles;
 }
+
+namespace {
 
 // Adds the counts of the tensor group's ranks, which have some of the heads each.
 void reduce_heads(std::vector<router::DocumentHeads>& documents, parallel::Communicator& tensor) {
@@ -64,27 +87,17 @@ void reduce_heads(std::vector<router::DocumentHeads>& documents, parallel::Commu
 HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch& batch,
                        const model::AttentionExchange& exchange, const ops::HeadPattern& pattern,
                        int64_t group, parallel::Mesh& mesh) {
-  ELASTRON_CHECK(!routed.gates.empty(), "no layers");
-  const ByHead shape{int64_t(routed.gates.size()), batch.documents(), routed.gates.front().size(1)};
-  const auto z = Tensor::stack(routed.gates).to_vector<uint8_t>();
-  const auto visited = visited_tiles(routed, shape, exchange, mesh.context());
+  HeadNumbers numbers = HeadReading(routed, batch, exchange).numbers();
+  mesh.context().all_reduce_host(std::span<int64_t>(numbers.visited), parallel::ReduceOp::sum);
   const auto full = full_tiles(batch, pattern, group);
 
-  HeadCounts counts;
-  for (const int64_t tiles : full) counts.documents.push_back({.full = tiles});
-  for (int64_t l = 0; l < shape.layers; ++l) {
-    const bool last = l + 1 == shape.layers;
-    for (int64_t h = 0; h < shape.heads; ++h) {
+  HeadCounts counts{.documents = document_heads(numbers, full), .skipped = {}};
+  for (int64_t l = 0; l < numbers.layers; ++l) {
+    for (int64_t h = 0; h < numbers.heads; ++h) {
       double skipped = 0;
-      for (int64_t d = 0; d < shape.documents; ++d) {
-        const size_t at = shape.at(l, d, h);
-        const int64_t sparse = z[at] == 0 ? 1 : 0;
-        auto& document = counts.documents[size_t(d)];
-        document.sparse += sparse;
-        document.visited += visited[at];
-        if (last) document.sparse_last += sparse;
-        if (last) document.visited_last += visited[at];
-        if (document.full > 0) skipped += 1.0 - double(visited[at]) / double(document.full);
+      for (int64_t d = 0; d < numbers.documents; ++d) {
+        if (full[size_t(d)] == 0) continue;
+        skipped += 1.0 - double(numbers.visited[numbers.at(l, d, h)]) / double(full[size_t(d)]);
       }
       counts.skipped.push_back(skipped);
     }

@@ -8,7 +8,7 @@ TrainingLoss::Value LanguageModelLoss::evaluate(const Tensor& hidden,
                                                 const std::function<void(Parameter&)>&) {
   // The head's own gradient is reported by Decoder::backward, which may add the embedding's to it.
   auto loss = decoder_.loss(hidden, batch, {.need_gradient = need_hidden, .gradient_scale = scale});
-  return {.sum = loss.loss_sum, .d_hidden = std::move(loss.d_hidden)};
+  return {.device_sum = std::move(loss.sum), .d_hidden = std::move(loss.d_hidden)};
 }
 
 }  // namespace elastron::train

@@ -20,7 +20,10 @@ class TrainingLoss {
   virtual int64_t labels(const data::PackedBatch& batch) const = 0;
 
   struct Value {
-    double sum = 0;  // of the terms' losses: this rank's part of the context group's
+    // Of the terms' losses: this rank's part of the context group's. What the host has of it, and
+    // what lies on the device, [1] float64, which is not waited for; undefined: nothing.
+    double sum = 0;
+    Tensor device_sum;
     // [T, E] gradient of scale * sum to the hidden states; undefined unless asked for.
     Tensor d_hidden;
   };

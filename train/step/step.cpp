@@ -5,10 +5,7 @@
 #include <cmath>
 
 #include "core/trace.h"
-#include "ops/elementwise.h"
 #include "router/tau.h"
-#include "train/step/attention_pairs.h"
-#include "train/step/head_counts.h"
 #include "train/step/learning_rates.h"
 
 namespace elastron::train {
@@ -30,40 +27,8 @@ StepRunner::StepRunner(const Config& config, parallel::Mesh& mesh, Device& devic
                               [](const Parameter* p) { return p->group != ParameterGroup::head; })),
       reducer_(optimizer.parameters(), mesh, config.parallel.bucket_bytes) {}
 
-namespace {
-
-// Mean binary entropy of the gates' probability per document, over layers and heads, nats.
-std::vector<double> gate_entropy(const std::vector<model::SavedLayer>& layers, int64_t kv_heads,
-                                 parallel::Communicator& tensor) {
-  const int64_t sequences = layers.front().attention.route.gate.size(0);
-  std::vector<double> sum(size_t(sequences), 0.0);
-  std::vector<Tensor> probabilities;
-  for (const auto& layer : layers) probabilities.push_back(layer.attention.route.probability);
-  const int64_t heads = probabilities.front().size(1);
-  const auto values = ops::cast(Tensor::stack(probabilities), DType::f64).to_vector<double>();
-  for (size_t i = 0; i < values.size(); ++i) {
-    const double v = values[i];
-    const double h = (v > 0 ? -v * std::log(v) : 0) + (v < 1 ? -(1 - v) * std::log1p(-v) : 0);
-    sum[i / size_t(heads) % size_t(sequences)] += h;
-  }
-  tensor.all_reduce_host(std::span<double>(sum), parallel::ReduceOp::sum);
-  for (double& v : sum) v /= double(int64_t(layers.size()) * kv_heads);
-  return sum;
-}
-
-// The same gradient to the gates of every layer: `d` [D, K] as `dtype`.
-std::vector<Tensor> for_all_layers(const std::vector<double>& d, const Shape& shape, DType dtype,
-                                   size_t layers, Device& device) {
-  const Tensor tensor = dtype == DType::f64
-                            ? Tensor::from(d, shape, device)
-                            : Tensor::from(std::vector<float>(d.begin(), d.end()), shape, device);
-  return std::vector<Tensor>(layers, tensor);
-}
-
-}  // namespace
-
 void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, const Scales& scales,
-                             bool last, StepSums& sums) {
+                             bool last, StepFigures& figures) {
   const TraceRange range("micro batch");
   const LocalBatch local(batch, config_, mesh_, device_, step,
                          router::gate_temperature(config_.router, step, config_.train.steps),
@@ -78,70 +43,44 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, const
                                    {.saved = trains_decoder_ ? &saved : nullptr, .heads = &heads});
   auto loss = loss_.evaluate(hidden, local.device(), scales.loss, trains_decoder_, on_gradient);
   hidden = {};
-  sums.data_loss += loss.sum * scales.loss;
 
-  const auto figures = document_figures(local, heads, saved.layers);
-  if (counts_batch()) count(batch, figures, sums);
-  if (!trains_decoder_) return;
-
-  const auto d_gate = objective(batch, figures, scales.sparsity, saved.layers, sums);
-  decoder_.backward(std::move(loss.d_hidden), local.device(), local.router(), routed_, saved,
-                    d_gate, on_gradient);
-}
-
-std::vector<DocumentFigures> StepRunner::document_figures(
-    const LocalBatch& local, const model::RoutedHeads& heads,
-    const std::vector<model::SavedLayer>& layers) {
-  const model::ModelConfig& m = decoder_.config();
-  const data::PackedBatch& batch = local.whole();
-  const HeadCounts counts = count_heads(
-      heads, batch, local.exchange(), config_.router.head_pattern(), m.q_heads / m.kv_heads, mesh_);
-  std::vector<double> entropy(size_t(batch.documents()), 0.0);
-  if (objective_ != nullptr) entropy = gate_entropy(layers, m.kv_heads, mesh_.tensor());
-  const auto work = document_work(batch);
-  std::vector<DocumentFigures> figures;
-  for (size_t i = 0; i < work.size(); ++i) {
-    figures.push_back({router::sparsity_figures(counts.documents[i], m.num_layers, m.kv_heads,
-                                                work[i].longest, config_.router.head_pattern()),
-                       entropy[i]});
+  StepFigures::OnDevice numbers{.loss = std::move(loss.device_sum), .objective = {}};
+  const auto objective = sparsity_objective(batch, heads, scales.sparsity);
+  if (objective) numbers.objective = objective->value;
+  if (objective_ != nullptr) {
+    for (const auto& layer : saved.layers) {
+      numbers.probabilities.push_back(layer.attention.route.probability);
+    }
   }
-  return figures;
-}
-
-void StepRunner::count(const data::PackedBatch& batch, const std::vector<DocumentFigures>& figures,
-                       StepSums& sums) const {
-  sums.tokens += double(batch.tokens());
-  sums.tokens_apart += double(batch.tokens_apart());
-  sums.labels += double(loss_.labels(batch));
-  const auto work = document_work(batch);
-  for (size_t i = 0; i < figures.size(); ++i) {
-    sums.full_pairs += work[i].pairs;
-    sums.selected_pairs += work[i].pairs * (1 - figures[i].esr_all_layers_area);
-    sums.task[size_t(batch.task_ids[i])].count(figures[i]);
+  figures.add({.batch = &batch,
+               .labels = loss_.labels(batch),
+               .loss = loss.sum,
+               .loss_scale = scales.loss,
+               .objective_scale = scales.sparsity},
+              numbers, heads, local.exchange());
+  if (trains_decoder_) {
+    // The same gradient to the gates of every layer.
+    const auto d_gate =
+        objective ? std::vector(saved.layers.size(), objective->d_gate) : std::vector<Tensor>();
+    decoder_.backward(std::move(loss.d_hidden), local.device(), local.router(), routed_, saved,
+                      d_gate, on_gradient);
   }
+  // By now the device has enough to do.
+  figures.read(/*but=*/1);
 }
 
-std::vector<Tensor> StepRunner::objective(const data::PackedBatch& batch,
-                                          const std::vector<DocumentFigures>& figures, double scale,
-                                          const std::vector<model::SavedLayer>& layers,
-                                          StepSums& sums) {
+std::optional<ops::SparsityObjectiveOutput> StepRunner::sparsity_objective(
+    const data::PackedBatch& batch, const model::RoutedHeads& heads, double scale) {
   // The attention's gradient to a gate is the sum of what the context group's ranks have; so is
   // this one, all of it on one rank.
-  if (objective_ == nullptr || !counts_batch()) return {};
-  std::vector<double> msr;
-  for (const DocumentFigures& f : figures) msr.push_back(f.msr);
-  const auto value = objective_->evaluate(batch.task_ids, msr, batch.pack_ends, scale);
-  sums.sparsity_loss += value.value * scale;
-  // It is the same for every layer and head of a document.
-  const model::ModelConfig& m = decoder_.config();
-  const Tensor& probability = layers.front().attention.route.probability;
-  const int64_t kv_heads = probability.size(1);
-  std::vector<double> d(size_t(batch.documents() * kv_heads));
-  for (size_t i = 0; i < d.size(); ++i) {
-    d[i] = -scale * value.d_msr[i / size_t(kv_heads)] / double(m.num_layers * m.kv_heads);
-  }
-  return for_all_layers(d, {batch.documents(), kv_heads}, probability.dtype(), layers.size(),
-                        device_);
+  if (objective_ == nullptr || !trains_decoder_ || mesh_.context().rank() != 0) return {};
+  const TraceRange range("router");
+  const double gates = double(decoder_.config().num_layers * decoder_.config().kv_heads);
+  Tensor closed = ops::count_closed_gates(heads.gates);
+  mesh_.tensor().all_reduce(closed, parallel::ReduceOp::sum).wait();
+  return objective_->evaluate(batch.task_ids,
+                              {.closed = closed, .of = gates, .heads = heads.gates.front().size(1)},
+                              batch.pack_ends, {.lambdas = scale, .gates = -scale});
 }
 
 double StepRunner::loss_divisor(int64_t own_terms, int64_t step_terms,
@@ -180,21 +119,21 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   const auto begin = Clock::now();
   reducer_.zero();
   loss_.reset();
-  StepSums sums;
+  StepFigures figures(decoder_.config(), config_.router, mesh_);
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     beat();
     const auto& batch = micro_batches[i];
     const double divisor = loss_divisor(loss_.terms(batch), terms.losses, global_micro_batches);
     const Scales scales{.loss = divisor > 0 ? accumulation / divisor : 0.0,
                         .sparsity = accumulation / double(terms.packs)};
-    micro_batch(step, batch, scales, i + 1 == micro_batches.size(), sums);
+    micro_batch(step, batch, scales, i + 1 == micro_batches.size(), figures);
   }
-  device_.synchronize();
+  figures.read(/*but=*/0);  // the device has done its part
   const double own_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   reducer_.finish();
 
   StepResult result;
-  reduce(sums, accumulation, result);
+  reduce(figures.sums(), accumulation, result);
   result.imbalance = imbalance(own_seconds);
   result.grad_norm = reducer_.norm();
   const double scheduled = router::gate_temperature(config_.router, step, config_.train.steps);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "train/step/local_batch.h"
 #include "train/step/loss.h"
 #include "train/step/optimizer.h"
+#include "train/step/step_figures.h"
 #include "train/step/step_result.h"
 
 namespace elastron::train {
@@ -62,20 +64,11 @@ class StepRunner {
   double loss_divisor(int64_t own_terms, int64_t step_terms, int64_t micro_batches) const;
 
   void micro_batch(int64_t step, const data::PackedBatch& batch, const Scales& scales, bool last,
-                   StepSums& sums);
-  std::vector<DocumentFigures> document_figures(const LocalBatch& batch,
-                                                const model::RoutedHeads& heads,
-                                                const std::vector<model::SavedLayer>& layers);
-  // Adds what this rank says of the batch; `figures`: of its documents.
-  void count(const data::PackedBatch& batch, const std::vector<DocumentFigures>& figures,
-             StepSums& sums) const;
-  // The sparsity objective of the batch, added to `sums`, and its gradient to the gates of each
-  // layer [D, K]; empty where this rank has none to add.
-  std::vector<Tensor> objective(const data::PackedBatch& batch,
-                                const std::vector<DocumentFigures>& figures, double scale,
-                                const std::vector<model::SavedLayer>& layers, StepSums& sums);
-  // One rank of the context group counts for all of them.
-  bool counts_batch() const { return mesh_.context().rank() == 0; }
+                   StepFigures& figures);
+  // The sparsity objective of the batch, on the device; nothing where this rank has none to add.
+  std::optional<ops::SparsityObjectiveOutput> sparsity_objective(const data::PackedBatch& batch,
+                                                                 const model::RoutedHeads& heads,
+                                                                 double scale);
 
   // The sums of all data ranks as the step's figures.
   void reduce(StepSums sums, double accumulation, StepResult& result);

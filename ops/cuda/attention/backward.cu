@@ -219,7 +219,7 @@ __device__ void dkv_tile(const Geometry& g, const KeyItem& item, int32_t key_beg
 #pragma unroll
     for (int j = 0; j < kC; ++j) dk_sums[b][j] = dv_sums[b][j] = 0;
   }
-  QueryWalk walk(g, item);
+  QueryWalk<> walk(g, item);
   for (SeenFrom from = walk.next(g); from.tile >= 0; from = walk.next(g)) {
     const QueryTile t = query_tile_at(g, place, from.head, from.tile);
     __syncthreads();

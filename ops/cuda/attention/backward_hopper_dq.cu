@@ -32,6 +32,7 @@ struct DqMemory {
   SwizzledTile<kKeys, kDim> keys[kStages], values[kStages];
   KeyWork key_work[kStages];
   QueryWork query_work[2];
+  float unused;
   Handover rows, work[2], stages[kStages];
 };
 static_assert(sizeof(DqMemory<64>) + kTileAlignment <= kHopperShared &&
@@ -61,15 +62,16 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
       open = is_open(g, at.sequence, work.tile.kv_head);
     }
     const QueryTile& t = work.tile;
-    barrier_wait(memory.work[turn.stage].empty, turn.parity ^ 1);
+    barrier_wait(memory.work[turn.stage].empty, turn.parity ^ 1,
+                 "dq producer: a place for a tile's work");
     memory.query_work[turn.stage] = work;
     barrier_arrive(memory.work[turn.stage].full);
     turn.go_on();
     if (!work.there) return;
 
-    barrier_wait(memory.rows.empty, rows_parity);
+    barrier_wait(memory.rows.empty, rows_parity, "dq producer: the place for rows");
     rows_parity ^= 1;
-    barrier_arrive_expect(memory.rows.full, sizeof memory.queries + sizeof memory.d_rows);
+    barrier_arrive_expect(memory.rows.full, 2 * bytes_of_rows<kDim>(g));
     const int32_t token = t.place.first_token + t.begin;
     memory.queries.copy_from(q_map, memory.rows.full, t.head, token);
     memory.d_rows.copy_from(d_map, memory.rows.full, t.head, token);
@@ -77,7 +79,7 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
     for (KeyTile tile = walk.next(); tile.part != Part::end;) {
       const KeyTile next = walk.next();
       Handover& there = memory.stages[stages.stage];
-      barrier_wait(there.empty, stages.parity ^ 1);
+      barrier_wait(there.empty, stages.parity ^ 1, "dq producer: a place for keys and values");
       // What lies beyond the last key of a tile is of others, or later.
       const bool part_of_box = tile.end - tile.begin < kKeys;
       memory.key_work[stages.stage] = {
@@ -106,7 +108,7 @@ __device__ __forceinline__ void consume(const Geometry& g, const Inputs& in, bf1
   float s[kBlocks][4], ds[kBlocks][4], sums[kDim / 8][4];
   uint32_t fragments[kBlocks / 2][4];
   for (;;) {
-    barrier_wait(memory.work[turn.stage].full, turn.parity);
+    barrier_wait(memory.work[turn.stage].full, turn.parity, "dq consumer: a tile's work");
     // It stays where it is: registers are short.
     const QueryWork& work = memory.query_work[turn.stage];
     const QueryTile& t = work.tile;
@@ -121,29 +123,37 @@ __device__ __forceinline__ void consume(const Geometry& g, const Inputs& in, bf1
       dots[half] = in.row_dots[item_of(g, t, row)];
     }
     clear(sums);
-    barrier_wait(memory.rows.full, rows_parity);
+    barrier_wait(memory.rows.full, rows_parity, "dq consumer: rows");
     rows_parity ^= 1;
-    Handover* before = nullptr;  // the stage that a product still reads
-    for (bool last = false; !last;) {
-      Handover& there = memory.stages[stages.stage];
-      barrier_wait(there.full, stages.parity);
+    Turn<DqMemory<kDim>::kStages> before = stages;  // the stage that a product still reads
+    bool first_tile = true, last = false;
+    // Each kind of mask has a body of its own, without a branch between the two waits: ptxas moves
+    // a wait above one.
+    const auto go_on_over = [&]<KeyMask kMask>() {
       const KeyWork tile = memory.key_work[stages.stage];
+      const auto queries = memory.queries.template operand<Major::k>(first);
+      const auto d_rows = memory.d_rows.template operand<Major::k>(first);
+      const auto keys = memory.keys[stages.stage].template operand<Major::k>();
+      const auto turned_keys = memory.keys[stages.stage].template operand<Major::mn>();
+      const auto values = memory.values[stages.stage].template operand<Major::k>();
       last = tile.last;
       products_begin(s, ds);
-      multiply_rows(s, memory.queries, first, memory.keys[stages.stage]);
+      multiply_rows<kDim, kKeys>(s, queries, keys);
       products_commit();
-      multiply_rows(ds, memory.d_rows, first, memory.values[stages.stage]);
+      multiply_rows<kDim, kKeys>(ds, d_rows, values);
       products_commit();
       products_wait<1>(s, sums, fragments);
-      if (before != nullptr) before->give_back();
-      if (tile.mask != KeyMask::none) hide(s, tile.begin, tile.mask, sights);
+      memory.stages[before.stage].give_back(!first_tile);
+      if constexpr (kMask == KeyMask::causal) hide_later(s, tile.begin, sights);
+      if constexpr (kMask == KeyMask::shown) hide(s, tile.begin, tile.mask, sights);
 #pragma unroll
       for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) s[n][i] = fast_exp2(s[n][i] * g.scale_log2 - lse[i / 2]);
       }
+      before_the_wait(memory.unused, s);
       products_wait<0>(ds);
-      if (last) memory.rows.give_back();
+      memory.rows.give_back(last);
 #pragma unroll
       for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
@@ -151,13 +161,22 @@ __device__ __forceinline__ void consume(const Geometry& g, const Inputs& in, bf1
       }
       round_to_fragments(ds, fragments);
       products_begin(sums, fragments);
-      add_product(sums, fragments, memory.keys[stages.stage]);
+      add_product<kDim>(sums, fragments, turned_keys);
       products_commit();
-      before = &there;
+      before = stages;
+      first_tile = false;
       stages.go_on();
+    };
+    while (!last) {
+      barrier_wait(memory.stages[stages.stage].full, stages.parity, "dq consumer: keys and values");
+      switch (memory.key_work[stages.stage].mask) {
+        case KeyMask::none: go_on_over.template operator()<KeyMask::none>(); break;
+        case KeyMask::causal: go_on_over.template operator()<KeyMask::causal>(); break;
+        default: go_on_over.template operator()<KeyMask::shown>();
+      }
     }
     products_wait<0>(sums, fragments);
-    before->give_back();
+    memory.stages[before.stage].give_back();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = own_row() + 8 * half;

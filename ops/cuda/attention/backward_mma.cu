@@ -114,13 +114,13 @@ template <int kC>
 struct KeyBlockMemory {
   KeyStage<kC> owned;
   RowStage<kC> stages[2];
-  QueryWalk walk;
+  QueryWalk<> walk;
   SeenFrom found[2];  // as QueryBlockMemory's
   int32_t ticket;
 
   __device__ __forceinline__ SeenFrom begin(const Geometry& g, const KeyItem& item) {
     if (threadIdx.x == 0) {
-      walk = QueryWalk(g, item);
+      walk = QueryWalk<>(g, item);
       for (SeenFrom& tile : found) tile = walk.next(g);
     }
     __syncthreads();

@@ -199,4 +199,6 @@ std::string attention_kernels(DType dtype) {
   return "sm_90a kernels (wgmma, TMA)";
 }
 
+bool lacks_fast_kernels() { return hopper_is_missing(attention_device()); }
+
 }  // namespace elastron::ops::cuda

@@ -21,10 +21,19 @@ struct QueryWork {
   QueryTile tile;
   bool open, there;  // there: false after the last tile
 };
+// How the running softmax goes on over a tile of keys. Each way is a loop body of its own: ptxas
+// moves the wait for a product above a branch, and the softmax would no longer run beside it.
+enum class Step : uint8_t {
+  plain,   // all pairs are visible
+  causal,  // on the diagonal
+  masked,  // by any mask
+  part,    // something is due before it, whatever its mask
+};
 // Of a tile of keys.
 struct KeyWork {
   int32_t begin;
   KeyMask mask;
+  Step step;
   bool last;
   PartChange due;  // after it
 };
@@ -37,6 +46,7 @@ struct ForwardMemory {
   SwizzledTile<kHopperKeys, kDim> keys[kStages], values[kStages];
   float stash[kApart ? kDim / 2 : 1][kApart ? kConsumerThreads : 1];
   float stashed_most[kHopperRows], stashed_total[kHopperRows];
+  float unused;
   KeyWork key_work[kStages];
   QueryWork query_work[2];
   Handover query_tile, work[2], key_tile[kStages], value_tile[kStages];
@@ -47,8 +57,9 @@ static_assert(sizeof(ForwardMemory<64, true>) + kTileAlignment <= kHopperShared 
 
 template <class Tile>
 __device__ __forceinline__ void copy_tile(Tile& tile, const CUtensorMap& map, Barrier& b,
-                                          int32_t head, int32_t token) {
-  barrier_arrive_expect(b, sizeof tile);
+                                          int32_t head, int32_t token,
+                                          uint32_t bytes = sizeof(Tile)) {
+  barrier_arrive_expect(b, bytes);
   tile.copy_from(map, b, head, token);
 }
 
@@ -72,7 +83,8 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
               .there = at.cost > 0};
     }
     const QueryTile& t = work.tile;
-    barrier_wait(memory.work[turn.stage].empty, turn.parity ^ 1);
+    barrier_wait(memory.work[turn.stage].empty, turn.parity ^ 1,
+                 "forward producer: a place for a tile's work");
     memory.query_work[turn.stage] = work;
     barrier_arrive(memory.work[turn.stage].full);
     turn.go_on();
@@ -83,28 +95,39 @@ __device__ __forceinline__ void produce(const Geometry& g, const TileQueue& queu
                                wanted.sparse != nullptr);
     KeyTile tile = walk.next();
     int32_t values_at = -1;
+    bool due = false;  // before this tile
     for (;;) {
       const KeyTile next = walk.next();
       // Keys go one tile ahead of values, as they are multiplied.
-      barrier_wait(memory.key_tile[keys.stage].empty, keys.parity ^ 1);
+      barrier_wait(memory.key_tile[keys.stage].empty, keys.parity ^ 1,
+                   "forward producer: a place for keys");
       KeyWork& keys_work = memory.key_work[keys.stage];
       keys_work.begin = tile.begin;
       // What lies beyond the last key of a tile is of others, or later.
       const bool part_of_box = tile.end - tile.begin < kHopperKeys;
-      keys_work.mask = part_of_box && tile.mask == KeyMask::none ? KeyMask::causal : tile.mask;
+      const KeyMask mask = part_of_box && tile.mask == KeyMask::none ? KeyMask::causal : tile.mask;
+      keys_work.mask = mask;
+      keys_work.step = due                       ? Step::part
+                       : mask == KeyMask::none   ? Step::plain
+                       : mask == KeyMask::causal ? Step::causal
+                                                 : Step::masked;
       keys_work.last = next.part == Part::end;
-      keys_work.due = PartChange(g.sets, wanted, tile.part, next.part);
+      const PartChange change(g.sets, wanted, tile.part, next.part);
+      keys_work.due = change;
+      due = change.any();
       copy_tile(memory.keys[keys.stage], k_map, memory.key_tile[keys.stage].full, t.kv_head,
                 t.place.first_key + tile.begin);
       keys.go_on();
       if (values_at < 0) {
-        barrier_wait(memory.query_tile.empty, queries_parity);
+        barrier_wait(memory.query_tile.empty, queries_parity,
+                     "forward producer: the place for queries");
         queries_parity ^= 1;
         copy_tile(memory.queries, q_map, memory.query_tile.full, t.head,
-                  t.place.first_token + t.begin);
+                  t.place.first_token + t.begin, bytes_of_rows<kDim>(g));
       }
       for (int32_t n = values_at < 0 ? 1 : 0; n < (next.part == Part::end ? 2 : 1); ++n) {
-        barrier_wait(memory.value_tile[values.stage].empty, values.parity ^ 1);
+        barrier_wait(memory.value_tile[values.stage].empty, values.parity ^ 1,
+                     "forward producer: a place for values");
         copy_tile(memory.values[values.stage], v_map, memory.value_tile[values.stage].full,
                   t.kv_head, t.place.first_key + (n == 0 ? values_at : tile.begin));
         values.go_on();
@@ -186,19 +209,21 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
   uint32_t probabilities[kScoreBlocks / 2][4];
   RunningSoftmax<kDim> run;
 
-  const auto multiply_keys = [&] {
+  // Worked out for each tile: kept, its steps would take two registers each.
+  const auto own_queries = [&] { return memory.queries.template operand<Major::k>(group * 64); };
+  const auto multiply_keys = [&](const Operand<Major::k>& queries, const Operand<Major::k>& tile) {
     products_begin(s);
-    multiply_rows(s, memory.queries, group * 64, memory.keys[keys.stage]);
+    multiply_rows<kDim, kHopperKeys>(s, queries, tile);
     products_commit();
   };
-  const auto multiply_values = [&] {
+  const auto multiply_values = [&](const Operand<Major::mn>& tile) {
     products_begin(run.sums, probabilities);
-    add_product(run.sums, probabilities, memory.values[values.stage]);
+    add_product<kDim>(run.sums, probabilities, tile);
     products_commit();
   };
 
   for (;;) {
-    barrier_wait(memory.work[turn.stage].full, turn.parity);
+    barrier_wait(memory.work[turn.stage].full, turn.parity, "forward consumer: a tile's work");
     // It stays where it is: registers are short.
     const QueryWork& work = memory.query_work[turn.stage];
     const QueryTile& t = work.tile;
@@ -211,11 +236,11 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
     }
     clear(run.sums);
 
-    barrier_wait(memory.query_tile.full, queries_parity);
+    barrier_wait(memory.query_tile.full, queries_parity, "forward consumer: queries");
     queries_parity ^= 1;
-    barrier_wait(memory.key_tile[keys.stage].full, keys.parity);
+    barrier_wait(memory.key_tile[keys.stage].full, keys.parity, "forward consumer: keys");
     KeyWork tile = memory.key_work[keys.stage];
-    multiply_keys();
+    multiply_keys(own_queries(), memory.keys[keys.stage].template operand<Major::k>());
     products_wait<0>(s);
     memory.key_tile[keys.stage].give_back();
     keys.go_on();
@@ -224,33 +249,47 @@ __device__ __forceinline__ void consume(const Geometry& g, const Outputs& output
     go_on(s, g.scale_log2, run, keep);
     round_to_fragments(s, probabilities);
 
-    while (!tile.last) {
-      barrier_wait(memory.key_tile[keys.stage].full, keys.parity);
+    const auto go_on_over = [&]<Step kStep>() {
       const KeyWork next = memory.key_work[keys.stage];
+      const auto queries = own_queries();
+      const auto next_keys = memory.keys[keys.stage].template operand<Major::k>();
+      const auto values_now = memory.values[values.stage].template operand<Major::mn>();
       named_barrier_sync(mine, kConsumerThreads);
-      multiply_keys();
-      barrier_wait(memory.value_tile[values.stage].full, values.parity);
-      multiply_values();
+      multiply_keys(queries, next_keys);
+      barrier_wait(memory.value_tile[values.stage].full, values.parity, "forward consumer: values");
+      multiply_values(values_now);
       named_barrier_arrive(others, kConsumerThreads);
-      products_wait<1>(s);
+      if constexpr (kStep == Step::part) {
+        products_wait<0>(s, run.sums, probabilities);
+        finish(g, outputs, work, tile.due, run, memory);
+      } else {
+        products_wait<1>(s);
+      }
       memory.key_tile[keys.stage].give_back();
       keys.go_on();
-      if (tile.due.any()) {
-        products_wait<0>(run.sums);
-        finish(g, outputs, work, tile.due, run, memory);
-      }
-      if (next.mask != KeyMask::none) hide(s, next.begin, next.mask, sights);
+      if constexpr (kStep == Step::causal) hide_later(s, next.begin, sights);
+      if constexpr (kStep > Step::causal) hide(s, next.begin, next.mask, sights);
       go_on(s, g.scale_log2, run, keep);
+      before_the_wait(memory.unused, run.total);
       products_wait<0>(run.sums, probabilities);
       memory.value_tile[values.stage].give_back();
       values.go_on();
       scale_sums(run, keep);
       round_to_fragments(s, probabilities);
       tile = next;
+    };
+    while (!tile.last) {
+      barrier_wait(memory.key_tile[keys.stage].full, keys.parity, "forward consumer: keys");
+      switch (memory.key_work[keys.stage].step) {
+        case Step::plain: go_on_over.template operator()<Step::plain>(); break;
+        case Step::causal: go_on_over.template operator()<Step::causal>(); break;
+        case Step::masked: go_on_over.template operator()<Step::masked>(); break;
+        case Step::part: go_on_over.template operator()<Step::part>(); break;
+      }
     }
     memory.query_tile.give_back();
-    barrier_wait(memory.value_tile[values.stage].full, values.parity);
-    multiply_values();
+    barrier_wait(memory.value_tile[values.stage].full, values.parity, "forward consumer: values");
+    multiply_values(memory.values[values.stage].template operand<Major::mn>());
     products_wait<0>(run.sums);
     memory.value_tile[values.stage].give_back();
     values.go_on();

@@ -30,9 +30,9 @@ namespace fe = cudnn_frontend;
 struct ShapeHash {
   size_t operator()(const FullAttentionShape& s) const {
     size_t h = s.backward ? 1 : 0;
-    for (const int64_t v :
-         {s.sequences, s.longest, s.tokens, s.q_heads, s.kv_heads, s.head_dim, s.q_stride,
-          s.k_stride, s.v_stride, s.out_stride, s.lse_stride, s.d_out_stride}) {
+    for (const int64_t v : {s.sequences, s.longest, s.tokens, s.longest_keys, s.keys, s.q_heads,
+                            s.kv_heads, s.head_dim, s.q_stride, s.k_stride, s.v_stride,
+                            s.out_stride, s.lse_stride, s.d_out_stride}) {
       h = h * 0x9E3779B97F4A7C15ull + size_t(v);
     }
     return h;
@@ -41,8 +41,12 @@ struct ShapeHash {
 
 class Plan final : public FullAttentionPlan {
  public:
-  Plan(cudnnHandle_t handle, std::shared_ptr<fe::graph::Graph> graph, bool backward)
-      : handle_(handle), graph_(std::move(graph)), backward_(backward) {
+  Plan(cudnnHandle_t handle, std::shared_ptr<fe::graph::Graph> graph,
+       const FullAttentionShape& shape)
+      : handle_(handle),
+        graph_(std::move(graph)),
+        backward_(shape.backward),
+        own_keys_(shape.own_keys()) {
     auto status = graph_->get_workspace_size(workspace_);
     ELASTRON_CHECK(status.is_good(), "cuDNN: " + status.get_message());
   }
@@ -55,6 +59,7 @@ class Plan final : public FullAttentionPlan {
       pack[kStarts + name] = const_cast<int64_t*>(x.starts);
     };
     pack[kLengths] = const_cast<int32_t*>(t.lengths);
+    if (own_keys_) pack[kKeyLengths] = const_cast<int32_t*>(t.key_lengths);
     bind(kQ, t.q);
     bind(kK, t.k);
     bind(kV, t.v);
@@ -79,9 +84,11 @@ class Plan final : public FullAttentionPlan {
  private:
   cudnnHandle_t handle_;
   std::shared_ptr<fe::graph::Graph> graph_;
-  bool backward_;
+  bool backward_, own_keys_;
   int64_t workspace_ = 0;
 };
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 // What a device keeps. The handle is never given back: the driver may be gone by then.
 class Library {
@@ -116,6 +123,17 @@ class Library {
   const std::string& name() const { return name_; }
   const std::string& why() const { return why_; }
 
+  bool supports(const FullAttentionShape& shape, std::string& why) {
+    if (handle_ == nullptr) {
+      why = why_;
+      return false;
+    }
+    const std::lock_guard lock(mutex_);
+    auto status = offer(*attention_graph(shape), handle_);
+    if (status.is_bad()) why = first_line(status.get_message());
+    return status.is_good();
+  }
+
   FullAttentionPlan* plan(const FullAttentionShape& shape) {
     if (handle_ == nullptr) return nullptr;
     const std::lock_guard lock(mutex_);
@@ -127,23 +145,29 @@ class Library {
  private:
   std::unique_ptr<FullAttentionPlan> make(const FullAttentionShape& shape) {
     std::string problem;
-    try {
-      auto graph = attention_graph(shape);
-      auto status = graph->validate();
-      if (status.is_good()) status = graph->build_operation_graph(handle_);
-      if (status.is_good()) status = graph->create_execution_plans({fe::HeurMode_t::A});
-      if (status.is_good()) status = graph->check_support();
-      if (status.is_good()) status = graph->build_plans();
-      if (status.is_good())
-        return std::make_unique<Plan>(handle_, std::move(graph), shape.backward);
-      problem = status.get_message();
-    } catch (const std::exception& error) {
-      problem = error.what();
+    const auto made = [&](const std::shared_ptr<fe::KernelCache>& kernels) {
+      try {
+        auto graph = attention_graph(shape, kernels);
+        auto status = compile(*graph, handle_);
+        if (status.is_good()) return std::make_unique<Plan>(handle_, std::move(graph), shape);
+        problem = status.get_message();
+      } catch (const std::exception& error) {
+        problem = error.what();
+      }
+      return std::unique_ptr<Plan>();
+    };
+    // cuDNN compiles a backward pass for each size, and perhaps a forward pass that it has no
+    // kernels for all sizes of.
+    if (!shape.backward) {
+      auto& kernels = kernels_[without_sizes(shape)];
+      if (!kernels) kernels = std::make_shared<fe::KernelCache>();
+      if (auto plan = made(kernels)) return plan;
     }
+    if (auto plan = made(nullptr)) return plan;
     if (!std::exchange(reported_, true)) {
       log_warning("full attention by our own kernels: {} has none for {} heads of {} ({})", name_,
                   shape.backward ? "the backward pass of" : "the forward pass of", shape.head_dim,
-                  problem.substr(0, problem.find('\n')));
+                  first_line(problem));
     }
     return nullptr;
   }
@@ -153,12 +177,17 @@ class Library {
   std::mutex mutex_;
   bool reported_ = false;
   std::unordered_map<FullAttentionShape, std::unique_ptr<FullAttentionPlan>, ShapeHash> plans_;
+  std::unordered_map<FullAttentionShape, std::shared_ptr<fe::KernelCache>, ShapeHash> kernels_;
 };
 
 }  // namespace
 
 FullAttentionPlan* full_attention_plan(Device& device, const FullAttentionShape& shape) {
   return device.attached<Library>().plan(shape);
+}
+
+bool full_attention_supported(Device& device, const FullAttentionShape& shape, std::string& why) {
+  return device.attached<Library>().supports(shape, why);
 }
 
 std::string full_attention_library(Device& device, std::string& why) {
@@ -174,6 +203,11 @@ std::string full_attention_library(Device& device, std::string& why) {
 namespace elastron::ops::cuda {
 
 FullAttentionPlan* full_attention_plan(Device&, const FullAttentionShape&) { return nullptr; }
+
+bool full_attention_supported(Device&, const FullAttentionShape&, std::string& why) {
+  why = "this build has no cuDNN";
+  return false;
+}
 
 std::string full_attention_library(Device&, std::string& why) {
   why = "this build has no cuDNN";

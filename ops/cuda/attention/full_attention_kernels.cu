@@ -10,11 +10,12 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void pair_lengths_kernel(const uint8_t* gate, const int32_t* of, const int32_t* all,
-                                    int64_t n, int64_t kv_heads, int32_t* lengths) {
+                                    int64_t n, int64_t kv_heads, int64_t parts, int32_t* lengths) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= n * kv_heads) return;
-  const int64_t head = i / n, sequence = i % n;
-  lengths[i] = gate[int64_t(of[sequence]) * kv_heads + head] != 0 ? all[sequence] : 1;
+  if (i >= parts * kv_heads * n) return;
+  const int64_t part = i / (kv_heads * n), head = i / n % kv_heads, sequence = i % n;
+  const bool open = gate[int64_t(of[sequence]) * kv_heads + head] != 0;
+  lengths[i] = open ? all[part * n + sequence] : 1;
 }
 
 // A thread has 8 elements of a row.
@@ -39,9 +40,9 @@ __global__ void swap_closed_pairs_kernel(const uint8_t* gate, const int32_t* cu_
 }  // namespace
 
 void pair_lengths(const uint8_t* gate, const int32_t* of, const int32_t* all, int64_t n,
-                  int64_t kv_heads, int32_t* lengths, Stream stream) {
-  launch("pair_lengths", pair_lengths_kernel, over_items(n * kv_heads, kThreads), stream, gate, of,
-         all, n, kv_heads, lengths);
+                  int64_t kv_heads, int64_t parts, int32_t* lengths, Stream stream) {
+  launch("pair_lengths", pair_lengths_kernel, over_items(parts * kv_heads * n, kThreads), stream,
+         gate, of, all, n, kv_heads, parts, lengths);
 }
 
 void swap_closed_pairs(const uint8_t* gate, const int32_t* cu_seqlens, int64_t sequences,

@@ -255,9 +255,11 @@ __device__ __forceinline__ KeyItem key_item_at(const Geometry& g, const KeyTileQ
 }
 
 // The query tiles that see a key item, those of one query head after those of another.
+// Item: KeyItem, or a reference to one that stays where it is.
 struct SeenFrom {
   int32_t head, tile;  // tile -1: there is none
 };
+template <class Item = KeyItem>
 class QueryWalk {
  public:
   __device__ QueryWalk(const Geometry& g, const KeyItem& item)
@@ -281,7 +283,7 @@ class QueryWalk {
     return walk;
   }
 
-  KeyItem item_;
+  Item item_;
   int32_t head_;
   QueryTiles walk_;
 };

@@ -8,9 +8,6 @@
 
 namespace elastron::ops::cuda {
 
-// The current device, as the choice of kernels asks for it.
-AttentionDevice attention_device();
-
 // As routed_attention_forward() (routed_attention.h), for every pair of sets. Of `tiles` the bounds
 // of the sequences are read.
 void hopper_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,

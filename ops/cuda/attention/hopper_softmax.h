@@ -15,16 +15,22 @@ struct RunningSoftmax {
 template <int kDim>
 __device__ __forceinline__ void go_on(float (&s)[kHopperKeys / 8][4], float scale_log2,
                                       RunningSoftmax<kDim>& run, float (&keep)[2]) {
+  // Both rows' maxima first: what a product is waited for after this can hide it all, and
+  // exponentials begin while the other row's lanes still exchange theirs.
+  float most[2] = {run.most[0], run.most[1]};
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float most = run.most[half];
 #pragma unroll
     for (int n = 0; n < kHopperKeys / 8; ++n) {
-      most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+      most[half] = fmaxf(most[half], fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     }
-    most = warp_max<4>(most);
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) most[half] = warp_max<4>(most[half]);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
     // Before a row has seen a key its maximum is -inf, and so may all of the tile be.
-    const float base = most == kNever ? 0.0f : most * scale_log2;
+    const float base = most[half] == kNever ? 0.0f : most[half] * scale_log2;
     keep[half] = fast_exp2(run.most[half] * scale_log2 - base);
     float total = 0;
 #pragma unroll
@@ -36,7 +42,7 @@ __device__ __forceinline__ void go_on(float (&s)[kHopperKeys / 8][4], float scal
       }
     }
     run.total[half] = run.total[half] * keep[half] + total;
-    run.most[half] = most;
+    run.most[half] = most[half];
   }
 }
 

@@ -49,8 +49,8 @@ struct Handover {
     barrier_init(empty, kConsumerWarps);
   }
   // By one lane, after all lanes are done with the buffer.
-  __device__ __forceinline__ void give_back() {
-    if (threadIdx.x % kWarp == 0) barrier_arrive(empty);
+  __device__ __forceinline__ void give_back(bool really = true) {
+    barrier_arrive_if(really && threadIdx.x % kWarp == 0, empty);
   }
 };
 
@@ -60,9 +60,10 @@ struct SwizzledTile {
   static constexpr uint32_t kColumnBytes = uint32_t(kRows) * kRowBytes;
   bf16 elements[kRows * kDim];
 
-  // Rows `first` and on, a multiple of 8, as an operand's address.
-  __device__ __forceinline__ uint32_t at(int first = 0) const {
-    return shared_address(elements) + uint32_t(first * kRowBytes);
+  // Rows `first` and on, a multiple of 8, as an operand.
+  template <Major kMajor>
+  __device__ __forceinline__ Operand<kMajor> operand(int first = 0) const {
+    return {shared_address(elements) + uint32_t(first * kRowBytes), kColumnBytes};
   }
   __device__ __forceinline__ void copy_from(const CUtensorMap& map, Barrier& b, int32_t head,
                                             int32_t token) {
@@ -71,46 +72,101 @@ struct SwizzledTile {
       copy_box(elements + c * kRows, map, b, c, head, token);
     }
   }
+  // By all threads of a block: zeros in place of the rows from `first` on.
+  __device__ __forceinline__ void clear_from(int first) {
+    for (int c = 0; c < kDim; c += kTileColumns) {
+      for (int i = first * kTileColumns + int(threadIdx.x); i < kRows * kTileColumns;
+           i += kHopperThreads) {
+        elements[c * kRows + i] = bf16(0.0f);
+      }
+    }
+  }
 };
+// What a copy of a tile of queries brings. Where the query heads do not divide its rows the last of
+// them are not written, and are no token's.
+template <int kDim>
+__device__ __forceinline__ uint32_t bytes_of_rows(const Geometry& g) {
+  return uint32_t(g.tokens_per_tile * g.tile_heads * kDim) * sizeof(bf16);
+}
 
 // The first of this thread's two rows of a tile of 128; the other is 8 further on.
 __device__ __forceinline__ int own_row() {
   return int(threadIdx.x) / kWarp * 16 + int(threadIdx.x) % kWarp / 4;
 }
 
-// s [64, kRows of b] = 64 rows of a, from `first` on, times all of b, over head_dim.
-template <int kRowsA, int kRowsB, int kDim>
-__device__ __forceinline__ void multiply_rows(float (&s)[kRowsB / 8][4],
-                                              const SwizzledTile<kRowsA, kDim>& a, int first,
-                                              const SwizzledTile<kRowsB, kDim>& b) {
+// s [64, kN] = 64 rows of a times the rows of b, over head_dim.
+template <int kDim, int kN>
+__device__ __forceinline__ void multiply_rows(float (&s)[kN / 8][4], const Operand<Major::k>& a,
+                                              const Operand<Major::k>& b) {
 #pragma unroll
   for (int step = 0; step < kDim / 16; ++step) {
-    product<kRowsB, Major::k, Major::k>(s, operand<Major::k>(a.at(first), step, a.kColumnBytes),
-                                        operand<Major::k>(b.at(), step, b.kColumnBytes), step > 0);
+    product<kN, Major::k, Major::k>(s, a.step(step), b.step(step), step > 0);
   }
 }
-// sums [64, head_dim] += p [64, kRows] times the tile.
-template <int kRows, int kDim>
+// sums [64, head_dim] += p [64, 16 kSteps] times the tile.
+template <int kDim, int kSteps>
 __device__ __forceinline__ void add_product(float (&sums)[kDim / 8][4],
-                                            const uint32_t (&p)[kRows / 16][4],
-                                            const SwizzledTile<kRows, kDim>& tile) {
+                                            const uint32_t (&p)[kSteps][4],
+                                            const Operand<Major::mn>& tile) {
 #pragma unroll
-  for (int step = 0; step < kRows / 16; ++step) {
-    product<kDim, Major::mn>(sums, p[step], operand<Major::mn>(tile.at(), step, tile.kColumnBytes),
-                             true);
+  for (int step = 0; step < kSteps; ++step) {
+    product<kDim, Major::mn>(sums, p[step], tile.step(step), true);
   }
 }
 
+// The columns of a tile that one row sees, without a branch: columns below one bound, and those
+// between two others. Columns are counted from this thread's first.
+struct SeenColumns {
+  int32_t below, from, until;
+
+  __device__ __forceinline__ bool has(int32_t column) const {
+    return (column < below) | ((column >= from) & (column < until));
+  }
+};
+__device__ __forceinline__ int32_t lesser(int32_t a, int32_t b) { return a < b ? a : b; }
+// Of a row of queries, in the tile of keys from `first_key` on.
+__device__ __forceinline__ int32_t first_column(int32_t first_key) {
+  return first_key + int(threadIdx.x) % 4 * 2;
+}
+__device__ __forceinline__ SeenColumns seen_columns(const Sight& sight, KeyMask mask,
+                                                    int32_t first_key) {
+  const int32_t first = first_column(first_key), past = sight.query + 1 - first;
+  const int32_t sink = sight.sink - first, local = sight.local_begin - first;
+  const bool shown = mask == KeyMask::shown, hidden = mask == KeyMask::hidden;
+  return {.below = mask == KeyMask::none ? kHopperKeys
+                   : hidden              ? 0
+                   : shown               ? lesser(sink, past)
+                                         : past,
+          .from = shown ? local : sink,
+          .until = shown    ? past
+                   : hidden ? lesser(local, past)
+                            : 0};
+}
 // Scores of queries by rows and keys from `first_key` on: those that are not seen.
 template <int kBlocks>
 __device__ __forceinline__ void hide(float (&s)[kBlocks][4], int32_t first_key, KeyMask mask,
                                      const Sight (&sights)[2]) {
+  const SeenColumns seen[2] = {seen_columns(sights[0], mask, first_key),
+                               seen_columns(sights[1], mask, first_key)};
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int32_t key = first_key + n * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
-      if (!sights[i / 2].sees(mask, key)) s[n][i] = kNever;
+      if (!seen[i / 2].has(n * 8 + i % 2)) s[n][i] = kNever;
+    }
+  }
+}
+// The same on the diagonal: keys past the query.
+template <int kBlocks>
+__device__ __forceinline__ void hide_later(float (&s)[kBlocks][4], int32_t first_key,
+                                           const Sight (&sights)[2]) {
+  const int32_t past[2] = {sights[0].query - first_column(first_key),
+                           sights[1].query - first_column(first_key)};
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (n * 8 + i % 2 > past[i / 2]) s[n][i] = kNever;
     }
   }
 }
@@ -122,6 +178,15 @@ __device__ __forceinline__ void clear(float (&sums)[kBlocks][4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) sums[n][i] = 0;
   }
+}
+
+// Probabilities (no number is negative), before the next wait for products (hopper.h).
+template <int kBlocks>
+__device__ __forceinline__ void before_the_wait(float& unused, const float (&p)[kBlocks][4]) {
+  float all[kBlocks * 4];
+#pragma unroll
+  for (int i = 0; i < kBlocks * 4; ++i) all[i] = p[i / 4][i % 4];
+  before_the_wait(unused, all);
 }
 
 // A product's result, rounded, as fragments of the next product's a: the same rows and columns are

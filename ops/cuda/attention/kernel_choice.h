@@ -2,12 +2,14 @@
 // allowed, in plain C++ (tests/ops/kernel_choice_test.cpp has them as a table). The kernels
 // themselves are in ops/cuda/attention/, docs/attention-kernels.md says what each is for.
 #pragma once
+#include <bit>
 #include <cstdint>
 #include <initializer_list>
 
 #include "core/dtype.h"
 #include "ops/attention/args.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops::cuda {
 
@@ -44,6 +46,7 @@ struct KernelQuestion {
   bool aligned = false;    // rows can be read 16 bytes at a time
   bool gradients = false;
   AttentionKernels allowed = AttentionKernels::hopper;  // the fastest that may be used
+  KernelFamilies forbidden;                             // of the device
 };
 
 // Rows can be read 16 bytes at a time.
@@ -62,7 +65,8 @@ inline KernelQuestion kernel_question(DType dtype, const AttentionArgs& args,
           .block = args.sets.has(KeySetKind::blocks) ? args.choice.block : 0,
           .aligned = aligned_rows(views),
           .gradients = gradients,
-          .allowed = args.kernels};
+          .allowed = args.kernels,
+          .forbidden = args.forbidden};
 }
 
 constexpr bool mma_takes(const KernelQuestion& q) {
@@ -70,23 +74,36 @@ constexpr bool mma_takes(const KernelQuestion& q) {
          q.aligned;
 }
 
-// Query heads that share a tile are a power of two, chosen blocks hold whole tiles.
+// Chosen blocks hold whole tiles: query heads that share one are a power of two there.
 constexpr bool hopper_takes(const KernelQuestion& q) {
   const int64_t most_heads = q.gradients ? kHopperGradientRows : kHopperRows;
   return q.dtype == DType::bf16 && (q.shape.head_dim == 64 || q.shape.head_dim == 128) &&
-         (q.tile_heads & (q.tile_heads - 1)) == 0 && q.tile_heads <= most_heads &&
-         q.block % kHopperKeys == 0 && q.aligned;
+         q.tile_heads <= most_heads &&
+         (q.block == 0 ||
+          (q.block % kHopperKeys == 0 && std::has_single_bit(uint64_t(q.tile_heads)))) &&
+         q.aligned;
 }
 constexpr bool hopper_runs_on(const AttentionDevice& device) {
   return device.capability / 10 == 9 && device.hopper_code;
 }
+// A GPU that the kernels are for, and a build without them.
+constexpr bool hopper_is_missing(const AttentionDevice& device) {
+  return device.capability / 10 == 9 && !device.hopper_code;
+}
 
 // The fastest of our own kernels that take the problem; the plain ones take all.
 constexpr AttentionKernels choose_kernels(const KernelQuestion& q, const AttentionDevice& device) {
-  if (q.allowed >= AttentionKernels::hopper && hopper_takes(q) && hopper_runs_on(device)) {
+  using Family = KernelFamily;
+  const auto may = [&](AttentionKernels kernels, Family forward, Family gradients) {
+    return q.allowed >= kernels && !q.forbidden.contains(q.gradients ? gradients : forward);
+  };
+  if (may(AttentionKernels::hopper, Family::hopper_forward, Family::hopper_gradients) &&
+      hopper_takes(q) && hopper_runs_on(device)) {
     return AttentionKernels::hopper;
   }
-  if (q.allowed >= AttentionKernels::mma && mma_takes(q)) return AttentionKernels::mma;
+  if (may(AttentionKernels::mma, Family::mma_forward, Family::mma_gradients) && mma_takes(q)) {
+    return AttentionKernels::mma;
+  }
   return AttentionKernels::plain;
 }
 
@@ -96,23 +113,28 @@ struct LibraryQuestion {
   AttentionShape shape;
   KeySetPair sets;
   int64_t longest = 0;          // tokens of the longest sequence
-  bool keys_elsewhere = false;  // sequences begin behind keys of others (Varlen::cu_keys)
   bool aligned = true;
+  bool gradients = false;
+  KernelFamilies forbidden;  // of the device
 };
 
 // Whether a library computes the full attention of the retrieval branch, if there is one.
 constexpr bool library_wanted(const LibraryQuestion& q) {
   const bool takes = q.dtype == DType::bf16 && q.shape.head_dim % 8 == 0 &&
-                     q.shape.head_dim <= kMostHeadDim && q.aligned && !q.keys_elsewhere &&
-                     q.sets.retrieval == KeySetKind::full;
+                     q.shape.head_dim <= kMostHeadDim && q.aligned &&
+                     q.sets.retrieval == KeySetKind::full &&
+                     !q.forbidden.contains(q.gradients ? KernelFamily::library_gradients
+                                                       : KernelFamily::library_forward);
   return takes && (q.full_by == FullAttentionBy::cudnn ||
                    (q.full_by == FullAttentionBy::automatic && q.longest >= kLeastForLibrary));
 }
 
 // Whether XAttention's scores are computed on tensor cores: bf16, and a block of keys does not go
 // over 64 groups.
-constexpr bool mma_scores(DType dtype, int64_t head_dim, int64_t groups_of_block, bool aligned) {
-  return dtype == DType::bf16 && head_dim % 8 == 0 && 64 % groups_of_block == 0 && aligned;
+constexpr bool mma_scores(DType dtype, int64_t head_dim, int64_t groups_of_block, bool aligned,
+                          KernelFamilies forbidden = {}) {
+  return dtype == DType::bf16 && head_dim % 8 == 0 && 64 % groups_of_block == 0 && aligned &&
+         !forbidden.contains(KernelFamily::mma_scores);
 }
 
 }  // namespace elastron::ops::cuda

@@ -1,11 +1,10 @@
 #include "ops/cuda/attention/library_attention.h"
 
-#include <vector>
-
 #include "core/tensor.h"
-#include "ops/backend.h"
 #include "ops/cuda/attention/full_attention.h"
 #include "ops/cuda/attention/full_attention_kernels.h"
+#include "ops/cuda/attention/library_memory.h"
+#include "ops/cuda/attention/library_sequences.h"
 
 namespace elastron::ops::cuda {
 
@@ -13,114 +12,64 @@ namespace {
 
 constexpr int64_t kItem = int64_t(sizeof(bf16));
 
-// The sequences of a batch that have tokens, as cuDNN wants them: lengths, and beginnings in
-// tensors of each token stride, on the device.
-class Sequences {
- public:
-  Sequences(const Varlen& varlen, std::vector<int64_t> strides, Device& device)
-      : strides_(std::move(strides)) {
-    const auto cu = varlen.cu_seqlens;
-    std::vector<int32_t> numbers, lengths;
-    std::vector<int64_t> begins;
-    for (int64_t s = 0; s < varlen.sequences(); ++s) {
-      const int32_t length = cu[size_t(s) + 1] - cu[size_t(s)];
-      if (length == 0) continue;
-      numbers.push_back(int32_t(s));
-      lengths.push_back(length);
-      begins.push_back(cu[size_t(s)]);
-      longest_ = std::max<int64_t>(longest_, length);
-    }
-    count_ = int64_t(numbers.size());
-    begins.push_back(varlen.tokens());
-    std::vector<int64_t> starts;
-    for (const int64_t stride : strides_) {
-      for (const int64_t begin : begins) starts.push_back(begin * stride);
-    }
-    numbers.insert(numbers.end(), lengths.begin(), lengths.end());
-    starts_ = on_device(std::span<const int64_t>(starts), device);
-    numbers_ = on_device(std::span<const int32_t>(numbers), device);
-  }
-
-  int64_t count() const { return count_; }
-  int64_t longest() const { return longest_; }
-  const int32_t* numbers() const { return static_cast<const int32_t*>(numbers_.raw()); }
-  const int32_t* lengths() const { return numbers() + count_; }
-  PackedHeads packed(const void* data, int64_t stride) const {
-    for (size_t i = 0; i < strides_.size(); ++i) {
-      if (strides_[i] != stride) continue;
-      return {data, static_cast<const int64_t*>(starts_.raw()) + int64_t(i) * (count_ + 1)};
-    }
-    throw LogicError("a tensor of a stride that was not announced");
-  }
-
- private:
-  std::vector<int64_t> strides_;
-  int64_t count_ = 0, longest_ = 0;
-  Tensor starts_, numbers_;
-};
+constexpr auto kReadTokens = PackedRows::read_tokens, kReadKeys = PackedRows::read_keys,
+               kWrittenTokens = PackedRows::written_tokens, kWrittenKeys = PackedRows::written_keys;
 
 const void* at(const void* data, int64_t elements) {
   return static_cast<const char*>(data) + elements * kItem;
 }
 
-// Of a call for `kv_heads` of the problem's.
-template <class Args>
-FullAttentionShape shape_of(const Args& args, const Sequences& sequences, int64_t kv_heads) {
-  const AttentionShape& whole = args.shape;
-  return {.sequences = sequences.count(),
-          .longest = rounded_size(sequences.longest()),
-          .tokens = rounded_size(args.varlen.tokens()),
-          .q_heads = kv_heads * whole.group(),
-          .kv_heads = kv_heads,
-          .head_dim = whole.head_dim,
-          .scale = args.scale,
-          .q_stride = args.q.token_stride,
-          .k_stride = args.k.token_stride,
-          .v_stride = args.v.token_stride,
-          .out_stride = whole.q_heads * whole.head_dim,
-          .lse_stride = kv_heads * whole.group()};
-}
-
-// One kv head's numbers [tokens, width] to or from their place between those of others: what the
-// library reads and writes in place is at addresses of 16 bytes, and its float32 sums have the
+// `rows` of one kv head's numbers [.., width] to or from their place between those of others: what
+// the library reads and writes in place is at addresses of 16 bytes, and its float32 sums have the
 // strides of its results.
-void put_back(Device& device, const Tensor& own, void* all, int64_t head, int64_t heads) {
+void put_back(Device& device, const Tensor& own, int64_t rows, void* all, int64_t head,
+              int64_t heads) {
   const size_t row = own.bytes() / size_t(own.size(0));
   device.copy_rows(static_cast<char*>(all) + size_t(head) * row, row * size_t(heads), own.raw(),
-                   row, row, size_t(own.size(0)));
+                   row, row, size_t(rows));
 }
-void take_out(Device& device, const void* all, int64_t head, int64_t heads, const Tensor& own) {
+void take_out(Device& device, const void* all, int64_t head, int64_t heads, const Tensor& own,
+              int64_t rows) {
   const size_t row = own.bytes() / size_t(own.size(0));
   device.copy_rows(own.raw(), row, static_cast<const char*>(all) + size_t(head) * row,
-                   row * size_t(heads), row, size_t(own.size(0)));
+                   row * size_t(heads), row, size_t(rows));
 }
 
-Tensor bytes(int64_t count, Device& device) {
-  return Tensor::empty({std::max<int64_t>(count, 1)}, DType::u8, device);
-}
+// Of the pairs of each kv head.
+class PairLengths {
+ public:
+  PairLengths(const AttentionArgs& args, const LibrarySequences& sequences, const Tensor& lengths,
+              Stream stream)
+      : lengths_(static_cast<const int32_t*>(lengths.raw())),
+        sequences_(sequences.count()),
+        kv_heads_(args.shape.kv_heads),
+        keys_at_((lengths.size(0) - 1) * kv_heads_ * sequences_) {
+    pair_lengths(args.gate, sequences.numbers(), sequences.lengths(), sequences_, kv_heads_,
+                 lengths.size(0), static_cast<int32_t*>(lengths.raw()), stream);
+  }
+  const int32_t* tokens(int64_t head) const { return lengths_ + head * sequences_; }
+  const int32_t* keys(int64_t head) const { return tokens(head) + keys_at_; }
 
-Tensor lengths_by_pair(const uint8_t* gate, const Sequences& sequences, int64_t kv_heads,
-                       Device& device, Stream stream) {
-  Tensor lengths = Tensor::empty({kv_heads, sequences.count()}, DType::i32, device);
-  pair_lengths(gate, sequences.numbers(), sequences.lengths(), sequences.count(), kv_heads,
-               lengths.data<int32_t>(), stream);
-  return lengths;
-}
+ private:
+  const int32_t* lengths_;
+  int64_t sequences_, kv_heads_, keys_at_;
+};
 
 // Both outputs of all pairs.
 bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                   const Sequences& sequences, Device& device, Stream stream) {
-  const FullAttentionShape shape = shape_of(args, sequences, args.shape.kv_heads);
+                   const LibrarySequences& sequences, Device& device, Stream stream) {
+  const FullAttentionShape shape = library_shape(args, sequences.batch(), args.shape.kv_heads);
   FullAttentionPlan* plan = full_attention_plan(device, shape);
   if (plan == nullptr) return false;
   {
-    const Tensor workspace = bytes(plan->workspace_bytes(), device);
+    const Tensor workspace = library_workspace(plan->workspace_bytes(), device);
     plan->run({.lengths = sequences.lengths(),
-               .q = sequences.packed(args.q.data, shape.q_stride),
-               .k = sequences.packed(args.k.data, shape.k_stride),
-               .v = sequences.packed(args.v.data, shape.v_stride),
-               .out = sequences.packed(args.selected, shape.out_stride),
-               .lse = sequences.packed(args.lse, shape.lse_stride)},
+               .key_lengths = sequences.key_lengths(),
+               .q = sequences.packed(kReadTokens, args.q.data, shape.q_stride),
+               .k = sequences.packed(kReadKeys, args.k.data, shape.k_stride),
+               .v = sequences.packed(kReadKeys, args.v.data, shape.v_stride),
+               .out = sequences.packed(kWrittenTokens, args.selected, shape.out_stride),
+               .lse = sequences.packed(kWrittenTokens, args.lse, shape.lse_stride)},
               workspace.raw(), stream);
   }
   AttentionForwardArgs sparse = args;
@@ -140,31 +89,31 @@ bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
 }  // namespace
 
 bool library_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                               Device& device, Stream stream) {
+                               int64_t rows, Device& device, Stream stream) {
   const int64_t group = args.shape.group(), dim = args.shape.head_dim;
-  const Sequences sequences(args.varlen,
-                            {args.q.token_stride, args.k.token_stride, args.v.token_stride,
-                             args.shape.q_heads * dim, args.shape.q_heads, group},
-                            device);
-  if (sequences.count() == 0) return false;
+  if (args.varlen.tokens() == 0) return false;
+  const LibrarySequences sequences(args.varlen, forward_tensors(args), rows, args.varlen.keys(),
+                                   device);
   if (args.other != nullptr) return both_branches(args, tiles, sequences, device, stream);
-  const FullAttentionShape shape = shape_of(args, sequences, 1);
+  const FullAttentionShape shape = library_shape(args, sequences.batch(), 1);
   FullAttentionPlan* plan = full_attention_plan(device, shape);
   if (plan == nullptr) return false;
   {
-    const Tensor workspace = bytes(plan->workspace_bytes(), device);
-    const Tensor lengths =
-        lengths_by_pair(args.gate, sequences, args.shape.kv_heads, device, stream);
-    const Tensor lse = Tensor::empty({args.varlen.tokens(), group}, DType::f32, device);
+    const LibraryMemory memory =
+        library_memory(args, sequences.batch(), rows, plan->workspace_bytes(), device);
+    const PairLengths lengths(args, sequences, memory.lengths, stream);
     for (int64_t h = 0; h < args.shape.kv_heads; ++h) {
-      plan->run({.lengths = lengths.data<int32_t>() + h * sequences.count(),
-                 .q = sequences.packed(at(args.q.data, h * group * dim), shape.q_stride),
-                 .k = sequences.packed(at(args.k.data, h * dim), shape.k_stride),
-                 .v = sequences.packed(at(args.v.data, h * dim), shape.v_stride),
-                 .out = sequences.packed(at(args.selected, h * group * dim), shape.out_stride),
-                 .lse = sequences.packed(lse.raw(), group)},
-                workspace.raw(), stream);
-      put_back(device, lse, args.lse, h, args.shape.kv_heads);
+      const void *q = at(args.q.data, h * group * dim), *k = at(args.k.data, h * dim),
+                 *v = at(args.v.data, h * dim), *out = at(args.selected, h * group * dim);
+      plan->run({.lengths = lengths.tokens(h),
+                 .key_lengths = lengths.keys(h),
+                 .q = sequences.packed(kReadTokens, q, shape.q_stride),
+                 .k = sequences.packed(kReadKeys, k, shape.k_stride),
+                 .v = sequences.packed(kReadKeys, v, shape.v_stride),
+                 .out = sequences.packed(kWrittenTokens, out, shape.out_stride),
+                 .lse = sequences.packed(kWrittenTokens, memory.lse.raw(), group)},
+                memory.workspace.raw(), stream);
+      put_back(device, memory.lse, args.varlen.tokens(), args.lse, h, args.shape.kv_heads);
     }
   }
   routed_attention_forward<bf16>(args, tiles, Pairs::closed, device, stream);
@@ -174,61 +123,41 @@ bool library_attention_forward(const AttentionForwardArgs& args, const SequenceT
 bool library_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                  Device& device, Stream stream) {
   const int64_t group = args.shape.group(), dim = args.shape.head_dim;
-  const int64_t kv_heads = args.shape.kv_heads, tokens = args.varlen.tokens();
-  const Sequences sequences(
-      args.varlen,
-      {args.q.token_stride, args.k.token_stride, args.v.token_stride, args.d_out.token_stride,
-       args.shape.q_heads * dim, group * dim, dim, group},
-      device);
-  if (sequences.count() == 0) return false;
-  FullAttentionShape shape = shape_of(args, sequences, 1);
-  shape.backward = true;
-  shape.d_out_stride = args.d_out.token_stride;
+  const int64_t kv_heads = args.shape.kv_heads;
+  const int64_t tokens = args.varlen.tokens(), keys = args.varlen.keys();
+  if (tokens == 0) return false;
+  const LibrarySequences sequences(args.varlen, gradient_tensors(args), tokens, keys, device);
+  const FullAttentionShape shape = library_gradient_shape(args, sequences.batch());
   FullAttentionPlan* plan = full_attention_plan(device, shape);
   if (plan == nullptr) return false;
   {
-    const Tensor workspace = bytes(plan->workspace_bytes(), device);
-    const Tensor lengths = lengths_by_pair(args.gate, sequences, kv_heads, device, stream);
-    const Tensor lse = Tensor::empty({tokens, group}, DType::f32, device);
-    const Tensor dq = Tensor::empty({tokens, group * dim}, DType::bf16, device);
-    const Tensor dk = Tensor::empty({tokens, dim}, DType::bf16, device);
-    const Tensor dv = Tensor::empty({tokens, dim}, DType::bf16, device);
+    const LibraryMemory memory =
+        library_gradient_memory(args, sequences.batch(), plan->workspace_bytes(), device);
+    const PairLengths lengths(args, sequences, memory.lengths, stream);
     for (int64_t h = 0; h < kv_heads; ++h) {
-      take_out(device, args.lse, h, kv_heads, lse);
-      plan->run(
-          {.lengths = lengths.data<int32_t>() + h * sequences.count(),
-           .q = sequences.packed(at(args.q.data, h * group * dim), shape.q_stride),
-           .k = sequences.packed(at(args.k.data, h * dim), shape.k_stride),
-           .v = sequences.packed(at(args.v.data, h * dim), shape.v_stride),
-           .out = sequences.packed(at(args.selected, h * group * dim), shape.out_stride),
-           .lse = sequences.packed(lse.raw(), group),
-           .d_out = sequences.packed(at(args.d_out.data, h * group * dim), shape.d_out_stride),
-           .dq = sequences.packed(dq.raw(), group * dim),
-           .dk = sequences.packed(dk.raw(), dim),
-           .dv = sequences.packed(dv.raw(), dim)},
-          workspace.raw(), stream);
-      put_back(device, dq, args.dq, h, kv_heads);
-      put_back(device, dk, args.dk, h, kv_heads);
-      put_back(device, dv, args.dv, h, kv_heads);
+      take_out(device, args.lse, h, kv_heads, memory.lse, tokens);
+      const void *q = at(args.q.data, h * group * dim), *k = at(args.k.data, h * dim),
+                 *v = at(args.v.data, h * dim), *out = at(args.selected, h * group * dim),
+                 *d_out = at(args.d_out.data, h * group * dim);
+      plan->run({.lengths = lengths.tokens(h),
+                 .key_lengths = lengths.keys(h),
+                 .q = sequences.packed(kReadTokens, q, shape.q_stride),
+                 .k = sequences.packed(kReadKeys, k, shape.k_stride),
+                 .v = sequences.packed(kReadKeys, v, shape.v_stride),
+                 .out = sequences.packed(kReadTokens, out, shape.out_stride),
+                 .lse = sequences.packed(kReadTokens, memory.lse.raw(), group),
+                 .d_out = sequences.packed(kReadTokens, d_out, shape.d_out_stride),
+                 .dq = sequences.packed(kWrittenTokens, memory.dq.raw(), group * dim),
+                 .dk = sequences.packed(kWrittenKeys, memory.dk.raw(), dim),
+                 .dv = sequences.packed(kWrittenKeys, memory.dv.raw(), dim)},
+                memory.workspace.raw(), stream);
+      put_back(device, memory.dq, tokens, args.dq, h, kv_heads);
+      put_back(device, memory.dk, keys, args.dk, h, kv_heads);
+      put_back(device, memory.dv, keys, args.dv, h, kv_heads);
     }
   }
   routed_attention_gradients<bf16>(args, tiles, Pairs::closed, device, stream);
   return true;
-}
-
-int64_t library_attention_forward_bytes(const AttentionShape& shape, int64_t tokens, bool both) {
-  return both ? 0 : tokens * shape.group() * int64_t(sizeof(float));
-}
-
-int64_t library_attention_backward_bytes(const AttentionShape& shape, int64_t tokens) {
-  return tokens * (shape.group() + 2) * shape.head_dim * kItem +
-         tokens * shape.group() * int64_t(sizeof(float)) +
-         full_attention_workspace({.tokens = rounded_size(tokens),
-                                   .q_heads = shape.group(),
-                                   .kv_heads = 1,
-                                   .head_dim = shape.head_dim,
-                                   .backward = true,
-                                   .lse_stride = shape.group()});
 }
 
 }  // namespace elastron::ops::cuda

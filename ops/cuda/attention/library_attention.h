@@ -7,6 +7,9 @@
 // kernels write over what comes of that. No head is gathered, and the host does not learn the
 // gates.
 //
+// Plans are for buckets of sizes (library_batch.h): dummies of one token write to rows behind those
+// of the batch.
+//
 // On Hopper cuDNN's backward pass adds up dq in no fixed order: repeats differ in their last bits.
 #pragma once
 #include "core/device.h"
@@ -17,15 +20,11 @@ namespace elastron::ops::cuda {
 
 // For pairs whose retrieval branch is full attention (kernel_choice.h: library_wanted). False, with
 // nothing done, where cuDNN has no kernel. With both outputs both log-sum-exps are written.
+// `selected` and `lse` have LibraryBatch::dummies rows behind their `rows`.
 bool library_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                               Device& device, Stream stream);
+                               int64_t rows, Device& device, Stream stream);
 // dq, dk and dv from lse; the row dots are there already.
 bool library_attention_gradients(const AttentionBackwardArgs& args, const SequenceTiles& tiles,
                                  Device& device, Stream stream);
-
-// Bytes these take from the device while they run, for the memory plan of a run: one sequence of
-// `tokens`.
-int64_t library_attention_forward_bytes(const AttentionShape& shape, int64_t tokens, bool both);
-int64_t library_attention_backward_bytes(const AttentionShape& shape, int64_t tokens);
 
 }  // namespace elastron::ops::cuda

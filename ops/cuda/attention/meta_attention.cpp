@@ -6,7 +6,8 @@
 #include "ops/attention/expectations.h"
 #include "ops/backend.h"
 #include "ops/cuda/attention/kernel_choice.h"
-#include "ops/cuda/attention/library_attention.h"
+#include "ops/cuda/attention/library_memory.h"
+#include "ops/cuda/attention/library_sequences.h"
 #include "ops/cuda/attention/tile_lists.h"
 #include "ops/cuda/attention/topk_work.h"
 #include "ops/cuda/attention/xattention_work.h"
@@ -97,16 +98,19 @@ int64_t own_gradients(const AttentionBackwardArgs& args, DType dtype, MetaDevice
 }  // namespace
 
 int64_t meta_attention_forward(const AttentionForwardArgs& args, DType dtype, bool library,
-                               MetaDevice& meta) {
+                               int64_t rows, MetaDevice& meta) {
   const int64_t visited = 1;
-  const auto& bytes = meta.attached<AttentionExpectations>().library;
-  if (!library || !bytes) return visited + own_forward(args, dtype, meta);
+  if (!library || args.varlen.tokens() == 0) return visited + own_forward(args, dtype, meta);
   // Both branches: the library once, and the rows of closed pairs change places. Else the pairs'
   // lengths, and a call for each kv head.
   const bool both = args.other != nullptr;
-  {
-    const Tensor workspace = Tensor::empty({bytes->forward}, DType::u8, meta);
-    for (int64_t h = 0; !both && h < args.shape.kv_heads; ++h) {
+  const LibrarySequences sequences(args.varlen, forward_tensors(args), rows, args.varlen.keys(),
+                                   meta);
+  if (both) {
+    library_workspace(0, meta);
+  } else {
+    const LibraryMemory memory = library_memory(args, sequences.batch(), rows, 0, meta);
+    for (int64_t h = 0; h < args.shape.kv_heads; ++h) {
       meta.copy_rows(nullptr, 0, nullptr, 0, sizeof(float), size_t(args.varlen.tokens()));
     }
   }
@@ -115,16 +119,19 @@ int64_t meta_attention_forward(const AttentionForwardArgs& args, DType dtype, bo
 
 int64_t meta_attention_gradients(const AttentionBackwardArgs& args, DType dtype, bool library,
                                  MetaDevice& meta) {
-  const auto& bytes = meta.attached<AttentionExpectations>().library;
-  if (!library || !bytes) return own_gradients(args, dtype, meta);
+  if (!library || args.varlen.tokens() == 0) return own_gradients(args, dtype, meta);
+  const LibrarySequences sequences(args.varlen, gradient_tensors(args), args.varlen.tokens(),
+                                   args.varlen.keys(), meta);
   {
-    const Tensor workspace = Tensor::empty({bytes->backward}, DType::u8, meta);
-    const size_t rows = size_t(args.varlen.tokens()), item = dtype_size(dtype);
-    const size_t key = size_t(args.shape.head_dim) * item;
-    const size_t query = key * size_t(args.shape.group());
+    const LibraryMemory memory = library_gradient_memory(
+        args, sequences.batch(),
+        full_attention_workspace(library_gradient_shape(args, sequences.batch())), meta);
+    const auto tokens = size_t(args.varlen.tokens()), keys = size_t(args.varlen.keys());
+    const size_t key = size_t(args.shape.head_dim) * dtype_size(dtype);
     for (int64_t h = 0; h < args.shape.kv_heads; ++h) {
-      meta.copy_rows(nullptr, 0, nullptr, 0, sizeof(float), rows);
-      for (const size_t row : {query, key, key}) meta.copy_rows(nullptr, 0, nullptr, 0, row, rows);
+      meta.copy_rows(nullptr, 0, nullptr, 0, sizeof(float), tokens);
+      meta.copy_rows(nullptr, 0, nullptr, 0, key * size_t(args.shape.group()), tokens);
+      for (int i = 0; i < 2; ++i) meta.copy_rows(nullptr, 0, nullptr, 0, key, keys);
     }
   }
   return 1 + args.shape.kv_heads + own_gradients(args, dtype, meta);
@@ -133,8 +140,9 @@ int64_t meta_attention_gradients(const AttentionBackwardArgs& args, DType dtype,
 int64_t meta_choose_blocks(const BlockChoiceArgs& all, const XAttentionRule& rule, DType dtype,
                            MetaDevice& meta) {
   const XAttentionArgs args(all, rule);
-  const bool mma = mma_scores(dtype, args.shape.head_dim, args.groups_of_block(),
-                              aligned_rows({args.q, args.k}));
+  const bool mma =
+      mma_scores(dtype, args.shape.head_dim, args.groups_of_block(), aligned_rows({args.q, args.k}),
+                 meta.attached<ForbiddenKernels>().families);
   const ChoiceWork work = choice_work(args, mma ? kMmaChoiceKernel : kPlainChoiceKernel);
   if (work.count == 0) return 0;
   const Tensor list = on_device(std::span<const RowTile>(work.tiles), meta);

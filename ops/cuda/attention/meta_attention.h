@@ -12,7 +12,7 @@ namespace elastron::ops::cuda {
 // -> launches, with that which counts the visited tiles. `library`: full attention is for one, if
 // the device is expected to have it.
 int64_t meta_attention_forward(const AttentionForwardArgs& args, DType dtype, bool library,
-                               MetaDevice& meta);
+                               int64_t rows, MetaDevice& meta);
 // -> launches, without those of row dots and the gate's gradient.
 int64_t meta_attention_gradients(const AttentionBackwardArgs& args, DType dtype, bool library,
                                  MetaDevice& meta);

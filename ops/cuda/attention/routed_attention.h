@@ -35,8 +35,12 @@ void routed_attention_forward(const AttentionForwardArgs& args, const SequenceTi
 // Adds to args.visited what the selected branches of all pairs visit, whoever computes them.
 void count_visited_tiles(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                          Stream stream);
+// The current device, as the choice of kernels asks for it.
+AttentionDevice attention_device();
 // The kernels for attention in `dtype` on the current device, in words.
 std::string attention_kernels(DType dtype);
+// Whether the current device is one that the fastest kernels are for, and this build lacks them.
+bool lacks_fast_kernels();
 // Row dots and the gate's gradient. gaps [tokens, q_heads] float: scratch for the latter; null
 // without it.
 template <class T>

@@ -119,7 +119,7 @@ void choose_blocks(const BlockChoiceArgs& all, const XAttentionRule& rule, Devic
                    Stream stream) {
   const XAttentionArgs args(all, rule);
   if (mma_scores(dtype_of<T>, args.shape.head_dim, args.groups_of_block(),
-                 aligned_rows({args.q, args.k}))) {
+                 aligned_rows({args.q, args.k}), device.attached<ForbiddenKernels>().families)) {
     return mma_choose_blocks(args, device, stream);
   }
   launch_choice<T>("choose_blocks", choose_kernel<T>, kPlainChoiceKernel, 0, args, device, stream);

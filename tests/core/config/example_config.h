@@ -44,6 +44,15 @@ struct ExampleConfig {
   std::optional<std::string> note;
 };
 
+// A section that a plain value may stand for.
+struct PlaceConfig {
+  std::string kind = "land";
+  int64_t depth = 0;
+};
+struct ShortConfig {
+  PlaceConfig place;
+};
+
 }  // namespace elastron::example
 
 namespace elastron::config {
@@ -108,6 +117,20 @@ struct Schema<example::ExampleConfig> {
       problems.add("train.steps", "fewer steps than packs", "raise train.steps");
     }
   }
+};
+
+template <>
+struct Schema<example::PlaceConfig> {
+  using C = example::PlaceConfig;
+  static constexpr auto fields =
+      std::tuple{field("kind", &C::kind, choice("land", "sea", "sky"), "where"),
+                 field("depth", &C::depth, at_least(0), "below the surface")};
+};
+template <>
+struct Schema<example::ShortConfig> {
+  using C = example::ShortConfig;
+  static constexpr auto fields =
+      std::tuple{section("place", &C::place, "a place; a plain value is its kind", "kind")};
 };
 
 }  // namespace elastron::config

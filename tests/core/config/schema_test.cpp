@@ -151,6 +151,40 @@ TEST(Schema, OneProblem) {
   }
 }
 
+// `place: sky` for `place: {kind: sky}`.
+TEST(Schema, APlainValueInPlaceOfASection) {
+  using example::ShortConfig;
+  const auto parsed = [](const std::string& text) {
+    return config::parse_config<ShortConfig>(text, "x.yaml");
+  };
+  EXPECT_EQ(parsed("place: sky\n").place.kind, "sky");
+  EXPECT_EQ(parsed("place: {kind: sea, depth: 3}\n").place.depth, 3);
+  EXPECT_EQ(parsed("").place.kind, "land");
+  const auto set = [](const std::vector<std::string>& overrides) {
+    return config::load_config<ShortConfig>(std::vector<std::string>{}, overrides);
+  };
+  const ShortConfig both = set({"place.depth=2", "place=sky"});
+  EXPECT_EQ(both.place.kind, "sky");
+  EXPECT_EQ(both.place.depth, 2);
+  const std::string dumped = config::dump_config(both);
+  EXPECT_EQ(dumped, "place:\n  kind: sky\n  depth: 2\n");
+  EXPECT_EQ(config::dump_config(parsed(dumped)), dumped);
+  const auto error = [&](const auto& f) -> std::string {
+    try {
+      f();
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(error([&] { parsed("place: moon\n"); }),
+            "'place.kind' is 'moon' (x.yaml:1): write land, sea or sky");
+  EXPECT_EQ(error([&] { set({"place=moon"}); }),
+            "'place.kind' is 'moon' (--set place=moon): write land, sea or sky");
+  EXPECT_NE(error([&] { parsed("place: [sky]\n"); }).find("'place' is a section"),
+            std::string::npos);
+}
+
 TEST(Schema, AllProblemsInOnePass) {
   const std::string error = error_of(
       "train:\n  stpes: 3\n  lr: fast\n  lr: slow\nrouter:\n  ssa:\n    local: 100\nfoo: 1\n");

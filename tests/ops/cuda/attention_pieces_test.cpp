@@ -54,7 +54,8 @@ TEST_F(CudaAttentionPieces, PlainKernels) {
 TEST_F(CudaAttentionPieces, TensorCores) { every_mode<bf16>(64, 2, AttentionKernels::mma, 2e-2); }
 
 TEST_F(CudaAttentionPieces, Hopper) {
-  if (!ops::cuda::hopper_runs_on(ops::cuda::attention_device())) GTEST_SKIP() << "no GPU of sm_90";
+  need_hopper_kernels();
+  if (HasFatalFailure() || IsSkipped()) return;
   every_mode<bf16>(128, 2, AttentionKernels::hopper, 2e-2);
 }
 

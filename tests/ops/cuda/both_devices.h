@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/cuda/device.h"
+#include "ops/cuda/attention/hopper_kernels.h"
 #include "ops/elementwise.h"
 #include "tests/support/gradcheck.h"
 
@@ -20,6 +21,18 @@ class BothDevices : public ::testing::Test {
     std::string why;
     if (elastron::cuda::device_count(&why) == 0) GTEST_SKIP() << why;
     gpu_ = std::make_unique<elastron::cuda::CudaDevice>(0);
+  }
+
+  // For tests of the kernels for sm_90a: skipped on other GPUs, and a failure on such a one where
+  // the build has no code for it.
+  void need_hopper_kernels() {
+    if (gpu_ == nullptr) return;  // skipped already
+    const auto device = ops::cuda::attention_device();
+    ASSERT_FALSE(ops::cuda::hopper_is_missing(device))
+        << "compute capability " << device.capability
+        << ", and this build has no code for 9.0a: configure with "
+           "ELASTRON_CUDA_ARCHITECTURES=90a-real";
+    if (!ops::cuda::hopper_runs_on(device)) GTEST_SKIP() << "no GPU of sm_90";
   }
 
   Tensor on_gpu(const Tensor& t) {

@@ -47,15 +47,12 @@ class CudnnPlans : public ::testing::Test {
   // Its workspace, or -1 and the reason.
   static int64_t planned(const FullAttentionShape& shape, int capability,
                          const std::shared_ptr<const fe::DeviceProperties>& properties,
-                         std::string& why) {
+                         std::string& why,
+                         const std::shared_ptr<fe::KernelCache>& kernels = nullptr) {
     setenv("ELASTRON_STAND_IN_SM", std::to_string(capability).c_str(), 1);
-    auto graph = attention_graph(shape);
+    auto graph = attention_graph(shape, kernels);
     graph->set_device_properties(properties);
-    auto status = graph->validate();
-    if (status.is_good()) status = graph->build_operation_graph();
-    if (status.is_good()) status = graph->create_execution_plans({fe::HeurMode_t::A});
-    if (status.is_good()) status = graph->check_support();
-    if (status.is_good()) status = graph->build_plans();
+    auto status = compile(*graph);
     int64_t bytes = -1;
     if (status.is_good()) status = graph->get_workspace_size(bytes);
     why = status.get_message();
@@ -81,6 +78,13 @@ class CudnnPlans : public ::testing::Test {
   }
 };
 
+// A context rank's part of a batch: each sequence's tokens are the last of its keys.
+FullAttentionShape of_parts(FullAttentionShape shape) {
+  shape.longest_keys = 16384;
+  shape.keys = 32768;
+  return shape;
+}
+
 TEST_F(CudnnPlans, Hopper) {
   const auto properties = gpu(90, 132, 232448);
   std::string why;
@@ -101,8 +105,39 @@ TEST_F(CudnnPlans, Blackwell) {
   const auto properties = gpu(100, 148, 232448);
   std::string why;
   for (const bool backward : {false, true}) {
-    EXPECT_GE(planned(shape(128, 4, 8, !backward, backward), 100, properties, why), 0) << why;
+    const FullAttentionShape whole = shape(128, 4, 8, !backward, backward);
+    EXPECT_GE(planned(whole, 100, properties, why), 0) << why;
+    EXPECT_GE(planned(of_parts(whole), 100, properties, why), 0) << why;
   }
+}
+
+TEST_F(CudnnPlans, PartsOfSequences) {
+  const auto properties = gpu(90, 132, 232448);
+  std::string why;
+  for (const int64_t dim : {64, 128}) {
+    EXPECT_GE(planned(of_parts(shape(dim, 4, 8, true, false)), 90, properties, why), 0) << why;
+    EXPECT_GE(planned(of_parts(shape(dim, 4, 8, false, false)), 90, properties, why), 0) << why;
+    const FullAttentionShape backward = of_parts(shape(dim, 4, 8, false, true));
+    const int64_t bytes = planned(backward, 90, properties, why);
+    EXPECT_GE(bytes, full_attention_workspace(backward)) << why;
+    EXPECT_LE(bytes, full_attention_workspace(backward) + 65536) << why;
+  }
+}
+
+// Forward, kernels of one size are those of the others; the backward pass is refused so, which is
+// why sizes are in buckets.
+TEST_F(CudnnPlans, KernelsOfAnySize) {
+  const auto properties = gpu(90, 132, 232448);
+  std::string why;
+  const auto kernels = std::make_shared<fe::KernelCache>();
+  FullAttentionShape forward = shape(128, 4, 8, true, false);
+  for (const int64_t sequences : {1, 4, 64}) {
+    forward.sequences = sequences;
+    forward.longest *= 2;
+    EXPECT_GE(planned(forward, 90, properties, why, kernels), 0) << why;
+  }
+  const auto others = std::make_shared<fe::KernelCache>();
+  EXPECT_EQ(planned(shape(128, 4, 8, false, true), 90, properties, why, others), -1);
 }
 
 // Packed statistics cannot be read by Ampere's backward pass: our own kernels do it there.
@@ -110,21 +145,8 @@ TEST_F(CudnnPlans, Ampere) {
   const auto properties = gpu(80, 108, 166912);
   std::string why;
   EXPECT_GE(planned(shape(128, 4, 8, true, false), 80, properties, why), 0) << why;
+  EXPECT_GE(planned(of_parts(shape(128, 4, 8, true, false)), 80, properties, why), 0) << why;
   EXPECT_EQ(planned(shape(128, 4, 8, false, true), 80, properties, why), -1);
-}
-
-TEST(FullAttentionSizes, GrowInEighths) {
-  EXPECT_EQ(rounded_size(1), 128);
-  EXPECT_EQ(rounded_size(128), 128);
-  EXPECT_EQ(rounded_size(129), 144);
-  EXPECT_EQ(rounded_size(65536), 65536);
-  EXPECT_EQ(rounded_size(65537), 65536 + 8192);
-  for (int64_t size = 1; size < 5000; ++size) {
-    const int64_t rounded = rounded_size(size);
-    ASSERT_GE(rounded, size);
-    ASSERT_LE(rounded, std::max<int64_t>(128, size + size / 8)) << size;
-    ASSERT_EQ(rounded_size(rounded), rounded) << size;
-  }
 }
 
 }  // namespace

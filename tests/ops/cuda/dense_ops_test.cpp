@@ -361,20 +361,40 @@ TEST_F(CudaOps, Linear) {
   }
 }
 
+// A head that keeps every position and one with a sink and a ring, which is filled, and then
+// extended beyond its end.
 TEST_F(CudaOps, DecodeAttention) {
+  constexpr int64_t kTokens = 50, kMore = 7;
+  const CacheRows every,
+      ring{.every_position = false, .rule = {.block = 4, .sink_blocks = 1, .local_blocks = 5}};
   for (const DType t : kFloats) {
     for (const int64_t dim : {16, 80, 128, 200}) {
-      const Tensor q = rnd({6, dim}, 1, t);
-      std::vector<CachedHead> heads, g_heads;
-      for (int h = 0; h < 2; ++h) {
-        CachedHead head{rnd({50, dim}, uint64_t(2 + h), t), rnd({50, dim}, uint64_t(4 + h), t), {}};
-        head.visible[0] = {0, h == 0 ? 50 : 1};
-        if (h == 1) head.visible[2] = {20, 33};
-        heads.push_back(head);
-        g_heads.push_back({on_gpu(head.k), on_gpu(head.v), head.visible});
+      const auto layer = [&](Device& device) {
+        std::vector<CachedHead> heads;
+        for (const CacheRows& rows : {every, ring}) {
+          const Shape shape{rows.count(kTokens + kMore), dim};
+          heads.push_back({Tensor::zeros(shape, t, device), Tensor::zeros(shape, t, device), rows});
+        }
+        return CachedLayer(std::move(heads));
+      };
+      const CachedLayer cpu_layer = layer(cpu_), gpu_layer = layer(*gpu_);
+      for (int64_t first = 0, n = kTokens; first < kTokens + kMore; first += n, n = 1) {
+        const Tensor k = rnd({n, 2, dim}, uint64_t(2 + first), t);
+        const Tensor v = rnd({n, 2, dim}, uint64_t(99 + first), t);
+        const Tensor q = rnd({6, dim}, uint64_t(1 + first), t);
+        const auto at = [&](int64_t position) {
+          return Tensor::from(std::vector<int32_t>{int32_t(position)}, {1}, cpu_);
+        };
+        append_to_cache(k, v, at(first), cpu_layer);
+        append_to_cache(on_gpu(k), on_gpu(v), on_gpu(at(first)), gpu_layer);
+        const Tensor last = at(first + n - 1);
+        expect_same(decode_attention(q, cpu_layer, last, 0.2),
+                    decode_attention(on_gpu(q), gpu_layer, on_gpu(last), 0.2), "decode");
       }
-      expect_same(decode_attention(q, heads, 0.2), decode_attention(on_gpu(q), g_heads, 0.2),
-                  "decode");
+      for (size_t h = 0; h < 2; ++h) {
+        expect_same(cpu_layer.heads()[h].k, gpu_layer.heads()[h].k, "keys in the cache", 0);
+        expect_same(cpu_layer.heads()[h].v, gpu_layer.heads()[h].v, "values in the cache", 0);
+      }
     }
   }
 }

@@ -19,8 +19,7 @@ class HopperGradients : public AttentionBelowTheFront {
  protected:
   void SetUp() override {
     AttentionBelowTheFront::SetUp();
-    if (gpu_ != nullptr && !ops::cuda::hopper_runs_on(ops::cuda::attention_device()))
-      GTEST_SKIP() << "no GPU of sm_90";
+    need_hopper_kernels();
   }
 
   // The op's own arguments, for what the kernels say that they take.
@@ -64,7 +63,7 @@ TEST_F(HopperGradients, EveryModeGateAndGroup) {
   for (const KeySetPair pair : kPairs) {
     for (const Gates gates : kGates) {
       for (const int64_t dim : {64, 128}) {
-        const int64_t group = (const int64_t[]){1, 2, 4}[round % 3];
+        const int64_t group = (const int64_t[]){1, 3, 4, 5, 2, 6, 7}[round % 7];
         SCOPED_TRACE("pair " + name_of(pair) + " gates " + std::to_string(int(gates)) + " dim " +
                      std::to_string(dim) + " group " + std::to_string(group));
         AttentionProblem p =
@@ -80,7 +79,7 @@ TEST_F(HopperGradients, EveryModeGateAndGroup) {
 
 // Groups that no model of ours has: a row of a tile for each head of the group.
 TEST_F(HopperGradients, LargeGroups) {
-  for (const int64_t group : {8, 16, 64}) {
+  for (const int64_t group : {8, 16, 33, 64}) {
     SCOPED_TRACE(group);
     AttentionProblem p = problem(kFaSsa, 1, group, 64, {3, 70}, Gates::mixed);
     fill_problem<bf16>(p, uint64_t(group));
@@ -196,7 +195,7 @@ TEST_F(HopperGradients, ChosenWhereTheyMayBe) {
   };
   EXPECT_EQ(chosen(kFaSsa, {64, 1, 64}, 0), Kernels::hopper);
   EXPECT_EQ(chosen(kFaSsa, {128, 1, 64}, 0), Kernels::mma);
-  EXPECT_EQ(chosen(kFaSsa, {6, 2, 64}, 0), Kernels::mma);
+  EXPECT_EQ(chosen(kFaSsa, {6, 2, 64}, 0), Kernels::hopper);
   EXPECT_EQ(chosen(kFaXa, {6, 2, 64}, 128), Kernels::hopper);
   EXPECT_EQ(chosen(kFaXa, {6, 2, 64}, 64), Kernels::mma);
   EXPECT_EQ(chosen(kFaSsa, {4, 2, 96}, 0), Kernels::mma);

@@ -175,16 +175,30 @@ TEST_F(CudaAttention, LongSequencesChooseTheLibrary) {
   if (ops::full_attention_library(*gpu_, why).empty()) GTEST_SKIP() << why;
   std::mt19937 random(9);
   AttentionProblem p = problem(random, 1, 2, 64, {0, 1100}, {64, 1, 2});
-  const auto bytes = [&](int64_t tokens, ops::FullAttentionBy by) {
-    const auto taken = ops::attention_workspace(*gpu_, DType::bf16, 2, 1, 64, tokens, true, by);
-    return taken ? taken->backward : 0;
-  };
-  EXPECT_EQ(bytes(1023, ops::FullAttentionBy::automatic), 0);
-  EXPECT_GT(bytes(1024, ops::FullAttentionBy::automatic), 0);
-  EXPECT_GT(bytes(10, ops::FullAttentionBy::cudnn), 0);
-  EXPECT_EQ(bytes(4096, ops::FullAttentionBy::own), 0);
   fill_problem<bf16>(p, 1);
   compare<bf16>(p, 2e-2, "auto", ops::FullAttentionBy::automatic);
+}
+
+// Context ranks: the parts of sequences that a rank has, each behind all keys before it. A whole
+// sequence, two parts of one, an empty one and the ends of long ones.
+TEST_F(CudaAttention, PartsOfSequencesByTheLibrary) {
+  std::string why;
+  if (ops::full_attention_library(*gpu_, why).empty()) GTEST_SKIP() << why;
+  const std::vector<int32_t> cu = {0, 70, 134, 198, 198, 199, 230};
+  std::mt19937 random(11);
+  for (int round = 0; round < 9; ++round) {
+    const int64_t group = (const int64_t[]){1, 4, 2}[round % 3];
+    const int64_t dim = (const int64_t[]){64, 128, 72}[round % 3];
+    AttentionProblem p = problem(random, round % 2 + 1, group, dim, cu, {16, 1, 2});
+    p.cu_keys = {0};
+    for (const int32_t keys : {70, 128, 256, 30, 200, 80})
+      p.cu_keys.push_back(p.cu_keys.back() + keys);
+    const int gates = round / 3;  // mixed, none full, all full
+    if (gates > 0) std::fill(p.gate.begin(), p.gate.end(), uint8_t(gates - 1));
+    p.padding = round % 3;
+    fill_problem<bf16>(p, uint64_t(round), round % 3 == 2 ? 6.0 : 1.0);
+    compare<bf16>(p, 2e-2, "round " + std::to_string(round), ops::FullAttentionBy::cudnn);
+  }
 }
 
 // Each kind where it may be used, chosen by the op; what one does not take goes to another.

@@ -8,9 +8,12 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "core/dtype.h"
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/scheduler.h"
 
 namespace elastron::emulator {
@@ -55,6 +58,8 @@ struct NamedBarrier {
   unsigned generation = 0;
 };
 NamedBarrier named[16];
+
+std::multiset<std::string> waits;  // of the block's threads, by name
 
 // --- Products ----------------------------------------------------------------------------------
 
@@ -189,7 +194,9 @@ void work_out(WarpProducts& w, const Operation& op, unsigned warp) {
   }
   std::vector<float>& d = w.pending.at(op.sums[0]);
   if (!op.product.add) std::fill(d.begin(), d.end(), 0.0f);
-  const std::vector<float> a = a_of(op, warp), b = b_of(op);
+  const std::vector<float> a = a_of(op, warp);
+  std::vector<float> b = b_of(op);
+  if (goes_wrong(Faulty::hopper, Fault::tile)) std::fill(b.begin(), b.end(), 0.0f);
   for (size_t r = 0; r < 16; ++r) {
     for (size_t k = 0; k < 16; ++k) {
       const float x = a[r * 16 + k];
@@ -228,6 +235,8 @@ uint32_t shared_address(const void* p) {
 
 void barrier_init(uint64_t* barrier, uint32_t arrivals) {
   if (arrivals == 0 || arrivals > 1024) die("a barrier for no threads, or too many");
+  faults_hopper_kernel();
+  hang_if_planted(Faulty::hopper);
   BarrierState state{};
   state.expected = state.missing = uint16_t(arrivals);
   *barrier = std::bit_cast<uint64_t>(state);
@@ -239,9 +248,19 @@ void barrier_arrive(uint64_t* barrier, uint32_t bytes) {
   state.bytes += int32_t(bytes);
   store(barrier, state);
 }
-void barrier_wait(uint64_t* barrier, uint32_t parity) {
+void barrier_wait(uint64_t* barrier, uint32_t parity, const char* name) {
   const auto ended = [barrier, parity] { return load(barrier).phase != parity; };
-  if (!ended()) wait_until(ended);
+  if (ended()) return;
+  const auto wait = waits.insert(name);
+  wait_until(ended);
+  waits.erase(wait);
+}
+std::string barriers_waited_for() {
+  std::string names;
+  for (auto wait = waits.begin(); wait != waits.end(); wait = waits.upper_bound(*wait)) {
+    names += "; " + std::to_string(waits.count(*wait)) + " at '" + *wait + "'";
+  }
+  return names;
 }
 
 void named_barrier(int barrier, int threads, bool wait) {
@@ -293,7 +312,8 @@ void copy_box(void* dst, const void* map, uint64_t* barrier, std::array<int32_t,
   in_shared(to, bytes);
   if (m.swizzle && (row != 128 || to % 1024 != 0)) die("a tile that products could not read");
   later([m, to, barrier, at, row, bytes] {
-    for (size_t i = 0; i < m.box[1] * m.box[2]; ++i) {
+    const bool lost = goes_wrong(Faulty::hopper, Fault::stale);
+    for (size_t i = 0; !lost && i < m.box[1] * m.box[2]; ++i) {
       const int64_t c1 = at[1] + int64_t(i % m.box[1]), c2 = at[2] + int64_t(i / m.box[1]);
       for (size_t c = 0; c < row; c += m.element_bytes) {
         const int64_t c0 = at[0] + int64_t(c / m.element_bytes);
@@ -365,6 +385,7 @@ void wait_for_products(int groups_left) {
 void hopper_block_begins(unsigned warps) {
   products.assign(warps, {});
   for (NamedBarrier& b : named) b = {};
+  waits.clear();
 }
 void hopper_block_ends() {
   for (size_t w = 0; w < products.size(); ++w) {

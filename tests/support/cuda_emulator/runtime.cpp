@@ -1,19 +1,17 @@
-#include <cuda_runtime.h>
+#include <cuda_runtime_api.h>
 #include <setjmp.h>
-#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
-#include <map>
 #include <memory>
 #include <numeric>
 #include <vector>
 
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/memory.h"
 #include "tests/support/cuda_emulator/scheduler.h"
 
@@ -22,38 +20,6 @@ namespace elastron::emulator {
 void die(const char* what) {
   std::fprintf(stderr, "cuda emulator: %s\n", what);
   std::abort();
-}
-
-// --- Memory
-// ----------------------------------------------------------------------------------------
-
-namespace {
-
-const size_t kPage = size_t(sysconf(_SC_PAGESIZE));
-constexpr size_t kMemory = size_t(4) << 30;  // what the device pretends to have
-
-struct Block {
-  char* mapping;
-  size_t mapped;  // with the page that guards its end
-  size_t bytes;
-};
-std::map<void*, Block> blocks;
-size_t held = 0;
-int open_depth = 0;
-
-void protect(int flags) {
-  for (auto& [pointer, b] : blocks) {
-    if (mprotect(b.mapping, b.mapped - kPage, flags) != 0) die("mprotect");
-  }
-}
-
-}  // namespace
-
-DeviceMemoryOpen::DeviceMemoryOpen() {
-  if (open_depth++ == 0) protect(PROT_READ | PROT_WRITE);
-}
-DeviceMemoryOpen::~DeviceMemoryOpen() {
-  if (--open_depth == 0) protect(PROT_NONE);
 }
 
 // --- Kernels
@@ -217,7 +183,10 @@ void run_block(dim3 index, unsigned threads) {
         if (!fibers[t].done) fibers[t].state = Fiber::running;
       }
     } else if (!moved) {
-      if (events.empty()) die("threads of a block wait for each other at different barriers");
+      if (events.empty()) {
+        die(("threads of a block wait for each other at different barriers" + barriers_waited_for())
+                .c_str());
+      }
       let_happen(events.size() / 2);
     }
   }
@@ -268,18 +237,14 @@ void exchange(unsigned mask, const void* mine, void* all, size_t size) {
   }
 }
 
-Calls& calls() {
-  static Calls counted;
-  return counted;
-}
-
 void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
-  ++calls().launches;
   const unsigned threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) die("a block has 1 to 1024 threads");
   if (grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) die("the grid is too large");
   if (shared_bytes > kMostShared) die("a block has at most 227 KiB of shared memory");
-  const DeviceMemoryOpen open;
+  faults_kernel_begins();
+  // Of several blocks the last one is lost.
+  const unsigned columns = grid.x > 1 && planted(Faulty::plain, Fault::tile) ? grid.x - 1 : grid.x;
   grid_dim = grid;
   block_dim = block;
   body = &thread;
@@ -290,7 +255,7 @@ void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
   warps.resize((threads + 31) / 32);
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) run_block(dim3(x, y, z), threads);
+      for (unsigned x = 0; x < columns; ++x) run_block(dim3(x, y, z), threads);
     }
   }
 }
@@ -306,32 +271,63 @@ void finish_copies(int groups_left) { finish(*running, size_t(groups_left)); }
 // --- Runtime calls
 // -----------------------------------------------------------------------------------
 
-using elastron::emulator::DeviceMemoryOpen;
-
 const char* cudaGetErrorString(cudaError_t e) {
-  return e == cudaErrorMemoryAllocation ? "out of memory" : "error of the CUDA emulator";
+  switch (e) {
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorStreamCaptureUnsupported: return "not permitted while a stream is captured";
+    case cudaErrorStreamCaptureInvalidated: return "a call spoilt the capture";
+    case cudaErrorCapturedEvent: return "a captured event";
+    default: return "error of the CUDA emulator";
+  }
 }
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
+// The machine has $ELASTRON_EMULATED_GPUS of them (1), of which CUDA_VISIBLE_DEVICES names those that
+// this process sees, by number.
+static std::vector<int> visible_gpus() {
+  const char* count = std::getenv("ELASTRON_EMULATED_GPUS");
+  const int all = count == nullptr ? 1 : std::atoi(count);
+  std::vector<int> visible;
+  const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (list == nullptr) {
+    for (int i = 0; i < all; ++i) visible.push_back(i);
+    return visible;
+  }
+  for (char* end = nullptr; *list != 0; list = *end == ',' ? end + 1 : end) {
+    const long i = std::strtol(list, &end, 10);
+    if (end == list || i < 0 || i >= all) break;  // as CUDA: none behind one that is not there
+    visible.push_back(int(i));
+  }
+  return visible;
+}
+static int current_gpu = 0;
 cudaError_t cudaGetDeviceCount(int* n) {
-  *n = 1;
+  *n = int(visible_gpus().size());
+  return *n > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaSetDevice(int d) {
+  current_gpu = d;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDevice(int* d) {
-  *d = 0;
+  *d = current_gpu;
   return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int d) {
+  std::snprintf(text, size_t(length), "0000:%02X:00.0",
+                unsigned(0x4a + visible_gpus().at(size_t(d))));
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
   *p = {};
   std::strcpy(p->name, "emulated GPU");
   p->major = 9;
   // Ranks that share a machine share the GPU too, unless they are to have one each.
   const char* own = std::getenv("ELASTRON_EMULATED_GPU_PER_RANK");
-  const auto id = own == nullptr ? 0 : int(getpid());
+  const auto id = own == nullptr ? visible_gpus().at(size_t(d)) : int(getpid());
   std::memcpy(p->uuid.bytes, &id, sizeof id);
   p->multiProcessorCount = 4;
-  p->totalGlobalMem = elastron::emulator::kMemory;
+  p->totalGlobalMem = elastron::emulator::kDeviceMemory;
   p->sharedMemPerBlockOptin = elastron::emulator::kMostShared;
   return cudaSuccess;
 }
@@ -353,140 +349,11 @@ cudaError_t cudaDriverGetVersion(int* v) {
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* v) { return cudaDriverGetVersion(v); }
-// Work is done when it is issued. A stream may stall, as one whose kernel never ends: what is
-// recorded on it from then on never comes to pass.
-struct CUstream_st {
-  std::atomic<bool> stalled{false};
-};
-struct CUevent_st {
-  std::atomic<bool> stalled{false};
-};
-
-namespace {
-
-[[noreturn]] void wait_for_ever() {
-  for (;;) pause();
-}
-bool stalled(cudaStream_t s) { return s != nullptr && s->stalled; }
-
-}  // namespace
-
-void elastron::emulator::stall(CUstream_st* stream) { stream->stalled = true; }
-bool elastron::emulator::is_stalled(CUstream_st* stream) { return stalled(stream); }
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  *s = new CUstream_st;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned flags, int) {
-  return cudaStreamCreateWithFlags(s, flags);
-}
-cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
-  *least = 0;
-  *greatest = -5;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t s) {
-  delete s;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-  ++elastron::emulator::calls().host_waits;
-  if (stalled(s)) wait_for_ever();
-  return cudaSuccess;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
-  if (e->stalled) s->stalled = true;
-  return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-  *e = new CUevent_st;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t e) {
-  delete e;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
-  e->stalled = stalled(s);
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t e) {
-  if (e->stalled) wait_for_ever();
-  return cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t e) { return e->stalled ? cudaErrorNotReady : cudaSuccess; }
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* p, int) {
-  *p = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
-
-cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t) {
-  using namespace elastron::emulator;
-  if (held + bytes > kMemory) return cudaErrorMemoryAllocation;
-  const size_t mapped = (bytes + kPage - 1) / kPage * kPage + kPage;
-  void* m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (m == MAP_FAILED) die("mmap");
-  char* mapping = static_cast<char*>(m);
-  // NaN. Larger blocks are the scratch memory of libraries, of which the stand-ins touch nothing.
-  std::memset(mapping, 0xff, std::min(mapped - kPage, size_t(16) << 20));
-  mprotect(mapping + mapped - kPage, kPage, PROT_NONE);
-  if (open_depth == 0) mprotect(mapping, mapped - kPage, PROT_NONE);
-  *p = mapping + (mapped - kPage) - bytes;
-  blocks[*p] = {mapping, mapped, bytes};
-  held += bytes;
-  return cudaSuccess;
-}
-cudaError_t cudaFreeAsync(void* p, cudaStream_t) {
-  using namespace elastron::emulator;
-  const auto it = blocks.find(p);
-  if (it == blocks.end()) die("cudaFree of something else");
-  munmap(it->second.mapping, it->second.mapped);
-  held -= it->second.bytes;
-  blocks.erase(it);
-  return cudaSuccess;
-}
-cudaError_t cudaMallocHost(void** p, size_t bytes) {
-  *p = std::malloc(bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* p) {
-  std::free(p);
-  return cudaSuccess;
-}
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *total = elastron::emulator::kMemory;
-  *free = *total - elastron::emulator::held;
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
-  ++elastron::emulator::calls().copies;
-  if (kind == cudaMemcpyDeviceToHost) ++elastron::emulator::calls().host_waits;
-  const DeviceMemoryOpen open;
-  std::memmove(dst, src, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpy2DAsync(void* dst, size_t dst_pitch, const void* src, size_t src_pitch,
-                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t) {
-  ++elastron::emulator::calls().copies;
-  const DeviceMemoryOpen open;
-  for (size_t i = 0; i < height; ++i) {
-    std::memmove(static_cast<char*>(dst) + i * dst_pitch,
-                 static_cast<const char*>(src) + i * src_pitch, width);
-  }
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
-  ++elastron::emulator::calls().copies;
-  const DeviceMemoryOpen open;
-  std::memset(p, value, bytes);
-  return cudaSuccess;
-}
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* a, const void*) {
   *a = {};
+  // As in a build for another architecture, whose kernels for this one are marked by what they take.
+  if (std::getenv("ELASTRON_EMULATED_BUILD_FOR_80") != nullptr) a->sharedSizeBytes = 1 << 20;
   return cudaSuccess;
 }
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,

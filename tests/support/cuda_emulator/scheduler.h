@@ -3,6 +3,7 @@
 #include <cuda.h>
 
 #include <functional>
+#include <string>
 
 namespace elastron::emulator {
 
@@ -17,5 +18,7 @@ void later(std::function<void()> event);
 // hopper.cpp: state of a block.
 void hopper_block_begins(unsigned warps);
 void hopper_block_ends();
+// The mbarriers that threads wait at, by name, and how many at each: "" if there are none.
+std::string barriers_waited_for();
 
 }  // namespace elastron::emulator

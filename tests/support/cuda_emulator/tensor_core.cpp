@@ -2,6 +2,7 @@
 // part, and computes its part of the result from what the others gave.
 #include <cuda_runtime.h>
 
+#include "tests/support/cuda_emulator/faults.h"
 #include "tests/support/cuda_emulator/scheduler.h"
 
 namespace elastron::emulator {
@@ -36,6 +37,8 @@ void mma_bf16_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
   std::memcpy(mine.b, b, sizeof b);
   const auto* all = post(kAll, &mine, sizeof mine);
   const auto part = [&](unsigned lane) { return reinterpret_cast<const Part*>(all[lane]); };
+  hang_if_planted(Faulty::mma);
+  if (goes_wrong(Faulty::mma, Fault::tile)) return;
   const unsigned g = current.lane / 4, t = current.lane % 4;
   // Row g, then g + 8; of each columns 2t and 2t + 1.
   for (unsigned k = 0; k < 16; ++k) {
@@ -73,6 +76,7 @@ void copy_async(void* dst, const void* src, size_t bytes, bool valid) {
   static const unsigned char zeros[16] = {};
   check_shared(dst, bytes);
   if (valid) check_aligned(src, bytes);
+  if (goes_wrong(Faulty::mma, Fault::stale)) return;
   defer_copy(dst, valid ? src : zeros, bytes);
 }
 

@@ -7,6 +7,7 @@
 
 #include "train/plan/device_spec.h"
 #include "train/plan/step_time.h"
+#include "train/plan/usable_memory.h"
 
 namespace elastron::train {
 namespace {
@@ -35,6 +36,56 @@ TEST(DeviceFiles, ThoseThatShipAreWhole) {
     EXPECT_EQ(message(name), "") << name;
   }
   EXPECT_NE(message("h20").find("did you mean h200?"), std::string::npos);
+}
+
+// One share, for `plan` and for the check at the start of a run, which has no file.
+TEST(UsableMemory, DeviceFilesSayWhatARunGoesBy) {
+  for (const char* name : {"a100-80g", "b200", "cpu", "h100", "h200"}) {
+    const DeviceSpec d = load_device_spec(name, kDevices);
+    EXPECT_EQ(d.memory.usable, usable_share(d.kind)) << name;
+  }
+}
+
+TEST(UsableMemory, AnIdleGpuGivesWhatThePlanSays) {
+  constexpr int64_t kGB = 1'000'000'000;
+  const OutsidePlan outside{
+      .context = kGB / 2, .modules = kGB / 2, .collectives = kGB, .tuning = kGB};
+  const int64_t planned = usable_memory(80e9, 0.94, outside);
+  EXPECT_EQ(planned, int64_t(0.94 * 80e9));
+  // The rank's own context is there already.
+  EXPECT_EQ(usable_memory_now(80 * kGB, 80 * kGB - kGB / 2, 1, 0.94, outside), planned);
+  EXPECT_EQ(usable_memory_now(80 * kGB, 80 * kGB, 1, 0.94, outside), planned);
+  // What others hold is gone.
+  EXPECT_EQ(usable_memory_now(80 * kGB, 60 * kGB - kGB / 2, 1, 0.94, outside),
+            int64_t(0.94 * 60e9));
+  // Ranks that share it have equal parts, each with what it takes outside.
+  EXPECT_EQ(usable_memory_now(80 * kGB, 79 * kGB, 2, 0.94, outside), 37 * kGB);
+  // On a small one what is outside counts more than the share.
+  EXPECT_EQ(usable_memory(24e9, 0.94, outside), 21 * kGB);
+  EXPECT_EQ(usable_memory(2e9, 0.94, outside), 1);
+  EXPECT_EQ(usable_memory(0, 0.94, {}), 0);
+}
+
+TEST(UsableMemory, WhatIsOutsideGrowsWithGroupsAndProducts) {
+  Config config;
+  config.data.max_tokens = 65536;
+  model::ModelConfig m;
+  m.hidden_size = 4096;
+  m.intermediate_size = 12288;
+  m.q_heads = 32;
+  m.kv_heads = 8;
+  m.head_dim = 128;
+  m.vocab_size = 151936;
+  const auto of = [&](const parallel::MeshLayout& layout) {
+    return outside_plan(config, m, layout, DeviceKind::cuda);
+  };
+  const int64_t bytes = int64_t(dtype_size(config.model.compute_dtype()));
+  EXPECT_EQ(of({1, 1, 1}).collectives, 0);
+  EXPECT_EQ(of({1, 1, 1}).tuning, 65536 * 12288 * bytes);
+  EXPECT_EQ(of({1, 8, 1}).tuning, 8192 * 12288 * bytes);
+  EXPECT_EQ(of({1, 8, 1}).collectives, 3 * of({8, 1, 1}).context / 2);  // world, context, both
+  EXPECT_GT(of({2, 2, 2}).collectives, of({1, 8, 1}).collectives);
+  EXPECT_EQ(outside_plan(config, m, {1, 1, 1}, DeviceKind::cpu).total(), 0);
 }
 
 TEST(DeviceFiles, FaultsNameFileKeyAndLine) {

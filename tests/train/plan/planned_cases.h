@@ -24,6 +24,18 @@ inline model::ModelConfig small_shapes() {
   return c;
 }
 
+inline model::ModelConfig qwen3_8b() {
+  model::ModelConfig c;
+  c.hidden_size = 4096;
+  c.intermediate_size = 12288;
+  c.num_layers = 36;
+  c.q_heads = 32;
+  c.kv_heads = 8;
+  c.head_dim = 128;
+  c.vocab_size = 151936;
+  return c;
+}
+
 struct PlannedCase {
   std::string name;
   parallel::MeshLayout layout;

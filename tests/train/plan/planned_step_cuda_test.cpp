@@ -2,9 +2,13 @@
 #include <gtest/gtest.h>
 
 #include "core/cuda/device.h"
+#include "ops/kernel_families.h"
 #include "ops/routed_attention.h"
+#include "router/attention_router.h"
+#include "tests/support/cuda_emulator/blas.h"
 #include "tests/support/cuda_emulator/memory.h"
 #include "tests/train/plan/planned_cases.h"
+#include "train/plan/full_attention_line.h"
 #include "train/plan/planned_step.h"
 #include "train/workload/registry.h"
 
@@ -23,20 +27,20 @@ void expect_as_planned(const test::PlannedCase& c, const model::ModelConfig& m) 
   const emulator::Calls after = emulator::calls();
   const int64_t peak = device.memory().peak_bytes;
 
-  const auto library = ops::attention_workspace(
-      device, c.config.model.compute_dtype(), m.q_heads, m.kv_heads, m.head_dim,
-      micro_batch_tokens(c.config), c.config.trains(Part::router), c.config.model.full_attention);
-  const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, library);
+  const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cuda, {},
+                                     ops::has_full_attention_library(device));
   DeviceCalls planned;
   for (const RangeRecord& range : plan.ranges) {
     for (const OpRecord& op : range.ops) planned.launches += double(op.sum.launches);
     planned.copies += double(range.copies);
     planned.host_waits += double(range.host_waits);
+    planned.allocations += double(range.allocations);
   }
   EXPECT_EQ(plan.memory.total(), peak) << c.name << ", " << plan.memory.phase;
   EXPECT_EQ(planned.launches, double(after.launches - before.launches)) << c.name;
   EXPECT_EQ(planned.copies, double(after.copies - before.copies)) << c.name;
   EXPECT_EQ(planned.host_waits, double(after.host_waits - before.host_waits)) << c.name;
+  EXPECT_EQ(planned.allocations, double(after.allocations - before.allocations)) << c.name;
   EXPECT_GT(plan.layer.launches, 10) << c.name;
 }
 
@@ -77,16 +81,60 @@ TEST(PlannedStepOfAGpu, TakesTheKernelsThatTheGpuHas) {
   expect_as_planned(of("hopper", model::Recompute::none, DType::bf16, [](Config&) {}), m);
 }
 
+// Forward with both outputs, recomputed with one, and backward.
 TEST(PlannedStepOfAGpu, LibraryForFullAttention) {
   model::ModelConfig m = test::small_shapes();
   m.num_layers = 2;  // nothing is needed of q, k and v in the first
-  const auto c = of("library", model::Recompute::none, DType::bf16, [](Config& config) {
+  const auto by_library = [](Config& config) {
     config.model.full_attention = ops::FullAttentionBy::cudnn;
-  });
-  const auto library = ops::AttentionWorkspace{.forward = 4096, .backward = 1 << 20};
-  const auto with = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, library);
-  const auto without = plan_step(c.config, m, c.layout, DeviceKind::cuda, {});
-  EXPECT_GT(with.layer.copies, without.layer.copies);
+  };
+  for (const auto recompute : {model::Recompute::none, model::Recompute::layer}) {
+    const auto c = of("library", recompute, DType::bf16, by_library);
+    expect_as_planned(c, m);
+    const auto with = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, true);
+    const auto without = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, false);
+    EXPECT_GT(with.layer.copies, without.layer.copies);
+  }
+}
+
+// Context ranks must decide the same gates: no product of a router is a library's, whose algorithms
+// a rank times for itself.
+TEST(RouterOfAGpu, AsksNoLibrary) {
+  cuda::CudaDevice device(0);
+  emulator::blas() = {};
+  for (const auto dtype : {router::RouterDType::float32, router::RouterDType::bfloat16}) {
+    router::RouterConfig config;
+    config.dtype = dtype;
+    constexpr int64_t kHeadDim = 16;
+    const router::AttentionRouter router(0, kHeadDim, 1, config, DType::f32, 1, false, device);
+    router.forward(Tensor::zeros({3, 2, kHeadDim}, DType::f32, device), nullptr);
+  }
+  EXPECT_EQ(emulator::blas().queries, 0);
+  EXPECT_EQ(emulator::blas().products, 0);
+}
+
+// What the start says is what steps do: here of a GPU that has no backward pass of packed sequences.
+TEST(FullAttentionLineOfAGpu, SaysWhatIsOurs) {
+  const model::ModelConfig m = test::small_shapes();
+  Config config = of("line", model::Recompute::none, DType::bf16, [](Config& c) {
+                    c.model.full_attention = ops::FullAttentionBy::cudnn;
+                  }).config;
+  cuda::CudaDevice device(0);
+  const auto line = [&](int context) {
+    return full_attention_line(config, m, {1, context, 1}, device);
+  };
+  EXPECT_EQ(line(1), "by cuDNN's stand-in");
+  EXPECT_EQ(line(2), "by cuDNN's stand-in") << "keys of all ranks";
+  emulator::library_has_gradients() = false;
+  const std::string partly =
+      "forward by cuDNN's stand-in, backward by our own kernels (no gradients)";
+  EXPECT_EQ(line(1), partly);
+  EXPECT_EQ(line(2), partly);
+  emulator::library_has_gradients() = true;
+  device.attached<ops::ForbiddenKernels>().families.add(ops::KernelFamily::library_gradients);
+  EXPECT_EQ(line(2),
+            "forward by cuDNN's stand-in, backward by our own kernels (what it computes is "
+            "wrong here)");
 }
 
 }  // namespace

@@ -62,14 +62,7 @@ TEST(PlannedStep, NamesWhatALayerKeeps) {
 
 // What the largest jobs of the README need, in bytes that no GPU was asked for.
 TEST(PlannedStep, LongContextsFit) {
-  model::ModelConfig m;  // Qwen3-8B
-  m.hidden_size = 4096;
-  m.intermediate_size = 12288;
-  m.num_layers = 36;
-  m.q_heads = 32;
-  m.kv_heads = 8;
-  m.head_dim = 128;
-  m.vocab_size = 151936;
+  model::ModelConfig m = test::qwen3_8b();
   Config config;
   config.model.dtype = ComputeDType::bfloat16;
   config.data.max_tokens = 65536;

@@ -11,7 +11,9 @@
 //   - cp.async copies arrive when they are waited for, not before;
 //   - sm_90's copies arrive at any time after they are issued, its products read their operands
 //     when they are waited for and give NaN until then (hopper.cpp).
-// It has one device, runs everything at once, and knows neither streams nor time.
+//   - what streams do to memory without an event that orders it ends the test (memory.h);
+//   - a call that a capture does not allow spoils it.
+// It has one device, runs everything at once, and knows no time.
 #pragma once
 #include <array>
 #include <bit>
@@ -20,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -54,6 +57,8 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
+struct CUstream_st;
+
 namespace elastron::emulator {
 
 struct Thread {  // the running one
@@ -73,6 +78,9 @@ const unsigned char (*post(unsigned mask, const void* mine, size_t size))[kMostP
 // The same, copied to an array.
 void exchange(unsigned mask, const void* mine, void* all, size_t size);
 void run_kernel(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
+// The same as work of a stream (memory.h), counted as a launch. `kernel`: the function, for messages.
+void launch_kernel(dim3 grid, dim3 block, size_t shared_bytes, CUstream_st* stream,
+                   const void* kernel, std::function<void()> thread);
 void defer_copy(void* dst, const void* src, size_t bytes);
 void commit_copies();
 void finish_copies(int groups_left);
@@ -86,7 +94,7 @@ void copy_async(void* dst, const void* src, size_t bytes, bool valid);
 uint32_t shared_address(const void* p);
 void barrier_init(uint64_t* barrier, uint32_t arrivals);
 void barrier_arrive(uint64_t* barrier, uint32_t bytes);
-void barrier_wait(uint64_t* barrier, uint32_t parity);
+void barrier_wait(uint64_t* barrier, uint32_t parity, const char* name);
 void named_barrier(int barrier, int threads, bool wait);
 void copy_box(void* dst, const void* map, uint64_t* barrier, std::array<int32_t, 3> at);
 struct Product {
@@ -198,6 +206,9 @@ enum cudaError_t {
   cudaErrorMisalignedAddress = 716,
   cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorCapturedEvent = 907,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold };
@@ -209,6 +220,9 @@ struct CUmemPoolHandle_st;
 using cudaStream_t = CUstream_st*;
 using cudaEvent_t = CUevent_st*;
 using cudaMemPool_t = CUmemPoolHandle_st*;
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 struct cudaUUID_t {
   char bytes[16];
 };
@@ -251,8 +265,15 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventQuery(cudaEvent_t);
+cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t*, int);
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*);
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 cudaError_t cudaMallocAsync(void**, size_t, cudaStream_t);
 cudaError_t cudaFreeAsync(void*, cudaStream_t);
 cudaError_t cudaMallocHost(void**, size_t);
@@ -284,7 +305,12 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  ::elastron::emulator::run_kernel(config->gridDim, config->blockDim, config->dynamicSmemBytes,
-                                   [&] { kernel(arguments...); });
+  // A copy of the arguments, as a launch takes them.
+  ::elastron::emulator::launch_kernel(
+      config->gridDim, config->blockDim, config->dynamicSmemBytes, config->stream,
+      reinterpret_cast<const void*>(kernel),
+      [kernel, arguments = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
+        std::apply(kernel, arguments);
+      });
   return cudaSuccess;
 }

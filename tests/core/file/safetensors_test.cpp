@@ -1,0 +1,111 @@
+// How a part of a stored tensor is read: in slices between which the caller hears of progress, and
+// nothing that the part does not need.
+#include "core/file/safetensors.h"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "core/device.h"
+#include "tests/support/scratch.h"
+
+namespace {
+uint64_t bytes_read = 0, largest_read = 0;
+
+ssize_t counted(int fd, void* to, size_t bytes, off_t at) {
+  const ssize_t got = syscall(SYS_pread64, fd, to, bytes, at);
+  if (got > 0) {
+    bytes_read += uint64_t(got);
+    largest_read = std::max(largest_read, uint64_t(got));
+  }
+  return got;
+}
+}  // namespace
+
+// The C library's, for the whole program.
+extern "C" ssize_t pread(int fd, void* to, size_t bytes, off_t at) {
+  return counted(fd, to, bytes, at);
+}
+extern "C" ssize_t pread64(int fd, void* to, size_t bytes, off64_t at) {
+  return counted(fd, to, bytes, at);
+}
+
+namespace elastron {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t(1) << 20;
+
+class Slices : public ::testing::Test {
+ protected:
+  // The part `partition` of a tensor of `shape`, as `dtype` -> how often the reader was told of
+  // progress.
+  int64_t read(const Shape& shape, const Partition& partition, DType dtype) {
+    const std::string path = scratch_ / "weights";
+    Tensor stored = Tensor::empty(shape, DType::f32, host_device());
+    float* values = stored.data<float>();
+    for (int64_t i = 0; i < stored.numel(); ++i) values[i] = float(i % 1021);
+    write_safetensors(path, {{"w", stored}});
+    const SafetensorsFile file(path);
+    Tensor part = Tensor::empty(local_shape(shape, partition), dtype, host_device());
+    int64_t slices = 0;
+    bytes_read = largest_read = 0;
+    file.read("w", shape, partition, part, [&] {
+      ++slices;
+      most_between_ = std::max(most_between_, bytes_read - heard_);
+      heard_ = bytes_read;
+    });
+    heard_ = 0;
+    check(part, shape, partition);
+    return slices;
+  }
+  static void check(const Tensor& part, const Shape& shape, const Partition& partition) {
+    if (part.dtype() != DType::f32) return;
+    const int dim = partition.replicated() ? 0 : partition.dim;
+    const int64_t width = shape[1], rows = part.size(0), columns = part.size(1);
+    const int64_t row = dim == 0 && !partition.replicated() ? partition.offset : 0;
+    const int64_t column = dim == 1 ? partition.offset : 0;
+    for (int64_t r = 0; r < rows; r += 7) {
+      for (int64_t c = 0; c < columns; c += 113) {
+        ASSERT_EQ(part.data<float>()[r * columns + c],
+                  float(((row + r) * width + column + c) % 1021));
+      }
+    }
+  }
+  test::Scratch scratch_;
+  uint64_t heard_ = 0, most_between_ = 0;
+};
+
+TEST_F(Slices, AWholeTensorInPiecesOf16MiB) {
+  const Shape shape{10240, 1024};  // 40 MiB
+  EXPECT_EQ(read(shape, {}, DType::f32), 3);
+  EXPECT_EQ(bytes_read, 40 * kMiB);
+  EXPECT_EQ(largest_read, SafetensorsFile::kSlice);
+  EXPECT_EQ(most_between_, SafetensorsFile::kSlice);
+}
+
+TEST_F(Slices, ConversionHearsOfEachBuffer) {
+  EXPECT_GE(read({10240, 1024}, {}, DType::bf16), 10);
+  EXPECT_EQ(bytes_read, 40 * kMiB);
+  EXPECT_LE(most_between_, 4 * kMiB);
+}
+
+TEST_F(Slices, RowsOfOneRankAloneAreRead) {
+  Partition rows{.dim = 0, .offset = 2560, .size = 2560};
+  EXPECT_EQ(read({10240, 1024}, rows, DType::f32), 1);
+  EXPECT_EQ(bytes_read, 10 * kMiB);
+}
+
+TEST_F(Slices, WideGapsAreLeftOut) {
+  // A row is 160 KiB, of which a part has 40: the gap is not read.
+  Partition columns{.dim = 1, .offset = 10240, .size = 10240};
+  read({64, 40960}, columns, DType::f32);
+  EXPECT_EQ(bytes_read, 64 * 40 * 1024u);
+  // Of 16 KiB it has 4: one read takes many rows.
+  Partition narrow{.dim = 1, .offset = 1024, .size = 1024};
+  EXPECT_LE(read({2048, 4096}, narrow, DType::f32), 9);
+}
+
+}  // namespace
+}  // namespace elastron

@@ -1,0 +1,124 @@
+// Generation on an emulated GPU: the ids of the CPU with and without a CUDA graph, and what a token
+// asks of the device.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "core/cuda/device.h"
+#include "core/file/input_file.h"
+#include "inference/generation.h"
+#include "tests/support/cuda_emulator/memory.h"
+
+namespace elastron::inference {
+namespace {
+
+constexpr int64_t kTokens = 14;
+
+class GenerationOnAGpu : public ::testing::Test {
+ protected:
+  static std::string folder() { return ELASTRON_TEST_FIXTURES "/hf/qwen3"; }
+  // Streaming heads whose ring is full, and begins anew, before the last token.
+  static router::RouterConfig routing() {
+    router::RouterConfig config;
+    config.ssa = {.sink = 8, .local = 16, .block = 8};
+    return config;
+  }
+  std::unique_ptr<Engine> engine(Device& device) {
+    auto e = std::make_unique<Engine>(
+        model_, EngineOptions{.dtype = DType::f32, .max_position = 1000, .routing = routing()},
+        mesh_, device);
+    e->route_by(router::StaticGates{{1, 0, 0, 1}, {0, 1, 1, 0}});
+    return e;
+  }
+  Generation generation(Engine& e, double temperature = 0) {
+    return Generation(e, prompt_, model_.config().vocab_size,
+                      {.max_tokens = kTokens,
+                       .sampling = {.temperature = temperature, .seed = 3},
+                       .ignore_eos = true});
+  }
+  std::vector<int32_t> ids(Device& device, double temperature = 0) {
+    const auto e = engine(device);
+    return generation(*e, temperature).run([] {});
+  }
+
+  CpuDevice cpu_;
+  cuda::CudaDevice gpu_{0};
+  parallel::Mesh mesh_ = parallel::Mesh::single();
+  model::ModelFolder model_{folder()};
+  std::vector<int32_t> prompt_ = [] {
+    const auto prompts = nlohmann::json::parse(read_small_file(folder() + "/tokens.json", 1 << 20));
+    auto ids = prompts[2].get<std::vector<int32_t>>();
+    ids.resize(20);
+    return ids;
+  }();
+};
+
+TEST_F(GenerationOnAGpu, HasTheIdsOfTheCpuWithAndWithoutAGraph) {
+  for (const double temperature : {0.0, 1.0}) {
+    const auto wanted = ids(cpu_, temperature);
+    const int64_t before = emulator::calls().graphs;
+    EXPECT_EQ(ids(gpu_, temperature), wanted);
+    EXPECT_EQ(emulator::calls().graphs - before, kTokens - 2);
+    setenv("ELASTRON_CUDA_GRAPHS", "0", 1);
+    EXPECT_EQ(ids(gpu_, temperature), wanted);
+    unsetenv("ELASTRON_CUDA_GRAPHS");
+    EXPECT_EQ(emulator::calls().graphs - before, kTokens - 2);
+  }
+}
+
+// The first token comes of the prompt, the second one is issued and recorded. From the third on:
+// one graph, the token's id and position to the device, its logits to the host, which waits once.
+TEST_F(GenerationOnAGpu, ATokenIsOneLaunch) {
+  const auto e = engine(gpu_);
+  Generation text = generation(*e);
+  text.next();
+  text.next();
+  const int64_t held = gpu_.memory().in_use_bytes;
+  const int64_t allocations = gpu_.memory().system_allocations;
+  for (int64_t i = 2; i < kTokens; ++i) {
+    const emulator::Calls before = emulator::calls();
+    text.next();
+    const emulator::Calls after = emulator::calls();
+    EXPECT_EQ(after.graphs - before.graphs, 1);
+    EXPECT_EQ(after.launches - before.launches, 0);
+    EXPECT_EQ(after.copies - before.copies, 2);
+    EXPECT_EQ(after.host_waits - before.host_waits, 1);
+  }
+  EXPECT_EQ(gpu_.memory().in_use_bytes, held);
+  EXPECT_EQ(gpu_.memory().system_allocations, allocations);
+}
+
+// Without a graph: the launches of the layers, and no more traffic with the host than with one.
+TEST_F(GenerationOnAGpu, ATokenWithoutAGraphHasNoTablesToSend) {
+  setenv("ELASTRON_CUDA_GRAPHS", "0", 1);
+  const auto e = engine(gpu_);
+  Generation text = generation(*e);
+  text.next();
+  text.next();
+  const emulator::Calls before = emulator::calls();
+  text.next();
+  const emulator::Calls after = emulator::calls();
+  unsetenv("ELASTRON_CUDA_GRAPHS");
+  EXPECT_LE(after.launches - before.launches, 5 + 18 * e->model().num_layers);
+  EXPECT_LE(after.copies - before.copies, 3);
+  EXPECT_EQ(after.host_waits - before.host_waits, 1);
+}
+
+// Sequences that take turns have a graph each.
+TEST_F(GenerationOnAGpu, TakesTurnsOnOneEngine) {
+  const auto wanted = ids(cpu_);
+  const auto e = engine(gpu_);
+  const int64_t before = gpu_.memory().in_use_bytes;
+  {
+    Generation a = generation(*e), b = generation(*e);
+    for (int64_t i = 0; i < kTokens; ++i) {
+      EXPECT_EQ(a.next(), wanted[size_t(i)]);
+      EXPECT_EQ(b.next(), wanted[size_t(i)]);
+    }
+  }
+  EXPECT_EQ(gpu_.memory().in_use_bytes, before);
+}
+
+}  // namespace
+}  // namespace elastron::inference

@@ -1,0 +1,8 @@
+// What kernels compute with where a test may plant a fault (faults.h).
+#pragma once
+
+namespace elastron::emulator {
+
+float exp2(float x);
+
+}  // namespace elastron::emulator

@@ -1,0 +1,92 @@
+// Who computes full attention in the configurations that ship, by their plans.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/config/load.h"
+#include "core/meta_device.h"
+#include "ops/attention/expectations.h"
+#include "train/plan/full_attention_line.h"
+#include "train/plan/planned_step.h"
+
+namespace elastron::train {
+namespace {
+
+const std::string kConfigs = std::string(ELASTRON_SOURCE_DIR) + "/configs/";
+
+Config shipped(const std::string& path) {
+  const std::vector<std::string> files = {path};
+  return config::load_config<Config>(files, {});
+}
+
+std::map<std::string, int64_t> attention_calls(const PlannedStep& plan) {
+  std::map<std::string, int64_t> calls;
+  for (const RangeRecord& range : plan.ranges) {
+    for (const OpRecord& op : range.ops) {
+      const std::string name = op.sum.name;
+      if (name.starts_with("routed_attention")) calls[name] += op.calls;
+    }
+  }
+  return calls;
+}
+
+TEST(ShippedConfigurations, FullAttentionIsTheLibrarys) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs)) {
+    const auto& path = entry.path();
+    if (path.extension() != ".yaml" || path.stem() == "reference") continue;
+    SCOPED_TRACE(path.filename().string());
+    ++files;
+    const Config config = shipped(path.string());
+    const model::ModelConfig m = model::read_model_config(kConfigs + config.model.path);
+    const parallel::MeshLayout layout{1, int(config.parallel.context), int(config.parallel.tensor)};
+    EXPECT_GT(layout.context, 1) << "keys are gathered";
+    EXPECT_EQ(config.parallel.context_kind, ContextKind::gather);
+
+    MetaDevice gpu(DeviceKind::cuda);
+    gpu.attached<ops::AttentionExpectations>().library = true;
+    EXPECT_EQ(full_attention_line(config, m, layout, gpu), "by a library from 1024 tokens on");
+    const auto with = attention_calls(plan_step(config, m, layout, DeviceKind::cuda, {}, true));
+    EXPECT_GT(with.at("routed_attention_by_library"), 0);
+    EXPECT_GT(with.at("routed_attention_backward_by_library"), 0);
+    EXPECT_FALSE(with.contains("routed_attention"));
+
+    gpu.attached<ops::AttentionExpectations>().library = false;
+    EXPECT_TRUE(full_attention_line(config, m, layout, gpu).starts_with("by our own kernels: "));
+    const auto without = attention_calls(plan_step(config, m, layout, DeviceKind::cuda, {}, false));
+    EXPECT_FALSE(without.contains("routed_attention_by_library"));
+    EXPECT_EQ(without.at("routed_attention"), with.at("routed_attention_by_library"));
+  }
+  EXPECT_GE(files, 4);
+}
+
+TEST(FullAttentionLine, SaysWhyItIsOurs) {
+  const Config config = shipped(kConfigs + "qwen3-8b.yaml");
+  const model::ModelConfig m = model::read_model_config(kConfigs + config.model.path);
+  const auto line = [&](const auto& change) {
+    Config c = config;
+    model::ModelConfig changed = m;
+    change(c, changed);
+    MetaDevice gpu(DeviceKind::cuda);
+    gpu.attached<ops::AttentionExpectations>().library = true;
+    return full_attention_line(c, changed, {1, 1, 1}, gpu);
+  };
+  const std::string ours = "by our own kernels: ";
+  EXPECT_EQ(line([](Config& c, auto&) { c.router.mode = router::Mode::xa_ssa; }),
+            ours + "no branch is full attention");
+  const std::string small = ours + "heads are too wide or sequences too short for it";
+  EXPECT_EQ(line([](auto&, model::ModelConfig& wide) { wide.head_dim = 256; }), small);
+  EXPECT_EQ(line([](Config& c, auto&) { c.data.max_tokens = 512; }), small);
+  EXPECT_EQ(line([](Config& c, auto&) {
+              c.data.max_tokens = 512;
+              c.model.full_attention = ops::FullAttentionBy::cudnn;
+            }),
+            "by a library");
+  EXPECT_EQ(line([](Config& c, auto&) { c.model.full_attention = ops::FullAttentionBy::own; }), "");
+}
+
+}  // namespace
+}  // namespace elastron::train
