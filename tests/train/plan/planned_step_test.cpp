@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/attention_exchange.h"
 #include "tests/train/plan/planned_cases.h"
 #include "train/plan/layouts.h"
 
@@ -80,7 +81,8 @@ TEST(PlannedStep, LongContextsFit) {
 }
 
 // A pack of many documents asks no more of a GPU in a layer than one of a single document: nothing
-// goes document by document or run by run of rows.
+// goes document by document or run by run of rows. Attention on a group of heads may add up what
+// was cut of its keys, in one kernel.
 TEST(PlannedStep, AsksAsOftenForManyDocuments) {
   model::ModelConfig m = test::small_shapes();
   m.q_heads = 32;
@@ -102,7 +104,8 @@ TEST(PlannedStep, AsksAsOftenForManyDocuments) {
     const DeviceCalls one = calls(0);
     for (const int64_t tokens : {8192, 1024}) {
       const DeviceCalls many = calls(tokens);
-      EXPECT_LE(many.launches, one.launches) << ranks << " ranks, documents of " << tokens;
+      const double groups = double(model::kv_head_groups(m.kv_heads, ranks));
+      EXPECT_LE(many.launches, one.launches + groups) << ranks << " ranks, documents of " << tokens;
       EXPECT_LE(many.copies, one.copies) << ranks << " ranks, documents of " << tokens;
     }
   }
