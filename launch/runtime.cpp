@@ -52,6 +52,7 @@ void share_cores(const parallel::World& world) {
   omp_set_num_threads(std::clamp(share, 1, omp_get_num_procs()));
 }
 
+#if ELASTRON_WITH_CUDA
 // Which machine this is: the same for all containers on it.
 std::string machine() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
@@ -59,6 +60,7 @@ std::string machine() {
   std::getline(file, id);
   return id;
 }
+#endif
 
 // Collective, on ranks that have GPUs. Ranks that are bound to the same node share its cores. -> a
 // line on where the ranks are, or nothing.
@@ -164,10 +166,10 @@ void Runtime::check_collectives(parallel::World& world, const train::Config& con
   mesh_ = std::make_unique<parallel::Mesh>(world, layout, nullptr);
 }
 
-int64_t Runtime::usable_memory(const train::Config& config, const model::ModelConfig& model) const {
+int64_t Runtime::usable_memory() const {
   const DeviceKind kind = device_->kind();
   const double share = train::usable_share(kind);
-  const auto outside = train::outside_plan(config, model, mesh_->layout(), kind);
+  const auto outside = train::outside_plan(mesh_->layout(), kind);
 #if ELASTRON_WITH_CUDA
   if (kind == DeviceKind::cuda) {
     const auto has = cuda::gpu_memory(*device_);

@@ -41,7 +41,7 @@ class Runtime {
   }
   // Bytes of the device that a plan of this rank may fill (train/plan/usable_memory.h); 0: not
   // known.
-  int64_t usable_memory(const train::Config& config, const model::ModelConfig& model) const;
+  int64_t usable_memory() const;
   // Once at start: back end, libraries, layout. full_attention: of the run's own steps, where the
   // model's shapes are known (train::full_attention_line); else what the library is there for.
   void announce(const parallel::World& world,

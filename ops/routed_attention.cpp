@@ -29,8 +29,11 @@ std::string full_attention_library(Device& device, std::string& why) {
       device, [&] { why = "the CPU has its own"; },
       [&](auto) { name = cuda::full_attention_library(device, why); },
       [&](MetaDevice& meta) {
-        why = "the GPU that is planned for has none";
-        if (meta.attached<AttentionExpectations>().library) name = "a library";
+        if (meta.attached<AttentionExpectations>().library) {
+          name = "a library";
+        } else {
+          why = "the GPU that is planned for has none";
+        }
       });
   return name;
 }

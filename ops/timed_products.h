@@ -1,4 +1,4 @@
-// Which matrix products of a GPU are large enough for their algorithms to be timed.
+// Matrix products of a GPU whose algorithms are timed: which, and what that takes.
 #pragma once
 #include <cstdint>
 
@@ -9,5 +9,8 @@ namespace elastron::ops {
 struct TimedProducts {
   int64_t least = int64_t(1) << 30;  // multiply-adds
 };
+
+// Bytes that the first product of a bucket of shapes may take beside it, where it adds to its result.
+inline constexpr int64_t kTimingScratch = int64_t(64) << 20;
 
 }  // namespace elastron::ops

@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <functional>
+#include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/dispatch.h"
@@ -39,6 +41,7 @@ class Check {
       : group_(group), device_(device), seconds_(seconds) {}
 
   const std::string& wrong() const { return wrong_; }
+  bool stopped() const { return stopped_; }
 
   template <class T>
   void all() {
@@ -54,7 +57,7 @@ class Check {
     const auto parts = [&](int64_t i) { return in_parts(me, i); };
     Tensor reduced = tensor_of<T>(kCount, mine, device_);
     finish<T>("all_reduce", group_.all_reduce(reduced, ReduceOp::sum), reduced, sum);
-    if (!wrong_.empty()) return;
+    if (stopped_) return;
     const Tensor one = tensor_of<T>(kCount, mine, device_);
     const Tensor many = tensor_of<T>(n * kCount, parts, device_);
     Tensor gathered = Tensor::zeros({n * kCount}, dtype_of<T>, device_);
@@ -63,24 +66,33 @@ class Check {
     Tensor sent = tensor_of<T>(kCount, mine, device_);
     finish<T>("all_gather", group_.all_gather(one, gathered), gathered,
               [](int64_t i) { return element(int(i / kCount), i % kCount); });
-    if (!wrong_.empty()) return;
+    if (stopped_) return;
     finish<T>("reduce_scatter", group_.reduce_scatter(many, scattered), scattered, [&](int64_t i) {
       double total = 0;
       for (int r = 0; r < n; ++r) total += in_parts(r, me * kCount + i);
       return total;
     });
-    if (!wrong_.empty()) return;
+    if (stopped_) return;
     finish<T>("all_to_all", group_.all_to_all(many, exchanged), exchanged,
               [&](int64_t i) { return in_parts(int(i / kCount), me * kCount + i % kCount); });
-    if (!wrong_.empty()) return;
+    if (stopped_) return;
     finish<T>("broadcast", group_.broadcast(sent, n - 1), sent,
               [n](int64_t i) { return element(n - 1, i); });
   }
 
  private:
-  // Waits for the operation and compares what it left in `result`.
+  // Whether the operation went well on all ranks: none goes on to the next one alone.
   template <class T>
   void finish(const char* name, Pending pending, const Tensor& result, const Values& wanted) {
+    compare<T>(name, std::move(pending), result, wanted);
+    double wrong[] = {wrong_.empty() ? 0.0 : 1.0};
+    group_.all_reduce_host(std::span<double>(wrong), ReduceOp::sum);
+    stopped_ = wrong[0] > 0;
+  }
+
+  // Waits for the operation and compares what it left in `result`.
+  template <class T>
+  void compare(const char* name, Pending pending, const Tensor& result, const Values& wanted) {
     pending.wait();
     const auto fail = [&](const std::string& how) {
       wrong_ =
@@ -113,7 +125,8 @@ class Check {
   Communicator& group_;
   Device& device_;
   double seconds_;
-  std::string wrong_;
+  std::string wrong_;     // here
+  bool stopped_ = false;  // something is wrong on some rank
 };
 
 }  // namespace
@@ -122,7 +135,7 @@ std::string wrong_collective(Communicator& group, Device& device, double seconds
   if (group.size() == 1) return "";
   Check check(group, device, seconds);
   check.all<float>();
-  if (check.wrong().empty()) check.all<bf16>();
+  if (!check.stopped()) check.all<bf16>();
   return check.wrong();
 }
 

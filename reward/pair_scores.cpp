@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/error.h"
 #include "ops/elementwise.h"
 
 namespace elastron::reward {
@@ -79,8 +80,9 @@ LikelihoodScores likelihood_scores(model::Decoder& decoder, const Tensor& hidden
   LikelihoodScores scores{.pairs = {}, .labels = {middle, sums.end()}};
   std::vector<double> means;
   for (size_t r = 0; r < all.size(); ++r) {
-    // Every response has labels. Where a plan only writes down what the ranks would send, those of
-    // other ranks are not there.
+    // Readers leave out rows without any. A plan only writes down what ranks would send, so that
+    // labels of a response that is whole on another rank are missing there.
+    ELASTRON_CHECK(context.size() > 1 || scores.labels[r] > 0, "a response has labels");
     means.push_back(scores.labels[r] > 0 ? sums[r] / scores.labels[r] : 0.0);
   }
   scores.pairs = by_pair(means, host);

@@ -69,7 +69,7 @@ ExitCode run(const Options& options, parallel::World& world) {
     const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
                                       : model::read_model_config(config.model.path);
     train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
-                        runtime.usable_memory(config, m));
+                        runtime.usable_memory());
     full_attention =
         train::full_attention_line(config, m, runtime.mesh().layout(), runtime.device());
   });

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <vector>
@@ -175,12 +176,14 @@ void SelfCheck::check(const train::Config& config, bool trains) {
         {.config = &config, .trains = trains, .gpu = place.gpu, .seconds = seconds_of_a_check()},
         checks, wanted);
     mine.checked = int(now.size());
+    // What ends the run is looked at again, with all that was compared with it; and so is what
+    // could not be looked at.
     Findings kept;
-    for (const Finding& f : now) {
-      // What ends the run is looked at again, and so is what could not be looked at.
-      if (f.verdict != Verdict::unchecked && !(f.bad() && !f.family)) kept.push_back(f);
-      mine.findings.push_back(f);
+    if (std::ranges::none_of(now, [](const Finding& f) { return f.bad() && !f.family; })) {
+      std::ranges::copy_if(now, std::back_inserter(kept),
+                           [](const Finding& f) { return f.verdict != Verdict::unchecked; });
     }
+    mine.findings.insert(mine.findings.end(), now.begin(), now.end());
     cache.add(kept);
   });
 

@@ -4,8 +4,8 @@
 // Algorithms of bf16 products that are large enough are timed on first use of a shape, with all
 // numbers of rows of a bucket (row_bucket.h) as one shape, and kept per device; the others are the
 // library's first choice, which is the same on every GPU of a kind. Timing needs no memory where
-// the result may be written over, else at most kTimingScratch, and none of it is the run's: where
-// there is no memory left it is left out.
+// the result may be written over, else at most kTimingScratch (ops/timed_products.h), and none of
+// it is the run's: where there is no memory left it is left out.
 #pragma once
 #include "core/tensor.h"
 
@@ -13,8 +13,6 @@ namespace elastron::ops::cuda {
 
 // Bytes that the library may use while a product runs.
 inline constexpr int64_t kMatmulWorkspace = int64_t(32) << 20;
-// Bytes that the first product of a bucket may take beside it, where it adds to its result.
-inline constexpr int64_t kTimingScratch = int64_t(64) << 20;
 
 // y [tokens, out] = x [tokens, in] w[out, in]^T (+ bias [out])
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);

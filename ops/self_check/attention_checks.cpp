@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <vector>
 
 #include "ops/attention/tile_plan.h"
@@ -12,6 +13,7 @@
 #include "ops/routed_attention.h"
 #include "ops/self_check/comparison.h"
 #include "ops/self_check/dense_checks.h"
+#include "ops/self_check/forbidding.h"
 
 namespace elastron::ops::self_check {
 
@@ -120,6 +122,8 @@ int64_t bits(double word) { return __builtin_popcount(uint32_t(int64_t(word))); 
 
 // Where masses are almost equal the order of a sum decides: a few blocks may differ.
 constexpr double kOtherBlocks = 0.03;
+// Random scores are almost equal, and nearly all blocks would be chosen: these tell blocks apart.
+constexpr double kPeaked = 16;
 
 }  // namespace
 
@@ -127,6 +131,8 @@ std::string check_attention(const KernelUse& use, AttentionBy by, Pass pass, Dev
   const bool plain = by.kernels == AttentionKernels::plain && !by.library;
   Inputs there(plain ? host_device() : gpu), here(gpu);
   Problem wanted(use, there, {}), found(use, here, by);
+  // Blocks are chosen alike by both.
+  const Forbidding scores(gpu, {KernelFamily::mma_scores});
   Comparison c;
   if (pass == Pass::forward) {
     compare_forward(use, c, wanted, found);
@@ -139,17 +145,15 @@ std::string check_attention(const KernelUse& use, AttentionBy by, Pass pass, Dev
 std::string check_block_choice(const KernelUse& use, bool mma, Device& gpu) {
   Inputs there(mma ? gpu : host_device()), here(gpu);
   Problem wanted(use, there, {}), found(use, here, {});
-  const auto choose = [&](Problem& p, bool plain) {
-    auto& forbidden = p.input.q.device().attached<ForbiddenKernels>();
-    const ForbiddenKernels before = forbidden;
-    if (plain) forbidden.families.add(KernelFamily::mma_scores);
+  const auto choose = [&](Problem& p, std::initializer_list<KernelFamily> not_by) {
+    const Forbidding scores(p.input.q.device(), not_by);
     const BlockChoice choice =
-        choose_blocks(p.input.q, p.input.k, p.input.varlen, p.input.softmax_scale,
+        choose_blocks(p.input.q, p.input.k, p.input.varlen, kPeaked * p.input.softmax_scale,
                       *p.pattern.chooser(), p.input.gate, ChoiceFor::all);
-    forbidden = before;
     return host_numbers(choice.rows);
   };
-  const auto a = choose(wanted, true), b = choose(found, !mma);
+  const auto a = choose(wanted, {KernelFamily::mma_scores});
+  const auto b = mma ? choose(found, {}) : choose(found, {KernelFamily::mma_scores});
   int64_t chosen = 0, other = 0;
   for (size_t i = 0; i < a.size(); ++i) {
     chosen += bits(a[i]);

@@ -19,6 +19,7 @@
 #include "ops/rope.h"
 #include "ops/rows.h"
 #include "ops/self_check/comparison.h"
+#include "ops/self_check/forbidding.h"
 #include "ops/sparsity_objective.h"
 #include "ops/swiglu.h"
 #include "ops/timed_products.h"
@@ -41,23 +42,6 @@ class TimingSmallProducts {
  private:
   TimedProducts& products_;
   TimedProducts before_;
-};
-
-// What the device may not use, for as long as this lives.
-class Forbidding {
- public:
-  Forbidding(Device& device, std::initializer_list<KernelFamily> families)
-      : forbidden_(device.attached<ForbiddenKernels>()), before_(forbidden_) {
-    forbidden_ = {};
-    for (const KernelFamily f : families) forbidden_.families.add(f);
-  }
-  ~Forbidding() { forbidden_ = before_; }
-  Forbidding(const Forbidding&) = delete;
-  Forbidding& operator=(const Forbidding&) = delete;
-
- private:
-  ForbiddenKernels& forbidden_;
-  ForbiddenKernels before_;
 };
 
 void norms(Comparison& c, DType t, Device& gpu) {

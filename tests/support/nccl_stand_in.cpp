@@ -111,7 +111,7 @@ bool exchange(ncclComm_t comm, std::vector<Message>& out, std::vector<Message>& 
     if (moved) {
       last = Clock::now();
     } else if (Clock::now() - last >
-               std::chrono::seconds(std::getenv("ELASTRON_STAND_IN_FAULT") ? 1 : 60)) {
+               std::chrono::seconds(std::getenv("ELASTRON_STAND_IN_FAULT") ? 3 : 60)) {
       return false;
     } else {
       sched_yield();

@@ -68,8 +68,8 @@ LayoutPlan plan_layout(const Config& config, const model::ModelConfig& model,
     longest.document_tokens = 0;
     plan.step.memory = plan_step(plan.config, model, layout, device.kind, longest).memory;
   }
-  plan.usable = usable_memory(device.memory.bytes, device.memory.usable,
-                              outside_plan(plan.config, model, layout, device.kind));
+  plan.usable =
+      usable_memory(device.memory.bytes, device.memory.usable, outside_plan(layout, device.kind));
   plan.fits = plan.memory().total() <= plan.usable;
   return plan;
 }

@@ -15,6 +15,8 @@ data::PackedBatch planned_batch(const Config& config, int64_t document_tokens) {
   return batch;
 }
 
-int64_t micro_batch_tokens(const Config& config) { return planned_batch(config, 0).tokens(); }
+int64_t micro_batch_tokens(const Config& config) {
+  return config.train.micro_batch * objective_of(config).planned_pack_tokens(config);
+}
 
 }  // namespace elastron::train

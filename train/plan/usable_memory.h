@@ -5,9 +5,7 @@
 #include <cstdint>
 
 #include "core/device.h"
-#include "model/weights/model_config.h"
 #include "parallel/mesh_layout.h"
-#include "train/config.h"
 
 namespace elastron::train {
 
@@ -20,12 +18,11 @@ struct OutsidePlan {
   int64_t context = 0;      // the driver's, before anything is loaded
   int64_t modules = 0;      // code of our kernels, cuBLASLt's and cuDNN's, loaded at first use
   int64_t collectives = 0;  // NCCL's buffers: one set for each group of several ranks
-  int64_t tuning = 0;       // the output of the largest product, once more, while it is tried out
+  int64_t tuning = 0;       // what the first product of a shape may take to be timed
 
   int64_t total() const { return context + modules + collectives + tuning; }
 };
-OutsidePlan outside_plan(const Config& config, const model::ModelConfig& model,
-                         const parallel::MeshLayout& layout, DeviceKind kind);
+OutsidePlan outside_plan(const parallel::MeshLayout& layout, DeviceKind kind);
 
 // Of a device of `total` bytes that the rank has for itself; 0 only where `total` is (not known).
 int64_t usable_memory(double total, double share, const OutsidePlan& outside);

@@ -21,6 +21,9 @@ void Objective::add_planned_pack(const Config& config, int64_t document_tokens,
     add_planned_document(tokens, batch);
   }
 }
+int64_t Objective::planned_pack_tokens(const Config& config) const {
+  return config.data.max_tokens;
+}
 double Objective::expected_sparsity(const Config&) const { return 0; }
 
 std::vector<router::RoutedLayer> Objective::training_gates(TrainedModel& model) const {

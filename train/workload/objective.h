@@ -54,6 +54,8 @@ class Objective {
   // an objective says otherwise it is documents of `document_tokens` tokens; 0: one, a pack long.
   virtual void add_planned_pack(const Config& config, int64_t document_tokens,
                                 data::PackedBatch& batch) const;
+  // Its tokens, without making it: data.max_tokens may be far more than a machine holds.
+  virtual int64_t planned_pack_tokens(const Config& config) const;
   // Share of sparse heads that is expected where no router decides.
   virtual double expected_sparsity(const Config& config) const;
 

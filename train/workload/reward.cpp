@@ -178,6 +178,9 @@ class RewardObjective final : public Objective {
     }
     add_planned_document(config.data.max_tokens, batch);
   }
+  int64_t planned_pack_tokens(const Config& config) const override {
+    return 2 * config.data.max_tokens;
+  }
   ObjectiveFigures figures() const override {
     return {.loss = kLoss,
             .of_step = kOfStep,

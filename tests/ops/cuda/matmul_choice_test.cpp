@@ -10,6 +10,7 @@
 #include "ops/cuda/row_bucket.h"
 #include "ops/linear.h"
 #include "ops/self_check/kernel_checks.h"
+#include "ops/timed_products.h"
 #include "tests/ops/cuda/kernel_uses.h"
 #include "tests/support/cuda_emulator/blas.h"
 
@@ -127,12 +128,12 @@ TEST_F(MatmulChoice, TimingLeavesSumsAlone) {
   for (size_t i = 0; i + 1 < seen.size(); ++i) {
     EXPECT_NE(seen[i].to, dw.raw());
     EXPECT_EQ(seen[i].beta, 0);
-    EXPECT_EQ(seen[i].columns, cuda::kTimingScratch / (kWidth * 4)) << "of " << out;
+    EXPECT_EQ(seen[i].columns, kTimingScratch / (kWidth * 4)) << "of " << out;
   }
   EXPECT_EQ(seen.back().to, dw.raw());
   EXPECT_EQ(seen.back().beta, 1);
   EXPECT_EQ(seen.back().columns, out);
-  EXPECT_LE(device_.memory().peak_bytes - before, cuda::kTimingScratch + cuda::kMatmulWorkspace);
+  EXPECT_LE(device_.memory().peak_bytes - before, kTimingScratch + cuda::kMatmulWorkspace);
 
   seen.clear();
   device_.reset_peak();
