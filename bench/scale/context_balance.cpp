@@ -14,7 +14,6 @@ namespace elastron::bench {
 
 namespace {
 
-using model::AttentionExchange;
 using ops::Branches;
 
 Tensor random_rows(int64_t rows, int64_t heads, int64_t dim, unsigned seed, Device& device) {
