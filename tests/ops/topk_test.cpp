@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -114,7 +115,7 @@ TEST(Topk, OfEqualsTheLowerBlock) {
     }
   });
   // Zeros of either sign are one score.
-  for (size_t i = 0; i < p.k.size(); ++i) p.k[i] = 0;
+  std::ranges::fill(p.k, 0);
   for (size_t i = 0; i < p.q.size(); ++i) p.q[i] = i % 3 == 0 ? -1 : 1;
   over_rows(p, choice_of<float>(p, device), [&](int64_t, int64_t, const auto& rows) {
     EXPECT_EQ(rows.back(), (std::set<int64_t>{0, 1, 2, 15}));

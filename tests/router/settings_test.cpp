@@ -304,7 +304,8 @@ TEST(Sparsity, FiguresByCounting) {
         if (i == length - 1) last += seen;
       }
     }
-    const double area = 1 - double(pairs) / double(length * (length + 1) / 2);
+    const int64_t causal = length * (length + 1) / 2;
+    const double area = 1 - double(pairs) / double(causal);
     const double query = 1 - double(last) / double(length);
     const auto f = sparsity_figures({.sparse = 5, .sparse_last = 2}, 3, 4, length,
                                     {ops::KeySet::full(), ops::KeySet::streaming(rule)});

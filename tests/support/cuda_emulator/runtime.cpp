@@ -1,5 +1,5 @@
 #include <cuda_runtime_api.h>
-#include <setjmp.h>
+#include <setjmp.h>  // NOLINT(modernize-deprecated-headers): csetjmp has no _setjmp
 #include <ucontext.h>
 #include <unistd.h>
 

@@ -85,7 +85,9 @@ TEST(Budgets, OfAMicroBatch) {
     const Config config = config_of_step();
     const PlannedStep step = planned(budget, config);
     const auto layers = double(test::qwen3_8b().num_layers);
-    const auto chunks = double(kTokens / budget.context / config.train.loss.chunk_rows);
+    const int64_t rows = kTokens / budget.context;
+    const int64_t chunk_count = rows / config.train.loss.chunk_rows;
+    const auto chunks = double(chunk_count);
     const auto beside = [&](double DeviceCalls::*calls) {
       return step.whole.*calls - layers * step.layer.*calls;
     };
