@@ -29,7 +29,9 @@ inline void expect_directional_gradients(AttentionProblem p, const AttentionRun&
       {&p.q, &run.dq}, {&p.k, &run.dk}, {&p.v, &run.dv}};
   std::mt19937_64 engine(seed);
   std::normal_distribution<double> normal;
-  for (const auto& [values, gradient] : inputs) {
+  for (const auto& input : inputs) {
+    std::vector<double>* values = input.first;
+    const std::vector<double>* gradient = input.second;
     for (int repeat = 0; repeat < directions; ++repeat) {
       const std::vector<double> origin = *values;
       std::vector<double> direction(origin.size());
