@@ -17,8 +17,6 @@
 namespace elastron::testing {
 namespace {
 
-using ops::Branches;
-
 AttentionProblem problem_of(int64_t group, const std::vector<int32_t>& lengths,
                             const ops::TopkRule& rule, Gates gates = Gates::mixed) {
   AttentionProblem p = attention_problem(2 * group, 2, 20, lengths, gates);
