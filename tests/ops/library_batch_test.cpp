@@ -68,7 +68,7 @@ std::vector<std::vector<int32_t>> natural_packs(int count) {
 }
 
 // A backward plan takes cuDNN seconds. Here 3,000 packs have 1,413 different sizes when only
-// lengths and totals are rounded, to eighths of a power of two, and 51 as they are; forward, where
+// lengths and totals are rounded, to eighths of a power of two, and 52 as they are; forward, where
 // totals do not count and all sizes share the kernels, 36.
 TEST(LibraryBatch, NaturalPacksShareAFewPlans) {
   const auto eighths = [](int64_t size) {

@@ -112,7 +112,7 @@ struct LibraryQuestion {
   DType dtype = DType::bf16;
   AttentionShape shape;
   KeySetPair sets;
-  int64_t longest = 0;          // keys of the longest sequence
+  int64_t longest = 0;  // keys of the longest sequence
   bool aligned = true;
   bool gradients = false;
   KernelFamilies forbidden;  // of the device
