@@ -4,6 +4,7 @@
 
 #include "model/attention_exchange.h"
 #include "router/pooled_rows.h"
+#include "tests/model/batch_of_lengths.h"
 #include "tests/parallel/support.h"
 
 namespace elastron::parallel {
@@ -22,19 +23,6 @@ class ContextExchange : public WorldTest {
     return *mesh_;
   }
   Communicator& context() { return mesh().context(); }
-
-  static data::PackedBatch batch_of(const std::vector<int32_t>& lengths) {
-    data::PackedBatch batch;
-    batch.cu_seqlens = {0};
-    for (const int32_t n : lengths) {
-      batch.cu_seqlens.push_back(batch.cu_seqlens.back() + n);
-      batch.range_ids.push_back({});
-    }
-    batch.token_ids.resize(size_t(batch.cu_seqlens.back()));
-    batch.targets.resize(batch.token_ids.size(), data::kNoLabel);
-    batch.positions.resize(batch.token_ids.size());
-    return batch;
-  }
 
   // This rank's rows of a tensor over the whole batch, zeros as padding.
   static Tensor own_rows(const Tensor& whole, const data::PackedBatch& batch,
@@ -106,20 +94,22 @@ class ContextExchange : public WorldTest {
   std::optional<Mesh> mesh_;
 };
 
-TEST_F(ContextExchange, OneLongSequence) { expect_the_same_as_on_one_rank(batch_of({500})); }
+TEST_F(ContextExchange, OneLongSequence) {
+  expect_the_same_as_on_one_rank(test::batch_of_lengths({500}));
+}
 
 TEST_F(ContextExchange, PacksOfRaggedSequences) {
-  expect_the_same_as_on_one_rank(batch_of({200, 1, 0, 65, 15, 129, 16}));
+  expect_the_same_as_on_one_rank(test::batch_of_lengths({200, 1, 0, 65, 15, 129, 16}));
 }
 
 // Fewer blocks than ranks: some have nothing.
 TEST_F(ContextExchange, SequencesShorterThanTheGroup) {
-  expect_the_same_as_on_one_rank(batch_of({7}));
-  expect_the_same_as_on_one_rank(batch_of({3, 20, 5}));
+  expect_the_same_as_on_one_rank(test::batch_of_lengths({7}));
+  expect_the_same_as_on_one_rank(test::batch_of_lengths({3, 20, 5}));
 }
 
 TEST_F(ContextExchange, ResponsesBehindASharedPrompt) {
-  data::PackedBatch batch = batch_of({150, 40, 70, 90, 33});
+  data::PackedBatch batch = test::batch_of_lengths({150, 40, 70, 90, 33});
   batch.document_of = {0, 0, 0, 1, 1};
   batch.prefix_of = {-1, 0, 0, -1, 3};
   batch.range_ids.resize(2);
@@ -127,7 +117,7 @@ TEST_F(ContextExchange, ResponsesBehindASharedPrompt) {
 }
 
 TEST_F(ContextExchange, PooledRowsAreThoseOfTheWholeBatch) {
-  const data::PackedBatch batch = batch_of({300, 40, 9, 120});
+  const data::PackedBatch batch = test::batch_of_lengths({300, 40, 9, 120});
   const auto plan = data::plan_context(batch.cu_seqlens, context().size(), 16);
   const Tensor keys = random_tensor({batch.tokens(), kKvHeads, kDim}, DType::f64, 5, device);
   const std::vector<ops::PoolSegment> segments = {{10, 290}, {300, 340}, {341, 349}, {400, 400}};

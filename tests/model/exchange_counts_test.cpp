@@ -5,6 +5,7 @@
 #include "core/meta_device.h"
 #include "model/attention_exchange.h"
 #include "parallel/recording.h"
+#include "tests/model/batch_of_lengths.h"
 
 namespace elastron::model {
 namespace {
@@ -12,24 +13,11 @@ namespace {
 constexpr int64_t kQHeads = 32, kKvHeads = 8, kDim = 128;
 constexpr int64_t kMost = 12;  // kernels and copies per layer and direction
 
-data::PackedBatch batch_of(const std::vector<int32_t>& lengths) {
-  data::PackedBatch batch;
-  batch.cu_seqlens = {0};
-  for (const int32_t n : lengths) {
-    batch.cu_seqlens.push_back(batch.cu_seqlens.back() + n);
-    batch.range_ids.push_back({});
-  }
-  batch.token_ids.resize(size_t(batch.cu_seqlens.back()));
-  batch.targets.resize(batch.token_ids.size(), data::kNoLabel);
-  batch.positions.resize(batch.token_ids.size());
-  return batch;
-}
-
 // Pairs of responses to a prompt that is there once.
 data::PackedBatch pairs(int32_t count) {
   std::vector<int32_t> lengths;
   for (int32_t p = 0; p < count; ++p) lengths.insert(lengths.end(), {700, 150 + p, 250 - p});
-  data::PackedBatch batch = batch_of(lengths);
+  data::PackedBatch batch = test::batch_of_lengths(lengths);
   for (int32_t p = 0; p < count; ++p) {
     batch.document_of.insert(batch.document_of.end(), 3, p);
     batch.prefix_of.insert(batch.prefix_of.end(), {-1, 3 * p, 3 * p});
@@ -142,9 +130,9 @@ std::vector<std::pair<std::string, data::PackedBatch>> batches() {
   for (const auto& [documents, length] :
        {std::pair{1, 65536}, {8, 8192}, {64, 1024}, {9, 1024}, {3, 100}}) {
     all.emplace_back(std::to_string(documents) + " x " + std::to_string(length),
-                     batch_of(std::vector<int32_t>(size_t(documents), length)));
+                     test::batch_of_lengths(std::vector<int32_t>(size_t(documents), length)));
   }
-  all.emplace_back("ragged", batch_of(ragged(300)));
+  all.emplace_back("ragged", test::batch_of_lengths(ragged(300)));
   all.emplace_back("pairs", pairs(40));
   return all;
 }

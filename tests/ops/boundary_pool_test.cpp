@@ -3,14 +3,13 @@
 #include "ops/boundary_pool.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "ops/elementwise.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/thread_counts.h"
 
 namespace elastron::ops {
 namespace {
@@ -177,15 +176,10 @@ TEST(BoundaryPool, SameBitsForAnyThreadCount) {
   CpuDevice cpu;
   const Tensor k = random_tensor({900, 4, 64}, DType::f32, cpu, 8);
   const std::vector<PoolSegment> segments = {{0, 300}, {310, 600}, {600, 899}};
-  const int before = omp_get_max_threads();
-  std::vector<std::vector<float>> results;
-  for (const int threads : {1, 2, 3}) {
-    omp_set_num_threads(threads);
-    results.push_back(boundary_pool_forward(k, segments, {}).to_vector<float>());
-    results.push_back(boundary_pool_forward(k, segments, {.boundary = false}).to_vector<float>());
-  }
-  omp_set_num_threads(before);
-  for (size_t i = 2; i < results.size(); ++i) EXPECT_EQ(results[i], results[i % 2]);
+  test::expect_same_on_any_threads([&] {
+    return std::vector<Tensor>{boundary_pool_forward(k, segments, {}),
+                               boundary_pool_forward(k, segments, {.boundary = false})};
+  });
 }
 
 TEST(BoundaryPool, RefusesSegmentsBeyondTheBatch) {

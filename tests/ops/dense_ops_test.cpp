@@ -1,10 +1,8 @@
 // Linear, RMSNorm, RoPE, SwiGLU, embedding, cross-entropy, AdamW, elementwise: gradients by finite
 // differences, the same bits for any number of threads. Other precisions: precision_test.cpp.
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "ops/adamw.h"
@@ -17,6 +15,7 @@
 #include "ops/rope.h"
 #include "ops/swiglu.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/thread_counts.h"
 
 namespace elastron::ops {
 namespace {
@@ -304,17 +303,7 @@ TEST_F(Ops, ThreadCountChangesNothing) {
     results.push_back(norm2);
     return results;
   };
-  const int before = omp_get_max_threads();
-  omp_set_num_threads(1);
-  const auto one = everything();
-  for (const int threads : {2, 3}) {
-    omp_set_num_threads(threads);
-    const auto many = everything();
-    for (size_t i = 0; i < one.size(); ++i) {
-      EXPECT_EQ(std::memcmp(one[i].raw(), many[i].raw(), one[i].bytes()), 0) << i << " " << threads;
-    }
-  }
-  omp_set_num_threads(before);
+  test::expect_same_on_any_threads(everything);
 }
 
 TEST_F(Ops, AdamWFollowsItsFormula) {

@@ -3,13 +3,11 @@
 #include "ops/rows.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
-
-#include <cstring>
 
 #include "core/meta_device.h"
 #include "ops/elementwise.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/thread_counts.h"
 
 namespace elastron::ops {
 namespace {
@@ -155,17 +153,7 @@ TEST_F(Rows, ThreadCountChangesNothing) {
     results.push_back(back);
     return results;
   };
-  const int before = omp_get_max_threads();
-  omp_set_num_threads(1);
-  const auto one = everything();
-  for (const int threads : {2, 3}) {
-    omp_set_num_threads(threads);
-    const auto many = everything();
-    for (size_t i = 0; i < one.size(); ++i) {
-      EXPECT_EQ(std::memcmp(one[i].raw(), many[i].raw(), one[i].bytes()), 0) << i << " " << threads;
-    }
-  }
-  omp_set_num_threads(before);
+  test::expect_same_on_any_threads(everything);
 }
 
 TEST_F(Rows, CostIsOneLaunchForUpToSixteenTensors) {
