@@ -125,7 +125,8 @@ TEST_F(ContextExchange, PooledRowsAreThoseOfTheWholeBatch) {
   int64_t at = 0;
   for (const data::ContextPiece& p : plan.pieces[size_t(context().rank())]) {
     for (int32_t t = p.begin; t < p.end; ++t) {
-      own_rows_of[size_t(batch.cu_seqlens[size_t(p.sequence)] + t)] = at++;
+      const int32_t row = batch.cu_seqlens[size_t(p.sequence)] + t;
+      own_rows_of[size_t(row)] = at++;
     }
   }
   for (const ops::PoolRule& rule :
@@ -148,8 +149,8 @@ TEST_F(ContextExchange, PooledRowsAreThoseOfTheWholeBatch) {
                                 d_rows);
     rows.add(d_rows, d_own);
     std::vector<double> want = own_rows(d_whole, batch, plan, context().rank()).to_vector<double>();
-    const int ranks = context().size();
-    for (double& x : want) x *= double(ranks * (ranks + 1) / 2);
+    const int ranks = context().size(), all = ranks * (ranks + 1) / 2;
+    for (double& x : want) x *= double(all);
     expect_close(d_own, Tensor::from(want, d_own.shape(), device), 1e-13, "d_keys");
   }
 }

@@ -313,7 +313,7 @@ TEST_F(Ops, AdamWFollowsItsFormula) {
     std::vector<double> wm(50), wv(50);
     const AdamWSettings s{.lr = 0.01, .weight_decay = 0.1, .maximize = maximize};
     for (int step = 1; step <= 5; ++step) {
-      const Tensor g = rnd({50}, uint64_t(10 + step));
+      const Tensor g = rnd({50}, uint64_t(10) + uint64_t(step));
       adamw_step(p, g, m, v, nullptr, s, step, 0.5);
       for (size_t i = 0; i < 50; ++i) {
         const double gi = (maximize ? -0.5 : 0.5) * g.data<double>()[i];
