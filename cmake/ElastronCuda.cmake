@@ -74,7 +74,7 @@ endif()
 
 set(ELASTRON_CUDA_HOST_SOURCES core/cuda/device.cpp core/cuda/event.cpp core/cuda/free_memory.cpp
   core/cuda/gpus.cpp core/cuda/graph.cpp core/cuda/host_copies.cpp core/cuda/model_and_driver.cpp
-  core/cuda/recorded_memory.cpp ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp
+  ops/cuda/attention/library_attention.cpp ops/cuda/matmul.cpp
   ops/cuda/tensor_map.cpp)
 set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/argmax.cu ops/cuda/attention/backward.cu ops/cuda/attention/backward_hopper.cu

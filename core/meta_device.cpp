@@ -6,6 +6,7 @@
 
 #include "core/cuda/block_size.h"
 #include "core/error.h"
+#include "core/recorded_memory.h"
 
 namespace elastron {
 
@@ -64,6 +65,10 @@ size_t MetaDevice::place() {
 
 void* MetaDevice::allocate(size_t bytes) {
   const auto size = int64_t(block_size(bytes));
+  if (recorded_memory_ != nullptr) {
+    if (void* again = recorded_memory_->take(size_t(size))) return again;
+    ELASTRON_CHECK(!capturing_, "work that is recorded asks for more memory the second time");
+  }
   const size_t at = place();
   statistics_.in_use_bytes += size;
   statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
@@ -74,10 +79,13 @@ void* MetaDevice::allocate(size_t bytes) {
   range.peak_bytes = std::max(range.peak_bytes, statistics_.in_use_bytes);
   const uintptr_t number = owners_.size();
   owners_.push_back(uint32_t(at));
-  return reinterpret_cast<void*>(kFirstAddress + (number << kStrideBits));
+  void* block = reinterpret_cast<void*>(kFirstAddress + (number << kStrideBits));
+  if (recorded_memory_ != nullptr) recorded_memory_->add(block, size_t(size));
+  return block;
 }
 
 void MetaDevice::release(void* block, size_t bytes) noexcept {
+  if (recorded_memory_ != nullptr && recorded_memory_->give_back(block)) return;
   const auto size = int64_t(block_size(bytes));
   const uintptr_t number = (reinterpret_cast<uintptr_t>(block) - kFirstAddress) >> kStrideBits;
   statistics_.in_use_bytes -= size;
@@ -90,18 +98,32 @@ void MetaDevice::note_copy(size_t bytes) {
   range.copied_bytes += int64_t(bytes);
 }
 
-void MetaDevice::copy_from_host(void*, const void*, size_t bytes) { note_copy(bytes); }
+void MetaDevice::check_not_capturing(const char* operation) const {
+  ELASTRON_CHECK(!capturing_, std::string(operation) + " in work that is recorded");
+}
+
+void MetaDevice::copy_from_host(void*, const void*, size_t bytes) {
+  check_not_capturing("a copy from the host");
+  note_copy(bytes);
+}
 void MetaDevice::copy_to_host(void* dst, const void*, size_t bytes) {
   std::memset(dst, 0, bytes);
+  begin_copy_to_host(bytes);
+  synchronize();
+}
+void MetaDevice::begin_copy_to_host(size_t bytes) {
+  check_not_capturing("a copy to the host");
   note_copy(bytes);
-  ++here().host_waits;
 }
 void MetaDevice::copy(void*, const void*, size_t bytes) { note_copy(2 * bytes); }
 void MetaDevice::copy_rows(void*, size_t, const void*, size_t, size_t row_bytes, size_t rows) {
   note_copy(2 * row_bytes * rows);
 }
 void MetaDevice::fill_zero(void*, size_t bytes) { note_copy(bytes); }
-void MetaDevice::synchronize() { ++here().host_waits; }
+void MetaDevice::synchronize() {
+  check_not_capturing("a wait");
+  ++here().host_waits;
+}
 
 void MetaDevice::reset_peak() {
   statistics_.peak_bytes = statistics_.in_use_bytes;
@@ -135,6 +157,49 @@ void MetaDevice::record(const OpCost& cost) {
   found->sum.bytes += cost.bytes;
   found->sum.launches += as_ == DeviceKind::cuda ? cost.launches : 0;
   ++found->calls;
+}
+
+// What core/cuda/graph.cpp does, without a graph.
+class MetaDevice::Recorded final : public RecordedWork {
+ public:
+  explicit Recorded(MetaDevice& device) : device_(device) {}
+  ~Recorded() override {
+    for (const RecordedMemory::Block& block : memory_.blocks()) {
+      if (block.free) device_.release(block.begin, block.bytes);  // others have a tensor yet
+    }
+  }
+
+  void run() override { device_.record(OpCost{.name = "recorded work"}); }
+
+  void see(const std::function<void()>& issue, bool captured) {
+    ELASTRON_CHECK(device_.recorded_memory_ == nullptr, "work is recorded within recorded work");
+    struct Recording {
+      MetaDevice& device;
+      ~Recording() {
+        device.recorded_memory_ = nullptr;
+        device.capturing_ = false;
+      }
+    } const recording{device_};
+    device_.recorded_memory_ = &memory_;
+    device_.capturing_ = captured;
+    issue();
+    ELASTRON_CHECK(memory_.all_free(), "work that is recorded keeps memory");
+  }
+
+ private:
+  MetaDevice& device_;
+  RecordedMemory memory_;
+};
+
+std::unique_ptr<RecordedWork> MetaDevice::record(const std::function<void()>& issue) {
+  if (as_ != DeviceKind::cuda) {
+    issue();
+    return nullptr;
+  }
+  auto work = std::make_unique<Recorded>(*this);
+  work->see(issue, /*captured=*/false);
+  work->see(issue, /*captured=*/true);
+  return work;
 }
 
 }  // namespace elastron

@@ -10,9 +10,12 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/recorded_work.h"
 #include "core/trace.h"
 
 namespace elastron {
+
+class RecordedMemory;
 
 // The resource that limits an op, and so the rate of a device by which its time is estimated.
 enum class WorkKind : uint8_t {
@@ -51,7 +54,7 @@ struct RangeRecord {
   std::vector<size_t> children;                 // indices of MetaDevice::ranges()
 };
 
-class MetaDevice final : public Device {
+class MetaDevice final : public Device, public RecordingDevice {
  public:
   // `as`: cpu or cuda.
   explicit MetaDevice(DeviceKind as);
@@ -64,6 +67,8 @@ class MetaDevice final : public Device {
   void release(void* block, size_t bytes) noexcept override;
   void copy_from_host(void* dst, const void* src, size_t bytes) override;
   void copy_to_host(void* dst, const void* src, size_t bytes) override;  // zeros
+  // A copy to the host that nobody waits for yet; who does says so by synchronize().
+  void begin_copy_to_host(size_t bytes);
   void copy(void* dst, const void* src, size_t bytes) override;
   void copy_rows(void* dst, size_t dst_stride, const void* src, size_t src_stride, size_t row_bytes,
                  size_t rows) override;
@@ -73,6 +78,10 @@ class MetaDevice final : public Device {
   void reset_peak() override;
 
   void record(const OpCost& cost);
+  // As a GPU records: the work is asked for twice, done and captured, and holds its memory. Doing it
+  // again is one launch, and what the device does by itself then is not written down. Throws
+  // LogicError where a GPU could not capture the work. Null on what stands for a CPU.
+  std::unique_ptr<RecordedWork> record(const std::function<void()>& issue) override;
 
   // The first one is outside of all ranges; its children are the outermost.
   const std::vector<RangeRecord>& ranges() const { return ranges_; }
@@ -80,7 +89,10 @@ class MetaDevice final : public Device {
   void clear_records();
 
  private:
+  class Recorded;
   size_t block_size(size_t bytes) const;
+  // Nothing of the host can be part of what is recorded.
+  void check_not_capturing(const char* operation) const;
   size_t place();
   RangeRecord& here() { return ranges_[place()]; }
   void note_copy(size_t bytes);
@@ -90,6 +102,9 @@ class MetaDevice final : public Device {
   std::vector<RangeRecord> ranges_;
   std::vector<uint64_t> last_serial_;  // of each range: its last call
   std::vector<uint32_t> owners_;       // of each block: the range that allocated it
+  // While work is recorded: whose memory tensors get, and whether it is captured or done.
+  RecordedMemory* recorded_memory_ = nullptr;
+  bool capturing_ = false;
   // The place that was looked up last.
   const TraceRange* known_range_ = nullptr;
   uint64_t known_serial_ = 0;

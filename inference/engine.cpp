@@ -5,16 +5,21 @@
 
 namespace elastron::inference {
 
-Engine::Engine(const model::ModelFolder& folder, const EngineOptions& options, parallel::Mesh& mesh,
+Engine::Engine(const model::ModelConfig& model, const EngineOptions& options, parallel::Mesh& mesh,
                Device& device)
     : options_(options),
       mesh_(mesh),
       device_(device),
-      decoder_(folder.config(),
+      decoder_(model,
                {.dtype = options.dtype, .repack = false, .max_position = options.max_position},
                mesh.tensor(), device) {
+  route_by(router::uniform_gates(model.num_layers, model.kv_heads, 1));
+}
+
+Engine::Engine(const model::ModelFolder& folder, const EngineOptions& options, parallel::Mesh& mesh,
+               Device& device)
+    : Engine(folder.config(), options, mesh, device) {
   folder.load(decoder_.parameters());
-  route_by(router::uniform_gates(model().num_layers, model().kv_heads, 1));
 }
 
 void Engine::route_by(const router::StoredRouter& trained, const std::string& where) {

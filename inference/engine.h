@@ -38,6 +38,9 @@ class Engine {
   // group does not divide the model.
   Engine(const model::ModelFolder& folder, const EngineOptions& options, parallel::Mesh& mesh,
          Device& device);
+  // A model of this shape whose weights are undefined: for devices that hold no values.
+  Engine(const model::ModelConfig& model, const EngineOptions& options, parallel::Mesh& mesh,
+         Device& device);
 
   // From now on a trained router decides, whose settings are options.routing. `where` names it in
   // the InputError that is thrown where it is another model's.

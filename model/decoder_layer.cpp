@@ -32,6 +32,7 @@ LayerOutput DecoderLayer::forward(const Tensor& x, const LayerInputs& in,
 }
 
 Tensor DecoderLayer::decode(const Tensor& x, const LayerInputs& in) const {
+  const TraceRange range("layer", layer_);
   return mlp_.forward(attention_.decode(x, in), nullptr);
 }
 

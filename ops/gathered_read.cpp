@@ -1,6 +1,7 @@
 #include "ops/gathered_read.h"
 
 #include <cstring>
+#include <utility>
 
 #include "core/cuda/host_copies.h"
 #include "ops/backend.h"
@@ -20,6 +21,23 @@ class FinishedCopy final : public HostCopy {
 
  private:
   std::vector<std::byte> bytes_;
+};
+
+// Waited for where it is looked at, as on a GPU.
+class MetaCopy final : public HostCopy {
+ public:
+  MetaCopy(MetaDevice& device, size_t bytes) : device_(device), zeros_(bytes) {
+    device.begin_copy_to_host(bytes);
+  }
+  std::span<const std::byte> wait() override {
+    if (!std::exchange(waited_, true)) device_.synchronize();
+    return zeros_;
+  }
+
+ private:
+  MetaDevice& device_;
+  std::vector<std::byte> zeros_;
+  bool waited_ = false;
 };
 
 size_t padded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -67,18 +85,20 @@ GatheredRead::GatheredRead(std::span<const Tensor> parts) {
   }
   const Tensor buffer = gather_parts(parts);
   Device& device = buffer.device();
-  const auto at_once = [&] {
-    auto copy = std::make_unique<FinishedCopy>(buffer.bytes());
-    if (buffer.numel() > 0) device.copy_to_host(copy->bytes().data(), buffer.raw(), buffer.bytes());
-    copy_ = std::move(copy);
-  };
   run_on(
-      device, at_once,
+      device,
+      [&] {
+        auto copy = std::make_unique<FinishedCopy>(buffer.bytes());
+        if (buffer.numel() > 0) {
+          device.copy_to_host(copy->bytes().data(), buffer.raw(), buffer.bytes());
+        }
+        copy_ = std::move(copy);
+      },
       [&](auto stream) {
         copy_ = device.attached<elastron::cuda::HostCopies>().begin(buffer.raw(), buffer.bytes(),
                                                                     stream);
       },
-      [&](MetaDevice&) { at_once(); });
+      [&](MetaDevice& meta) { copy_ = std::make_unique<MetaCopy>(meta, buffer.bytes()); });
 }
 
 std::vector<double> GatheredRead::doubles(size_t i) {

@@ -16,6 +16,7 @@
 #include "core/cuda/event.h"
 #include "ops/cuda/elementwise.h"
 #include "parallel/activity.h"
+#include "parallel/bfloat16_sum.h"
 #include "parallel/collective_shapes.h"
 #include "parallel/nccl_library.h"
 #include "parallel/world.h"
@@ -303,30 +304,20 @@ Pending NcclCommunicator::all_reduce(Tensor& t, ReduceOp op) {
 }
 
 Pending NcclCommunicator::sum_bfloat16(Tensor& t) {
-  const int64_t part = (t.numel() + size() - 1) / size(), padded = part * size();
-  Tensor whole = t.view({t.numel()});
-  if (padded != t.numel()) {
-    // Values behind the end are added up and never looked at.
-    whole = Tensor::zeros({padded}, t.dtype(), t.device());
-    whole.slice(0, 0, t.numel()).copy_from(t.view({t.numel()}));
-  }
-  Tensor parts = Tensor::empty({padded}, t.dtype(), t.device());
-  Tensor mine = whole.slice(0, rank() * part, (rank() + 1) * part);
+  const Bfloat16Sum sum(t, size());
+  Tensor mine = sum.part(rank());
   const char* name = "all_reduce";
-  auto inner = std::make_shared<Pending>(
-      start(name, {t, whole, parts}, [&](ncclComm_t comm, cuda::Stream stream) {
-        exchange(name, whole, parts, part, comm, stream);
-        ops::cuda::sum_parts(parts.data<bf16>(), mine.data<bf16>(), size(), part, stream);
-        check(backend_.functions().all_gather(mine.raw(), whole.raw(), size_t(part), ncclBfloat16,
-                                              comm, stream),
+  auto inner =
+      std::make_shared<Pending>(start(name, {t}, [&](ncclComm_t comm, cuda::Stream stream) {
+        exchange(name, sum.whole, sum.parts, sum.count, comm, stream);
+        ops::cuda::sum_parts(sum.parts.data<bf16>(), mine.data<bf16>(), size(), sum.count, stream);
+        check(backend_.functions().all_gather(mine.raw(), sum.whole.raw(), size_t(sum.count),
+                                              ncclBfloat16, comm, stream),
               name);
       }));
-  return Pending([inner, whole, t]() mutable {
+  return Pending([inner, sum, t]() mutable {
     inner->wait();
-    if (whole.raw() != t.raw()) {
-      Tensor flat = t.view({t.numel()});
-      flat.copy_from(whole.slice(0, 0, t.numel()));
-    }
+    sum.bring_back(t);
   });
 }
 
@@ -347,7 +338,7 @@ Pending NcclCommunicator::reduce_scatter(const Tensor& in, Tensor& out) {
   if (out.numel() == 0) return {};
   const char* name = "reduce_scatter";
   if (in.dtype() == DType::bf16) {
-    const Tensor parts = Tensor::empty({in.numel()}, in.dtype(), in.device());
+    const Tensor parts = parts_of_scattered(in);
     return start(name, {in, out, parts}, [&](ncclComm_t comm, cuda::Stream stream) {
       exchange(name, in, parts, out.numel(), comm, stream);
       ops::cuda::sum_parts(parts.data<bf16>(), out.data<bf16>(), size(), out.numel(), stream);

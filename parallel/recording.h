@@ -18,8 +18,8 @@ struct RecordedCollective {
 using CollectiveLog = std::vector<RecordedCollective>;
 
 // Outputs are as if every rank gave what this one does, so that a step goes on with numbers (on a
-// meta device they have none); sums and broadcasts leave a tensor as it is. `log` must outlive the
-// communicator.
+// meta device they have none); sums and broadcasts leave a tensor as it is. A meta device that stands
+// for a GPU writes down what collectives over NCCL take of it. `log` must outlive the communicator.
 class RecordingCommunicator final : public Communicator {
  public:
   RecordingCommunicator(std::string axis, int rank, int size, CollectiveLog& log);
@@ -39,7 +39,9 @@ class RecordingCommunicator final : public Communicator {
   std::string broadcast_host(const std::string& value, int root) override;
 
  private:
-  Pending record(std::string_view operation, size_t bytes, bool host = false);
+  void note(std::string_view operation, size_t bytes, bool host = false);
+  // The same of tensors, which live until it is waited for.
+  Pending record(std::string_view operation, size_t bytes, std::vector<Tensor> kept);
   Tensor own_part(const Tensor& whole) const;
   void fill(Tensor& whole, const Tensor& part) const;
 

@@ -8,9 +8,9 @@
 
 #include "core/cuda/block_size.h"
 #include "core/cuda/gpus.h"
-#include "core/cuda/recorded_memory.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
+#include "core/recorded_memory.h"
 
 namespace elastron::cuda {
 

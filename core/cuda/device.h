@@ -12,9 +12,11 @@
 #include "core/device.h"
 #include "core/recorded_work.h"
 
-namespace elastron::cuda {
-
+namespace elastron {
 class RecordedMemory;
+}
+
+namespace elastron::cuda {
 
 // GPUs that this process could use; 0 without a driver. `why` (may be null) then says what is
 // missing. Never throws.

@@ -7,10 +7,10 @@
 #include <string_view>
 
 #include "core/cuda/device.h"
-#include "core/cuda/recorded_memory.h"
 #include "core/cuda/status.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/recorded_memory.h"
 
 namespace elastron::cuda {
 

@@ -89,5 +89,70 @@ TEST(MetaDevice, LaunchesNothingAsACpu) {
   EXPECT_EQ(meta.ranges()[0].ops[0].calls, 1);
 }
 
+// A copy that is begun is waited for elsewhere.
+TEST(MetaDevice, WaitsWhereTheHostWaits) {
+  MetaDevice meta(DeviceKind::cuda);
+  {
+    const TraceRange range("begin");
+    meta.begin_copy_to_host(100);
+  }
+  {
+    const TraceRange range("look");
+    meta.synchronize();
+  }
+  EXPECT_EQ(range_named(meta, "begin").copies, 1);
+  EXPECT_EQ(range_named(meta, "begin").host_waits, 0);
+  EXPECT_EQ(range_named(meta, "look").host_waits, 1);
+}
+
+// As core/cuda/graph.cpp: graph_test has the same of the emulated GPU.
+TEST(MetaDevice, RecordsWorkThatIsOneLaunchFromThenOn) {
+  MetaDevice meta(DeviceKind::cuda);
+  Tensor t = Tensor::empty({500}, DType::f32, meta);
+  const int64_t before = meta.memory().in_use_bytes;
+  const auto issue = [&] {
+    for (int i = 0; i < 2; ++i) {  // takes the same memory again
+      const Tensor between = Tensor::empty({500}, DType::f32, meta);
+      meta.record({.name = "op", .launches = 3});
+      t.copy_from(between);
+    }
+  };
+  auto work = meta.record(issue);
+  ASSERT_NE(work, nullptr);
+  EXPECT_EQ(meta.memory().in_use_bytes, before + 2048);
+  const RangeRecord& all = meta.ranges()[0];
+  EXPECT_EQ(all.ops[0].sum.launches, 12);  // done, and captured
+  EXPECT_EQ(all.allocations, 2);
+  meta.clear_records();
+  work->run();
+  work->run();
+  ASSERT_EQ(all.ops.size(), 1u);
+  EXPECT_EQ(all.ops[0].sum.launches, 2);
+  EXPECT_EQ(all.copies, 0);
+  EXPECT_EQ(all.allocations, 0);
+  work.reset();
+  EXPECT_EQ(meta.memory().in_use_bytes, before);
+  MetaDevice cpu(DeviceKind::cpu);
+  EXPECT_EQ(cpu.record([] {}), nullptr);
+}
+
+TEST(MetaDevice, RecordsNothingThatTheHostTakesPartIn) {
+  MetaDevice meta(DeviceKind::cuda);
+  Tensor kept, t = Tensor::empty({4}, DType::f32, meta);
+  float number = 7;
+  const auto record = [&](const std::function<void()>& issue) { return meta.record(issue); };
+  EXPECT_THROW(record([&] { meta.copy_from_host(t.raw(), &number, 4); }), LogicError);
+  EXPECT_THROW(record([&] { meta.copy_to_host(&number, t.raw(), 4); }), LogicError);
+  EXPECT_THROW(record([&] { meta.synchronize(); }), LogicError);
+  EXPECT_THROW(record([&] { kept = t.clone(); }), LogicError);
+  kept = {};
+  int times = 0;
+  EXPECT_THROW(record([&] {
+                 if (++times == 2) Tensor::empty({12345}, DType::f32, meta);
+               }),
+               LogicError);
+  EXPECT_NE(record([] {}), nullptr);  // it is as it was
+}
+
 }  // namespace
 }  // namespace elastron

@@ -7,6 +7,7 @@
 
 #include "core/cuda/device.h"
 #include "core/file/input_file.h"
+#include "core/meta_device.h"
 #include "inference/generation.h"
 #include "tests/support/cuda_emulator/memory.h"
 
@@ -24,10 +25,11 @@ class GenerationOnAGpu : public ::testing::Test {
     config.ssa = {.sink = 8, .local = 16, .block = 8};
     return config;
   }
+  static EngineOptions options() {
+    return {.dtype = DType::f32, .max_position = 1000, .routing = routing()};
+  }
   std::unique_ptr<Engine> engine(Device& device) {
-    auto e = std::make_unique<Engine>(
-        model_, EngineOptions{.dtype = DType::f32, .max_position = 1000, .routing = routing()},
-        mesh_, device);
+    auto e = std::make_unique<Engine>(model_, options(), mesh_, device);
     e->route_by(router::StaticGates{{1, 0, 0, 1}, {0, 1, 1, 0}});
     return e;
   }
@@ -87,6 +89,42 @@ TEST_F(GenerationOnAGpu, ATokenIsOneLaunch) {
   }
   EXPECT_EQ(gpu_.memory().in_use_bytes, held);
   EXPECT_EQ(gpu_.memory().system_allocations, allocations);
+}
+
+// By a meta device's counts decoding_budgets_test says what a token of a real model asks for: they
+// are this GPU's, from the prompt on, with a graph and, where few tokens are to come, without.
+TEST_F(GenerationOnAGpu, AsksAsOftenAsAMetaDeviceCounts) {
+  for (const int64_t tokens : {int64_t(5), kTokens}) {
+    MetaDevice meta(DeviceKind::cuda);
+    Engine planned(model_.config(), options(), mesh_, meta), real(model_, options(), mesh_, gpu_);
+    std::vector<std::unique_ptr<Generation>> texts;
+    for (Engine* e : {&planned, &real}) {
+      e->route_by(router::uniform_gates(e->model().num_layers, e->model().kv_heads, 0));
+      texts.push_back(std::make_unique<Generation>(
+          *e, prompt_, e->model().vocab_size,
+          GenerationOptions{.max_tokens = tokens, .ignore_eos = true}));
+    }
+    for (int64_t i = 0; i < tokens; ++i) {
+      SCOPED_TRACE(std::to_string(i) + " of " + std::to_string(tokens));
+      meta.clear_records();
+      const emulator::Calls before = emulator::calls();
+      for (auto& text : texts) text->next();
+      const emulator::Calls after = emulator::calls();
+      RangeRecord sums;
+      int64_t launches = 0;
+      for (const RangeRecord& range : meta.ranges()) {
+        for (const OpRecord& op : range.ops) launches += op.sum.launches;
+        sums.copies += range.copies;
+        sums.host_waits += range.host_waits;
+        sums.allocations += range.allocations;
+      }
+      EXPECT_EQ(launches, after.launches - before.launches + after.graphs - before.graphs);
+      EXPECT_EQ(sums.copies, after.copies - before.copies);
+      EXPECT_EQ(sums.host_waits, after.host_waits - before.host_waits);
+      EXPECT_EQ(sums.allocations, after.allocations - before.allocations);
+      EXPECT_EQ(meta.memory().in_use_bytes, gpu_.memory().in_use_bytes);
+    }
+  }
 }
 
 // Without a graph: the launches of the layers, and no more traffic with the host than with one.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/meta_device.h"
 #include "parallel/recording.h"
 #include "tests/parallel/support.h"
 
@@ -100,6 +101,41 @@ TEST(RecordingCommunicator, WritesDownOperationAxisAndBytesAndMovesNothing) {
   EXPECT_EQ(log, expected);
   EXPECT_EQ(number, 5);
   EXPECT_EQ(std::memcmp(before.data(), x.raw(), x.bytes()), 0);
+}
+
+// As NCCL's communicator does, which planned_ranks_cuda_test holds it against.
+TEST(RecordingCommunicator, SumsOfBfloat16TakeOfAGpuWhatTheyTake) {
+  MetaDevice gpu(DeviceKind::cuda);
+  CollectiveLog log;
+  RecordingCommunicator context("context", 1, 4, log);
+  Tensor even = Tensor::empty({1024}, DType::bf16, gpu),
+         odd = Tensor::empty({1023}, DType::bf16, gpu);
+  Tensor single = Tensor::empty({1024}, DType::f32, gpu);
+  struct Taken {
+    int64_t launches = 0, copies = 0, bytes = 0;
+    bool operator==(const Taken&) const = default;
+  };
+  const auto of = [&](auto&& start) {
+    gpu.clear_records();
+    gpu.reset_peak();
+    const int64_t before = gpu.memory().in_use_bytes;
+    start().wait();
+    EXPECT_EQ(gpu.memory().in_use_bytes, before);
+    const RangeRecord& all = gpu.ranges()[0];
+    return Taken{.launches = all.ops.empty() ? 0 : all.ops[0].sum.launches,
+                 .copies = all.copies,
+                 .bytes = gpu.memory().peak_bytes - before};
+  };
+  const auto reduce = [&](Tensor& t, ReduceOp op) {
+    return of([&] { return context.all_reduce(t, op); });
+  };
+  EXPECT_EQ(reduce(even, ReduceOp::sum), (Taken{1, 0, 2048}));
+  EXPECT_EQ(reduce(odd, ReduceOp::sum),
+            (Taken{1, 3, 2 * 2048}));  // padded: cleared, there and back
+  EXPECT_EQ(reduce(even, ReduceOp::max), Taken{});
+  EXPECT_EQ(reduce(single, ReduceOp::sum), Taken{});
+  Tensor part = Tensor::empty({256}, DType::bf16, gpu);
+  EXPECT_EQ(of([&] { return context.reduce_scatter(even, part); }), (Taken{1, 0, 2048}));
 }
 
 TEST(RecordingCommunicator, ChecksShapesLikeARealOne) {

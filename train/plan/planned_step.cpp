@@ -91,6 +91,7 @@ void add_phases(const std::vector<RangeRecord>& ranges, const std::vector<RangeR
       case StepPart::layer_backward: return role.mlp ? "MLP backward" : "attention backward";
       case StepPart::micro_batch:
       case StepPart::loss: return "loss";
+      case StepPart::figures:
       case StepPart::outside:
       case StepPart::update: break;
     }

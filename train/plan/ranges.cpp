@@ -10,6 +10,8 @@ RangeRole RangeRole::within(std::string_view name) const {
   if (name == "layer") role.part = StepPart::layer;
   if (name == "layer backward") role.part = StepPart::layer_backward;
   if (name == "head and loss") role.part = StepPart::loss;
+  // Those that are read in a micro batch are of another one; a step of one reads them behind it.
+  if (name == "figures" && part == StepPart::outside) role.part = StepPart::figures;
   if (name == "gradient reduction" || name == "optimizer") role.part = StepPart::update;
   if (name == "again") role.again = true;
   if (name == "router") role.router = true;

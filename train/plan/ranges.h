@@ -14,7 +14,8 @@ enum class StepPart : uint8_t {
   layer,        // forward
   layer_backward,
   loss,
-  update,  // sums of gradients, optimiser
+  figures,  // of a micro batch that is over
+  update,   // sums of gradients, optimiser
 };
 
 struct RangeRole {

@@ -130,6 +130,7 @@ struct WorkSeconds {
       case StepPart::layer_backward: return elements_backward;
       case StepPart::loss: return loss;
       case StepPart::update:
+      case StepPart::figures:
       case StepPart::outside: return update;
       case StepPart::micro_batch:
       case StepPart::layer: break;

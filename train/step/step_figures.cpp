@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/trace.h"
 #include "train/step/attention_pairs.h"
 
 namespace elastron::train {
@@ -29,6 +30,8 @@ void StepFigures::add(const MicroBatch& micro_batch, const OnDevice& on_device,
 }
 
 void StepFigures::read(size_t but) {
+  if (pending_.size() <= but) return;
+  const TraceRange range("figures");
   while (pending_.size() > but) {
     read(pending_.front());
     pending_.erase(pending_.begin());

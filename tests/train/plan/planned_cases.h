@@ -137,21 +137,25 @@ class RealStep {
  public:
   RealStep(const Config& config, const model::ModelConfig& m, parallel::Mesh& mesh, Device& device)
       : model_(config, m, true, mesh, device),
-        optimizer_(model_.objective_parameters(), config.train.adam, config.train.weight_decay,
-                   optimizer_group(config, mesh)),
+        optimizer_(initialised(model_).objective_parameters(), config.train.adam,
+                   config.train.weight_decay, optimizer_group(config, mesh)),
         routed_(model_.training_gates()),
         loss_(model_.make_loss()),
         runner_(config, mesh, device, model_.decoder(), routed_, *loss_, model_.objective(),
                 optimizer_),
         batches_({planned_batch(config, 0)}),
-        data_ranks_(mesh.layout().data) {
-    model_.decoder().initialise(1);
-  }
+        data_ranks_(mesh.layout().data) {}
   StepResult run() {
     return runner_.run(steps_++, batches_, data_ranks_, [] {});
   }
 
  private:
+  // Before the optimiser, which leaves each rank the master weights of its own part.
+  static TrainedModel& initialised(TrainedModel& model) {
+    model.decoder().initialise(1);
+    return model;
+  }
+
   TrainedModel model_;
   Optimizer optimizer_;
   std::vector<router::RoutedLayer> routed_;

@@ -1,15 +1,11 @@
 // Plans against steps on an emulated GPU: what these hold, and what they ask of the device.
 #include <gtest/gtest.h>
 
-#include "core/cuda/device.h"
 #include "ops/kernel_families.h"
-#include "ops/routed_attention.h"
 #include "router/attention_router.h"
 #include "tests/support/cuda_emulator/blas.h"
-#include "tests/support/cuda_emulator/memory.h"
-#include "tests/train/plan/planned_cases.h"
+#include "tests/train/plan/emulated_step.h"
 #include "train/plan/full_attention_line.h"
-#include "train/plan/planned_step.h"
 #include "train/workload/registry.h"
 
 namespace elastron::train {
@@ -19,37 +15,12 @@ void expect_as_planned(const test::PlannedCase& c, const model::ModelConfig& m) 
   parallel::CollectiveLog log;
   parallel::Mesh mesh = parallel::Mesh::recording(c.layout, {}, log);
   cuda::CudaDevice device(0);
-  test::RealStep step(c.config, m, mesh, device);
-  step.run();
-  device.reset_peak();
-  const emulator::Calls before = emulator::calls();
-  step.run();
-  const emulator::Calls after = emulator::calls();
-  const int64_t peak = device.memory().peak_bytes;
-
-  const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cuda, {},
-                                     ops::has_full_attention_library(device));
-  DeviceCalls planned;
-  for (const RangeRecord& range : plan.ranges) {
-    for (const OpRecord& op : range.ops) planned.launches += double(op.sum.launches);
-    planned.copies += double(range.copies);
-    planned.host_waits += double(range.host_waits);
-    planned.allocations += double(range.allocations);
-  }
-  EXPECT_EQ(plan.memory.total(), peak) << c.name << ", " << plan.memory.phase;
-  EXPECT_EQ(planned.launches, double(after.launches - before.launches)) << c.name;
-  EXPECT_EQ(planned.copies, double(after.copies - before.copies)) << c.name;
-  EXPECT_EQ(planned.host_waits, double(after.host_waits - before.host_waits)) << c.name;
-  EXPECT_EQ(planned.allocations, double(after.allocations - before.allocations)) << c.name;
-  EXPECT_GT(plan.layer.launches, 10) << c.name;
+  test::expect_as_planned(c, m, mesh, device);
 }
 
 test::PlannedCase of(const char* name, model::Recompute recompute, DType dtype,
                      const auto& change) {
-  auto c = test::planned_case(name, {1, 1, 1}, recompute, change);
-  c.config.data.max_tokens = 128;
-  c.config.model.dtype = dtype == DType::bf16 ? ComputeDType::bfloat16 : ComputeDType::float32;
-  return c;
+  return test::emulated_case(name, {1, 1, 1}, recompute, dtype, change);
 }
 
 TEST(PlannedStepOfAGpu, HoldsLaunchesCopiesAndWaitsAsAStepDoes) {

@@ -1,8 +1,8 @@
-#include "core/cuda/recorded_memory.h"
+#include "core/recorded_memory.h"
 
 #include <algorithm>
 
-namespace elastron::cuda {
+namespace elastron {
 
 void* RecordedMemory::take(size_t bytes) {
   const auto block = std::ranges::find_if(
@@ -23,4 +23,4 @@ bool RecordedMemory::give_back(void* block) {
 
 bool RecordedMemory::all_free() const { return std::ranges::all_of(blocks_, &Block::free); }
 
-}  // namespace elastron::cuda
+}  // namespace elastron

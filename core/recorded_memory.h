@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace elastron::cuda {
+namespace elastron {
 
 class RecordedMemory {
  public:
@@ -29,4 +29,4 @@ class RecordedMemory {
   std::vector<Block> blocks_;
 };
 
-}  // namespace elastron::cuda
+}  // namespace elastron
