@@ -1,0 +1,160 @@
+"""Faults that tests are there to find, each as the edit that brings it back. A row: what is wrong then; the file,
+a piece of its text and what stands in its place; the targets to build; the command that must fail, from the build
+folder; and what it must say, so that it does not fail for another reason."""
+import collections
+
+Fault = collections.namedtuple("Fault", "name file old new targets command says")
+
+ATTENTION = "ops_routed_attention_test"
+EMULATED = "ops_cuda_emulated_test"
+
+
+def case(folder, name, only):
+    return [f"tests/{folder}/{name}", f"--gtest_filter={only}"]
+
+
+def ranks(count, folder, name, only):
+    return ["{source}/tests/support/mpirun.sh", str(count)] + case(folder, name, only)
+
+
+def listed(name):
+    return ["ctest", "--output-on-failure", "-R", f"^{name}$"]
+
+
+# What is compiled.
+BUILT = [
+    Fault("a Hopper node's build has no Hopper kernels", "cmake/ElastronGpuArchitectures.cmake",
+          "    set(${out} 90a-real PARENT_SCOPE)\n  elseif", "    set(${out} 90-real PARENT_SCOPE)\n  elseif",
+          [], listed("gpu_architectures"), "not '90a-real'"),
+    Fault("a build without Hopper's kernels says nothing on such a GPU", "ops/cuda/attention/kernel_choice.h",
+          "  return device.capability / 10 == 9 && !device.hopper_code;", "  return device.capability < 0;",
+          ["self_check_test"], case("launch", "self_check_test", "SelfCheck.ABuild*"),
+          "ABuildWithoutTheFastKernelsSaysSo"),
+]
+
+
+def machine_code(name, kernel, file, old, new):
+    return Fault(name, f"ops/cuda/attention/{file}", old, new, ["elastron_cuda"],
+                 listed("ops_cuda_machine_code_test"), kernel)
+
+
+# What ptxas makes of it: these need the CUDA toolkit.
+MACHINE_CODE = [
+    machine_code("forward: a branch on the mask between the waits", "forward", "forward_hopper.cu",
+                 "      if constexpr (kStep > Step::causal) hide(s, next.begin, next.mask, sights);",
+                 "      if (next.mask != KeyMask::none) hide(s, next.begin, next.mask, sights);"),
+    machine_code("dq: a branch on the mask between the waits", "dq", "backward_hopper_dq.cu",
+                 "      if constexpr (kMask == KeyMask::shown) hide(s, tile.begin, tile.mask, sights);",
+                 "      if (tile.mask != KeyMask::none) hide(s, tile.begin, tile.mask, sights);"),
+    machine_code("dk, dv: a branch on the mask between the waits", "dk, dv", "backward_hopper.cu",
+                 "      if constexpr (kMask != KeyMask::none) rows.template hide<kMask>(p, sights, dense_from);",
+                 "      if (rows.mask != KeyMask::none) rows.template hide<KeyMask::shown>(p, sights, dense_from);"),
+    machine_code("forward: the scores are waited for with everything else", "forward", "forward_hopper.cu",
+                 "        products_wait<1>(s);\n", "        products_wait<0>(s);\n"),
+]
+
+# What a step asks of a GPU.
+COUNTED = [
+    Fault("figures are read before the next micro batch is queued", "train/step/step.cpp",
+          "  figures.read(/*but=*/1);", "  figures.read(/*but=*/0);\n  decoder_.device().synchronize();",
+          ["plan_test"], case("train/plan", "plan_test", "Budgets.OfAMicroBatch"), "host_waits"),
+    Fault("the norm is a reduction for each tensor", "ops/elementwise.cpp",
+          "double sum_of_squares(std::span<const Tensor> tensors) {",
+          "double sum_of_squares(std::span<const Tensor> tensors) {\n  if (tensors.size() > 1) {\n"
+          "    double total = 0;\n    for (const Tensor& x : tensors) total += sum_of_squares(x);\n"
+          "    return total;\n  }",
+          ["plan_test"], case("train/plan", "plan_test", "Budgets.OfAnUpdate"), "waits"),
+    Fault("a kernel for each tensor whose rows are exchanged", "ops/row_pieces.h",
+          "kMostRowPieces = 16", "kMostRowPieces = 1",
+          ["exchange_counts_test"], case("model", "exchange_counts_test", "*"), "all.forward"),
+    Fault("short documents are cut", "data/context_shard.cpp",
+          "    for (const Dealt& d : sequences.first(cut)) deal_chunks(d);\n"
+          "    for (const Dealt& d : sequences.subspan(cut)) deal_whole(d);",
+          "    for (const Dealt& d : sequences) deal_chunks(d);",
+          ["data_context_shard_test"], case("data", "data_context_shard_test", "*"), "ContextPlan"),
+    Fault("whole documents go where they do not balance", "data/context_shard.cpp",
+          "  double most_pairs() const { return (1 + kContextPairsSlack) * mean_.pairs; }",
+          "  double most_pairs() const { return 1e300; }",
+          ["data_context_shard_test"], case("data", "data_context_shard_test", "*"), "ContextPlan.IsEven"),
+    Fault("products are timed for every number of rows", "ops/cuda/matmul.cpp",
+          "  bucket.rows = row_bucket(key.rows);", "  bucket.rows = key.rows;",
+          [EMULATED], case("ops", EMULATED, "MatmulChoice.*:LibraryPlans.*"), "MatmulChoice"),
+    Fault("a plan of the library for every length", "ops/cuda/attention/library_batch.h",
+          "  return int64_t(std::bit_ceil(uint64_t(std::max<int64_t>(size, 128))));",
+          "  return std::max<int64_t>(size, 128);",
+          [ATTENTION], case("ops", ATTENTION, "LibraryBatch.*"), "NaturalPacksShareAFewPlans"),
+]
+
+# Order between streams and ranks.
+ORDER = [
+    Fault("a collective does not wait for what it sends", "parallel/nccl.cpp",
+          "    operation->ready.hold_back(stream_.get());", "",
+          ["parallel_nccl_test"], ranks(2, "parallel", "parallel_nccl_test", "*"), "no event orders them"),
+    Fault("computing does not wait for a collective's result", "parallel/nccl.cpp",
+          "      operation->ended.hold_back(device.stream());", "      (void)device;",
+          ["parallel_nccl_test"], ranks(2, "parallel", "parallel_nccl_test", "*"), "no event orders them"),
+    Fault("a collective's buffers go before it ends", "parallel/nccl.cpp",
+          "    return Pending([operation, kept = std::move(kept), &device = backend_.device()] {",
+          "    kept.clear();\n    return Pending([operation, &device = backend_.device()] {",
+          ["parallel_nccl_test"], ranks(2, "parallel", "parallel_nccl_test", "*"), "Nccl."),
+    Fault("ranks take GPUs by their number alone", "launch/gpu_sharing.cpp",
+          "    taken[r].ordinal = int(best - seen[r].begin());",
+          "    taken[r].ordinal = int(r % seen[r].size());",
+          ["cuda_test"], case("launch", "cuda_test", "Cuda.GpusThatRanksSee"), "GpusThatRanksSee"),
+    Fault("several GPUs without NCCL go on over MPI", "launch/collectives.cpp",
+          "gpus > 1) {", "gpus > 1000) {",
+          ["cuda_test"], case("launch", "cuda_test", "Cuda.GpusThatRanksSee:Cuda.WhoTalksOverNccl"), "Cuda."),
+    Fault("a plan may fill all of the memory", "train/plan/usable_memory.cpp",
+          "  const auto usable = int64_t(std::min(share * total, total - double(outside.total())));",
+          "  const auto usable = int64_t(total);",
+          ["plan_test"], case("train/plan", "plan_test", "UsableMemory.*"), "UsableMemory"),
+]
+
+# Kernels, on the emulated GPU.
+KERNELS = [
+    Fault("dk, dv on Hopper: rows past a tile's end count", "ops/cuda/attention/backward_hopper.cu",
+          "      lse[row] = inside ? all_lse[at] * kLog2E : -kNever;",
+          "      lse[row] = inside ? all_lse[at] * kLog2E : 0.0f;",
+          [EMULATED], case("ops", EMULATED, "HopperGradients.*"), "HopperGradients"),
+    Fault("dk, dv on Hopper: rows that no copy writes are not cleared", "ops/cuda/attention/backward_hopper.cu",
+          "    memory.queries[stage].clear_from(g.tokens_per_tile * g.tile_heads);\n"
+          "    memory.d_rows[stage].clear_from(g.tokens_per_tile * g.tile_heads);",
+          "    (void)stage;",
+          [EMULATED], case("ops", EMULATED, "HopperGradients.*"), "HopperGradients"),
+    Fault("a product on Hopper goes from columns to columns by the wrong step", "ops/cuda/hopper.h",
+          "uint32_t(step / 4) * column_bytes_ + uint32_t(step % 4) * 32",
+          "uint32_t(step / 4) * column_bytes_ + uint32_t(step % 4) * 16",
+          [EMULATED], case("ops", EMULATED, "HopperPrimitives.Products"), "HopperPrimitives.Products"),
+    Fault("a stage is handed over in the wrong phase", "ops/cuda/attention/forward_hopper.cu",
+          "      barrier_wait(memory.key_tile[keys.stage].empty, keys.parity ^ 1,",
+          "      barrier_wait(memory.key_tile[keys.stage].empty, keys.parity,",
+          [EMULATED], case("ops", EMULATED, "HopperAttention.FullAndStreaming"), "forward"),
+    Fault("what is checked as wrong is used", "ops/cuda/attention/kernel_choice.h",
+          "q.allowed >= kernels && !q.forbidden.contains(q.gradients ? gradients : forward)",
+          "q.allowed >= kernels && (q.gradients ? gradients : forward) != Family{}",
+          [ATTENTION], case("ops", ATTENTION, "KernelChoice.ForbiddenFamilies"), "ForbiddenFamilies"),
+    Fault("rows that are not there keep what stood in their place", "ops/cpu/rows.h",
+          "        zero_row(p, item, i);", "        (void)item;",
+          ["ops_dense_test"], case("ops", "ops_dense_test", "Rows.*"), "NegativeOnesAreZeros"),
+    Fault("decoding by a graph stays at one position", "inference/decoding.cpp",
+          "  const int32_t now[] = {id, int32_t(position)};",
+          "  const int32_t now[] = {id, int32_t(position / 8 * 8)};",
+          ["generation_cuda_emulated_test"],
+          case("inference", "generation_cuda_emulated_test", "GenerationOnAGpu.*"), "HasTheIdsOfTheCpu"),
+]
+
+# The check of a GPU.
+CHECK = [
+    Fault("a step that takes no TERM is left alone", "bench/gpu/check/bounded.py",
+          "((signal.SIGTERM, grace), (signal.SIGKILL, 5))", "((signal.SIGTERM, grace),)",
+          [], listed("gpu_check"), "FAIL"),
+    Fault("what a step leaves behind lives on", "bench/gpu/check/bounded.py",
+          "        left, stuck = end_all(grace if late else min(grace, 1))", "        left, stuck = 0, 0",
+          [], listed("gpu_check"), "FAIL"),
+    Fault("results come when all is over", "bench/gpu/check/report.py",
+          '        print(f"{part} {name}: {result}, {seconds:.1f} s", flush=True)\n        self.save()',
+          '        print(f"{part} {name}: {result}, {seconds:.1f} s", flush=True)',
+          [], listed("gpu_check"), "FAIL"),
+]
+
+FAULTS = BUILT + MACHINE_CODE + COUNTED + ORDER + KERNELS + CHECK
