@@ -55,9 +55,25 @@ MACHINE_CODE = [
 
 # What a step asks of a GPU.
 COUNTED = [
-    Fault("figures are read before the next micro batch is queued", "train/step/step.cpp",
-          "  figures.read(/*but=*/1);", "  figures.read(/*but=*/0);\n  decoder_.device().synchronize();",
-          ["plan_test"], case("train/plan", "plan_test", "Budgets.OfAMicroBatch"), "host_waits"),
+    Fault("figures are read before the backward pass", "train/step/step.cpp",
+          "              numbers, heads, local.exchange());\n  if (trains_decoder_) {",
+          "              numbers, heads, local.exchange());\n  figures.read(/*but=*/0);\n  if (trains_decoder_) {",
+          ["plan_test"], case("train/plan", "plan_test", "Budgets.OfAMicroBatch"), "within"),
+    Fault("the host sums up over ranks between forward and backward", "train/step/step.cpp",
+          "              numbers, heads, local.exchange());\n  if (trains_decoder_) {",
+          "              numbers, heads, local.exchange());\n  int64_t one = 1;\n"
+          "  mesh_.context().all_reduce_host(std::span<int64_t>(&one, 1), parallel::ReduceOp::sum);\n"
+          "  if (trains_decoder_) {",
+          ["plan_test"], case("train/plan", "plan_test", "Budgets.NoHostSums*"), "NoHostSumsInAMicroBatch"),
+    Fault("a GPU is asked for more than a plan says", "ops/rows.cpp",
+          "        [&](auto stream) { cuda::gather_rows(pieces, rows, n, item, stream); },",
+          "        [&](auto stream) {\n          cuda::gather_rows(pieces, rows, n, item, stream);\n"
+          "          cuda::gather_rows(pieces, rows, n, item, stream);\n        },",
+          ["planned_ranks_cuda_test"], ranks(2, "train/plan", "planned_ranks_cuda_test", "*"), "launches"),
+    Fault("a decoded token is a kernel more in each layer", "model/attention.cpp",
+          "  in.cache->append(layer_, in.positions, p.k, p.v);",
+          "  in.cache->append(layer_, in.positions, p.k, p.v);\n  in.cache->append(layer_, in.positions, p.k, p.v);",
+          ["plan_test"], case("train/plan", "plan_test", "DecodingBudgets.*"), "DecodingBudgets"),
     Fault("the norm is a reduction for each tensor", "ops/elementwise.cpp",
           "double sum_of_squares(std::span<const Tensor> tensors) {",
           "double sum_of_squares(std::span<const Tensor> tensors) {\n  if (tensors.size() > 1) {\n"
