@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/file/child_process.h"
-#include "core/file/input_file.h"
+#include "core/file/hdf5.h"
 #include "core/json.h"
 #include "data/packed_format.h"
 
@@ -73,11 +73,12 @@ std::string vocabulary_fingerprint(const Tokenizer& tokenizer) {
   return sum.digest();
 }
 
-PackedFile::PackedFile(const std::string& path) {
+PackedFile::PackedFile(const std::string& path) : file_(path) {
   const auto open = [&] {
-    file_.emplace(Hdf5File::open(path, false));
-    read_header();
-    check_structure();
+    Hdf5File file = Hdf5File::open(path, false);
+    read_header(file);
+    check_structure(file);
+    return file;
   };
   reading([&] {
     // HDF5 is not hardened against hostile files: the first look is a child's.
@@ -85,8 +86,7 @@ PackedFile::PackedFile(const std::string& path) {
       open();
       return std::string();
     });
-    open();
-    read_index();
+    read_index(open());
   });
   check_packs();
 }
@@ -95,22 +95,21 @@ void PackedFile::refuse(const std::string& what, const std::string& place) const
   throw InputError(what, path() + place, kRemedy);
 }
 
-void PackedFile::read_header() {
-  if (file_->text_attribute("format") != kFormat) refuse("not a packed dataset", "");
-  if (const int64_t version = file_->integer_attribute("format_version");
-      version != kFormatVersion) {
+void PackedFile::read_header(const Hdf5File& file) {
+  if (file.text_attribute("format") != kFormat) refuse("not a packed dataset", "");
+  if (const int64_t version = file.integer_attribute("format_version"); version != kFormatVersion) {
     throw InputError(fmt::format("format version {}", version), path(),
                      fmt::format("this program reads version {}; {}", kFormatVersion, kRemedy));
   }
-  header_.vocabulary = file_->text_attribute("vocabulary");
-  header_.vocab_size = file_->integer_attribute("vocab_size");
-  const int64_t eos = file_->integer_attribute("eos");
-  header_.max_tokens = file_->integer_attribute("max_tokens");
-  header_.labels = value_of<LabelMode>(file_->text_attribute("label_mode"), path(), "label_mode");
-  header_.packing = value_of<Packing>(file_->text_attribute("packing"), path(), "packing");
-  header_.chat_template = value_of<ChatTemplateSetting>(file_->text_attribute("chat_template"),
-                                                        path(), "chat_template");
-  header_.records = file_->integer_attribute("records");
+  header_.vocabulary = file.text_attribute("vocabulary");
+  header_.vocab_size = file.integer_attribute("vocab_size");
+  const int64_t eos = file.integer_attribute("eos");
+  header_.max_tokens = file.integer_attribute("max_tokens");
+  header_.labels = value_of<LabelMode>(file.text_attribute("label_mode"), path(), "label_mode");
+  header_.packing = value_of<Packing>(file.text_attribute("packing"), path(), "packing");
+  header_.chat_template =
+      value_of<ChatTemplateSetting>(file.text_attribute("chat_template"), path(), "chat_template");
+  header_.records = file.integer_attribute("records");
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   if (header_.vocab_size < 1 || header_.vocab_size > kMost || eos < 0 ||
       eos >= header_.vocab_size || header_.max_tokens < 1 || header_.max_tokens > kMost ||
@@ -118,25 +117,25 @@ void PackedFile::read_header() {
     refuse("a value out of range", ", attributes");
   }
   header_.eos = int32_t(eos);
-  checksums_ = file_->read_text(kChecksums);
-  fingerprint_ = file_->text_attribute("checksum");
+  checksums_ = file.read_text(kChecksums);
+  fingerprint_ = file.text_attribute("checksum");
   if (fingerprint_ != header_checksum(header_, checksums_)) {
     refuse("checksum mismatch", ", attributes");
   }
 }
 
-void PackedFile::check_structure() {
+void PackedFile::check_structure(const Hdf5File& file) const {
   std::set<std::string> expected = {kInputIds,    kPackOffsets,   kPackDigests,   kDocumentOffsets,
                                     kUserLengths, kAnswerOffsets, kAnswerLengths, kTaskIds,
                                     kKindIds,     kSampleIds,     kKinds,         kChecksums};
-  const auto found = file_->list("/");
+  const auto found = file.list("/");
   if (std::set<std::string>(found.begin(), found.end()) != expected) {
     refuse("the datasets are not those of a packed dataset", "");
   }
   // Before anything of a size that the file claims is allocated.
-  uint64_t left = InputFile(path()).size();
+  uint64_t left = file_.size();
   for (const std::string& name : found) {
-    const Hdf5Dataset d = file_->describe(name);
+    const Hdf5Dataset d = file.describe(name);
     if (d.shape.rank() < 1) refuse("not a list", name);
     const uint64_t bytes = uint64_t(d.shape.numel()) * dtype_size(d.dtype);
     if (bytes > left) refuse("the datasets are larger than the file", "");
@@ -145,8 +144,9 @@ void PackedFile::check_structure() {
 }
 
 template <class T>
-std::vector<T> PackedFile::column(const std::string& name, int64_t width) const {
-  const Hdf5Dataset d = file_->describe(name);
+std::vector<T> PackedFile::column(const Hdf5File& file, const std::string& name,
+                                  int64_t width) const {
+  const Hdf5Dataset d = file.describe(name);
   if (d.dtype != dtype_of<T> || d.shape.rank() != (width > 1 ? 2 : 1) ||
       (width > 1 && d.shape[1] != width)) {
     refuse("the dataset has another type or shape", name);
@@ -161,8 +161,8 @@ std::vector<T> PackedFile::column(const std::string& name, int64_t width) const 
     shape.set(0, std::min(blocks.rows, d.shape[0] - first));
     T* place = values.data() + first * width;
     Tensor block = Tensor::borrow(place, shape, d.dtype, host);
-    file_->read(name, block,
-                width > 1 ? std::vector<int64_t>{first, 0} : std::vector<int64_t>{first});
+    file.read(name, block,
+              width > 1 ? std::vector<int64_t>{first, 0} : std::vector<int64_t>{first});
     digests.push_back(block_digest(std::as_bytes(std::span(place, size_t(shape.numel())))));
   }
   const std::string line = checksum_line(tensor_checksum(d.shape, d.dtype, digests), name);
@@ -172,8 +172,8 @@ std::vector<T> PackedFile::column(const std::string& name, int64_t width) const 
   return values;
 }
 
-void PackedFile::read_index() {
-  const auto names = column<uint8_t>(kKinds);
+void PackedFile::read_index(const Hdf5File& file) {
+  const auto names = column<uint8_t>(file, kKinds);
   const auto list = parse_json_strict({reinterpret_cast<const char*>(names.data()), names.size()},
                                       path() + kKinds, {.max_depth = 1});
   if (!list.is_array()) refuse("not a list", kKinds);
@@ -181,21 +181,22 @@ void PackedFile::read_index() {
     if (!name.is_string()) refuse("not a list of names", kKinds);
     kinds_.push_back(name.get<std::string>());
   }
-  pack_offsets_ = column<int64_t>(kPackOffsets);
-  const auto digests = column<int64_t>(kPackDigests, 2);
+  pack_offsets_ = column<int64_t>(file, kPackOffsets);
+  const auto digests = column<int64_t>(file, kPackDigests, 2);
   pack_digests_.resize(digests.size() / 2);
   for (size_t i = 0; i < digests.size(); ++i) pack_digests_[i / 2][i % 2] = uint64_t(digests[i]);
-  document_offsets_ = column<int64_t>(kDocumentOffsets);
-  user_lengths_ = column<int32_t>(kUserLengths);
-  answer_offsets_ = column<int32_t>(kAnswerOffsets);
-  answer_lengths_ = column<int32_t>(kAnswerLengths);
-  task_ids_ = column<uint8_t>(kTaskIds);
-  kind_ids_ = column<int32_t>(kKindIds);
-  sample_ids_ = column<int64_t>(kSampleIds);
-  const Hdf5Dataset ids = file_->describe(kInputIds);
+  document_offsets_ = column<int64_t>(file, kDocumentOffsets);
+  user_lengths_ = column<int32_t>(file, kUserLengths);
+  answer_offsets_ = column<int32_t>(file, kAnswerOffsets);
+  answer_lengths_ = column<int32_t>(file, kAnswerLengths);
+  task_ids_ = column<uint8_t>(file, kTaskIds);
+  kind_ids_ = column<int32_t>(file, kKindIds);
+  sample_ids_ = column<int64_t>(file, kSampleIds);
+  const Hdf5Dataset ids = file.describe(kInputIds);
   if (ids.dtype != DType::i32 || ids.shape.rank() != 1) {
     refuse("the dataset has another type or shape", kInputIds);
   }
+  ids_begin_ = file.place(kInputIds);
 
   if (!are_offsets(pack_offsets_, kMostDocumentsPerPack) || packs() > kMostPacks) {
     refuse("not offsets of packs", kPackOffsets);
@@ -253,9 +254,8 @@ std::vector<Document> PackedFile::pack(int64_t index) const {
   const auto last = size_t(pack_offsets_[size_t(index) + 1]);
   const int64_t begin = document_offsets_[first];
   std::vector<int32_t> ids(size_t(document_offsets_[last] - begin));
-  CpuDevice host;
-  Tensor block = Tensor::borrow(ids.data(), {int64_t(ids.size())}, DType::i32, host);
-  reading([&] { file_->read(kInputIds, block, {begin}); });
+  file_.read_at(ids_begin_ + uint64_t(begin) * sizeof(int32_t),
+                std::as_writable_bytes(std::span(ids)));
   if (block_digest(std::as_bytes(std::span(ids))) != pack_digests_[size_t(index)]) {
     refuse(fmt::format("checksum mismatch in pack {}", index), kInputIds);
   }

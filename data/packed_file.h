@@ -1,17 +1,21 @@
 // A packed dataset: documents as token ids, already packed, in an HDF5 file (docs/data.md).
 // Everything but the token ids is read and verified when it is opened; token ids are read and
-// verified a pack at a time.
+// verified a pack at a time, by plain reads at the place that HDF5 gave: its library serves one
+// thread at a time, and packs are read while another one writes a checkpoint.
 #pragma once
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/file/checksum.h"
-#include "core/file/hdf5.h"
+#include "core/file/input_file.h"
 #include "data/config.h"
 #include "data/document.h"
 #include "data/tokenizer.h"
+
+namespace elastron {
+class Hdf5File;
+}
 
 namespace elastron::data {
 
@@ -36,7 +40,7 @@ class PackedFile {
   // of another format, or contradicts itself: offsets, lengths, tasks, kinds.
   explicit PackedFile(const std::string& path);
 
-  const std::string& path() const { return file_->path(); }
+  const std::string& path() const { return file_.path(); }
   const PackedHeader& header() const { return header_; }
   const std::vector<std::string>& kinds() const { return kinds_; }
   int64_t packs() const { return int64_t(pack_offsets_.size()) - 1; }
@@ -47,19 +51,21 @@ class PackedFile {
   // Changes when anything in the file does.
   const std::string& fingerprint() const { return fingerprint_; }
 
-  // Throws Error of kind input when the token ids are damaged or not below header().vocab_size.
+  // From any thread. Throws InputError when the token ids are damaged, not below
+  // header().vocab_size, or cannot be read.
   std::vector<Document> pack(int64_t index) const;
 
  private:
-  void read_header();
-  void read_index();
-  void check_structure();
+  void read_header(const Hdf5File& file);
+  void read_index(const Hdf5File& file);
+  void check_structure(const Hdf5File& file) const;
   void check_packs();
   template <class T>
-  std::vector<T> column(const std::string& name, int64_t width = 1) const;
+  std::vector<T> column(const Hdf5File& file, const std::string& name, int64_t width = 1) const;
   [[noreturn]] void refuse(const std::string& what, const std::string& place) const;
 
-  std::optional<Hdf5File> file_;
+  InputFile file_;
+  uint64_t ids_begin_ = 0;  // where in it the token ids are
   PackedHeader header_;
   std::vector<std::string> kinds_;
   std::string checksums_, fingerprint_;

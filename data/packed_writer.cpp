@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file/atomic_file.h"
+#include "core/file/hdf5.h"
 #include "core/json.h"
 #include "data/packed_format.h"
 

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 #include "core/philox.h"
@@ -37,30 +38,40 @@ Sampler::Sampler(int64_t packs, std::string fingerprint, uint64_t seed, int64_t 
                      "train.global_batch",
                      "lower train.global_batch or data.max_tokens, or give more data");
   }
-  shuffle();
+  order_ = shuffled(epoch_);
 }
 
-void Sampler::shuffle() {
-  if (packs_ == PackSource::kUnlimited) return;
+std::vector<int64_t> Sampler::shuffled(int64_t epoch) const {
+  if (packs_ == PackSource::kUnlimited) return {};
   ELASTRON_CHECK(packs_ <= int64_t(UINT32_MAX), "packs are drawn by 32-bit numbers");
-  order_.resize(size_t(packs_));
-  std::iota(order_.begin(), order_.end(), 0);
-  RandomStream stream(seed_, RandomPurpose::shuffle, uint32_t(epoch_), uint32_t(epoch_ >> 32));
+  std::vector<int64_t> order(static_cast<size_t>(packs_));
+  std::iota(order.begin(), order.end(), 0);
+  RandomStream stream(seed_, RandomPurpose::shuffle, uint32_t(epoch), uint32_t(epoch >> 32));
   for (int64_t i = packs_ - 1; i > 0; --i) {
-    std::swap(order_[size_t(i)], order_[stream.next_below(uint32_t(i + 1))]);
+    std::swap(order[size_t(i)], order[stream.next_below(uint32_t(i + 1))]);
   }
+  return order;
+}
+
+std::vector<int64_t> Sampler::upcoming_step() {
+  if (epoch_is_over() && next_order_.empty()) next_order_ = shuffled(epoch_ + 1);
+  const auto& order = epoch_is_over() ? next_order_ : order_;
+  const int64_t begin = epoch_is_over() ? 0 : position_;
+  std::vector<int64_t> step;
+  for (int64_t i = begin; i < begin + packs_per_step_; ++i) {
+    step.push_back(order.empty() ? i : order[size_t(i)]);
+  }
+  return step;
 }
 
 std::vector<int64_t> Sampler::next_step() {
-  if (position_ + packs_per_step_ > packs_) {
+  auto step = upcoming_step();
+  if (epoch_is_over()) {
     ++epoch_;
     position_ = 0;
-    shuffle();
+    order_ = std::exchange(next_order_, {});
   }
-  std::vector<int64_t> step;
-  for (int64_t i = 0; i < packs_per_step_; ++i, ++position_) {
-    step.push_back(order_.empty() ? position_ : order_[size_t(position_)]);
-  }
+  position_ += packs_per_step_;
   return step;
 }
 
@@ -103,7 +114,8 @@ void Sampler::restore(const std::map<std::string, std::string>& state) {
   }
   epoch_ = epoch;
   position_ = position;
-  shuffle();
+  order_ = shuffled(epoch_);
+  next_order_.clear();
 }
 
 }  // namespace elastron::data

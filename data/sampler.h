@@ -18,6 +18,8 @@ class Sampler {
   // The packs of the next step, in order; advances. The remainder of an epoch that is shorter than
   // a step is dropped, as in the paper's reference.
   std::vector<int64_t> next_step();
+  // What next_step() will give. Moves nothing: the cursor stays that of the steps taken.
+  std::vector<int64_t> upcoming_step();
 
   // Named values for a checkpoint, and back. Throws CheckpointError for a cursor of another data
   // set, seed or step size.
@@ -31,14 +33,16 @@ class Sampler {
   int64_t position() const { return position_; }
 
  private:
-  void shuffle();
+  std::vector<int64_t> shuffled(int64_t epoch) const;  // empty when unlimited
+  bool epoch_is_over() const { return position_ + packs_per_step_ > packs_; }
 
   int64_t packs_;
   std::string fingerprint_;
   uint64_t seed_;
   int64_t packs_per_step_;
   int64_t epoch_ = 0, position_ = 0;
-  std::vector<int64_t> order_;  // of the current epoch; empty when unlimited
+  std::vector<int64_t> order_;       // of the current epoch
+  std::vector<int64_t> next_order_;  // of the one behind it, where its first step was asked for
 };
 
 }  // namespace elastron::data

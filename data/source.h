@@ -18,7 +18,9 @@ class BatchSource {
   virtual ~BatchSource() = default;
   // Packs in the source; kUnlimited for a generator.
   virtual int64_t packs() const = 0;
-  // These packs end to end, as the first of a step (PackedBatch::place_in_step).
+  // These packs end to end, as the first of a step (PackedBatch::place_in_step). Called by another
+  // thread than the one that opened the source, which meanwhile computes, saves and evaluates
+  // (train/step/step_batches.h): it says nothing, and uses neither a device nor HDF5.
   virtual PackedBatch batch(std::span<const int64_t> packs) const = 0;
   // Changes when the documents or their packing change: a cursor belongs to one fingerprint.
   virtual std::string fingerprint() const = 0;

@@ -81,7 +81,7 @@ class Trainer {
     parallel::on_all_ranks(mesh.world(), [&] {
       batches_ = std::make_unique<StepBatches>(config, workload_->source(),
                                                MicroBatchCost(config, session_.decoder().config()),
-                                               mesh.data());
+                                               workload_->loss(), mesh.data());
     });
     log_info("data: {}", workload_->source().summary());
     log_info("memory: {}", memory_plan(config, session_, mesh, device));
@@ -138,10 +138,9 @@ class Trainer {
  private:
   StepResult one_step() {
     const parallel::Watchdog::Scope scope(watchdog_, fmt::format("step {}", step_ + 1));
-    const StepBatches::Own own = batches_->of_step(sampler_->next_step());
-    StepResult result =
-        runner_.run(step_, own.batches, config_.train.global_batch / config_.train.micro_batch,
-                    [this] { watchdog_.beat(); });
+    StepBatches::Own own = batches_->of_step(sampler_->next_step());
+    if (step_ + 1 < config_.train.steps) batches_->prepare(sampler_->upcoming_step());
+    StepResult result = runner_.run(step_, own.batches, own.totals, [this] { watchdog_.beat(); });
     result.predicted_imbalance = own.imbalance;
     return result;
   }
@@ -287,7 +286,7 @@ class Trainer {
   StepRunner runner_;
   std::optional<CheckpointStore> store_;
   std::unique_ptr<data::Sampler> sampler_;
-  std::unique_ptr<StepBatches> batches_;
+  std::unique_ptr<StepBatches> batches_;  // behind what its thread reads
   int64_t step_ = 0, tokens_ = 0, saved_step_ = -1;
   double best_loss_ = std::numeric_limits<double>::infinity();  // of the evaluations so far
   int64_t best_step_ = -1;

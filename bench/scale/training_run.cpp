@@ -56,8 +56,10 @@ TrainingRun::TrainingRun(const train::Config& config, const model::ModelConfig& 
 }
 
 train::StepResult TrainingRun::step(int64_t micro_batches) {
-  const std::vector<data::PackedBatch> batches(size_t(micro_batches), batch_);
-  return runner_->run(steps_++, batches, micro_batches * mesh_.layout().data, [] {});
+  train::MicroBatches batches(micro_batches, batch_);
+  const auto totals =
+      train::StepTotals::of_alike(micro_batches * mesh_.layout().data, batch_, *loss_);
+  return runner_->run(steps_++, batches, totals, [] {});
 }
 
 int64_t TrainingRun::step_bytes() {

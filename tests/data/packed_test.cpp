@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "core/file/hdf5.h"
 #include "data/jsonl.h"
 #include "data/pack_jsonl.h"
 #include "data/packed_writer.h"
@@ -334,6 +335,24 @@ TEST_F(PackedTest, DamageIsNoticed) {
   }
   folder_.write("bad.h5", bytes + "x");
   EXPECT_EQ(failure(bad).code, 3);
+}
+
+// HDF5 serves one thread at a time, and opens nothing for writing that it holds for reading.
+TEST_F(PackedTest, TheLibraryIsDoneWithAFileThatIsOpen) {
+  pack({folder_.write("x.jsonl", records(20, 13))}, out_);
+  const auto source = open({out_}, Format::packed), other = open({out_}, Format::packed);
+  EXPECT_NO_THROW(Hdf5File::open(out_, true).close());
+  expect_same_packs(*source, *other);
+}
+
+TEST_F(PackedTest, AFileThatIsCutOffMeanwhileIsSaid) {
+  pack({folder_.write("x.jsonl", records(20, 14))}, out_);
+  const auto source = open({out_}, Format::packed);
+  std::filesystem::resize_file(out_, 100);
+  const Failure f = failure_of([&] { source->pack(0); });
+  EXPECT_EQ(f.code, 3);
+  EXPECT_NE(f.message.find("(" + out_ + "): it was cut off; copy it again"), f.message.npos)
+      << f.message;
 }
 
 // A file whose checksums hold but whose content cannot be.

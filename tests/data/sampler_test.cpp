@@ -97,6 +97,32 @@ TEST(Sampler, ChainsOfStopsAndLayoutsGiveTheSameOrder) {
   }
 }
 
+TEST(Sampler, TheUpcomingStepIsTheNextOneAndMovesNothing) {
+  for (const int64_t packs : {int64_t(3), int64_t(11), PackSource::kUnlimited}) {
+    Sampler sampler(packs, "x", 1, 3), plain(packs, "x", 1, 3);
+    for (int64_t step = 0; step < 12; ++step) {
+      const auto state = sampler.state();
+      const auto passes = sampler.passes();
+      const Order upcoming = sampler.upcoming_step();
+      EXPECT_EQ(sampler.upcoming_step(), upcoming);
+      EXPECT_EQ(sampler.state(), state);
+      EXPECT_EQ(sampler.passes(), passes);
+      EXPECT_EQ(sampler.next_step(), upcoming);
+      EXPECT_EQ(plain.next_step(), upcoming) << "packs " << packs << ", step " << step;
+      EXPECT_EQ(sampler.state(), plain.state());
+    }
+  }
+}
+
+TEST(Sampler, ARestoredOneForgetsWhatWasUpcoming) {
+  Sampler sampler(10, "data", 42, 5), early(10, "data", 42, 5);
+  const auto begin = early.state();
+  take(sampler, 4);
+  sampler.upcoming_step();  // of the third epoch
+  sampler.restore(begin);
+  EXPECT_EQ(take(sampler, 6), take(early, 6));
+}
+
 TEST(Sampler, StateIsRestoredExactly) {
   Sampler sampler(10, "data", 42, 3);
   take(sampler, 5);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <random>
 
+#include "core/file/hdf5.h"
 #include "tests/launch/program.h"
 
 namespace elastron::test {
@@ -154,6 +155,42 @@ TEST_F(Packed, DamageEndsTrainingWithOneLine) {
   expect_refused(2, "cut off");
   fs::copy_file(scratch_ / "records.jsonl", file_, fs::copy_options::overwrite_existing);
   expect_refused(2, "not an HDF5 file");
+}
+
+// 6 steps of 8 packs.
+TEST_F(Packed, PacksAreReadWhileTheStepBeforeRunsAndNoneBeyondTheLast) {
+  const std::string report = scratch_ / "reads";
+  const Outcome o = elastron(0, train(scratch_ / "run", "packed", file_),
+                             "export LD_PRELOAD=" + preloadable(ELASTRON_READS_AHEAD) +
+                                 " READS_PATH=packed.h5 READS_A_STEP=8 READS_IN_ALL=48" +
+                                 " READS_REPORT=" + report + "; timeout 120");
+  ASSERT_EQ(o.code, 0) << o.err;  // 124: a step was waited for that nobody read
+  EXPECT_EQ(metrics(scratch_ / "run").size(), 6u);
+  EXPECT_EQ(read_text(report), "48");
+}
+
+TEST_F(Packed, DamageIsMetByTheStepThatUsesIt) {
+  // The first token of a pack, which some step of the first epoch draws.
+  const Hdf5File whole = Hdf5File::open(file_, false);
+  const uint64_t at = whole.place("/input_ids");
+  std::string damaged = read_text(file_);
+  damaged[at] = char(damaged[at] ^ 1);
+  write_text(file_, damaged);
+  size_t good = 0;  // steps before it
+  for (const int ranks : {0, 2}) {
+    const Scratch run;
+    const Outcome o = elastron(ranks, train(run.path(), "packed", file_, "--set train.steps=12"));
+    expect_error(o, 3, {"checksum mismatch in pack 0 (" + file_});
+    if (ranks == 0) good = metrics(run.path()).size();
+    EXPECT_EQ(metrics(run.path()).size(), good);
+  }
+  ASSERT_GT(good, 1u);
+  // Which is no step of a run that ends before.
+  const Scratch run;
+  const Outcome o =
+      elastron(0, train(run.path(), "packed", file_, "--set train.steps=" + std::to_string(good)));
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(metrics(run.path()).size(), good);
 }
 
 TEST_F(Packed, ArgumentsAndFilesThatAreWrong) {

@@ -66,6 +66,7 @@ class Running {
     return code_;
   }
   std::string log() const { return read_text(log_); }
+  std::string tasks() const { return "/proc/" + std::to_string(process_) + "/task"; }
 
  private:
   void note(int status) {
@@ -109,6 +110,28 @@ TEST(Signals, EndCommandsWithoutAnythingToSave) {
       EXPECT_FALSE(fs::exists(out)) << command;
     }
   }
+}
+
+// Which threads have it blocked that a run has when it trains.
+TEST(Signals, AreBlockedInEveryThread) {
+  const Scratch s;
+  Running run(training(s / "run") + " --set train.steps=100000 --set eval.every=0", s / "log");
+  run.wait_for("memory:");
+  ASSERT_FALSE(run.ended()) << run.log();
+  int threads = 0;
+  for (const auto& task : fs::directory_iterator(run.tasks())) {
+    const std::string status = read_text(task.path().string() + "/status"), key = "SigBlk:\t";
+    const uint64_t blocked =
+        std::stoull(status.substr(status.find(key) + key.size(), 16), nullptr, 16);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) {
+      EXPECT_TRUE(blocked >> (signal - 1) & 1) << status << "\nsignal " << signal;
+    }
+    ++threads;
+  }
+  // The first, who takes signals, the watchdog's and who makes packs.
+  EXPECT_GE(threads, 4);
+  run.send(SIGTERM);
+  EXPECT_EQ(run.wait(), 75) << run.log();
 }
 
 TEST(Signals, TenThousandDuringStepsEvaluationsAndSaves) {

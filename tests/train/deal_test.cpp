@@ -1,12 +1,9 @@
-// Who computes which micro batch, and that neither this nor how many packs a micro batch has
-// changes what a document is called.
+// Who computes which micro batch.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 
-#include "parallel/mesh.h"
 #include "train/step/step_batches.h"
 
 namespace elastron::train {
@@ -75,63 +72,6 @@ TEST(Deal, TheSameEveryTimeWithTies) {
 
 TEST(Deal, InTurnsWhereRanksDoNotDivide) {
   EXPECT_EQ(deal(std::vector<double>{3, 2, 1}, 2, Balance::cost), (Dealt{{0, 2}, {1}}));
-}
-
-// Pack i has i % 4 + 1 documents of i + 1 tokens each.
-class Packs final : public data::PackSource {
- public:
-  Packs() { kinds_ = {"only"}; }
-  int64_t packs() const override { return kUnlimited; }
-  std::vector<data::Document> pack(int64_t index) const override {
-    std::vector<data::Document> documents;
-    for (int64_t d = 0; d <= index % 4; ++d) {
-      data::Document document;
-      document.ids.assign(size_t(index + 1), int32_t(d));
-      document.user_length = 1;
-      document.sample_id = index * 4 + d;
-      documents.push_back(document);
-    }
-    return documents;
-  }
-  int64_t longest() const override { return kUnlimited; }
-  std::string fingerprint() const override { return "packs"; }
-  std::string summary() const override { return "packs"; }
-};
-
-// Which key each document has, by sample.
-std::map<int64_t, uint32_t> keys_of(const std::vector<int64_t>& packs, int64_t micro_batch) {
-  Config config;
-  config.train.micro_batch = micro_batch;
-  model::ModelConfig m;
-  m.hidden_size = 16, m.intermediate_size = 16, m.num_layers = 1;
-  m.q_heads = m.kv_heads = 2, m.head_dim = 8, m.vocab_size = 8;
-  const Packs source;
-  auto mesh = parallel::Mesh::single();
-  const StepBatches batches(config, source, MicroBatchCost(config, m), mesh.data());
-  std::map<int64_t, uint32_t> keys;
-  for (const data::PackedBatch& batch : batches.of_step(packs).batches) {
-    EXPECT_EQ(batch.packs(), micro_batch);
-    EXPECT_EQ(batch.pack_ends.back(), batch.documents());
-    for (int64_t d = 0; d < batch.documents(); ++d) {
-      const bool fresh =
-          keys.emplace(batch.sample_ids[size_t(d)], batch.sample_keys[size_t(d)]).second;
-      EXPECT_TRUE(fresh);
-    }
-  }
-  return keys;
-}
-
-TEST(StepBatches, DocumentsAreNumberedThroughTheStep) {
-  const std::vector<int64_t> packs = {3, 0, 6, 1, 2, 7, 5, 4};
-  std::map<int64_t, uint32_t> expected;
-  for (const int64_t pack : packs) {
-    for (int64_t d = 0; d <= pack % 4; ++d) {
-      expected.emplace(pack * 4 + d, uint32_t(expected.size()));
-    }
-  }
-  for (const int64_t micro_batch : {1, 2, 4, 8}) {
-    EXPECT_EQ(keys_of(packs, micro_batch), expected) << micro_batch;
-  }
 }
 
 }  // namespace

@@ -61,7 +61,9 @@ class SmallRun {
 
   void step(int64_t step) {
     const auto batch = data::make_packed_batch({&document_});
-    EXPECT_FALSE(runner_->run(step, {batch}, 1, [] {}).skipped);
+    MicroBatches one(1, batch);
+    const auto totals = StepTotals::of_alike(1, batch, *loss_);
+    EXPECT_FALSE(runner_->run(step, one, totals, [] {}).skipped);
   }
   const ParameterList& parameters() const { return all_; }
   const ParameterList& trained() const { return trained_; }

@@ -254,8 +254,12 @@ PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
   WatchedLoss watched(*loss, device);
   StepRunner runner(config, mesh, device, model.decoder(), routed, watched, model.objective(),
                     optimizer);
-  const std::vector<data::PackedBatch> batches = {planned_batch(config, expected.document_tokens)};
-  const auto run = [&] { runner.run(0, batches, layout.data, [] {}); };
+  const auto batch = planned_batch(config, expected.document_tokens);
+  const auto totals = StepTotals::of_alike(layout.data, batch, *loss);
+  const auto run = [&] {
+    MicroBatches one(1, batch);
+    runner.run(0, one, totals, [] {});
+  };
   // The first step makes the packed copies that the others find.
   if (as == DeviceKind::cpu) run();
   log.clear();

@@ -14,7 +14,8 @@ class TrainingLoss {
  public:
   virtual ~TrainingLoss() = default;
 
-  // Terms of a micro batch: labels, or pairs. Known before the forward pass.
+  // Terms of a micro batch: labels, or pairs. Known before the forward pass, and of the batch alone:
+  // another thread asks as well.
   virtual int64_t terms(const data::PackedBatch& batch) const = 0;
   // Labels for which logits are computed.
   virtual int64_t labels(const data::PackedBatch& batch) const = 0;

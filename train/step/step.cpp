@@ -95,23 +95,10 @@ double StepRunner::loss_divisor(int64_t own_terms, int64_t step_terms,
   throw LogicError("unknown loss norm");
 }
 
-StepRunner::Terms StepRunner::count_terms(const std::vector<data::PackedBatch>& micro_batches) {
-  int64_t counts[] = {0, 0};
-  for (const auto& batch : micro_batches) {
-    counts[0] += loss_.terms(batch);
-    counts[1] += batch.packs();
-  }
-  mesh_.data().all_reduce_host(counts, parallel::ReduceOp::sum);
-  return {counts[0], counts[1]};
-}
-
-StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
-                           int64_t global_micro_batches, const std::function<void()>& beat) {
-  // One divisor for the whole step, so that the loss does not depend on how labels are spread over
-  // micro batches and ranks.
-  const Terms terms = count_terms(micro_batches);
-  counters_.labels += terms.losses;
-  counters_.micro_batches += global_micro_batches;
+StepResult StepRunner::run(int64_t step, MicroBatches& micro_batches, const StepTotals& totals,
+                           const std::function<void()>& beat) {
+  counters_.labels += totals.terms;
+  counters_.micro_batches += totals.micro_batches;
   const double accumulation =
       config_.train.accum == Accumulation::sum ? double(micro_batches.size()) : 1.0;
 
@@ -120,12 +107,14 @@ StepResult StepRunner::run(int64_t step, const std::vector<data::PackedBatch>& m
   reducer_.zero();
   loss_.reset();
   StepFigures figures(decoder_.config(), config_.router, mesh_);
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
+  for (int64_t i = 0; i < micro_batches.size(); ++i) {
     beat();
     const auto& batch = micro_batches[i];
-    const double divisor = loss_divisor(loss_.terms(batch), terms.losses, global_micro_batches);
+    // One divisor for the whole step, so that the loss does not depend on how labels are spread
+    // over micro batches and ranks.
+    const double divisor = loss_divisor(loss_.terms(batch), totals.terms, totals.micro_batches);
     const Scales scales{.loss = divisor > 0 ? accumulation / divisor : 0.0,
-                        .sparsity = accumulation / double(terms.packs)};
+                        .sparsity = accumulation / double(totals.packs)};
     micro_batch(step, batch, scales, i + 1 == micro_batches.size(), figures);
   }
   figures.read(/*but=*/0);  // the device has done its part

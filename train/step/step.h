@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "data/packed_batch.h"
 #include "model/decoder.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
@@ -17,6 +16,7 @@
 #include "train/config.h"
 #include "train/step/local_batch.h"
 #include "train/step/loss.h"
+#include "train/step/micro_batches.h"
 #include "train/step/optimizer.h"
 #include "train/step/step_figures.h"
 #include "train/step/step_result.h"
@@ -30,10 +30,9 @@ class StepRunner {
              std::vector<router::RoutedLayer>& routed, TrainingLoss& loss,
              router::SparsityObjective* objective, Optimizer& optimizer);
 
-  // `micro_batches`: this data rank's, in order; of all data ranks together there are
-  // `global_micro_batches`. `beat` is called between micro batches (watchdog, signals).
-  StepResult run(int64_t step, const std::vector<data::PackedBatch>& micro_batches,
-                 int64_t global_micro_batches, const std::function<void()>& beat);
+  // `micro_batches`: this data rank's. `beat` is called between them (watchdog, signals).
+  StepResult run(int64_t step, MicroBatches& micro_batches, const StepTotals& totals,
+                 const std::function<void()>& beat);
 
   // A checkpoint keeps these of the steps so far.
   struct Counters {
@@ -53,11 +52,6 @@ class StepRunner {
   struct Scales {
     double loss = 0, sparsity = 0;
   };
-  // Over all data ranks.
-  struct Terms {
-    int64_t losses = 0, packs = 0;
-  };
-  Terms count_terms(const std::vector<data::PackedBatch>& micro_batches);
   // A micro batch's summed loss is divided by it (docs/method.md, Language-model loss);
   // own_terms: of this micro batch, step_terms: of the whole step. 0 where there is nothing to
   // divide.

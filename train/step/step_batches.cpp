@@ -1,9 +1,12 @@
 #include "train/step/step_batches.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <span>
+#include <utility>
 
+#include "core/error.h"
 #include "data/balance.h"
 #include "router/objective.h"
 #include "train/plan/planned_step.h"
@@ -45,39 +48,81 @@ std::vector<std::vector<int64_t>> deal(std::span<const double> costs, int ranks,
 }
 
 StepBatches::StepBatches(const Config& config, const data::BatchSource& source, MicroBatchCost cost,
-                         parallel::Communicator& data)
-    : config_(config), source_(source), cost_(std::move(cost)), data_(data) {}
+                         const TrainingLoss& loss, parallel::Communicator& data)
+    : config_(config),
+      source_(source),
+      cost_(std::move(cost)),
+      loss_(loss),
+      data_(data),
+      maker_(1, [this](const std::vector<int64_t>& packs) { return make(packs); }) {}
 
-StepBatches::Own StepBatches::of_step(const std::vector<int64_t>& packs) const {
-  const auto size = size_t(config_.train.micro_batch);
-  const auto micro_batches = int64_t(packs.size() / size);
-  const auto make = [&](int64_t index) {
-    return source_.batch(std::span(packs).subspan(size_t(index) * size, size));
-  };
-  auto dealt = data::round_robin(micro_batches, data_.size());
-  // Costs, and how many documents there are, follow from what only a pack itself tells: each rank
-  // makes some, and keeps those that it is dealt.
+StepBatches::Made StepBatches::make(const std::vector<int64_t>& packs) const {
+  Made made{.batch = source_.batch(packs)};
+  made.cost = cost_(made.batch);
+  made.terms = loss_.terms(made.batch);
+  return made;
+}
+
+void StepBatches::begin(const std::vector<int64_t>& packs, int64_t index) {
+  const int64_t size = config_.train.micro_batch;
+  const auto first = packs.begin() + index * size;
+  maker_.give({first, first + size});
+}
+
+std::vector<int64_t> StepBatches::share(const std::vector<int64_t>& packs) const {
+  const auto micro_batches = int64_t(packs.size()) / config_.train.micro_batch;
+  return data::round_robin(micro_batches, data_.size())[size_t(data_.rank())];
+}
+
+void StepBatches::prepare(const std::vector<int64_t>& packs) {
+  ELASTRON_CHECK(!prepared_, "one step ahead at most");
+  for (const int64_t index : share(packs)) begin(packs, index);
+  prepared_ = packs;
+}
+
+StepBatches::Own StepBatches::of_step(const std::vector<int64_t>& packs) {
+  if (!prepared_) prepare(packs);
+  ELASTRON_CHECK(packs == *prepared_, "another step was prepared");
+  prepared_.reset();
+  // Costs, terms, and how many documents there are, follow from what only a pack itself tells: each
+  // rank has some made, and keeps those that it is dealt.
+  const auto turns = share(packs);
+  ELASTRON_CHECK(maker_.pending() == turns.size(), "the step before left micro batches");
+  const auto count = packs.size() / size_t(config_.train.micro_batch);
   std::map<int64_t, data::PackedBatch> made;
-  std::vector<double> costs(size_t(micro_batches), 0.0);
-  std::vector<int64_t> documents(size_t(micro_batches), 0);
-  for (const int64_t index : dealt[size_t(data_.rank())]) {
-    const data::PackedBatch& batch = made[index] = make(index);
-    costs[size_t(index)] = cost_(batch);
-    documents[size_t(index)] = batch.documents();
+  std::vector<double> costs(count, 0.0);
+  std::vector<int64_t> counts(2 * count, 0);
+  const auto documents = std::span(counts).first(count), terms = std::span(counts).last(count);
+  for (const int64_t index : turns) {
+    Made one = maker_.take();
+    costs[size_t(index)] = one.cost;
+    documents[size_t(index)] = one.batch.documents();
+    terms[size_t(index)] = one.terms;
+    made[index] = std::move(one.batch);
   }
   data_.all_reduce_host(std::span<double>(costs), parallel::ReduceOp::sum);
-  data_.all_reduce_host(std::span<int64_t>(documents), parallel::ReduceOp::sum);
-  std::vector<int64_t> before(documents.size(), 0);
-  std::exclusive_scan(documents.begin(), documents.end(), before.begin(), int64_t(0));
-  dealt = deal(costs, data_.size(), config_.parallel.balance);
+  data_.all_reduce_host(std::span<int64_t>(counts), parallel::ReduceOp::sum);
 
-  Own own{.batches = {}, .imbalance = data::imbalance(costs, dealt)};
-  for (const int64_t index : dealt[size_t(data_.rank())]) {
-    const auto at = made.find(index);
-    own.batches.push_back(at != made.end() ? std::move(at->second) : make(index));
-    own.batches.back().place_in_step(before[size_t(index)]);
+  const auto dealt = deal(costs, data_.size(), config_.parallel.balance);
+  const auto& own = dealt[size_t(data_.rank())];
+  std::erase_if(made, [&](const auto& one) { return !std::ranges::binary_search(own, one.first); });
+  std::vector<int64_t> before(count, 0);  // documents
+  std::exclusive_scan(documents.begin(), documents.end(), before.begin(), int64_t(0));
+  for (const int64_t index : own) {
+    if (!made.contains(index)) begin(packs, index);
   }
-  return own;
+  auto next = [this, own, before = std::move(before), made = std::move(made)](int64_t i) mutable {
+    const int64_t index = own[size_t(i)];
+    const auto at = made.find(index);
+    data::PackedBatch batch = at != made.end() ? std::move(at->second) : maker_.take().batch;
+    batch.place_in_step(before[size_t(index)]);
+    return batch;
+  };
+  return {.batches = {int64_t(own.size()), std::move(next)},
+          .totals = {.micro_batches = int64_t(count),
+                     .terms = std::reduce(terms.begin(), terms.end()),
+                     .packs = int64_t(packs.size())},
+          .imbalance = data::imbalance(costs, dealt)};
 }
 
 }  // namespace elastron::train

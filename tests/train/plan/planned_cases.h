@@ -143,10 +143,11 @@ class RealStep {
         loss_(model_.make_loss()),
         runner_(config, mesh, device, model_.decoder(), routed_, *loss_, model_.objective(),
                 optimizer_),
-        batches_({planned_batch(config, 0)}),
-        data_ranks_(mesh.layout().data) {}
+        batch_(planned_batch(config, 0)),
+        totals_(StepTotals::of_alike(mesh.layout().data, batch_, *loss_)) {}
   StepResult run() {
-    return runner_.run(steps_++, batches_, data_ranks_, [] {});
+    MicroBatches one(1, batch_);
+    return runner_.run(steps_++, one, totals_, [] {});
   }
 
  private:
@@ -161,8 +162,9 @@ class RealStep {
   std::vector<router::RoutedLayer> routed_;
   std::unique_ptr<TrainingLoss> loss_;
   StepRunner runner_;
-  std::vector<data::PackedBatch> batches_;
-  int64_t data_ranks_, steps_ = 0;
+  data::PackedBatch batch_;
+  StepTotals totals_;
+  int64_t steps_ = 0;
 };
 
 }  // namespace elastron::train::test
