@@ -1,9 +1,11 @@
 // Plans against steps on an emulated GPU: what these hold, and what they ask of the device.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "core/cuda/device.h"
+#include "ops/attention_means.h"
 #include "ops/kernel_families.h"
-#include "ops/routed_attention.h"
 #include "router/attention_router.h"
 #include "tests/support/cuda_emulator/blas.h"
 #include "tests/support/cuda_emulator/memory.h"
@@ -27,8 +29,9 @@ void expect_as_planned(const test::PlannedCase& c, const model::ModelConfig& m) 
   const emulator::Calls after = emulator::calls();
   const int64_t peak = device.memory().peak_bytes;
 
-  const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cuda, {},
-                                     ops::has_full_attention_library(device));
+  const PlannedStep plan =
+      plan_step(c.config, m, c.layout, DeviceKind::cuda, {},
+                ops::attention_means(device, full_attention_question(c.config, m, c.layout)));
   DeviceCalls planned;
   for (const RangeRecord& range : plan.ranges) {
     for (const OpRecord& op : range.ops) planned.launches += double(op.sum.launches);
@@ -71,14 +74,17 @@ TEST(PlannedStepOfAGpu, HoldsLaunchesCopiesAndWaitsAsAStepDoes) {
   }
 }
 
-// A head of 64 columns goes to the kernels of sm_90a where the GPU has them.
-TEST(PlannedStepOfAGpu, TakesTheKernelsThatTheGpuHas) {
+// A head of 64 columns goes to the kernels of sm_90a where the GPU and the build have them.
+TEST(PlannedStepOfAGpu, TakesTheKernelsThatThereAre) {
   model::ModelConfig m = test::small_shapes();
   m.num_layers = 2;
   m.q_heads = 4;
   m.kv_heads = 2;
   m.head_dim = 64;
   expect_as_planned(of("hopper", model::Recompute::none, DType::bf16, [](Config&) {}), m);
+  setenv("ELASTRON_EMULATED_BUILD_FOR_80", "1", 1);
+  expect_as_planned(of("mma", model::Recompute::none, DType::bf16, [](Config&) {}), m);
+  unsetenv("ELASTRON_EMULATED_BUILD_FOR_80");
 }
 
 // Forward with both outputs, recomputed with one, and backward.
@@ -91,9 +97,13 @@ TEST(PlannedStepOfAGpu, LibraryForFullAttention) {
   for (const auto recompute : {model::Recompute::none, model::Recompute::layer}) {
     const auto c = of("library", recompute, DType::bf16, by_library);
     expect_as_planned(c, m);
-    const auto with = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, true);
-    const auto without = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, false);
+    const auto with = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, test::kWithLibrary);
+    const auto without = plan_step(c.config, m, c.layout, DeviceKind::cuda, {});
     EXPECT_GT(with.layer.copies, without.layer.copies);
+    // As on sm_80.
+    emulator::library_has_gradients() = false;
+    expect_as_planned(c, m);
+    emulator::library_has_gradients() = true;
   }
 }
 
