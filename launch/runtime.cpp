@@ -15,7 +15,7 @@
 #include "launch/shipped_files.h"
 #include "launch/signals.h"
 #include "launch/version.h"
-#include "ops/routed_attention.h"
+#include "ops/attention_means.h"
 #include "parallel/agree.h"
 #include "parallel/collective_check.h"
 #include "train/plan/usable_memory.h"
@@ -166,6 +166,13 @@ void Runtime::check_collectives(parallel::World& world, const train::Config& con
   mesh_ = std::make_unique<parallel::Mesh>(world, layout, nullptr);
 }
 
+void Runtime::check_kernels(const train::Config& config, bool trains) {
+  self_check_->check(config, trains);
+  if (const auto checked = self_check_->summary(); !checked.empty()) {
+    log_info("self-check: {}", checked);
+  }
+}
+
 int64_t Runtime::usable_memory() const {
   const DeviceKind kind = device_->kind();
   const double share = train::usable_share(kind);
@@ -197,9 +204,6 @@ void Runtime::announce(const parallel::World& world,
   if (!attention_kernels_.empty()) log_info("attention by {}", attention_kernels_);
   const std::string& by = full_attention ? *full_attention : full_attention_;
   if (!by.empty()) log_info("full attention {}", by);
-  if (const auto checked = self_check_->summary(); !checked.empty()) {
-    log_info("self-check: {}", checked);
-  }
   if (!why_not_nccl_.empty()) log_info("collectives over MPI: {}", why_not_nccl_);
 }
 

@@ -35,10 +35,8 @@ class Runtime {
   parallel::Mesh& mesh() { return *mesh_; }
   parallel::Watchdog& watchdog() { return *watchdog_; }
   // Collective. Checks the device's kernels as device.self_check says, for what a run of this
-  // configuration uses (launch/self_check/self_check.h).
-  void check_kernels(const train::Config& config, bool trains) {
-    self_check_->check(config, trains);
-  }
+  // configuration uses (launch/self_check/self_check.h), and logs how many were checked.
+  void check_kernels(const train::Config& config, bool trains);
   // Bytes of the device that a plan of this rank may fill (train/plan/usable_memory.h); 0: not
   // known.
   int64_t usable_memory() const;

@@ -3,88 +3,24 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <vector>
 
+#include "ops/attention/expectations.h"
 #include "ops/attention/expected_pairs.h"
 #include "ops/attention/front.h"
 #include "ops/attention/tile_plan.h"
+#include "ops/attention_means.h"
 #include "ops/backend.h"
 #include "ops/cpu/routed_attention.h"
-#include "ops/cuda/attention/full_attention.h"
 #include "ops/cuda/attention/kernel_choice.h"
 #include "ops/cuda/attention/library_attention.h"
 #include "ops/cuda/attention/library_batch.h"
-#include "ops/cuda/attention/library_memory.h"
 #include "ops/cuda/attention/meta_attention.h"
 #include "ops/cuda/attention/routed_attention.h"
 #include "ops/kernel_families.h"
 
 namespace elastron::ops {
-
-std::string full_attention_library(Device& device, std::string& why) {
-  std::string name;
-  run_on(
-      device, [&] { why = "the CPU has its own"; },
-      [&](auto) { name = cuda::full_attention_library(device, why); },
-      [&](MetaDevice& meta) {
-        if (meta.attached<AttentionExpectations>().library) {
-          name = "a library";
-        } else {
-          why = "the GPU that is planned for has none";
-        }
-      });
-  return name;
-}
-
-bool has_full_attention_library(Device& device) {
-  std::string why;
-  return !full_attention_library(device, why).empty();
-}
-
-FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion& q) {
-  constexpr const char* kWrongHere = "what it computes is wrong here";  // by the self-check
-  FullAttentionWay way;
-  if (full_attention_library(device, way.why).empty()) return way;
-  const AttentionShape shape{q.q_heads, q.kv_heads, q.head_dim};
-  const cuda::LibraryQuestion wanted{
-      .full_by = q.by, .dtype = q.dtype, .shape = shape, .sets = q.sets, .longest = q.longest};
-  const KernelFamilies forbidden = device.attached<ForbiddenKernels>().families;
-  if (q.sets.retrieval != KeySetKind::full) {
-    way.why = "no branch is full attention";
-  } else if (forbidden.contains(KernelFamily::library_forward)) {
-    way.why = kWrongHere;
-  } else if (!cuda::library_wanted(wanted)) {
-    way.why = "heads are too wide or sequences too short for it";
-  }
-  if (!way.why.empty()) return way;
-  way.from = q.by == FullAttentionBy::automatic ? cuda::kLeastForLibrary : 1;
-  run_on(
-      device, [] {},
-      [&](auto) {
-        const std::array<int32_t, 2> bounds = {0, int32_t(q.longest)};
-        const auto batch = cuda::library_batch(
-            {.cu_seqlens = bounds, .cu_keys = q.own_keys ? bounds : std::span<const int32_t>()});
-        const int64_t queries = q.q_heads * q.head_dim, keys = q.kv_heads * q.head_dim;
-        AttentionBackwardArgs args;
-        args.q = args.d_out = {nullptr, queries};
-        args.k = args.v = {nullptr, keys};
-        args.shape = shape;
-        args.scale = 1;
-        way.forward = cuda::full_attention_supported(
-            device, cuda::library_shape(args, batch, q.kv_heads), way.why);
-        if (!way.forward) return;
-        if (forbidden.contains(KernelFamily::library_gradients)) {
-          way.why = kWrongHere;
-          return;
-        }
-        way.backward = cuda::full_attention_supported(
-            device, cuda::library_gradient_shape(args, batch), way.why);
-      },
-      [&](MetaDevice&) { way.forward = way.backward = true; });
-  return way;
-}
 
 namespace {
 
@@ -188,24 +124,10 @@ bool by_library(const RoutedAttentionInput& in, const AttentionShape& shape,
                                .aligned = cuda::aligned_rows(views),
                                .gradients = gradients,
                                .forbidden = forbidden_of(in.q.device())}) &&
-         has_full_attention_library(in.q.device());
+         may_have_library(in.q.device(), gradients);
 }
 
 }  // namespace
-
-std::string attention_kernels(Device& device, DType dtype) {
-  std::string kernels;
-  run_on(
-      device, [] {}, [&](auto) { kernels = cuda::attention_kernels(dtype); }, [](MetaDevice&) {});
-  return kernels;
-}
-
-bool lacks_fast_kernels(Device& device) {
-  bool lacks = false;
-  run_on(
-      device, [] {}, [&](auto) { lacks = cuda::lacks_fast_kernels(); }, [](MetaDevice&) {});
-  return lacks;
-}
 
 int64_t dense_tiles(const HeadPattern& pattern, int64_t group, int64_t tokens, int64_t keys) {
   const int64_t heads = heads_of_tile(group, pattern.shared_by(group)), each = tile_tokens(heads);

@@ -11,43 +11,14 @@
 // (docs/method.md, Selected backward and Costs).
 #pragma once
 #include <optional>
-#include <string>
 
 #include "core/tensor.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/attention/expectations.h"
 #include "ops/block_choice.h"
 #include "ops/head_pattern.h"
 #include "ops/varlen.h"
 
 namespace elastron::ops {
-
-// "cuDNN 9.19.0" where the device has it; else nothing, and `why`.
-std::string full_attention_library(Device& device, std::string& why);
-bool has_full_attention_library(Device& device);
-
-// Calls of full attention that a run will make, of so many heads each.
-struct FullAttentionQuestion {
-  DType dtype = DType::bf16;
-  int64_t q_heads = 0, kv_heads = 0, head_dim = 0;
-  KeySetPair sets;
-  int64_t longest = 0;    // keys of the longest sequence
-  bool own_keys = false;  // Varlen::cu_keys
-  FullAttentionBy by = FullAttentionBy::automatic;
-};
-// Which of them the device's library computes; the others are for our own kernels, and `why`.
-struct FullAttentionWay {
-  bool forward = false, backward = false;
-  int64_t from = 0;  // keys of a batch's longest sequence
-  std::string why;
-};
-FullAttentionWay full_attention_way(Device& device, const FullAttentionQuestion& question);
-
-// Our own kernels for the device and `dtype`, in words; nothing on the CPU, which has one way.
-std::string attention_kernels(Device& device, DType dtype);
-// Whether this build lacks the kernels that the device would be fastest with: it was compiled for
-// another architecture.
-bool lacks_fast_kernels(Device& device);
 
 struct RoutedAttentionInput {
   // Dims 1 and 2 contiguous, any token stride. One dtype (float64, float32, bfloat16).

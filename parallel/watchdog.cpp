@@ -105,7 +105,8 @@ void Watchdog::watch() {
     const int64_t now = Activity::now_ns();
     mine.alive_ns.store(now, std::memory_order_relaxed);
     const bool watched = timeout > 0 && mine.beats.load(std::memory_order_acquire) > 0;
-    const int64_t silent = now - last_beat_ns(now);
+    heard_ns_ = last_beat_ns(now);
+    const int64_t silent = now - heard_ns_;
     if (watched && silent > timeout) {
       // One line: whoever is second gives the first the time to say it and to abort. So do machines
       // on which all ranks wait for another one: that one knows more, or rank 0's speaks for them.
@@ -129,11 +130,12 @@ void Watchdog::watch() {
   }
 }
 
-// This rank's; while it waits in a collective, of those too that are still on their way there.
+// This rank's; while it waits in a collective, of those too that are still on their way there. What
+// was heard then counts when the wait is over: its own last beat is from before.
 int64_t Watchdog::last_beat_ns(int64_t now_ns) const {
   const Activity& activity = world_.activity();
   const RankActivity& mine = activity.of(activity.node_rank());
-  int64_t last = mine.last_beat_ns.load(std::memory_order_relaxed);
+  int64_t last = std::max(mine.last_beat_ns.load(std::memory_order_relaxed), heard_ns_);
   if (mine.held_up_by() == 0) return last;
   for (int r = 0; r < activity.node_size(); ++r) {
     const RankActivity& other = activity.of(r);

@@ -64,6 +64,7 @@ class Watchdog {
   World& world_;
   double default_timeout_;
   double phase_timeout_ = 0;
+  int64_t heard_ns_ = 0;  // the last beat at the last look
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;

@@ -48,8 +48,9 @@ std::string identity(const CheckpointHeader& header) {
 
 }  // namespace
 
-Run::Run(const Config& config, const ResumeRequest& request, parallel::Mesh& mesh)
-    : config_(config), mesh_(mesh) {
+Run::Run(const Config& config, const ResumeRequest& request, parallel::Mesh& mesh,
+         const OnSlice& on_slice)
+    : config_(config), mesh_(mesh), on_slice_(on_slice) {
   parallel::Communicator& world = mesh.world();
   std::string text;
   parallel::on_all_ranks(world, [&] {
@@ -90,8 +91,9 @@ void Run::decide(const ResumeRequest& request) {
 
 // From the newest checkpoint; a run without one starts again from where it began.
 void Run::go_on() {
-  const auto newest = newest_whole(config_.output.dir + "/checkpoints", mesh_,
-                                   [this](const VerifiedCheckpoint& c) { return is_own(c); });
+  const auto newest = newest_whole(
+      config_.output.dir + "/checkpoints", mesh_,
+      [this](const VerifiedCheckpoint& c) { return is_own(c); }, on_slice_);
   if (newest) {
     go_on_from(*newest);
   } else if (!before_ || before_->saved) {
@@ -142,7 +144,7 @@ VerifiedCheckpoint Run::verified(const std::string& named, const std::string& ru
   VerifiedCheckpoint found;
   parallel::on_all_ranks(mesh_.world(),
                          [&] { found.path = resolve_checkpoint(named, run_folder); });
-  found.header = verify_checkpoint(found.path, mesh_);
+  found.header = verify_checkpoint(found.path, mesh_, on_slice_);
   return found;
 }
 

@@ -32,7 +32,9 @@ class Run {
   //   none:      a new run.
   //   path:      with a checkpoint of the folder's run that lies in it, that run from there on;
   //              with any other, a new run that begins with it.
-  Run(const Config& config, const ResumeRequest& request, parallel::Mesh& mesh);
+  // `on_slice` is called while checkpoints are read.
+  Run(const Config& config, const ResumeRequest& request, parallel::Mesh& mesh,
+      const OnSlice& on_slice = {});
 
   const std::string& id() const { return record_.id; }
   // Nothing: from the start.
@@ -57,6 +59,7 @@ class Run {
 
   const Config& config_;
   parallel::Mesh& mesh_;
+  OnSlice on_slice_;
   std::optional<RunFolder> folder_;  // on rank 0
   std::optional<RunRecord> before_;  // what the folder says
   RunRecord record_;                 // what it will say

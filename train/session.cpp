@@ -34,7 +34,7 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
   const bool makes_backbone = objective_of(config).makes_backbone();
   std::optional<router::StoredRouter> stored;
   if (!config.reward.router.empty() && config.has_routers()) {
-    stored = read_router(config.reward.router, mesh, device);
+    stored = read_router(config.reward.router, mesh, device, beat);
   }
   std::unique_ptr<model::ModelFolder> folder;
   std::string checksums;

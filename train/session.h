@@ -18,7 +18,7 @@ class Session {
   // Collective over the mesh. Reads the model folder (every rank its own slices) and builds what
   // the objective has beside it. `training`: what trains gets gradients. With reward.router,
   // config.router must be the settings it was trained with (with_stored_router). `beat`, if it is
-  // given, is called while weights are read, after every 16 MiB or less.
+  // given, is called while weights and checkpoints are read, after every 16 MiB or less.
   Session(const Config& config, bool training, parallel::Mesh& mesh, Device& device,
           const std::function<void()>& beat = {});
 

@@ -93,7 +93,7 @@ class Trainer {
     if (!run_.from()) return;
     const auto& [path, header] = *run_.from();
     parallel::on_all_ranks(mesh_.world(), [&] { check_header(header, path); });
-    load_tensors(path, tensors(), mesh_);
+    load_tensors(path, tensors(), mesh_, [this] { watchdog_.beat(); });
     for (Parameter* p : trained_) {
       if (p->master.defined() && p->value.raw() != p->master.raw()) {
         ops::cast_into(p->master, p->value);
@@ -108,7 +108,8 @@ class Trainer {
   }
 
   ExitCode run() {
-    store_.emplace(config_.output.dir + "/checkpoints", config_.checkpoint.keep, mesh_);
+    store_.emplace(config_.output.dir + "/checkpoints", config_.checkpoint.keep, mesh_,
+                   [this] { watchdog_.beat(); });
     store_->mark_best(best_step_);  // it may have been killed before it did
     Reporter reporter(config_, objective_of(config_).figures(), run_.id(),
                       mesh_.world().rank() == 0, step_, device_, session_.decoder(),
@@ -320,7 +321,7 @@ ExitCode run_training(const Config& config, const ResumeRequest& resume, paralle
   std::optional<Run> run;
   {
     const parallel::Watchdog::Scope scope(watchdog, "looking for checkpoints");
-    run.emplace(config, resume, mesh);
+    run.emplace(config, resume, mesh, [&watchdog] { watchdog.beat(); });
   }
   std::optional<Trainer> trainer;
   {

@@ -19,6 +19,7 @@
 #include "bench/gpu/shard_case.h"
 #include "bench/gpu/training_step.h"
 #include "launch/device.h"
+#include "ops/attention_means.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
 #include "ops/routed_attention.h"

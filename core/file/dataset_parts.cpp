@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -24,7 +25,10 @@ DatasetParts::DatasetParts(std::string path) : path_(std::move(path)) {
 DatasetParts::DatasetParts(DatasetParts&& other) noexcept
     : path_(std::move(other.path_)),
       places_(std::move(other.places_)),
-      descriptor_(std::exchange(other.descriptor_, -1)) {}
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      slice_(other.slice_),
+      before_(other.before_),
+      slice_bytes_(other.slice_bytes_) {}
 
 DatasetParts::~DatasetParts() {
   if (descriptor_ >= 0) ::close(descriptor_);
@@ -36,7 +40,7 @@ void DatasetParts::fail(const char* what, const std::string& dataset) const {
 }
 
 void DatasetParts::write(const std::string& dataset, const Tensor& values,
-                         const std::vector<int64_t>& offset) {
+                         const std::vector<int64_t>& offset, const OnSlice& on_slice) {
   const auto it = places_.find(dataset);
   ELASTRON_CHECK(it != places_.end(), "no dataset " + dataset);
   const Place& place = it->second;
@@ -50,12 +54,14 @@ void DatasetParts::write(const std::string& dataset, const Tensor& values,
                    "a part beyond its dataset " + dataset);
   }
   if (values.numel() == 0) return;
-  write_at(place, static_cast<const std::byte*>(values.raw()), values, offset, 0, 0);
+  write_at(place, static_cast<const std::byte*>(values.raw()), values, offset, on_slice, 0, 0);
+  if (on_slice) on_slice();
 }
 
 // `element`: of the dataset, where dims before `dim` have led.
 void DatasetParts::write_at(const Place& place, const std::byte* from, const Tensor& values,
-                            const std::vector<int64_t>& offset, int dim, uint64_t element) {
+                            const std::vector<int64_t>& offset, const OnSlice& on_slice, int dim,
+                            uint64_t element) {
   const Shape& whole = place.dataset.shape;
   // Dims after `dim` that the part has all of make one run.
   bool run = true;
@@ -69,7 +75,7 @@ void DatasetParts::write_at(const Place& place, const std::byte* from, const Ten
   if (dim < whole.rank()) element += uint64_t(offset[size_t(dim)]) * inner;
   if (!run) {
     for (int64_t i = 0; i < values.size(dim); ++i) {
-      write_at(place, from + size_t(i) * part, values, offset, dim + 1,
+      write_at(place, from + size_t(i) * part, values, offset, on_slice, dim + 1,
                element + uint64_t(i) * inner);
     }
     return;
@@ -77,12 +83,40 @@ void DatasetParts::write_at(const Place& place, const std::byte* from, const Ten
   size_t left = dim < whole.rank() ? part * size_t(values.size(dim)) : part;
   uint64_t at = place.begin + element * dtype_size(values.dtype());
   while (left > 0) {
-    const ssize_t n = pwrite(descriptor_, from, left, off_t(at));
+    const ssize_t n =
+        pwrite(descriptor_, from, std::min<size_t>(left, kSlice - slice_bytes_), off_t(at));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("cannot write the dataset", place.dataset.path);
+    note_written({at, at + uint64_t(n)}, on_slice);
     from += n;
     at += uint64_t(n);
     left -= size_t(n);
+  }
+}
+
+// A slice is over when it has all its bytes: it is begun to be sent to the disk, and the one before
+// must be there.
+void DatasetParts::note_written(Range range, const OnSlice& on_slice) {
+  slice_ = slice_.empty()
+               ? range
+               : Range{std::min(slice_.begin, range.begin), std::max(slice_.end, range.end)};
+  slice_bytes_ += range.end - range.begin;
+  if (slice_bytes_ < kSlice) return;
+  send_to_disk(slice_, SYNC_FILE_RANGE_WRITE);
+  send_to_disk(before_,
+               SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  before_ = std::exchange(slice_, {});
+  slice_bytes_ = 0;
+  if (on_slice) on_slice();
+}
+
+// Where the file system cannot do it by ranges, close() does it all at once.
+void DatasetParts::send_to_disk(Range range, unsigned how) const {
+  if (range.empty()) return;
+  const int result =
+      sync_file_range(descriptor_, off_t(range.begin), off_t(range.end - range.begin), how);
+  if (result != 0 && (errno == EIO || errno == ENOSPC || errno == EDQUOT)) {
+    fail("cannot write the file", "");
   }
 }
 

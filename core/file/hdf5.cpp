@@ -2,6 +2,7 @@
 
 #include <hdf5.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -256,14 +257,26 @@ void Hdf5File::write(const std::string& path, const Tensor& values,
         "cannot write the dataset", where);
 }
 
-void Hdf5File::read(const std::string& path, Tensor& values,
-                    const std::vector<int64_t>& offset) const {
+void Hdf5File::read(const std::string& path, Tensor& values, const std::vector<int64_t>& offset,
+                    const OnSlice& on_slice) const {
   const std::string where = path_ + path;
   if (values.numel() == 0) return;
-  const Part part(id_, path, values.shape(), offset, where);
-  check(H5Dread(part.dataset, memory_type(values.dtype()), part.memory, part.file, H5P_DEFAULT,
-                values.raw()),
-        "cannot read the dataset", where);
+  const auto read_slice = [&](const Tensor& slice, const std::vector<int64_t>& at) {
+    const Part part(id_, path, slice.shape(), at, where);
+    check(H5Dread(part.dataset, memory_type(slice.dtype()), part.memory, part.file, H5P_DEFAULT,
+                  slice.raw()),
+          "cannot read the dataset", where);
+    if (on_slice) on_slice();
+  };
+  if (values.rank() == 0) return read_slice(values, offset);
+  const int64_t rows = values.size(0);
+  const uint64_t row_bytes = values.bytes() / uint64_t(rows);
+  const int64_t most = std::max<int64_t>(int64_t(kSlice / row_bytes), 1);
+  std::vector<int64_t> at = offset;
+  for (int64_t row = 0; row < rows; row += most) {
+    at[0] = offset[0] + row;
+    read_slice(values.slice(0, row, std::min(rows, row + most)), at);
+  }
 }
 
 uint64_t Hdf5File::place(const std::string& path) const {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/file/slices.h"
 #include "core/tensor.h"
 
 namespace elastron {
@@ -40,7 +41,9 @@ class Hdf5File {
   void make_dataset(const Hdf5Dataset& dataset);
   // Contiguous CPU tensors. `offset`: where in the dataset the tensor lies, per dim.
   void write(const std::string& path, const Tensor& values, const std::vector<int64_t>& offset);
-  void read(const std::string& path, Tensor& values, const std::vector<int64_t>& offset) const;
+  // Reads slices of whole rows of dim 0.
+  void read(const std::string& path, Tensor& values, const std::vector<int64_t>& offset,
+            const OnSlice& on_slice = {}) const;
   // Throws unless the dataset is there, contiguous, unfiltered, of a known type and its storage
   // lies in the file.
   Hdf5Dataset describe(const std::string& path) const;

@@ -4,13 +4,13 @@
 //   {"dtype", "shape", "data_offsets": [begin, end]}; ranges tile the data without hole or overlap.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <span>
 #include <string>
 
 #include "core/file/input_file.h"
 #include "core/file/safetensors_header.h"
+#include "core/file/slices.h"
 #include "core/parameter.h"
 #include "core/tensor.h"
 
@@ -25,18 +25,14 @@ class SafetensorsFile {
   const std::map<std::string, SafetensorsEntry>& entries() const { return header_.entries; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
-  // Most bytes that are read at once: what reads beats between slices of this (OnSlice).
-  static constexpr uint64_t kSlice = uint64_t(16) << 20;
-  using OnSlice = std::function<void()>;
-
   // Bytes of a tensor's data from `offset` on, as they are stored.
   void read_raw(const SafetensorsEntry& entry, uint64_t offset, std::span<std::byte> out) const;
 
   // Reads the part of tensor `name` that `partition` names into `out` (local shape, contiguous, on
   // the CPU), converting between floating dtypes (to nearest even). The tensor must exist, have the
-  // shape `logical`, and be floating if and only if `out` is; integers are never converted. After
-  // each slice calls `on_slice`, if it is given. The kernel is told of the next slice before one is
-  // read, and nothing is read that the part does not need, but for gaps of less than 64 KiB.
+  // shape `logical`, and be floating if and only if `out` is; integers are never converted. The
+  // kernel is told of the next slice before one is read, and nothing is read that the part does not
+  // need, but for gaps of less than 64 KiB.
   void read(const std::string& name, const Shape& logical, const Partition& partition, Tensor& out,
             const OnSlice& on_slice = {}) const;
   // The whole tensor in its own dtype (float16 becomes float32). Throws InputError when missing.

@@ -76,11 +76,11 @@ void write_sequence(inference::Engine& engine, const std::vector<int32_t>& ids,
   for (int64_t row = 0; row < tokens; row += chunk) {
     const Tensor logits = engine.logits(hidden.slice(0, row, std::min(row + chunk, tokens)));
     if (engine.mesh().tensor().rank() != 0) continue;
-    file.write(group + "/logits", ops::cast(logits, DType::f32), {row, 0});
+    file.write(group + "/logits", ops::cast(logits, DType::f32).on_host(), {row, 0});
   }
   if (!with_gates) return;
   for (size_t l = 0; l < heads.gates.size(); ++l) {
-    file.write(group + "/gates", heads.gates[l], {int64_t(l), engine.first_kv_head()});
+    file.write(group + "/gates", heads.gates[l].on_host(), {int64_t(l), engine.first_kv_head()});
   }
 }
 

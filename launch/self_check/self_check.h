@@ -28,7 +28,7 @@ class SelfCheck {
   // Something else was checked and is right: "NCCL 2.28.9".
   void note(const std::string& what) { others_ += ", " + what + " agrees with the host"; }
 
-  // For the start of a run: what was checked or known; empty where nothing was to check.
+  // What was checked or known so far, in words; empty where nothing was to check.
   std::string summary() const;
 
  private:

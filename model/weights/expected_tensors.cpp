@@ -64,7 +64,7 @@ void check_tensors(const ModelConfig& c, const SafetensorsFolder& weights,
 bool is_buffer(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
 bool same_bytes(const TensorHomes& homes, const std::string& a, const std::string& b,
-                const SafetensorsFile::OnSlice& on_slice) {
+                const OnSlice& on_slice) {
   const SafetensorsFile &in_a = *homes.at(a), &in_b = *homes.at(b);
   const auto &entry_a = in_a.entries().at(a), &entry_b = in_b.entries().at(b);
   if (!(entry_a.shape == entry_b.shape) || entry_a.storage != entry_b.storage) return false;

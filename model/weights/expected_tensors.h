@@ -22,6 +22,6 @@ bool is_buffer(const std::string& name);
 // Whether two tensors of one shape and storage hold the same bytes. Stops at the first difference;
 // calls `on_slice`, if it is given, now and then.
 bool same_bytes(const TensorHomes& homes, const std::string& a, const std::string& b,
-                const SafetensorsFile::OnSlice& on_slice);
+                const OnSlice& on_slice);
 
 }  // namespace elastron::model

@@ -58,7 +58,7 @@ class LoadProgress {
 
 }  // namespace
 
-ModelFolder::ModelFolder(const std::string& path, SafetensorsFile::OnSlice on_slice)
+ModelFolder::ModelFolder(const std::string& path, OnSlice on_slice)
     : path_(path),
       config_(read_model_config(path)),
       weights_(path),

@@ -21,7 +21,7 @@ class ModelFolder {
   // Opens config and weight files and checks headers; reads no data, but where an embedding and a
   // head that should be the same are both stored. Whatever reads data, now or later, calls
   // `on_slice`, if it is given, after every 16 MiB or less. Throws InputError.
-  explicit ModelFolder(const std::string& path, SafetensorsFile::OnSlice on_slice = {});
+  explicit ModelFolder(const std::string& path, OnSlice on_slice = {});
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
@@ -46,7 +46,7 @@ class ModelFolder {
   std::string path_;
   ModelConfig config_;
   SafetensorsFolder weights_;
-  SafetensorsFile::OnSlice on_slice_;
+  OnSlice on_slice_;
 };
 
 // Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as

@@ -7,14 +7,18 @@
 
 namespace elastron::ops {
 
+// What a GPU has for attention.
+struct AttentionMeans {
+  AttentionKernels kernels = AttentionKernels::hopper;  // the fastest of our own
+  int64_t multiprocessors = 132;
+  // Passes of full attention that a library has kernels for, where it may be used.
+  bool library_forward = false, library_backward = false;
+};
+
 struct AttentionExpectations {
   double sparse_heads = 0;  // share of the heads whose gate selects the sparse branch
   double chosen = 0.35;     // share of the causal pairs that are in chosen blocks
-  // Of a GPU: the fastest of our kernels that it has, its multiprocessors, and whether it has a
-  // library for full attention.
-  AttentionKernels kernels = AttentionKernels::hopper;
-  int64_t multiprocessors = 132;
-  bool library = false;
+  AttentionMeans means;     // of a GPU
 };
 
 }  // namespace elastron::ops

@@ -79,6 +79,8 @@ __device__ __forceinline__ float fast_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// Of a probability, or its gradient, where the query sees the key or does not.
+__device__ __forceinline__ float where_seen(bool seen, float x) { return seen ? x : 0.0f; }
 
 #else
 
@@ -104,6 +106,7 @@ inline uint32_t packed_bf16(float low, float high) {
   return uint32_t(bf16(low).bits) | uint32_t(bf16(high).bits) << 16;
 }
 inline float fast_exp2(float x) { return emulator::exp2(x); }
+inline float where_seen(bool seen, float x) { return emulator::where_seen(seen, x); }
 
 #endif
 

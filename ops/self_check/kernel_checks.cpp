@@ -1,7 +1,7 @@
 #include "ops/self_check/kernel_checks.h"
 
+#include "ops/attention_means.h"
 #include "ops/cuda/attention/kernel_choice.h"
-#include "ops/routed_attention.h"
 #include "ops/self_check/attention_checks.h"
 #include "ops/self_check/dense_checks.h"
 

@@ -1,5 +1,6 @@
 // A run killed at any moment, a disk call that fails at any place, a file damaged anywhere:
-// `latest` names a whole checkpoint, and going on from there is as if nothing had happened.
+// `latest` names a whole checkpoint, and going on from there is as if nothing had happened. Slow
+// storage, and storage that hangs.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -128,6 +129,56 @@ void fail_calls(int ranks, int error) {
 
 TEST(FailingCall, OfASave) { fail_calls(0, ENOSPC); }
 TEST(FailingCall, OfASaveByTwoRanks) { fail_calls(2, EIO); }
+
+// One step of a backbone: a checkpoint that is mostly tensors.
+std::string one_step(const std::string& folder, const std::string& more = "") {
+  return "train " + std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/pretrain.yaml" +
+         " --set model.path=" + tiny_shapes() + " --set output.dir=" + folder +
+         " --set train.steps=1 --set train.global_batch=2 --set train.shard_optimizer=false" +
+         " --set data.synthetic.lengths=[64] " + more;
+}
+const std::string kWatched = "--set parallel.timeout_seconds=3";
+
+// Storage on which a checkpoint takes `seconds` to be read or written once.
+std::string slow(const std::string& run, double seconds) {
+  const auto bytes = double(fs::file_size(run + "/checkpoints/step-00000001.h5"));
+  return "export LD_PRELOAD=" + preloadable(ELASTRON_SLOW_STORAGE) +
+         " SLOW_PATH=/checkpoints/ SLOW_BYTES=" + std::to_string(bytes / seconds) + ";";
+}
+
+// A save writes all of it, compares it with memory and checks it, and going on checks and loads it:
+// each takes longer than the watchdog waits, and no tensor does. Of two ranks one writes, and the
+// other waits for it.
+TEST(SlowStorage, IsNoStandstill) {
+  const Scratch fast;
+  ASSERT_EQ(elastron(0, one_step(fast.path())).code, 0);
+  const std::string prefix = slow(fast.path(), 5);
+  for (const int ranks : {0, 2}) {
+    const Scratch run;
+    const Outcome saved = elastron(ranks, one_step(run.path(), kWatched), prefix);
+    ASSERT_EQ(saved.code, 0) << saved.err;
+    if (ranks == 0) {
+      EXPECT_EQ(contents(run.path()), contents(fast.path()));
+    }
+    const Outcome again = elastron(ranks, one_step(run.path(), kWatched), prefix);
+    ASSERT_EQ(again.code, 0) << again.err;
+    EXPECT_NE(again.err.find("nothing to train"), std::string::npos) << again.err;
+  }
+}
+
+TEST(SlowStorage, ThatHangsIsFound) {
+  const Scratch fast;
+  ASSERT_EQ(elastron(0, one_step(fast.path())).code, 0);
+  const std::string prefix = slow(fast.path(), 100000);
+  for (const int ranks : {0, 2}) {
+    const Scratch run;
+    expect_error(elastron(ranks, one_step(run.path(), kWatched), prefix), 6,
+                 {"no progress for ", "missing: rank 0 (saving step 1"});
+    EXPECT_FALSE(fs::exists(run / "checkpoints/latest"));
+    expect_error(elastron(ranks, one_step(fast.path(), kWatched), prefix), 6,
+                 {"no progress for ", "missing: rank ", "(looking for checkpoints"});
+  }
+}
 
 // Any flipped bit is noticed, or is one that means nothing; so is any cut.
 TEST(Damage, FlippedBitsAndCuts) {

@@ -247,7 +247,7 @@ TEST(ModelFolder, WeightFilesThatAreNone) {
 TEST(ModelFolder, SlowStorageIsNoStandstill) {
   const std::string weights = tiny_backbone() + "/model.safetensors";
   const auto bytes = double(fs::file_size(weights));
-  const std::string slow = "export LD_PRELOAD=" + preloadable(ELASTRON_SLOW_READS) +
+  const std::string slow = "export LD_PRELOAD=" + preloadable(ELASTRON_SLOW_STORAGE) +
                            " SLOW_PATH=model.safetensors SLOW_BYTES=";
   for (const int ranks : {0, 2}) {
     const Scratch run;

@@ -33,6 +33,20 @@ std::vector<std::string> warnings(const Outcome& o) {
 
 bool has(const Outcome& o, const std::string& text) { return o.err.find(text) != o.err.npos; }
 
+// What lines of the log say that begin with "self-check: ".
+std::vector<std::string> start_lines(const Outcome& o) {
+  constexpr size_t kTime = 20;  // "2026-11-23 17:44:37 "
+  const std::string begin = "self-check: ";
+  std::vector<std::string> lines;
+  std::istringstream in(o.err);
+  for (std::string line; std::getline(in, line);) {
+    if (line.compare(std::min(kTime, line.size()), begin.size(), begin) == 0) {
+      lines.push_back(line.substr(kTime + begin.size()));
+    }
+  }
+  return lines;
+}
+
 class SelfCheck : public ::testing::Test {
  protected:
   // Where this test's results are kept.
@@ -116,6 +130,10 @@ const std::vector<std::string> kHopper = {"attention, forward, sm_90a kernels",
 // on both are in kernel_check_faults_test.
 TEST_F(SelfCheck, FaultsOfKernels) {
   expect_found("mma:tile", tiny_shapes(), "bfloat16", kMma, "compute something else");
+  fs::remove_all(scratch_ / "cache");
+  // Forward they are right and used.
+  expect_found("mma-gradients:mask", tiny_shapes(), "bfloat16", {kMma[1]},
+               "compute something else");
   for (const char* what : {"hopper:stale", "hopper:mask"}) {
     fs::remove_all(scratch_ / "cache");
     expect_found(what, wide_heads(), "bfloat16", kHopper, "compute something else");
@@ -124,19 +142,22 @@ TEST_F(SelfCheck, FaultsOfKernels) {
 
 // Without the check the fault is in the run: the curve is another.
 TEST_F(SelfCheck, IsWhatKeepsTheCurve) {
-  const Scratch run, cpu;
-  const Outcome o = gpu(pretrain(tiny_shapes(), "bfloat16", run.path(),
-                                 "--set device=cuda --set device.self_check=off"),
-                        fault("mma:mask"));
-  ASSERT_EQ(o.code, 0) << o.err;
-  EXPECT_FALSE(has(o, "self-check")) << o.err;
+  const Scratch cpu;
   ASSERT_EQ(
       elastron(0, pretrain(tiny_shapes(), "bfloat16", cpu.path(), "--set device.kind=cpu")).code,
       0);
   const double wanted = metrics(cpu.path()).at(1)["grad_norm"];
-  const double found = metrics(run.path()).at(1)["grad_norm"];
-  EXPECT_FALSE(std::abs(found - wanted) <= 0.05 * wanted);
-  EXPECT_TRUE(kept().empty());
+  for (const char* planted : {"mma:mask", "mma-gradients:mask"}) {
+    const Scratch run;
+    const Outcome o = gpu(pretrain(tiny_shapes(), "bfloat16", run.path(),
+                                   "--set device=cuda --set device.self_check=off"),
+                          fault(planted));
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_FALSE(has(o, "self-check")) << o.err;
+    const double found = metrics(run.path()).at(1)["grad_norm"];
+    EXPECT_FALSE(std::abs(found - wanted) <= 0.05 * wanted) << planted;
+    EXPECT_TRUE(kept().empty());
+  }
 }
 
 // A kernel that never ends takes its process with it, not the run.
@@ -250,6 +271,45 @@ TEST_F(SelfCheck, OnSeveralRanksAndInGeneration) {
   ASSERT_EQ(y.code, 0) << y.err;
   EXPECT_EQ(warnings(y).size(), 1u) << y.err;
   EXPECT_EQ(x.out, y.out);
+}
+
+// One line in the log, none among the results.
+TEST_F(SelfCheck, EveryCommandSaysWhatWasChecked) {
+  const Scratch out;
+  const std::string folder = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/";
+  const std::string model = " --set model.path=" + tiny_backbone(),
+                    documents = folder + "router.yaml" + model +
+                                " --set data.synthetic.lengths=[64]"
+                                " --set data.synthetic.eval_per_kind=1",
+                    rewards = folder + "reward.yaml" + model;
+  const Outcome trained =
+      elastron(0, "train " + rewards + " --set device=cpu --set output.dir=" + (out / "reward") +
+                      " --set train.steps=1 --set train.global_batch=2" +
+                      " --set reward.traces.lengths=[100]");
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  write_text(out / "tokens.json", "[[1, 2, 3, 4]]");
+  write_text(out / "rows.jsonl", R"({"prompt": "find the k1", "chosen": "v1 v2", "rejected": "v3"})"
+                                 "\n");
+  const std::string engine = " --dtype float32 --model " + tiny_backbone();
+  for (const std::string& command :
+       {"eval " + documents,
+        "score-heads " + documents + " --needles all --out " + (out / "scores"),
+        "eval-reward " + rewards + " --checkpoint " + (out / "reward") + " --data " +
+            (out / "rows.jsonl") + " --out " + (out / "report"),
+        "logits" + engine + " --tokens " + (out / "tokens.json") + " --out " + (out / "logits.h5"),
+        "generate" + engine + " --max-tokens 2 --prompt 'n7 k3 v9 n1'"}) {
+    const Outcome o = gpu(command + " --set device=cuda");
+    ASSERT_EQ(o.code, 0) << command << "\n" << o.err;
+    const auto lines = start_lines(o);
+    ASSERT_EQ(lines.size(), 1u) << command << "\n" << o.err;
+    EXPECT_TRUE(lines[0].ends_with("; all are used")) << lines[0];
+    EXPECT_EQ(o.out.find("self-check"), o.out.npos) << command << "\n" << o.out;
+  }
+  // Nothing was checked, nothing is said.
+  const Outcome o =
+      gpu("generate" + engine + " --max-tokens 2 --prompt 'n7' --set device.self_check=off");
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_FALSE(has(o, "self-check")) << o.err;
 }
 
 #ifdef ELASTRON_NCCL_STAND_IN

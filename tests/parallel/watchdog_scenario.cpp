@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
         watchdog.beat();
       }
       group->barrier();
+      sleep_for(0.3);  // silent for longer only as long as it waited
     }
     if (scenario == "stopped-in-a-collective") {
       // Rank 0 waits for the others and stops; then they come.

@@ -112,10 +112,10 @@ uint64_t file_bytes(const std::vector<Slot>& slots, const CheckpointHeader& head
 
 // The file's content is compared with memory, not with what was meant to be written; replicas too.
 void compare_with_memory(const Hdf5File& file, const std::vector<Slot>& slots,
-                         const parallel::Mesh& mesh) {
+                         const parallel::Mesh& mesh, const OnSlice& on_slice) {
   for (const Slot& s : slots) {
     if (!s.local.defined()) continue;
-    if (same_as_memory(file, s.dataset, s.local.on_host(), s.offset())) continue;
+    if (same_as_memory(file, s.dataset, s.local.on_host(), s.offset(), on_slice)) continue;
     if (owns(s, mesh)) {
       throw CheckpointError("what was written is not what is in memory",
                             file.path() + s.dataset.path,
@@ -138,8 +138,12 @@ bool is_foreign(const std::string& path, const std::string& run) {
 
 }  // namespace
 
-CheckpointStore::CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh)
-    : folder_(std::move(folder)), keep_(std::max<int64_t>(keep, 2)), mesh_(mesh) {
+CheckpointStore::CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh,
+                                 OnSlice on_slice)
+    : folder_(std::move(folder)),
+      keep_(std::max<int64_t>(keep, 2)),
+      mesh_(mesh),
+      on_slice_(std::move(on_slice)) {
   parallel::on_all_ranks(mesh.world(), [&] {
     if (mesh.world().rank() == 0) prepare_checkpoint_folder(folder_);
   });
@@ -152,7 +156,7 @@ void CheckpointStore::write_tensors(const std::string& temporary,
   DatasetParts file = parallel::create_together(temporary, datasets_of(slots), world);
   parallel::on_all_ranks(world, [&] {
     for (const Slot& s : slots) {
-      if (owns(s, mesh_)) file.write(s.dataset.path, s.local.on_host(), s.offset());
+      if (owns(s, mesh_)) file.write(s.dataset.path, s.local.on_host(), s.offset(), on_slice_);
     }
   });
   parallel::close_together(file, world);
@@ -180,8 +184,8 @@ std::string CheckpointStore::save(const CheckpointHeader& header,
   std::string digests;
   parallel::on_all_ranks(world, [&] {
     const Hdf5File file = Hdf5File::open(temporary, false);
-    compare_with_memory(file, slots, mesh_);
-    digests = own_digests(file, datasets, world.rank(), world.size());
+    compare_with_memory(file, slots, mesh_, on_slice_);
+    digests = own_digests(file, datasets, world.rank(), world.size(), on_slice_);
   });
   const Checksums sums = combine_digests(datasets, world.all_gather_host(digests));
   parallel::on_all_ranks(world, [&] {
@@ -234,7 +238,7 @@ void CheckpointStore::delete_old(const std::string& newest, const std::string& r
 
 std::optional<VerifiedCheckpoint> newest_whole(
     const std::string& folder, parallel::Mesh& mesh,
-    const std::function<bool(const VerifiedCheckpoint&)>& ours) {
+    const std::function<bool(const VerifiedCheckpoint&)>& ours, const OnSlice& on_slice) {
   parallel::Communicator& world = mesh.world();
   std::string list;
   if (world.rank() == 0) {
@@ -249,7 +253,7 @@ std::optional<VerifiedCheckpoint> newest_whole(
     VerifiedCheckpoint found{.path = folder + "/" + list.substr(at, end - at), .header = {}};
     at = end + 1;
     try {
-      found.header = verify_checkpoint(found.path, mesh);
+      found.header = verify_checkpoint(found.path, mesh, on_slice);
       if (ours(found)) return found;
       ++foreign;
       log_warning("passing over the checkpoint of another run: {}", found.path);
@@ -270,7 +274,8 @@ std::optional<VerifiedCheckpoint> newest_whole(
   return {};
 }
 
-CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh) {
+CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh,
+                                   const OnSlice& on_slice) {
   parallel::Communicator& world = mesh.world();
   parallel::on_all_ranks(world, [&] {
     if (world.rank() == 0) probe_checkpoint(path);
@@ -284,7 +289,7 @@ CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh
     check_format(*file);
     sealed = sealed_checksums(*file);
     datasets = sealed_datasets(*file, sealed);
-    digests = own_digests(*file, datasets, world.rank(), world.size());
+    digests = own_digests(*file, datasets, world.rank(), world.size(), on_slice);
   });
   const auto parts = world.all_gather_host(digests);
   CheckpointHeader header;
@@ -295,7 +300,8 @@ CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh
   return header;
 }
 
-void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh) {
+void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh,
+                  const OnSlice& on_slice) {
   parallel::on_all_ranks(mesh.world(), [&] {
     const Hdf5File file = Hdf5File::open(path, false);
     auto slots = slots_of(tensors);
@@ -331,21 +337,22 @@ void load_tensors(const std::string& path, const CheckpointTensors& tensors, par
     for (Slot& s : slots) {
       if (!s.loaded.defined()) continue;
       Tensor host = Tensor::empty(s.loaded.shape(), s.dataset.dtype, host_device());
-      file.read(s.dataset.path, host, s.offset());
+      file.read(s.dataset.path, host, s.offset(), on_slice);
       s.loaded.transfer_from(host.dtype() == s.loaded.dtype() ? host
                                                               : ops::cast(host, s.loaded.dtype()));
     }
   });
 }
 
-std::map<std::string, Tensor> read_parameters(const std::string& path, Device& device) {
+std::map<std::string, Tensor> read_parameters(const std::string& path, Device& device,
+                                              const OnSlice& on_slice) {
   const Hdf5File file = Hdf5File::open(path, false);
   const std::string prefix = "/params/";
   std::map<std::string, Tensor> parameters;
   for (const std::string& dataset : file.list("/params")) {
     const Hdf5Dataset d = file.describe(dataset);
     Tensor values = Tensor::empty(d.shape, d.dtype, device);
-    file.read(dataset, values, std::vector<int64_t>(size_t(d.shape.rank()), 0));
+    file.read(dataset, values, std::vector<int64_t>(size_t(d.shape.rank()), 0), on_slice);
     parameters[dataset.substr(prefix.size())] = values;
   }
   return parameters;

@@ -8,6 +8,9 @@
 // were.
 //
 // A save is collective and returns when the file is there: training waits for it.
+//
+// Tensors are read and written in slices (core/file/slices.h): every rank says after each of its own
+// that it goes on.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -16,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "core/file/slices.h"
 #include "core/parameter.h"
 #include "parallel/mesh.h"
 #include "train/checkpoint/folder.h"
@@ -38,7 +42,7 @@ class CheckpointStore {
  public:
   // Collective. `folder` is made if need be; temporary files of an interrupted save are removed.
   // keep >= 2: so many checkpoints stay, and the one that `best` names.
-  CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh);
+  CheckpointStore(std::string folder, int64_t keep, parallel::Mesh& mesh, OnSlice on_slice = {});
 
   // Collective over the world. -> the file. Throws on all ranks when any fails (AgreedFailure):
   // exit code 4 with the errno for the disk, 5 when replicas of a tensor differ between ranks.
@@ -57,11 +61,13 @@ class CheckpointStore {
   std::string folder_;
   int64_t keep_;
   parallel::Mesh& mesh_;
+  OnSlice on_slice_;
 };
 
 // Collective over the mesh: reads the header, checks every checksum (ranks share the work). Throws
 // on all ranks, exit code 4, naming the dataset.
-CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh);
+CheckpointHeader verify_checkpoint(const std::string& path, parallel::Mesh& mesh,
+                                   const OnSlice& on_slice = {});
 
 struct VerifiedCheckpoint {
   std::string path;
@@ -73,13 +79,15 @@ struct VerifiedCheckpoint {
 // over. Nothing where there is none; throws where there are only broken ones.
 std::optional<VerifiedCheckpoint> newest_whole(
     const std::string& folder, parallel::Mesh& mesh,
-    const std::function<bool(const VerifiedCheckpoint&)>& ours);
+    const std::function<bool(const VerifiedCheckpoint&)>& ours, const OnSlice& on_slice = {});
 
 // Collective. Reads each rank's slices. All names and shapes must fit; one error lists all missing,
 // unexpected and misshapen ones.
-void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh);
+void load_tensors(const std::string& path, const CheckpointTensors& tensors, parallel::Mesh& mesh,
+                  const OnSlice& on_slice = {});
 
 // One rank, of a verified file: all parameters, whole, in float32 or wider.
-std::map<std::string, Tensor> read_parameters(const std::string& path, Device& device);
+std::map<std::string, Tensor> read_parameters(const std::string& path, Device& device,
+                                              const OnSlice& on_slice = {});
 
 }  // namespace elastron::train

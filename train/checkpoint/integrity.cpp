@@ -18,7 +18,7 @@ constexpr size_t kChecksumDigits = 32;
 const std::string kRemedy = "the file is damaged; use another checkpoint";
 
 BlockDigest digest_of(const Hdf5File& file, const Hdf5Dataset& dataset, const RowBlocks& blocks,
-                      int64_t block, Device& device) {
+                      int64_t block, Device& device, const OnSlice& on_slice) {
   Shape shape = dataset.shape;
   std::vector<int64_t> offset(size_t(shape.rank()), 0);
   if (shape.rank() > 0) {
@@ -26,7 +26,7 @@ BlockDigest digest_of(const Hdf5File& file, const Hdf5Dataset& dataset, const Ro
     shape.set(0, std::min(blocks.rows, shape[0] - offset[0]));
   }
   Tensor values = Tensor::empty(shape, dataset.dtype, device);
-  file.read(dataset.path, values, offset);
+  file.read(dataset.path, values, offset, on_slice);
   return block_digest({static_cast<const std::byte*>(values.raw()), values.bytes()});
 }
 
@@ -53,15 +53,15 @@ std::string list_text(const Checksums& sums) {
 }  // namespace
 
 bool same_as_memory(const Hdf5File& file, const Hdf5Dataset& dataset, const Tensor& local,
-                    const std::vector<int64_t>& offset) {
+                    const std::vector<int64_t>& offset, const OnSlice& on_slice) {
   if (local.numel() == 0) return true;
   Tensor stored = Tensor::empty(local.shape(), local.dtype(), local.device());
-  file.read(dataset.path, stored, offset);
+  file.read(dataset.path, stored, offset, on_slice);
   return std::memcmp(stored.raw(), local.raw(), local.bytes()) == 0;
 }
 
 std::string own_digests(const Hdf5File& file, const std::vector<Hdf5Dataset>& datasets, int rank,
-                        int of) {
+                        int of, const OnSlice& on_slice) {
   int64_t total = 0;
   for (const Hdf5Dataset& d : datasets) total += row_blocks(d.shape, d.dtype).count;
   const int64_t begin = total * rank / of, end = total * (rank + 1) / of;
@@ -71,7 +71,7 @@ std::string own_digests(const Hdf5File& file, const std::vector<Hdf5Dataset>& da
   for (const Hdf5Dataset& d : datasets) {
     const RowBlocks blocks = row_blocks(d.shape, d.dtype);
     for (int64_t b = std::max(begin, first); b < std::min(end, first + blocks.count); ++b) {
-      const BlockDigest digest = digest_of(file, d, blocks, b - first, device);
+      const BlockDigest digest = digest_of(file, d, blocks, b - first, device, on_slice);
       digests.append(reinterpret_cast<const char*>(digest.data()), sizeof digest);
     }
     first += blocks.count;

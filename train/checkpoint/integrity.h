@@ -16,12 +16,12 @@ using Checksums = std::map<std::string, std::string>;  // by dataset
 
 // Whether the stored block is, byte for byte, the tensor.
 bool same_as_memory(const Hdf5File& file, const Hdf5Dataset& dataset, const Tensor& local,
-                    const std::vector<int64_t>& offset);
+                    const std::vector<int64_t>& offset, const OnSlice& on_slice = {});
 
 // The blocks of all datasets, in order, are shared out evenly. -> the digests of rank `rank` of
 // `of`.
 std::string own_digests(const Hdf5File& file, const std::vector<Hdf5Dataset>& datasets, int rank,
-                        int of);
+                        int of, const OnSlice& on_slice = {});
 // `parts`: own_digests of every rank, in rank order.
 Checksums combine_digests(const std::vector<Hdf5Dataset>& datasets,
                           const std::vector<std::string>& parts);

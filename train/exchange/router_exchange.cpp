@@ -77,7 +77,7 @@ router::StoredRouter read_folder(const std::string& folder, Device& device) {
 
 // `path` was verified.
 router::StoredRouter read_checkpoint(const std::string& path, const CheckpointHeader& header,
-                                     Device& device) {
+                                     Device& device, const OnSlice& on_slice) {
   require_objective(header, kRouter, path, "name the checkpoint of a router");
   router::StoredRouter router;
   const Config config = config::parse_config<Config>(header.config, path);
@@ -85,7 +85,7 @@ router::StoredRouter read_checkpoint(const std::string& path, const CheckpointHe
   router.backbone_path = config.model.path;
   router.config.force = router::RouterConfig{}.force;
   router.backbone_fingerprint = header.backbone_fingerprint;
-  for (auto& [name, values] : read_parameters(path, device)) {
+  for (auto& [name, values] : read_parameters(path, device, on_slice)) {
     router.tensors[name] = values.dtype() == DType::f32 ? values : ops::cast(values, DType::f32);
   }
   return router;
@@ -123,7 +123,8 @@ void write_files(const std::string& folder, std::map<std::string, Tensor> tensor
 
 bool is_exchange_folder(const std::string& path) { return exchange_folder(path).has_value(); }
 
-router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device) {
+router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device,
+                                 const OnSlice& on_slice) {
   std::optional<std::string> folder;
   std::string checkpoint;
   router::StoredRouter router;
@@ -136,9 +137,9 @@ router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, 
     }
   });
   if (folder) return router;
-  const CheckpointHeader header = verify_checkpoint(checkpoint, mesh);
+  const CheckpointHeader header = verify_checkpoint(checkpoint, mesh, on_slice);
   parallel::on_all_ranks(mesh.world(),
-                         [&] { router = read_checkpoint(checkpoint, header, device); });
+                         [&] { router = read_checkpoint(checkpoint, header, device, on_slice); });
   return router;
 }
 

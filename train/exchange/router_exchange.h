@@ -5,6 +5,7 @@
 
 #include "core/device.h"
 #include "core/dtype.h"
+#include "core/file/slices.h"
 #include "parallel/mesh.h"
 #include "router/exchange.h"
 
@@ -16,13 +17,14 @@ namespace elastron::train {
 //   a folder of the published implementation: config.json, and router.safetensors,
 //   model.safetensors or shards with an index, where backbone tensors may stand as well.
 // Every rank gets the whole router. Throws on all ranks (AgreedFailure): exit code 3, or 4 for a
-// checkpoint. `device`: CPU.
+// checkpoint. `device`: CPU. `on_slice` is called while a checkpoint is read.
 //
 //   const auto stored = train::read_router(path, mesh, device);
 //   config.router = stored.config;                  // then what the command line sets
 //   ... make LayerRouters and collect their parameters with append_parameters ...
 //   router::fill_parameters(stored, path, list);    // on each rank; throws InputError
-router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device);
+router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, Device& device,
+                                 const OnSlice& on_slice = {});
 
 // Whether read_router would take `path` for files, not for a checkpoint. Throws InputError for a
 // file of another name.

@@ -6,7 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "ops/routed_attention.h"
+#include "ops/attention_means.h"
+#include "train/plan/full_attention_line.h"
 #include "train/plan/layouts.h"
 #include "train/plan/planned_batch.h"
 #include "train/trained_model.h"
@@ -16,7 +17,7 @@ namespace elastron::train {
 MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
                           const parallel::MeshLayout& layout, Device& device) {
   return plan_step(config, model, layout, device.behaves_as(), {},
-                   ops::has_full_attention_library(device),
+                   ops::attention_means(device, full_attention_question(config, model, layout)),
                    device.attached<ops::ForbiddenKernels>())
       .memory;
 }

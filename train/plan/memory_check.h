@@ -11,7 +11,8 @@
 
 namespace elastron::train {
 
-// For a device that is there: with what its library takes.
+// For a device that is there: by its own kernels, and with what its library takes in the passes that
+// it does.
 MemoryPlan planned_memory(const Config& config, const model::ModelConfig& model,
                           const parallel::MeshLayout& layout, Device& device);
 

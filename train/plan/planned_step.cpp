@@ -226,7 +226,7 @@ std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog&
 
 PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
-                      bool library, const ops::ForbiddenKernels& forbidden) {
+                      const ops::AttentionMeans& means, const ops::ForbiddenKernels& forbidden) {
   Config config = whole_config;
   config.parallel.data.value = layout.data;
   config.parallel.context = layout.context;
@@ -242,7 +242,7 @@ PlannedStep plan_step(const Config& whole_config, const model::ModelConfig& m,
   auto& attention = device.attached<ops::AttentionExpectations>();
   attention.sparse_heads = config.has_routers() ? expected.msr : 0;
   attention.chosen = expected.xattention;
-  attention.library = library;
+  attention.means = means;
   device.attached<ops::ForbiddenKernels>() = forbidden;
   parallel::CollectiveLog log;
   parallel::Mesh mesh = parallel::Mesh::recording(layout, {}, log);

@@ -50,12 +50,13 @@ struct PlannedStep {
   DeviceCalls layer, whole;                            // of a layer, of a micro batch
 };
 
-// `as`: the kind of device; `library`: whether it has one for full attention; `forbidden`: what is
-// not used there. A micro batch of more than 2^20 tokens is planned from the first of them, in
+// `as`: the kind of device; `means`: what a GPU has for attention; `forbidden`: what is not used
+// there. A micro batch of more than 2^20 tokens is planned from the first of them, in
 // proportion.
 PlannedStep plan_step(const Config& config, const model::ModelConfig& model,
                       const parallel::MeshLayout& layout, DeviceKind as, const Expected& expected,
-                      bool library = false, const ops::ForbiddenKernels& forbidden = {});
+                      const ops::AttentionMeans& means = {},
+                      const ops::ForbiddenKernels& forbidden = {});
 
 // The log of a step sorted by what is called where, as PlannedStep has it.
 std::vector<PlannedCollective> sorted_collectives(const parallel::CollectiveLog& log);

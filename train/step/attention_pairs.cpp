@@ -21,9 +21,8 @@ PairShares pair_shares(const router::RouterConfig& router, int64_t document_toke
                        double xattention) {
   if (document_tokens == 0) return {};
   const int32_t bounds[] = {0, int32_t(document_tokens)};
-  const auto pairs =
-      ops::expected_pairs({.cu_seqlens = bounds}, router.head_pattern(),
-                          {.sparse_heads = msr, .chosen = xattention, .library = {}});
+  const auto pairs = ops::expected_pairs({.cu_seqlens = bounds}, router.head_pattern(),
+                                         {.sparse_heads = msr, .chosen = xattention, .means = {}});
   return {.retrieval = pairs.retrieval / pairs.causal,
           .sparse = pairs.sparse / pairs.causal,
           .selected = pairs.selected / pairs.causal,

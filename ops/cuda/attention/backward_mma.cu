@@ -74,7 +74,7 @@ __device__ __forceinline__ void dq_tile(const Geometry& g, const QueryTile& t, b
           const int32_t key = tile.begin + first + n * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
           const bool seen = !masked || sights[i / 2].sees(tile.mask, key);
           const float p = fast_exp2(s[n][i] * g.scale_log2 - lse[i / 2]);
-          ds[n][i] = seen ? p * (ds[n][i] - dots[i / 2]) : 0.0f;
+          ds[n][i] = where_seen(seen, p * (ds[n][i] - dots[i / 2]));
         }
       }
       uint32_t fragments[kSteps][4];
@@ -195,8 +195,8 @@ __device__ __forceinline__ void dkv_tile(const Geometry& g, const KeyItem& item,
           const int row = first + b * 8 + int(threadIdx.x) % 4 * 2 + i % 2;
           const bool seen = all || sights[i / 2].seen(t.begin + row / g.tile_heads, dense_from);
           const float x = fast_exp2(p[b][i] * g.scale_log2 - stage.lse[row] * kLog2E);
-          p[b][i] = seen ? x : 0.0f;
-          ds[b][i] = seen ? x * (ds[b][i] - stage.dots[row]) : 0.0f;
+          p[b][i] = where_seen(seen, x);
+          ds[b][i] = where_seen(seen, x * (ds[b][i] - stage.dots[row]));
         }
       }
       uint32_t fragments[kSteps][4];

@@ -56,11 +56,9 @@ class PairLengths {
 };
 
 // Both outputs of all pairs.
-bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
-                   const LibrarySequences& sequences, Device& device, Stream stream) {
-  const FullAttentionShape shape = library_shape(args, sequences.batch(), args.shape.kv_heads);
-  FullAttentionPlan* plan = full_attention_plan(device, shape);
-  if (plan == nullptr) return false;
+void both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
+                   const LibrarySequences& sequences, const FullAttentionShape& shape,
+                   FullAttentionPlan* plan, Device& device, Stream stream) {
   {
     const Tensor workspace = library_workspace(plan->workspace_bytes(), device);
     plan->run({.lengths = sequences.lengths(),
@@ -83,7 +81,6 @@ bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                     args.shape.q_heads, args.shape.kv_heads, args.shape.head_dim,
                     static_cast<bf16*>(args.selected), static_cast<bf16*>(args.other),
                     static_cast<float*>(args.lse), static_cast<float*>(args.lse_other), stream);
-  return true;
 }
 
 }  // namespace
@@ -91,13 +88,18 @@ bool both_branches(const AttentionForwardArgs& args, const SequenceTiles& tiles,
 bool library_attention_forward(const AttentionForwardArgs& args, const SequenceTiles& tiles,
                                int64_t rows, Device& device, Stream stream) {
   const int64_t group = args.shape.group(), dim = args.shape.head_dim;
+  const bool both = args.other != nullptr;
   if (args.varlen.tokens() == 0) return false;
-  const LibrarySequences sequences(args.varlen, forward_tensors(args), rows, args.varlen.keys(),
-                                   device);
-  if (args.other != nullptr) return both_branches(args, tiles, sequences, device, stream);
-  const FullAttentionShape shape = library_shape(args, sequences.batch(), 1);
+  const FullAttentionShape shape =
+      library_shape(args, library_batch(args.varlen), both ? args.shape.kv_heads : 1);
   FullAttentionPlan* plan = full_attention_plan(device, shape);
   if (plan == nullptr) return false;
+  const LibrarySequences sequences(args.varlen, forward_tensors(args), rows, args.varlen.keys(),
+                                   device);
+  if (both) {
+    both_branches(args, tiles, sequences, shape, plan, device, stream);
+    return true;
+  }
   {
     const LibraryMemory memory =
         library_memory(args, sequences.batch(), rows, plan->workspace_bytes(), device);
@@ -126,10 +128,10 @@ bool library_attention_gradients(const AttentionBackwardArgs& args, const Sequen
   const int64_t kv_heads = args.shape.kv_heads;
   const int64_t tokens = args.varlen.tokens(), keys = args.varlen.keys();
   if (tokens == 0) return false;
-  const LibrarySequences sequences(args.varlen, gradient_tensors(args), tokens, keys, device);
-  const FullAttentionShape shape = library_gradient_shape(args, sequences.batch());
+  const FullAttentionShape shape = library_gradient_shape(args, library_batch(args.varlen));
   FullAttentionPlan* plan = full_attention_plan(device, shape);
   if (plan == nullptr) return false;
+  const LibrarySequences sequences(args.varlen, gradient_tensors(args), tokens, keys, device);
   {
     const LibraryMemory memory =
         library_gradient_memory(args, sequences.batch(), plan->workspace_bytes(), device);

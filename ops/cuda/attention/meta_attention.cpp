@@ -66,7 +66,8 @@ int64_t one_if(bool condition) { return condition ? 1 : 0; }
 
 // The kernels that the expected GPU takes.
 AttentionKernels kernels_of(KernelQuestion question, MetaDevice& meta) {
-  question.allowed = std::min(question.allowed, meta.attached<AttentionExpectations>().kernels);
+  question.allowed =
+      std::min(question.allowed, meta.attached<AttentionExpectations>().means.kernels);
   return choose_kernels(question, {.capability = 90, .hopper_code = true});
 }
 
@@ -147,7 +148,7 @@ int64_t meta_choose_blocks(const BlockChoiceArgs& all, const XAttentionRule& rul
   if (work.count == 0) return 0;
   const Tensor list = on_device(std::span<const RowTile>(work.tiles), meta);
   const int64_t blocks =
-      std::min(work.count, meta.attached<AttentionExpectations>().multiprocessors);
+      std::min(work.count, meta.attached<AttentionExpectations>().means.multiprocessors);
   const Tensor scratch = Tensor::empty({blocks * work.scratch_bytes}, DType::u8, meta);
   return 1;
 }

@@ -9,8 +9,7 @@
 
 namespace elastron::ops::cuda {
 
-// -> launches, with that which counts the visited tiles. `library`: full attention is for one, if
-// the device is expected to have it.
+// -> launches, with that which counts the visited tiles. `library`: whether full attention is one's.
 int64_t meta_attention_forward(const AttentionForwardArgs& args, DType dtype, bool library,
                                int64_t rows, MetaDevice& meta);
 // -> launches, without those of row dots and the gate's gradient.

@@ -3,41 +3,19 @@
 #include "core/file/safetensors.h"
 
 #include <gtest/gtest.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstdint>
 
 #include "core/device.h"
+#include "tests/core/file/counted_io.h"
 #include "tests/support/scratch.h"
-
-namespace {
-uint64_t bytes_read = 0, largest_read = 0;
-
-ssize_t counted(int fd, void* to, size_t bytes, off_t at) {
-  const ssize_t got = syscall(SYS_pread64, fd, to, bytes, at);
-  if (got > 0) {
-    bytes_read += uint64_t(got);
-    largest_read = std::max(largest_read, uint64_t(got));
-  }
-  return got;
-}
-}  // namespace
-
-// The C library's, for the whole program.
-extern "C" ssize_t pread(int fd, void* to, size_t bytes, off_t at) {
-  return counted(fd, to, bytes, at);
-}
-extern "C" ssize_t pread64(int fd, void* to, size_t bytes, off64_t at) {
-  return counted(fd, to, bytes, at);
-}
 
 namespace elastron {
 namespace {
 
 constexpr uint64_t kMiB = uint64_t(1) << 20;
 
-class Slices : public ::testing::Test {
+class SlicesOfSafetensors : public ::testing::Test {
  protected:
   // The part `partition` of a tensor of `shape`, as `dtype` -> how often the reader was told of
   // progress.
@@ -50,11 +28,11 @@ class Slices : public ::testing::Test {
     const SafetensorsFile file(path);
     Tensor part = Tensor::empty(local_shape(shape, partition), dtype, host_device());
     int64_t slices = 0;
-    bytes_read = largest_read = 0;
+    io_ = {};
     file.read("w", shape, partition, part, [&] {
       ++slices;
-      most_between_ = std::max(most_between_, bytes_read - heard_);
-      heard_ = bytes_read;
+      most_between_ = std::max(most_between_, io_.read - heard_);
+      heard_ = io_.read;
     });
     heard_ = 0;
     check(part, shape, partition);
@@ -74,34 +52,35 @@ class Slices : public ::testing::Test {
     }
   }
   test::Scratch scratch_;
+  test::IoCounts& io_ = test::io_counts();
   uint64_t heard_ = 0, most_between_ = 0;
 };
 
-TEST_F(Slices, AWholeTensorInPiecesOf16MiB) {
+TEST_F(SlicesOfSafetensors, AWholeTensorInPiecesOf16MiB) {
   const Shape shape{10240, 1024};  // 40 MiB
   EXPECT_EQ(read(shape, {}, DType::f32), 3);
-  EXPECT_EQ(bytes_read, 40 * kMiB);
-  EXPECT_EQ(largest_read, SafetensorsFile::kSlice);
-  EXPECT_EQ(most_between_, SafetensorsFile::kSlice);
+  EXPECT_EQ(io_.read, 40 * kMiB);
+  EXPECT_EQ(io_.largest_read, kSlice);
+  EXPECT_EQ(most_between_, kSlice);
 }
 
-TEST_F(Slices, ConversionHearsOfEachBuffer) {
+TEST_F(SlicesOfSafetensors, ConversionHearsOfEachBuffer) {
   EXPECT_GE(read({10240, 1024}, {}, DType::bf16), 10);
-  EXPECT_EQ(bytes_read, 40 * kMiB);
+  EXPECT_EQ(io_.read, 40 * kMiB);
   EXPECT_LE(most_between_, 4 * kMiB);
 }
 
-TEST_F(Slices, RowsOfOneRankAloneAreRead) {
+TEST_F(SlicesOfSafetensors, RowsOfOneRankAloneAreRead) {
   Partition rows{.dim = 0, .offset = 2560, .size = 2560};
   EXPECT_EQ(read({10240, 1024}, rows, DType::f32), 1);
-  EXPECT_EQ(bytes_read, 10 * kMiB);
+  EXPECT_EQ(io_.read, 10 * kMiB);
 }
 
-TEST_F(Slices, WideGapsAreLeftOut) {
+TEST_F(SlicesOfSafetensors, WideGapsAreLeftOut) {
   // A row is 160 KiB, of which a part has 40: the gap is not read.
   Partition columns{.dim = 1, .offset = 10240, .size = 10240};
   read({64, 40960}, columns, DType::f32);
-  EXPECT_EQ(bytes_read, 64 * 40 * 1024u);
+  EXPECT_EQ(io_.read, 64 * 40 * 1024u);
   // Of 16 KiB it has 4: one read takes many rows.
   Partition narrow{.dim = 1, .offset = 1024, .size = 1024};
   EXPECT_LE(read({2048, 4096}, narrow, DType::f32), 9);

@@ -1,6 +1,7 @@
 // Routed attention on the GPU against the CPU: packed sequences, every gate, odd tiles and rules.
 #include <random>
 
+#include "ops/attention_means.h"
 #include "ops/cuda/attention/hopper_kernels.h"
 #include "ops/cuda/attention/mma_kernels.h"
 #include "tests/ops/cuda/both_devices.h"

@@ -12,7 +12,8 @@ namespace elastron::emulator {
 
 namespace {
 
-constexpr const char* kFaulty[] = {"hopper", "mma", "plain", "products", "library", "gradients"};
+constexpr const char* kFaulty[] = {"hopper",   "mma",     "mma-gradients", "plain",
+                                   "products", "library", "gradients"};
 constexpr const char* kFaults[] = {"mask", "tile", "stale", "hang"};
 
 // Of a kernel.
@@ -53,6 +54,13 @@ float exp2(float x) {
   constexpr float kMasked = -std::numeric_limits<float>::infinity();
   if (x == kMasked && planted(hopper ? Faulty::hopper : Faulty::mma, Fault::mask)) return 0.25f;
   return exp2f(x);
+}
+
+// Of the backward kernels with mma, which put no -inf in the place of a masked score.
+float where_seen(bool seen, float x) {
+  const bool counts =
+      seen || planted(Faulty::mma, Fault::mask) || planted(Faulty::mma_gradients, Fault::mask);
+  return counts ? x : 0.0f;
 }
 
 }  // namespace elastron::emulator

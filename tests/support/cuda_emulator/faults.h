@@ -1,18 +1,20 @@
 // Faults that a test plants in the emulated GPU, to see that they are found. The variable
 // ELASTRON_EMULATED_FAULT names one: "WHO:WHAT".
 //
-//   WHO   hopper    kernels with sm_90's products        WHAT  mask   masked scores count
-//         mma       kernels with mma                           tile   a product of a tile is lost
-//         plain     all kernels (tile only)                    stale  a copy to shared memory is lost
-//         products  the library's products                     hang   the kernel never ends
-//         library   the library's attention
-//         gradients the library's attention, backward
+//   WHO   hopper        kernels with sm_90's products    WHAT  mask   masked scores count
+//         mma           kernels with mma                       tile   a product of a tile is lost
+//         mma-gradients those of the backward pass             stale  a copy to shared memory is
+//                       (mask only)                                   lost
+//         plain         all kernels (tile only)                hang   the kernel never ends
+//         products      the library's products
+//         library       the library's attention
+//         gradients     the library's attention, backward
 #pragma once
 #include <string>
 
 namespace elastron::emulator {
 
-enum class Faulty { hopper, mma, plain, products, library, gradients };
+enum class Faulty { hopper, mma, mma_gradients, plain, products, library, gradients };
 enum class Fault { mask, tile, stale, hang };
 
 // From here on, in place of what the variable says; "" for none.

@@ -69,7 +69,8 @@ Config config_of_step() {
 
 PlannedStep planned(const LayerBudget& budget, const Config& config) {
   return plan_step(config, test::qwen3_8b(), {1, budget.context, 1}, DeviceKind::cuda,
-                   {.document_tokens = budget.document_tokens}, budget.library);
+                   {.document_tokens = budget.document_tokens},
+                   budget.library ? test::kWithLibrary : ops::AttentionMeans{});
 }
 
 TEST(Budgets, OfALayer) {

@@ -3,9 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "core/cuda/device.h"
-#include "ops/routed_attention.h"
+#include "ops/attention_means.h"
 #include "tests/support/cuda_emulator/memory.h"
 #include "tests/train/plan/planned_cases.h"
+#include "train/plan/full_attention_line.h"
 #include "train/plan/planned_step.h"
 
 namespace elastron::train::test {
@@ -23,8 +24,9 @@ inline void expect_as_planned(const PlannedCase& c, const model::ModelConfig& m,
   const int64_t peak = device.memory().peak_bytes;
   if (mesh.world().rank() != 0) return;
 
-  const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cuda, {},
-                                     ops::has_full_attention_library(device));
+  const PlannedStep plan =
+      plan_step(c.config, m, c.layout, DeviceKind::cuda, {},
+                ops::attention_means(device, full_attention_question(c.config, m, c.layout)));
   DeviceCalls planned;
   for (const RangeRecord& range : plan.ranges) {
     for (const OpRecord& op : range.ops) planned.launches += double(op.sum.launches);

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/attention/expectations.h"
 #include "parallel/mesh.h"
 #include "train/plan/planned_batch.h"
 #include "train/step/optimizer.h"
@@ -35,6 +36,13 @@ inline model::ModelConfig qwen3_8b() {
   c.vocab_size = 151936;
   return c;
 }
+
+// A GPU whose library does both passes of full attention, and one of compute capability 8.x, whose
+// library does one.
+inline constexpr ops::AttentionMeans kWithLibrary = {.library_forward = true,
+                                                     .library_backward = true};
+inline constexpr ops::AttentionMeans kWithForwardOfLibrary = {.kernels = ops::AttentionKernels::mma,
+                                                              .library_forward = true};
 
 struct PlannedCase {
   std::string name;

@@ -1,6 +1,8 @@
 // Plans against steps on an emulated GPU: what these hold, and what they ask of the device.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "ops/kernel_families.h"
 #include "router/attention_router.h"
 #include "tests/support/cuda_emulator/blas.h"
@@ -42,14 +44,17 @@ TEST(PlannedStepOfAGpu, HoldsLaunchesCopiesAndWaitsAsAStepDoes) {
   }
 }
 
-// A head of 64 columns goes to the kernels of sm_90a where the GPU has them.
-TEST(PlannedStepOfAGpu, TakesTheKernelsThatTheGpuHas) {
+// A head of 64 columns goes to the kernels of sm_90a where the GPU and the build have them.
+TEST(PlannedStepOfAGpu, TakesTheKernelsThatThereAre) {
   model::ModelConfig m = test::small_shapes();
   m.num_layers = 2;
   m.q_heads = 4;
   m.kv_heads = 2;
   m.head_dim = 64;
   expect_as_planned(of("hopper", model::Recompute::none, DType::bf16, [](Config&) {}), m);
+  setenv("ELASTRON_EMULATED_BUILD_FOR_80", "1", 1);
+  expect_as_planned(of("mma", model::Recompute::none, DType::bf16, [](Config&) {}), m);
+  unsetenv("ELASTRON_EMULATED_BUILD_FOR_80");
 }
 
 // Forward with both outputs, recomputed with one, and backward.
@@ -62,9 +67,13 @@ TEST(PlannedStepOfAGpu, LibraryForFullAttention) {
   for (const auto recompute : {model::Recompute::none, model::Recompute::layer}) {
     const auto c = of("library", recompute, DType::bf16, by_library);
     expect_as_planned(c, m);
-    const auto with = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, true);
-    const auto without = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, false);
+    const auto with = plan_step(c.config, m, c.layout, DeviceKind::cuda, {}, test::kWithLibrary);
+    const auto without = plan_step(c.config, m, c.layout, DeviceKind::cuda, {});
     EXPECT_GT(with.layer.copies, without.layer.copies);
+    // As on sm_80.
+    emulator::library_has_gradients() = false;
+    expect_as_planned(c, m);
+    emulator::library_has_gradients() = true;
   }
 }
 

@@ -9,7 +9,9 @@
 #include "core/config/load.h"
 #include "core/meta_device.h"
 #include "ops/attention/expectations.h"
+#include "tests/train/plan/planned_cases.h"
 #include "train/plan/full_attention_line.h"
+#include "train/plan/memory_check.h"
 #include "train/plan/planned_step.h"
 
 namespace elastron::train {
@@ -47,20 +49,55 @@ TEST(ShippedConfigurations, FullAttentionIsTheLibrarys) {
     EXPECT_EQ(config.parallel.context_kind, ContextKind::gather);
 
     MetaDevice gpu(DeviceKind::cuda);
-    gpu.attached<ops::AttentionExpectations>().library = true;
+    gpu.attached<ops::AttentionExpectations>().means = test::kWithLibrary;
     EXPECT_EQ(full_attention_line(config, m, layout, gpu), "by a library from 1024 tokens on");
-    const auto with = attention_calls(plan_step(config, m, layout, DeviceKind::cuda, {}, true));
+    const auto with =
+        attention_calls(plan_step(config, m, layout, DeviceKind::cuda, {}, test::kWithLibrary));
     EXPECT_GT(with.at("routed_attention_by_library"), 0);
     EXPECT_GT(with.at("routed_attention_backward_by_library"), 0);
     EXPECT_FALSE(with.contains("routed_attention"));
 
-    gpu.attached<ops::AttentionExpectations>().library = false;
+    gpu.attached<ops::AttentionExpectations>().means = {};
     EXPECT_TRUE(full_attention_line(config, m, layout, gpu).starts_with("by our own kernels: "));
-    const auto without = attention_calls(plan_step(config, m, layout, DeviceKind::cuda, {}, false));
+    const auto without = attention_calls(plan_step(config, m, layout, DeviceKind::cuda, {}));
     EXPECT_FALSE(without.contains("routed_attention_by_library"));
     EXPECT_EQ(without.at("routed_attention"), with.at("routed_attention_by_library"));
+
+    gpu.attached<ops::AttentionExpectations>().means = test::kWithForwardOfLibrary;
+    EXPECT_EQ(full_attention_line(config, m, layout, gpu),
+              "forward by a library, backward by our own kernels (the library that is planned for "
+              "has no such pass) from 1024 tokens on");
+    const auto partly = attention_calls(
+        plan_step(config, m, layout, DeviceKind::cuda, {}, test::kWithForwardOfLibrary));
+    EXPECT_EQ(partly.at("routed_attention_by_library"), with.at("routed_attention_by_library"));
+    EXPECT_EQ(partly.at("routed_attention_backward"), without.at("routed_attention_backward"));
+    EXPECT_FALSE(partly.contains("routed_attention_backward_by_library"));
   }
   EXPECT_GE(files, 4);
+}
+
+// The plan for a device counts the workspace of the passes that its library has, and of no other.
+TEST(PlannedMemory, CountsTheWorkspaceOfPassesThatTheLibraryHas) {
+  model::ModelConfig m = test::small_shapes();
+  m.kv_heads = 1;
+  m.head_dim = 64;
+  constexpr int64_t kTokens = 16384;
+  const auto c = test::planned_case("", {1, 1, 1}, model::Recompute::layer, [](Config& config) {
+    config.model.dtype = ComputeDType::bfloat16;
+    config.data.max_tokens = kTokens;
+  });
+  const auto total = [&](const ops::AttentionMeans& means) {
+    MetaDevice gpu(DeviceKind::cuda);
+    gpu.attached<ops::AttentionExpectations>().means = means;
+    return planned_memory(c.config, m, c.layout, gpu).total();
+  };
+  const int64_t both = total(test::kWithLibrary);
+  const int64_t one = total(test::kWithForwardOfLibrary);
+  const int64_t none = total({.kernels = ops::AttentionKernels::mma});
+  // docs/gpu.md: float32 sums of dq, and of dk and dv of each query head.
+  const int64_t workspace = 4 * (kTokens + 2 * kTokens) * m.q_heads * m.head_dim;
+  EXPECT_GE(both - one, workspace);
+  EXPECT_LT(one - none, workspace / 10);
 }
 
 TEST(FullAttentionLine, SaysWhyItIsOurs) {
@@ -71,7 +108,7 @@ TEST(FullAttentionLine, SaysWhyItIsOurs) {
     model::ModelConfig changed = m;
     change(c, changed);
     MetaDevice gpu(DeviceKind::cuda);
-    gpu.attached<ops::AttentionExpectations>().library = true;
+    gpu.attached<ops::AttentionExpectations>().means = test::kWithLibrary;
     return full_attention_line(c, changed, {1, 1, 1}, gpu);
   };
   const std::string ours = "by our own kernels: ";

@@ -4,5 +4,6 @@
 namespace elastron::emulator {
 
 float exp2(float x);
+float where_seen(bool seen, float x);
 
 }  // namespace elastron::emulator

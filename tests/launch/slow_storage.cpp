@@ -1,5 +1,5 @@
-// Makes a file slow: preloaded, a read of a file whose path contains $SLOW_PATH takes a second for
-// $SLOW_BYTES bytes.
+// Makes files slow: preloaded, a read of a file whose path contains $SLOW_PATH takes a second for
+// $SLOW_BYTES bytes, and so does a write.
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -22,12 +22,12 @@ bool slow(int fd) {
   return std::strstr(path, part) != nullptr;
 }
 
-ssize_t after(int fd, ssize_t got) {
-  if (got > 0 && slow(fd)) {
+ssize_t after(int fd, ssize_t bytes) {
+  if (bytes > 0 && slow(fd)) {
     const double rate = std::atof(std::getenv("SLOW_BYTES"));
-    std::this_thread::sleep_for(std::chrono::duration<double>(double(got) / rate));
+    std::this_thread::sleep_for(std::chrono::duration<double>(double(bytes) / rate));
   }
-  return got;
+  return bytes;
 }
 
 template <class F>
@@ -46,6 +46,14 @@ ssize_t pread(int fd, void* to, size_t bytes, off_t at) {
 ssize_t pread64(int fd, void* to, size_t bytes, off64_t at) {
   static const auto real = next<decltype(&::pread64)>("pread64");
   return after(fd, real(fd, to, bytes, at));
+}
+ssize_t pwrite(int fd, const void* from, size_t bytes, off_t at) {
+  static const auto real = next<decltype(&::pwrite)>("pwrite");
+  return after(fd, real(fd, from, bytes, at));
+}
+ssize_t pwrite64(int fd, const void* from, size_t bytes, off64_t at) {
+  static const auto real = next<decltype(&::pwrite64)>("pwrite64");
+  return after(fd, real(fd, from, bytes, at));
 }
 
 }  // extern "C"
