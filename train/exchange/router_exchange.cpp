@@ -114,8 +114,8 @@ void prepare_folder(const std::string& folder, const char* own, const char* othe
 
 void write_files(const std::string& folder, std::map<std::string, Tensor> tensors, DType dtype,
                  const char* json_name, const nlohmann::ordered_json& json) {
-  for (auto& [name, tensor] : tensors) {
-    if (tensor.dtype() != dtype) tensor = ops::cast(tensor, dtype);
+  for (auto& entry : tensors) {
+    if (entry.second.dtype() != dtype) entry.second = ops::cast(entry.second, dtype);
   }
   write_safetensors(folder + "/" + kRouterFile, tensors, {{"format", "pt"}});
   write_text_atomically(folder + "/" + json_name, json.dump(2) + "\n");
