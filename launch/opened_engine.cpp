@@ -28,8 +28,8 @@ void EngineArguments::add_to(cli::App& command) {
       ->check(cli::NonNegativeNumber);
   command
       .add_option("--set", overrides,
-                  "set a key of the router: --set router.ssa.local=256; or of the device, or "
-                  "model.beyond_positions")
+                  "set a key of the router: --set router.ssa.local=256; or of the device, "
+                  "model.rope_scaling or model.beyond_positions")
       ->allow_extra_args(false);
 }
 
@@ -53,16 +53,30 @@ train::ComputeDType compute_dtype(const std::string& name, const model::ModelCon
 }
 
 // The settings that the router was trained with come first, then those of the command line.
-router::RouterConfig as_trained(const router::StoredRouter& stored, train::Config config,
-                                const std::vector<std::string>& overrides) {
+train::Config as_trained(const router::StoredRouter& stored, const std::string& where,
+                         train::Config config, const std::vector<std::string>& overrides) {
   config.router = stored.config;
+  config.model.rope_scaling = train::rope_scaling_of(stored, where);
   config::Origins origins;
   config::Problems problems;
   const auto table = config::table_of(config);
   for (const auto& o : overrides) config::apply_override(table, o, origins, problems);
   config::run_checks(table, origins, problems);
   problems.raise();
-  return config.router;
+  return config;
+}
+
+// Keys that a run is configured with, and that make sense where only a forward pass is asked for.
+void check_overrides(const std::vector<std::string>& overrides) {
+  for (const std::string& assignment : overrides) {
+    const auto sets = [&](std::string_view key) { return assignment.starts_with(key); };
+    if (sets("router.") || sets("device=") || sets("device.") || sets("model.beyond_positions=") ||
+        sets("model.rope_scaling=") || sets("model.rope_scaling.")) {
+      continue;
+    }
+    throw UsageError("'" + assignment + "' sets no key of the router", "--set",
+                     "set router.*, device.*, model.rope_scaling or model.beyond_positions here");
+  }
 }
 
 }  // namespace
@@ -73,25 +87,13 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
   ConfigArguments settings{.files = {}, .overrides = {"model.path=" + arguments.model}};
   settings.overrides.insert(settings.overrides.end(), arguments.overrides.begin(),
                             arguments.overrides.end());
-  parallel::on_all_ranks(*everyone, [&] {
-    for (const std::string& assignment : arguments.overrides) {
-      const auto sets = [&](std::string_view key) { return assignment.starts_with(key); };
-      if (sets("router.") || sets("model.beyond_positions=") || sets("device=") ||
-          sets("device.")) {
-        continue;
-      }
-      throw UsageError("'" + assignment + "' sets no key of the router", "--set",
-                       "set router.*, device.* or model.beyond_positions here");
-    }
-  });
+  parallel::on_all_ranks(*everyone, [&] { check_overrides(arguments.overrides); });
   train::Config config = load_run_config(settings, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
-    const auto m = model::read_model_config(arguments.model);
+    const auto m = model::read_model_shapes(arguments.model);
     config.model.dtype = compute_dtype(arguments.dtype, m);
     config.parallel.tensor =
         arguments.tensor > 0 ? arguments.tensor : widest_tensor_group(m, world.size());
-    train::check_positions(config.model.beyond_positions, m, "the longest sequence", max_position,
-                           arguments.shorter, /*trains=*/false);
   });
   runtime_ = std::make_unique<Runtime>(world, config);
   parallel::Mesh& mesh = runtime_->mesh();
@@ -100,12 +102,16 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
     stored = train::read_router(arguments.router, mesh, runtime_->device());
   }
   parallel::on_all_ranks(*everyone, [&] {
-    if (stored) config.router = as_trained(*stored, config, arguments.overrides);
+    if (stored) config = as_trained(*stored, arguments.router, config, arguments.overrides);
+    train::check_positions(config.model.beyond_positions,
+                           model::read_model_config(arguments.model, config.model.rope_scaling),
+                           "the longest sequence", max_position, arguments.shorter,
+                           /*trains=*/false);
   });
   runtime_->check_kernels(config, /*trains=*/false);
   parallel::on_all_ranks(*everyone, [&] {
     engine_ = std::make_unique<inference::Engine>(
-        model::ModelFolder(arguments.model),
+        model::ModelFolder(arguments.model, config.model.rope_scaling),
         inference::EngineOptions{.dtype = config.model.compute_dtype(),
                                  .max_position = max_position,
                                  .routing = config.router},

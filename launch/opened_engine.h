@@ -15,12 +15,14 @@ class App;
 }
 
 struct EngineArguments {
-  std::string model;                   // Hugging Face model folder
-  std::string router;                  // a trained router; empty: none
-  std::string force = "none";          // router.force; without a router "none" is full attention
-  std::string dtype = "auto";          // auto: the folder's
-  int tensor = 0;                      // ranks that split the weights; 0: as many as can
-  std::vector<std::string> overrides;  // router.*, model.beyond_positions
+  std::string model;           // Hugging Face model folder
+  std::string router;          // a trained router; empty: none
+  std::string force = "none";  // router.force; without a router "none" is full attention
+  std::string dtype = "auto";  // auto: the folder's
+  int tensor = 0;              // ranks that split the weights; 0: as many as can
+  // router.*, device.*, model.beyond_positions, model.rope_scaling; without the last a router has
+  // the positions that it was trained with.
+  std::vector<std::string> overrides;
   // Says what the user can do where sequences reach beyond the model's positions.
   std::string shorter = "give shorter sequences";
 

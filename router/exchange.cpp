@@ -96,6 +96,11 @@ nlohmann::ordered_json settings_json(const StoredRouter& router) {
   if (!router.backbone_fingerprint.empty()) {
     settings["backbone_fingerprint"] = router.backbone_fingerprint;
   }
+  if (!router.rope_scaling.empty()) {
+    settings["rope_scaling"] =
+        to_json(config::parse_yaml_value(router.rope_scaling, "router", problems));
+    problems.raise();
+  }
   settings["router"] = to_json(tree);
   settings["router"].erase("force");
   return settings;
@@ -116,8 +121,15 @@ StoredRouter read_settings(const nlohmann::json& object, const std::string& wher
     }
     router.backbone_fingerprint = object["backbone_fingerprint"].get<std::string>();
   }
-  try {
+  if (object.contains("rope_scaling")) {
+    const auto& rope = object["rope_scaling"];
+    if (!rope.is_object() && rope != "none") {
+      throw InputError("'rope_scaling' is neither an object nor none", where, "correct it");
+    }
     // JSON is YAML.
+    router.rope_scaling = rope.is_object() ? rope.dump() : "none";
+  }
+  try {
     router.config =
         config::parse_config<RouterConfig>(member(object, "router", where).dump(), where);
   } catch (const UsageError& error) {

@@ -18,6 +18,8 @@ struct StoredRouter {
   RouterConfig config;
   std::string backbone_fingerprint;  // empty: the file does not say
   std::string backbone_path;         // model.path of a checkpoint; otherwise empty
+  // model.rope_scaling as a configuration writes it; empty: the backbone's own.
+  std::string rope_scaling;
   // Whole tensors by logical name, float32 on the CPU: router.layers.<i>.* and, unless the file has
   // none, objective.lambda1 and objective.lambda2.
   std::map<std::string, Tensor> tensors;
@@ -32,7 +34,7 @@ struct StoredRouter {
 void fill_parameters(const StoredRouter& router, const std::string& where,
                      const ParameterList& parameters);
 
-// router.json: settings and fingerprint.
+// router.json: settings, fingerprint and rope scaling.
 nlohmann::ordered_json settings_json(const StoredRouter& router);
 // A router.json. -> without tensors. Throws InputError at `where`.
 StoredRouter read_settings(const nlohmann::json& object, const std::string& where);

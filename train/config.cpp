@@ -5,6 +5,7 @@
 
 #include "core/config/schema.h"
 #include "core/limits.h"
+#include "model/weights/rope_settings.h"
 #include "train/workload/registry.h"
 
 namespace elastron::train {
@@ -37,7 +38,18 @@ struct Schema<train::ModelSection> {
             "longest document in tokens; auto: data.max_tokens"),
       field("beyond_positions", &C::beyond_positions,
             "documents longer than the positions that the model folder covers; auto: error in "
-            "training, warn elsewhere")};
+            "training, warn elsewhere"),
+      field(
+          "rope_scaling", &C::rope_scaling,
+          "in place of the folder's rope scaling, with the keys that config.json has for it; auto: "
+          "the folder's; none: positions are not scaled")};
+  static void check(const C& c, Problems& problems) {
+    try {
+      model::check_rope_override(c.rope_scaling);
+    } catch (const model::ConfigFault& fault) {
+      problems.add("rope_scaling", fault.fault, fault.advice);
+    }
+  }
 };
 template <>
 struct Schema<train::ParallelSection> {

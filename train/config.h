@@ -8,6 +8,7 @@
 #include "data/config.h"
 #include "data/context_shard.h"
 #include "model/decoder_config.h"
+#include "model/weights/rope_override.h"
 #include "reward/config.h"
 #include "router/config.h"
 #include "train/step/optimizer.h"
@@ -38,6 +39,7 @@ struct ModelSection {
   ComputeDType dtype = ComputeDType::float32;
   config::Auto<int64_t> max_position;
   BeyondPositions beyond_positions = BeyondPositions::automatic;
+  model::RopeOverride rope_scaling;
   ops::FullAttentionBy full_attention = ops::FullAttentionBy::automatic;
 
   DType compute_dtype() const {

@@ -10,8 +10,9 @@
 
 namespace elastron::train {
 
-// The folder covers max_position_embeddings, whatever its rope scaling. `what` names the longest
-// thing ("the longest document") of `longest` tokens; `shorter`: what the user can do to have
+// A model covers max_position_embeddings, or what its rope scaling stretches it to
+// (model.covered_positions). `what` names the longest thing ("the longest document") of `longest`
+// tokens; `shorter`: what the user can do to have
 // shorter ones ("lower data.max_tokens"). Throws UsageError, or warns once, or does nothing, as
 // `policy` says; `trains` decides what automatic means.
 void check_positions(BeyondPositions policy, const model::ModelConfig& model,

@@ -41,10 +41,12 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
   parallel::on_all_ranks(mesh.world(), [&] {
     tokenizer_ = data::load_tokenizer(config.model.path);
     if (config.model.weights == WeightSource::load) {
-      folder = std::make_unique<model::ModelFolder>(config.model.path, beat);
+      folder =
+          std::make_unique<model::ModelFolder>(config.model.path, config.model.rope_scaling, beat);
     }
     const model::ModelConfig m =
-        folder ? folder->config() : model::read_model_config(config.model.path);
+        folder ? folder->config()
+               : model::read_model_config(config.model.path, config.model.rope_scaling);
     if (tokenizer_->vocab_size() > m.vocab_size) {
       throw InputError("the tokenizer has " + std::to_string(tokenizer_->vocab_size()) +
                            " ids, the model " + std::to_string(m.vocab_size),
@@ -74,6 +76,9 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
     }
     // A checkpoint of weights that are being made belongs to the shapes alone.
     if (makes_backbone) fingerprint_ = "pretrain";
+    if (!fingerprint_.empty() && config.model.rope_scaling.keys) {
+      fingerprint_ += ":" + model::rope_fingerprint(m.rope);
+    }
     if (!stored) return;
     ParameterList of_routers;
     model_->routers()->append_parameters(of_routers);
@@ -85,8 +90,10 @@ Session::Session(const Config& config, bool training, parallel::Mesh& mesh, Devi
   if (!stored || stored->backbone_fingerprint.empty()) return;
   parallel::on_all_ranks(mesh.world(), [&] {
     if (stored->backbone_fingerprint == fingerprint_) return;
-    throw InputError("the router was trained on another backbone", config.reward.router,
-                     "set model.path to the backbone it was trained on");
+    throw InputError(
+        "the router was trained on another backbone", config.reward.router,
+        "set model.path and model.rope_scaling to the backbone and the positions it was "
+        "trained on");
   });
 }
 

@@ -107,8 +107,9 @@ train::Config config_of(const Options& o) {
 
 int simulate(const Options& o) {
   const train::Config config = config_of(o);
-  const auto model =
-      o.files.empty() ? small_model(4, 256) : model::read_model_config(config.model.path);
+  const auto model = o.files.empty()
+                         ? small_model(4, 256)
+                         : model::read_model_config(config.model.path, config.model.rope_scaling);
   const std::string folder = ELASTRON_SOURCE_FOLDER "/configs/devices";
   const bool measured = o.device == "measured";
   const std::string links = !o.links.empty() ? o.links : measured ? "cpu" : o.device;

@@ -121,7 +121,7 @@ Rows judged(const Options& options, const train::Config& config, parallel::World
   auto everyone = world.split(0, world.rank(), "world");
   reward::JudgeOptions judge;
   parallel::on_all_ranks(*everyone, [&] { judge = judge_options(options, config); });
-  const EngineArguments arguments{
+  EngineArguments arguments{
       .model = config.model.path,
       .router = config.reward.router,
       .force = config.router.force,
@@ -130,6 +130,11 @@ Rows judged(const Options& options, const train::Config& config, parallel::World
       .overrides = {"model.beyond_positions=" +
                     std::string(config::enum_name(config.model.beyond_positions))},
       .shorter = "lower --limit or --max-tokens"};
+  const model::RopeOverride& rope = config.model.rope_scaling;
+  if (rope.keys) {
+    arguments.overrides.push_back("model.rope_scaling=" + model::rope_override_text(rope));
+    identity["rope scaling"] = model::rope_override_text(rope);
+  }
   identity["model"] = arguments.model;
   identity["router"] = arguments.router + " " + arguments.force;
   reward::RowJudging judging(*everyone, files, arguments.model, judge, options.out, identity);

@@ -31,7 +31,7 @@ class Prompt {
  public:
   // `text`: the prompt as rank 0 read it.
   Prompt(const Options& options, const std::string& text) {
-    const auto m = model::read_model_config(options.engine.model);
+    const auto m = model::read_model_shapes(options.engine.model);
     vocab_size_ = m.vocab_size;
     if (!options.ids.empty()) {
       const auto list = parse_json_strict(options.ids, "--ids");

@@ -90,7 +90,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   Sequences sequences;
   size_t longest = 0;
   parallel::on_all_ranks(*everyone, [&] {
-    const auto m = model::read_model_config(options.engine.model);
+    const auto m = model::read_model_shapes(options.engine.model);
     sequences = read_sequences(options.tokens, m.vocab_size);
     for (const auto& s : sequences) longest = std::max(longest, s.size());
   });

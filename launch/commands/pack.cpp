@@ -88,7 +88,7 @@ ExitCode run(const Options& options) {
   on_stop_request(OnStop::note);
   const DataConfig config = data_config(options);
   const auto tokenizer = data::load_tokenizer(options.model);
-  const int32_t eos = model::read_model_config(options.model).end_of_document();
+  const int32_t eos = model::read_model_shapes(options.model).end_of_document();
   const int threads = options.threads > 0 ? options.threads
                                           : int(std::max(1u, std::thread::hardware_concurrency()));
   Progress progress(true);

@@ -85,7 +85,7 @@ ExitCode plan(const Options& options) {
   if (!options.json.empty()) check_place(options.json);
   const auto device = train::load_device_spec(options.device, device_folder(options));
   const std::string shapes = shapes_folder(options, config.model.path);
-  const auto model = model::read_model_config(shapes);
+  const auto model = model::read_model_config(shapes, config.model.rope_scaling);
   const int64_t split = config.parallel.context * config.parallel.tensor;
   int ranks = options.ranks;
   if (ranks == 0) {
@@ -117,7 +117,7 @@ ExitCode plan(const Options& options) {
                           ? train::BeyondPositions::allow
                           : train::BeyondPositions::warn;
   train::check_positions(policy, model, "a document of data.max_tokens", config.data.max_tokens,
-                         fmt::format("set data.max_tokens to {}", model.max_position_embeddings),
+                         fmt::format("set data.max_tokens to {}", model.covered_positions),
                          /*trains=*/true);
   if (!options.json.empty()) {
     write_text_atomically(options.json, train::plan_json(report).dump(2) + "\n");

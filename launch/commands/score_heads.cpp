@@ -55,7 +55,7 @@ class ScoredModel {
   ScoredModel(const train::Config& config, Runtime& runtime) : config_(config), runtime_(runtime) {
     parallel::Mesh& mesh = runtime.mesh();
     parallel::on_all_ranks(mesh.world(), [&] {
-      folder_ = std::make_unique<model::ModelFolder>(config.model.path);
+      folder_ = std::make_unique<model::ModelFolder>(config.model.path, config.model.rope_scaling);
       const model::ModelConfig& m = folder_->config();
       tokenizer_ = data::load_tokenizer(config.model.path);
       source_ = data::open_evaluation_source(config.data, *tokenizer_, m.end_of_document(),

@@ -66,8 +66,9 @@ ExitCode run(const Options& options, parallel::World& world) {
   parallel::on_all_ranks(*everyone, [&] {
     // Shapes that the weights do not have are a matter of the folder, not of memory.
     const bool load = config.model.weights == train::WeightSource::load;
-    const model::ModelConfig m = load ? model::ModelFolder(config.model.path).config()
-                                      : model::read_model_config(config.model.path);
+    const model::RopeOverride& rope = config.model.rope_scaling;
+    const model::ModelConfig m = load ? model::ModelFolder(config.model.path, rope).config()
+                                      : model::read_model_config(config.model.path, rope);
     train::check_memory(config, m, runtime.mesh().layout(), runtime.device(),
                         runtime.usable_memory());
     full_attention =

@@ -303,7 +303,7 @@ void run_checks(int gpu_number, bool trains, const std::string& list) {
 std::optional<ops::KernelUse> kernel_use(const train::Config& config, bool trains) {
   const DType dtype = config.model.compute_dtype();
   if (dtype != DType::f32 && dtype != DType::bf16) return {};
-  const auto m = model::read_model_config(config.model.path);
+  const auto m = model::read_model_shapes(config.model.path);
   return ops::KernelUse{.dtype = dtype,
                         .head_dim = m.head_dim,
                         .group = m.q_heads / m.kv_heads,

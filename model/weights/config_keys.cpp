@@ -83,9 +83,9 @@ constexpr std::string_view kHarmless[] = {
     "architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers",
     "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
     "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
-    "initializer_range", "tie_word_embeddings", "eos_token_id", "bos_token_id", "pad_token_id",
-    "torch_dtype", "dtype", "layer_types", "hidden_act", "quantization_config", "num_labels",
-    "id2label", "label2id", "is_causal", "auto_map",
+    "original_max_position_embeddings", "initializer_range", "tie_word_embeddings", "eos_token_id",
+    "bos_token_id", "pad_token_id", "torch_dtype", "dtype", "layer_types", "hidden_act",
+    "quantization_config", "num_labels", "id2label", "label2id", "is_causal", "auto_map",
     // of layers that this model does not have, or that compute the same
     "sliding_window", "max_window_layers", "pretraining_tp", "attention_dropout", "hidden_dropout",
     "classifier_dropout", "embd_pdrop", "resid_pdrop", "attn_implementation",

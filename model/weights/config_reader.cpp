@@ -2,12 +2,10 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-
 namespace elastron::model {
 
 void ConfigReader::fail(const std::string& what, const std::string& todo) const {
-  throw InputError(what, where_, todo);
+  throw ConfigFault(what, where_, todo);
 }
 
 std::string ConfigReader::named(const std::string& key) const {

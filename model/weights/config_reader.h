@@ -4,9 +4,17 @@
 #include <optional>
 #include <string>
 
+#include "core/error.h"
 #include "core/json.h"
 
 namespace elastron::model {
+
+// What is wrong with a config, in parts too, for those who say it with another place.
+struct ConfigFault : InputError {
+  ConfigFault(std::string what, const std::string& where, std::string todo)
+      : InputError(what, where, todo), fault(std::move(what)), advice(std::move(todo)) {}
+  std::string fault, advice;
+};
 
 class ConfigReader {
  public:
@@ -15,6 +23,7 @@ class ConfigReader {
   ConfigReader(const nlohmann::json& object, const std::string& where, std::string inside = "")
       : object_(object), where_(where), inside_(std::move(inside)) {}
 
+  // Throws a ConfigFault, as everything below does.
   [[noreturn]] void fail(const std::string& what, const std::string& todo) const;
 
   const nlohmann::json& object() const { return object_; }

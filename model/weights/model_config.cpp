@@ -100,7 +100,8 @@ DType read_dtype(const ConfigReader& r) {
 
 }  // namespace
 
-ModelConfig parse_model_config(std::string_view json, const std::string& where) {
+ModelConfig parse_model_config(std::string_view json, const std::string& where,
+                               const RopeOverride& rope) {
   const auto root = parse_json_strict(json, where, {.max_bytes = kLongestConfig, .max_depth = 16});
   if (!root.is_object()) {
     throw InputError("the file is not a JSON object", where, "use a config.json");
@@ -136,7 +137,9 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where) 
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
   check_config_keys(r, c.notices);
   if (c.sequence_classifier) check_labels(r);
-  c.rope = read_rope(r, c.notices);
+  const RopeSettings positions = read_rope(r, c.max_position_embeddings, rope, c.notices);
+  c.rope = positions.rule;
+  c.covered_positions = positions.covered;
   c.initializer_range = r.number("initializer_range", 0.02);
   c.tie_word_embeddings = r.boolean("tie_word_embeddings", false);
   c.eos_token_ids = c.stop_token_ids = read_end_tokens(r, c.vocab_size);
@@ -185,13 +188,17 @@ int32_t ModelConfig::end_of_document() const {
                    "add it, or generation_config.json or tokenizer_config.json that name it");
 }
 
-ModelConfig read_model_config(const std::string& folder) {
+ModelConfig read_model_config(const std::string& folder, const RopeOverride& rope) {
   const std::string path = folder + "/config.json";
-  ModelConfig c = parse_model_config(read_small_file(path, kLongestConfig), path);
+  ModelConfig c = parse_model_config(read_small_file(path, kLongestConfig), path, rope);
   read_end_of_text(folder, c);
   // Several parts of a command read the same folder.
   for (const std::string& notice : c.notices) log_warning_once(folder + ": " + notice);
   return c;
+}
+
+ModelConfig read_model_shapes(const std::string& folder) {
+  return read_model_config(folder, RopeOverride::none());
 }
 
 }  // namespace elastron::model

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "model/weights/rope_override.h"
 #include "ops/rope.h"
 
 namespace elastron::model {
@@ -28,6 +29,7 @@ struct ModelConfig {
   ops::RopeRule rope;
   bool tie_word_embeddings = false;
   int64_t max_position_embeddings = 0;
+  int64_t covered_positions = 0;  // those for which the rope scaling is meant
   double initializer_range = 0.02;
   std::optional<int32_t> bos_token_id, pad_token_id;
   // config.json's, in its order; where it has none, what generation_config.json or
@@ -52,9 +54,13 @@ struct ModelConfig {
 // contradictory, or a variant that is not supported.
 //
 // Reads a folder: config.json, and what the files beside it say about the end of a text. Each notice
-// is logged once per process, however often the folder is read.
-ModelConfig read_model_config(const std::string& folder);
+// is logged once per process, however often the folder is read. `rope`: what counts in the place of
+// the folder's rope scaling.
+ModelConfig read_model_config(const std::string& folder, const RopeOverride& rope = {});
 // Reads the text of a config.json alone.
-ModelConfig parse_model_config(std::string_view json, const std::string& where);
+ModelConfig parse_model_config(std::string_view json, const std::string& where,
+                               const RopeOverride& rope = {});
+// For shapes and tokens: whatever scaling the folder has, `rope` is without one.
+ModelConfig read_model_shapes(const std::string& folder);
 
 }  // namespace elastron::model

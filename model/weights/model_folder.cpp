@@ -15,6 +15,7 @@
 #include "core/log.h"
 #include "core/misfits.h"
 #include "model/weights/expected_tensors.h"
+#include "model/weights/rope_settings.h"
 #include "ops/elementwise.h"
 
 namespace elastron::model {
@@ -58,9 +59,9 @@ class LoadProgress {
 
 }  // namespace
 
-ModelFolder::ModelFolder(const std::string& path, OnSlice on_slice)
+ModelFolder::ModelFolder(const std::string& path, const RopeOverride& rope, OnSlice on_slice)
     : path_(path),
-      config_(read_model_config(path)),
+      config_(read_model_config(path, rope)),
       weights_(path),
       on_slice_(std::move(on_slice)) {
   check_tensors(config_, weights_, path_);
@@ -149,6 +150,41 @@ std::string ModelFolder::tensor_checksums(int part, int parts) const {
   return lines;
 }
 
+namespace {
+
+// What a scaling says, so that no two run together. Plain and llama3 ones have no name, as before
+// there were others: fingerprints of stored checkpoints go on to hold.
+struct ScalingSum {
+  Checksum& sum;
+
+  void operator()(std::monostate) const {}
+  void operator()(const ops::Llama3RopeScaling& s) const {
+    add({s.factor, s.low_freq_factor, s.high_freq_factor, s.original_max_position});
+  }
+  void operator()(const ops::LinearRopeScaling& s) const {
+    sum.add(std::string_view("linear"));
+    add({s.factor});
+  }
+  void operator()(const ops::YarnRopeScaling& s) const {
+    sum.add(std::string_view("yarn"));
+    add({s.factor, s.original_max_position, s.attention_factor, s.beta_fast, s.beta_slow,
+         double(s.truncate)});
+  }
+
+  void add(std::initializer_list<double> values) const {
+    for (const double v : values) sum.add(std::bit_cast<int64_t>(v));
+  }
+};
+
+}  // namespace
+
+std::string rope_fingerprint(const ops::RopeRule& rule) {
+  Checksum sum;
+  sum.add(std::bit_cast<int64_t>(rule.theta));
+  std::visit(ScalingSum{sum}, rule.scaling);
+  return sum.digest();
+}
+
 std::string ModelFolder::fingerprint(std::span<const std::string> checksums) const {
   Checksum sum;
   sum.add(config_.architecture);
@@ -159,13 +195,7 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
         std::bit_cast<int64_t>(config_.rms_norm_eps)}) {
     sum.add(v);
   }
-  if (config_.rope.scaling) {
-    const auto& s = *config_.rope.scaling;
-    for (const double v :
-         {s.factor, s.low_freq_factor, s.high_freq_factor, s.original_max_position}) {
-      sum.add(std::bit_cast<int64_t>(v));
-    }
-  }
+  std::visit(ScalingSum{sum}, config_.rope.scaling);
   // A tensor's checksum names it, so that the parts' order does not matter once they are sorted.
   std::vector<std::string> lines;
   for (const std::string& part : checksums) {
@@ -181,24 +211,26 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
 
 namespace {
 
-// config.json of `like`, with the dtype that is written and the changes.
-std::string config_text(const std::string& like, DType dtype,
+// config.json of `like`, with the dtype that is written, the changes and the rope scaling.
+std::string config_text(const std::string& like, DType dtype, const RopeOverride& rope,
                         const nlohmann::ordered_json& changes) {
   const std::string path = like + "/config.json";
   const std::string text = read_small_file(path, kLongestText);
-  const bool same_dtype = parse_model_config(text, path).dtype == dtype || dtype == DType::f64;
-  if (same_dtype && changes.empty()) return text;
+  const bool same_dtype =
+      parse_model_config(text, path, rope).dtype == dtype || dtype == DType::f64;
+  if (same_dtype && changes.empty() && !rope.keys) return text;
   auto root = nlohmann::ordered_json(parse_json_strict(text, path));
   if (!same_dtype) root[root.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
   root.update(changes);
+  write_rope(root, rope, path);
   return root.dump(2) + "\n";
 }
 
 }  // namespace
 
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype,
-                        const nlohmann::ordered_json& changes) {
+                        const std::map<std::string, Tensor>& tensors, const RopeOverride& rope,
+                        std::optional<DType> dtype, const nlohmann::ordered_json& changes) {
   ELASTRON_CHECK(!tensors.empty(), "a model without tensors");
   std::map<std::string, Tensor> converted = tensors;
   for (auto& [name, tensor] : converted) {
@@ -207,10 +239,11 @@ void write_model_folder(const std::string& folder, const std::string& like,
   // Everything is read before anything is written: `like` may be the folder itself.
   nlohmann::ordered_json all_changes = changes;
   // A head of its own, even if the folder's config.json called it tied.
-  if (converted.contains(kLmHead) && read_model_config(like).tie_word_embeddings) {
+  if (converted.contains(kLmHead) && read_model_shapes(like).tie_word_embeddings) {
     all_changes["tie_word_embeddings"] = false;
   }
-  const std::string config = config_text(like, converted.begin()->second.dtype(), all_changes);
+  const std::string config =
+      config_text(like, converted.begin()->second.dtype(), rope, all_changes);
   std::map<std::string, std::string> copies;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
                            "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -233,8 +266,9 @@ void write_model_folder(const std::string& folder, const std::string& like,
 }
 
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype) {
-  write_model_folder(folder, like, tensors, dtype, nlohmann::ordered_json::object());
+                        const std::map<std::string, Tensor>& tensors, const RopeOverride& rope,
+                        std::optional<DType> dtype) {
+  write_model_folder(folder, like, tensors, rope, dtype, nlohmann::ordered_json::object());
 }
 
 }  // namespace elastron::model

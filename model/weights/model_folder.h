@@ -20,8 +20,10 @@ class ModelFolder {
  public:
   // Opens config and weight files and checks headers; reads no data, but where an embedding and a
   // head that should be the same are both stored. Whatever reads data, now or later, calls
-  // `on_slice`, if it is given, after every 16 MiB or less. Throws InputError.
-  explicit ModelFolder(const std::string& path, OnSlice on_slice = {});
+  // `on_slice`, if it is given, after every 16 MiB or less. `rope`: what counts in the place of its
+  // rope scaling. Throws InputError.
+  explicit ModelFolder(const std::string& path, const RopeOverride& rope = {},
+                       OnSlice on_slice = {});
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
@@ -49,17 +51,20 @@ class ModelFolder {
   OnSlice on_slice_;
 };
 
+// Names the positions of a model whose weights are still being made: a rule's frequencies.
+std::string rope_fingerprint(const ops::RopeRule& rule);
+
 // Writes model.safetensors with `tensors` (whole, logical tensors by name, floating, on the CPU) as
 // `dtype` (default: as they are) into `folder`, made if need be, with the tokenizer files of `like`
-// unchanged and its config.json, whose torch_dtype follows the tensors and in which the keys of
-// `changes` are replaced. A folder that is written
+// unchanged and its config.json, whose torch_dtype follows the tensors, in which the keys of
+// `changes` are replaced and the rope scaling is what `rope` says. A folder that is written
 // over has no config.json meanwhile, so that it is never taken for a model while it is half one.
 // Throws InputError naming the file and errno.
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors, std::optional<DType> dtype,
-                        const nlohmann::ordered_json& changes);
+                        const std::map<std::string, Tensor>& tensors, const RopeOverride& rope,
+                        std::optional<DType> dtype, const nlohmann::ordered_json& changes);
 void write_model_folder(const std::string& folder, const std::string& like,
-                        const std::map<std::string, Tensor>& tensors,
+                        const std::map<std::string, Tensor>& tensors, const RopeOverride& rope = {},
                         std::optional<DType> dtype = {});
 
 }  // namespace elastron::model

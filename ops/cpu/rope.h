@@ -22,10 +22,10 @@ void rope_row(T* x, const accumulator_t<T>* cosine, const accumulator_t<T>* sine
 
 template <class T>
 void rope_apply(T* x, int64_t token_stride, const int32_t* positions, const accumulator_t<T>* table,
-                int64_t tokens, int64_t heads, int64_t head_dim, bool inverse) {
+                int64_t tokens, int64_t heads, int64_t head_dim, bool transposed) {
   using A = accumulator_t<T>;
   const int64_t half = head_dim / 2;
-  const A sign = inverse ? A(-1) : A(1);
+  const A sign = transposed ? A(-1) : A(1);
   parallel_rows(tokens, heads * head_dim, [=](int64_t t) {
     const A* cosine = table + int64_t(positions[t]) * head_dim;
     T* heads_of_token = x + t * token_stride;

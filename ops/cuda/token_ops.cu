@@ -219,11 +219,11 @@ __global__ void cross_entropy_backward_kernel(T* logits, const int32_t* labels,
 
 template <class T>
 void rope_apply(T* x, int64_t token_stride, const int32_t* positions, const accumulator_t<T>* table,
-                int64_t tokens, int64_t heads, int64_t head_dim, bool inverse, Stream stream) {
+                int64_t tokens, int64_t heads, int64_t head_dim, bool transposed, Stream stream) {
   using A = accumulator_t<T>;
   constexpr int kN = kPackOf<T>;
   const int64_t half = head_dim / 2;
-  const A sign = inverse ? A(-1) : A(1);
+  const A sign = transposed ? A(-1) : A(1);
   const bool packs = half % kN == 0 && token_stride % kN == 0 && aligned_for(x, kN);
   if (packs) {
     launch("rope", rope_kernel<kN, T>,

@@ -14,7 +14,7 @@ using elastron::cuda::Stream;
 
 template <class T>
 void rope_apply(T* x, int64_t token_stride, const int32_t* positions, const accumulator_t<T>* table,
-                int64_t tokens, int64_t heads, int64_t head_dim, bool inverse, Stream stream);
+                int64_t tokens, int64_t heads, int64_t head_dim, bool transposed, Stream stream);
 
 template <class T>
 void embedding_forward(const int32_t* ids, const T* table, T* y, int64_t tokens, int64_t rows,

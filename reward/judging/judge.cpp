@@ -48,7 +48,7 @@ Judge::Judge(const std::string& model_folder, JudgeOptions options)
     : options_(std::move(options)),
       tokenizer_(data::load_tokenizer(model_folder)),
       prompts_(*tokenizer_, model_folder, options_.prompt),
-      model_vocab_(model::read_model_config(model_folder).vocab_size),
+      model_vocab_(model::read_model_shapes(model_folder).vocab_size),
       vocab_size_(std::min(model_vocab_, tokenizer_->vocab_size())) {}
 
 std::vector<bool> Judge::orders(const JudgeTask& task) const {

@@ -12,6 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     fuzz::require(m.vocab_size > 0);
     for (const int32_t id : m.eos_token_ids) fuzz::require(id >= 0 && id < m.vocab_size);
     fuzz::require(m.rms_norm_eps > 0 && m.rope.theta > 0);
+    fuzz::require(m.max_position_embeddings > 0 && m.covered_positions > 0);
   });
   return 0;
 }

@@ -310,7 +310,9 @@ TEST(ModelFolder, PositionsBeyondItsOwn) {
     expect_error(
         run(policy), 2,
         {"the longest document has 91 tokens", what, "config.json, max_position_embeddings",
-         "data.max_tokens to 80", "model.beyond_positions: warn"});
+         "data.max_tokens to 80",
+         "model.rope_scaling: {rope_type: yarn, factor: 1.5, original_max_position_embeddings: 80}",
+         "model.beyond_positions: warn"});
   }
   for (const char* policy : {"warn", "allow"}) {
     const auto o = run(policy);

@@ -153,7 +153,7 @@ TEST_F(DecoderFixture, AllWeightGradientsOfPretraining) {
 
 class Family : public ::testing::TestWithParam<bool> {};
 
-// Without q/k norm, with scaled RoPE, without and with biases: gradients against finite
+// Without q/k norm, with RoPE scaled in two ways, without and with biases: gradients against finite
 // differences.
 TEST_P(Family, GradientsAreTheDerivativesOfTheLoss) {
   CpuDevice cpu;
@@ -170,6 +170,10 @@ TEST_P(Family, GradientsAreTheDerivativesOfTheLoss) {
   config.vocab_size = 17;
   config.initializer_range = 0.4;
   config.rope = {.theta = 100.0, .scaling = ops::Llama3RopeScaling{.original_max_position = 8}};
+  if (GetParam()) {
+    config.rope.scaling = ops::YarnRopeScaling{
+        .factor = 4, .original_max_position = 8, .attention_factor = 1.4, .beta_fast = 2};
+  }
   model::Decoder decoder(config, {.dtype = DType::f64, .train_backbone = true, .max_position = 32},
                          self, cpu);
   decoder.initialise(3);

@@ -72,7 +72,7 @@ TEST(ModelConfig, PublishedFoldersAreReadWithoutAWord) {
   EXPECT_EQ(read_model_config(kPublished + "/Qwen3-4B-2507").rope.theta, 5e6);
   const ModelConfig l = read_model_config(kShipped + "/Llama-3.1-8B-Instruct");
   EXPECT_EQ(l.rope.theta, 5e5);
-  EXPECT_EQ(l.rope.scaling->original_max_position, 8192);
+  EXPECT_EQ(std::get<ops::Llama3RopeScaling>(l.rope.scaling).original_max_position, 8192);
   EXPECT_EQ(l.max_position_embeddings, 131072);
   EXPECT_EQ(l.head_dim, 128);
 }
@@ -134,62 +134,6 @@ TEST(ModelConfig, AMissingEndIsLookedForBesideIt) {
   folder.write("generation_config.json", {{"eos_token_id", {13, 14}}});
   m = read_model_config(folder.path());
   EXPECT_EQ(m.eos_token_ids, (std::vector<int32_t>{13, 14}));
-}
-
-TEST(ModelConfig, RopeInEveryPlaceWhereItIsWritten) {
-  const Json llama3 = {{"rope_type", "llama3"},
-                       {"factor", 8.0},
-                       {"low_freq_factor", 1.0},
-                       {"high_freq_factor", 4.0},
-                       {"original_max_position_embeddings", 8192}};
-  const Json bare = with(qwen(), {{"rope_theta", nullptr}, {"rope_scaling", nullptr}});
-  const auto theta = [&](const Json& changes) { return parse(with(bare, changes)).rope.theta; };
-  EXPECT_EQ(theta({{"rope_theta", 5e5}}), 5e5);
-  EXPECT_EQ(theta({{"rope_parameters", {{"rope_theta", 5e5}, {"rope_type", "default"}}}}), 5e5);
-  EXPECT_EQ(theta({{"rope_parameters", {{"rope_theta", 5e5}}}}), 5e5);
-  EXPECT_EQ(theta({{"rope_theta", 5e5}, {"rope_parameters", {{"rope_theta", 5e5}}}}), 5e5);
-  // One entry per type of layer.
-  EXPECT_EQ(theta({{"rope_parameters",
-                    {{"full_attention", {{"rope_theta", 5e5}, {"rope_type", "default"}}},
-                     {"sliding_attention", {{"rope_theta", 3e4}, {"rope_type", "default"}}}}}}),
-            5e5);
-  const auto nested =
-      parse(with(bare, {{"rope_theta", 5e5}, {"rope_parameters", {{"full_attention", llama3}}}}));
-  EXPECT_EQ(nested.rope.theta, 5e5);
-  ASSERT_TRUE(nested.rope.scaling);
-  EXPECT_EQ(nested.rope.scaling->factor, 8.0);
-  // The library's default, said.
-  const ModelConfig silent = parse(bare);
-  EXPECT_EQ(silent.rope.theta, 1e4);
-  ASSERT_EQ(silent.notices.size(), 1u);
-  EXPECT_NE(silent.notices[0].find("rope_theta"), std::string::npos);
-}
-
-TEST(ModelConfig, RopeThatIsNotComputedIsRefused) {
-  const auto scaling = [](const Json& map) { return with(qwen(), {{"rope_scaling", map}}); };
-  for (const char* type : {"yarn", "linear", "dynamic", "longrope", "other"}) {
-    for (const char* key : {"type", "rope_type"}) {
-      expect_refused(scaling({{key, type}, {"factor", 4.0}}), {type, key, "rope_scaling"});
-    }
-  }
-  expect_refused(
-      scaling({{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32768}}),
-      {"yarn", "max_position_embeddings to 32768"});
-  // Keys that scale, and nothing that says how.
-  expect_refused(scaling({{"factor", 4.0}}), {"'factor' of 'rope_scaling'", "rope_type"});
-  expect_refused(scaling({{"rope_type", "default"}, {"mrope_section", {16, 24}}}),
-                 {"'mrope_section'"});
-  expect_refused(scaling({{"rope_theta", 1e4}}), {"1000000", "10000", "wrong one"});
-  expect_refused(with(qwen(), {{"rope_parameters", {{"rope_theta", 1e4}}}}), {"wrong one"});
-  expect_refused(with(qwen(), {{"rope_theta", "10000.0"}}), {"'rope_theta'", "10000.0"});
-  expect_refused(
-      with(qwen(), {{"rope_theta", nullptr}, {"rope_parameters", {{"rope_theta", "10000.0"}}}}),
-      {"'rope_theta' of 'rope_parameters'"});
-  expect_refused(
-      with(qwen(), {{"rope_parameters", {{"rope_theta", 1e6}, {"partial_rotary_factor", 0.5}}}}),
-      {"partial_rotary_factor"});
-  expect_refused(with(qwen(), {{"rope_parameters", {{"sliding_attention", {{"factor", 1}}}}}}),
-                 {"full_attention"});
 }
 
 TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {

@@ -12,6 +12,7 @@
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
+#include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
 #include "tests/support/gradcheck.h"
@@ -188,6 +189,43 @@ TEST_F(Ops, RopeScalingOfLlama3) {
     EXPECT_NEAR(table.data<double>()[3 * 8 + 4 + i], std::sin(3 * want), 1e-14) << i;
   }
   EXPECT_TRUE(kept > 0 && stretched > 0 && between > 0);
+}
+
+// A table with a scale: what is turned back is multiplied by it once more, which is the gradient and
+// not the inverse.
+TEST_F(Ops, RopeGradientsThroughAScaledTable) {
+  const RopeRule rule{.theta = 100.0,
+                      .scaling = YarnRopeScaling{.factor = 4,
+                                                 .original_max_position = 16,
+                                                 .attention_factor = 1.3,
+                                                 .beta_fast = 4,
+                                                 .truncate = false}};
+  const Tensor table = rope_table(8, rule, 40, DType::f64, cpu_);
+  const auto frequencies = rope_frequencies(8, rule, DType::f64);
+  for (int i = 0; i < 4; ++i) {
+    const double angle = 30 * frequencies.inverse[size_t(i)];
+    EXPECT_NEAR(table.data<double>()[30 * 8 + i], 1.3 * std::cos(angle), 1e-14);
+    EXPECT_NEAR(table.data<double>()[30 * 8 + 4 + i], 1.3 * std::sin(angle), 1e-14);
+  }
+  const Tensor positions = Tensor::from(std::vector<int32_t>{0, 3, 39}, {3}, cpu_);
+  Tensor x = rnd({3, 2, 8}, 1), w = rnd({8}, 2);
+  const Tensor dy = rnd({3, 2, 8}, 3);
+  Tensor dx = dy.clone();
+  rope_apply(dx, positions, table, true);
+  const auto turned = [&] {
+    Tensor y = x.clone();
+    rope_apply(y, positions, table, false);
+    return dot(y, dy);
+  };
+  expect_gradient(x, dx, turned, "x");
+  // With the norm before it, as Qwen3 has it.
+  constexpr double kEps = 1e-3;
+  const auto loss = [&] { return dot(rms_norm_rope_forward(x, w, kEps, positions, table).y, dy); };
+  const auto out = rms_norm_rope_forward(x, w, kEps, positions, table);
+  Tensor dw = zeros({8}), d = dy.clone();
+  const Tensor normed = rms_norm_rope_backward(d, x, w, out.inv_rms, positions, table, &dw);
+  expect_gradient(x, normed, loss, "x before the norm");
+  expect_gradient(w, dw, loss, "w");
 }
 
 TEST_F(Ops, SwigluAndSiluGradients) {

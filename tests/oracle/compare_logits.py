@@ -5,10 +5,11 @@
     venv/bin/python tests/oracle/compare_logits.py --program build/elastron [--ranks 1,2,4]
 
 Makes folders of several shapes (GQA 1:1 to 8:1, head_dim 80 and 96, vocabularies that no number of
-ranks divides, tied and untied embeddings, one file and shards, float32, float16 and bfloat16, llama3
-rope scaling beyond the original length) with sequences of 1 to 4096 tokens, runs both, and prints
-the largest difference of each. Ends with 1 when float32 differs by more than 2e-4, or bfloat16 by
-more than twice what two bfloat16 implementations of PyTorch (eager and SDPA attention) differ by.
+ranks divides, tied and untied embeddings, one file and shards, float32, float16 and bfloat16, llama3,
+linear and yarn rope scaling beyond the original length, as transformers 4 and 5 write them) with
+sequences of 1 to 4096 tokens, runs both, and prints the largest difference of each. Ends with 1 when
+float32 differs by more than 2e-4, or bfloat16 by more than twice what two bfloat16 implementations of
+PyTorch (eager and SDPA attention) differ by.
 """
 import argparse
 import json
@@ -39,6 +40,25 @@ CASES = {
     "llama-bfloat16": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "bfloat16", None),
     "qwen2-bfloat16": ("qwen2", 8, 4, 32, 256, 512, 3, 1003, True, "bfloat16", None),
 }
+# The scaling of a case, and whether transformers 4 wrote it; without one a Llama has llama3's.
+YARN = {"factor": 4.0, "original_max_position_embeddings": 1024}
+ROPES = {
+    "qwen3-linear": ({"rope_type": "linear", "factor": 4.0}, False),
+    "llama-linear-v4": ({"type": "linear", "factor": 4.0}, True),
+    "qwen3-yarn": ({"rope_type": "yarn", **YARN}, False),
+    "qwen3-yarn-exact": ({"rope_type": "yarn", "truncate": False, **YARN}, False),
+    "llama-yarn-mscale-v4": ({"type": "yarn", "mscale": 1.0, "mscale_all_dim": 0.707, **YARN}, True),
+    "qwen2-yarn-betas-v4": ({"type": "yarn", "beta_fast": 16, "beta_slow": 2, "attention_factor": 0.9,
+                             **YARN}, True),
+}
+CASES |= {
+    "qwen3-linear": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "float32", None),
+    "llama-linear-v4": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "float32", None),
+    "qwen3-yarn": ("qwen3", 8, 4, 128, 256, 512, 3, 1003, True, "float32", None),
+    "qwen3-yarn-exact": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "float32", None),
+    "llama-yarn-mscale-v4": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "float32", None),
+    "qwen2-yarn-betas-v4": ("qwen2", 14, 2, 64, 896, 512, 2, 1003, False, "float32", None),
+}
 LENGTHS = (1, 2, 63, 64, 65, 700, 4096)
 
 
@@ -64,6 +84,20 @@ def make_folder(path, case, seed):
                 p.add_(torch.randn_like(p) * 0.5)
     model = model.to(getattr(torch, dtype)).eval()
     model.save_pretrained(path, **({"max_shard_size": shards} if shards else {}))
+
+
+def scale_positions(path, scaling, old):
+    """Puts a rope scaling into the config.json of a folder."""
+    name = os.path.join(path, "config.json")
+    with open(name) as f:
+        config = json.load(f)
+    theta = config.pop("rope_parameters")["rope_theta"]
+    if old:
+        config |= {"rope_theta": theta, "rope_scaling": scaling}
+    else:
+        config["rope_parameters"] = {"rope_theta": theta, **scaling}
+    with open(name, "w") as f:
+        json.dump(config, f)
 
 
 def reference(path, sequences, dtype, attention="sdpa"):
@@ -99,6 +133,8 @@ def main():
         case = CASES[name]
         with tempfile.TemporaryDirectory() as path:
             make_folder(path, case, seed)
+            if name in ROPES:
+                scale_positions(path, *ROPES[name])
             rng = np.random.default_rng(seed)
             sequences = [rng.integers(0, case[7], n).tolist() for n in LENGTHS]
             tokens = os.path.join(path, "tokens.json")

@@ -4,9 +4,9 @@
 #include "router/exchange.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -149,6 +149,7 @@ TEST_P(Published, OurNamesAreTheIdentity) {
   const std::string path = folder / "router.safetensors";
   StoredRouter stored = Folder(GetParam()).read(cpu);
   stored.backbone_fingerprint = "abc";
+  stored.rope_scaling = R"({"factor":2.5,"rope_type":"yarn","truncate":false})";
   stored.config.reg.targets = {{"Single QA", 0.25}, {"a: 'b'", 1.0}};
   stored.config.reg.lambda_clamp = 1e-7;
   write_safetensors(path, stored.tensors);
@@ -159,6 +160,7 @@ TEST_P(Published, OurNamesAreTheIdentity) {
   expect_same_bytes(stored.tensors, again.tensors);
   EXPECT_EQ(config::dump_config(stored.config), config::dump_config(again.config));
   EXPECT_EQ(again.backbone_fingerprint, "abc");
+  EXPECT_EQ(again.rope_scaling, stored.rope_scaling);
   EXPECT_EQ(settings_json(again).dump(), text);
 }
 
@@ -362,6 +364,7 @@ TEST(Exchange, SettingsThatAreRefused) {
   refused([](Json& j) { j["format_version"] = 2; }, {"format version"});
   refused([](Json& j) { j.erase("router"); }, {"'router' is missing"});
   refused([](Json& j) { j["backbone_fingerprint"] = 1; }, {"'backbone_fingerprint'"});
+  refused([](Json& j) { j["rope_scaling"] = "yarn"; }, {"'rope_scaling'"});
   refused([](Json& j) { j["router"]["kid"] = "softmax"; }, {"kid"});
   refused([](Json& j) { j["router"]["hidden_mult"] = "4"; }, {"hidden_mult"});
   refused([](Json& j) { j = Json::array(); }, {"'format' is missing"});

@@ -135,8 +135,17 @@ TEST_F(SessionTest, TheFingerprintIsOfTheWeights) {
   EXPECT_EQ(Session(config_, true, mesh_, cpu_).backbone_fingerprint(), one);
   config_.model.path = written("other", 2);
   EXPECT_NE(Session(config_, true, mesh_, cpu_).backbone_fingerprint(), one);
-  // A backbone that is being made has none.
+  // And of the positions, by what they come to.
+  config_.model.path = written("one", 1);
+  config_.model.rope_scaling = model::parse_rope_override("{type: yarn, factor: 2}", "test");
+  EXPECT_NE(Session(config_, true, mesh_, cpu_).backbone_fingerprint(), one);
+  config_.model.rope_scaling = model::parse_rope_override("{rope_type: default}", "test");
+  EXPECT_EQ(Session(config_, true, mesh_, cpu_).backbone_fingerprint(), one);
+  // A backbone that is being made has none, but for positions that are not its folder's.
   config_.train.objective = kPretrain;
+  const std::string set = Session(config_, true, mesh_, cpu_).backbone_fingerprint();
+  EXPECT_TRUE(set.starts_with("pretrain:")) << set;
+  config_.model.rope_scaling = {};
   EXPECT_EQ(Session(config_, true, mesh_, cpu_).backbone_fingerprint(), "pretrain");
 }
 

@@ -133,8 +133,10 @@ void require_objective(const CheckpointHeader& header, std::string_view objectiv
 void require_backbone(const CheckpointHeader& header, const std::string& fingerprint,
                       const std::string& path) {
   if (header.backbone_fingerprint == fingerprint) return;
-  throw CheckpointError("the checkpoint belongs to another backbone", path,
-                        "set model.path to the backbone it was trained on");
+  throw CheckpointError(
+      "the checkpoint belongs to another backbone", path,
+      "set model.path and model.rope_scaling to the backbone and the positions it was "
+      "trained on");
 }
 
 }  // namespace elastron::train

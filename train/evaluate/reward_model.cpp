@@ -30,6 +30,7 @@ Config as_trained(const Config& config, const std::optional<RewardCheckpoint>& t
   const auto t = config::parse_config<Config>(trained->header.config, trained->path);
   c.router = t.router;
   c.router.force = config.router.force;
+  if (!config.model.rope_scaling.keys) c.model.rope_scaling = t.model.rope_scaling;
   c.reward = t.reward;
   c.reward.overlong = config.reward.overlong;
   c.reward.bad_rows = config.reward.bad_rows;

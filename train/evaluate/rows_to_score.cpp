@@ -45,7 +45,7 @@ RowsToScore::RowsToScore(const Config& config, parallel::World& world,
   config_.model.max_position.value = config_.data.max_tokens = longest;
   parallel::on_all_ranks(*everyone_, [&] {
     check_positions(config_.model.beyond_positions, *model_, "the longest sequence", longest,
-                    fmt::format("set --limit to {}", model_->max_position_embeddings),
+                    fmt::format("set --limit to {}", model_->covered_positions),
                     /*trains=*/false);
   });
 }
@@ -54,7 +54,7 @@ void RowsToScore::open_reader() {
   parallel::on_all_ranks(*everyone_, [&] {
     const std::string& folder = config_.model.path;
     tokenizer_ = data::load_tokenizer(folder);
-    model_ = model::read_model_config(folder);
+    model_ = model::read_model_config(folder, config_.model.rope_scaling);
     model_->end_of_document();  // there must be one
     auto controls = config_.data.control_tokens;
     if (controls == data::ControlTokens::automatic) controls = data::ControlTokens::text;

@@ -202,10 +202,15 @@ std::string described(const Config& config) {
   std::vector<std::string_view> parts;
   for (const Part part : config.train.trainable) parts.push_back(config::enum_name(part));
   const model::LoraConfig& lora = config.train.lora;
-  return fmt::format(
-      "reward.loss: {}, train.trainable: [{}], train.lora: {{rank: {}, alpha: {}, targets: [{}]}}",
-      config::enum_name(config.reward.loss), fmt::join(parts, ", "), lora.rank, lora.alpha,
-      fmt::join(lora.targets, ", "));
+  const std::string rope =
+      config.model.rope_scaling.keys
+          ? "model.rope_scaling: " + model::rope_override_text(config.model.rope_scaling) + ", "
+          : "";
+  return rope + fmt::format(
+                    "reward.loss: {}, train.trainable: [{}], train.lora: {{rank: {}, alpha: {}, "
+                    "targets: [{}]}}",
+                    config::enum_name(config.reward.loss), fmt::join(parts, ", "), lora.rank,
+                    lora.alpha, fmt::join(lora.targets, ", "));
 }
 
 }  // namespace
@@ -271,12 +276,18 @@ std::string import_adapter(const std::string& from, const std::string& model,
   Config config;
   config.model.path = model;
   config.train.objective = kReward;
+  // Those of a reward model that trained them (reward_exchange.h).
+  const std::string routers = from + "/router";
+  if (is_exchange_folder(routers)) {
+    config.reward.router = routers;
+    config.model.rope_scaling = rope_scaling_of(read_router(routers, mesh, device), routers);
+  }
   std::unique_ptr<model::ModelFolder> base;
   std::list<Parameter> own;
   ParameterList parameters;
   parallel::on_all_ranks(mesh.world(), [&] {
     require_new_checkpoint_folder(folder);
-    base = std::make_unique<model::ModelFolder>(model);
+    base = std::make_unique<model::ModelFolder>(model, config.model.rope_scaling);
     const StoredAdapter adapter = read_adapter(from, *base, device);
     config.train.lora = adapter.settings.lora;
     if (!adapter.settings.classifier) config.reward.loss = reward::LossKind::simpo;
@@ -284,9 +295,6 @@ std::string import_adapter(const std::string& from, const std::string& model,
       config.train.trainable.push_back(Part::reward_head);
     }
     config.train.trainable.push_back(Part::lora);
-    // Those of a reward model that trained them (reward_exchange.h).
-    const std::string routers = from + "/router";
-    if (is_exchange_folder(routers)) config.reward.router = routers;
     for (const auto& [name, tensor] : adapter.tensors) {
       const bool head = name == reward::kHeadName;
       own.push_back({.name = name,

@@ -65,7 +65,7 @@ int32_t padding_id(const model::ModelConfig& m, const std::string& model) {
 // Adapters leave the base model's config.json as it is, with its padding id.
 void warn_of_padding(const std::string& model) {
   if (!exists(model + "/config.json")) return;
-  const model::ModelConfig m = model::read_model_config(model);
+  const model::ModelConfig m = model::read_model_shapes(model);
   if (m.sequence_classifier || !m.pad_token_id || !ends_texts(m, *m.pad_token_id)) return;
   log_warning(
       "pad_token_id {} of {} ends texts: with it the transformers library would score the token "
@@ -94,12 +94,14 @@ nlohmann::ordered_json classifier_config(const model::ModelConfig& m, const std:
 
 // Away from the run the routers belong to the backbone that they stand beside.
 void write_trained_router(const std::string& folder, const StoredReward& reward,
-                          const std::string& fingerprint, DType dtype) {
+                          const std::string& fingerprint, const model::RopeOverride& rope,
+                          DType dtype) {
   if (!reward.config.trains(Part::router)) return;
   router::StoredRouter router;
   router.config = reward.config.router;
   router.config.force = router::RouterConfig{}.force;
   router.backbone_fingerprint = fingerprint;
+  router.rope_scaling = stored_rope_scaling(rope);
   for (const auto& [name, tensor] : reward.tensors) {
     if (is_router(name)) router.tensors[name] = as_float(tensor);
   }
@@ -129,7 +131,7 @@ std::map<std::string, Tensor> merged_backbone(const StoredReward& reward, const 
     }
     return whole;
   }
-  const model::ModelFolder base(model);
+  const model::ModelFolder base(model, reward.config.model.rope_scaling);
   for (const auto& [name, file] : base.homes()) {
     const bool again = name == model::kLmHead && base.config().tie_word_embeddings;
     if (again || model::is_buffer(name)) continue;
@@ -149,7 +151,8 @@ std::map<std::string, Tensor> merged_backbone(const StoredReward& reward, const 
 
 void write_reward_model(const std::string& folder, const StoredReward& reward,
                         const std::string& model, std::optional<DType> dtype, Device& device) {
-  const model::ModelConfig m = model::read_model_config(model);
+  const model::RopeOverride& rope = reward.config.model.rope_scaling;
+  const model::ModelConfig m = model::read_model_config(model, rope);
   const DType stored = dtype.value_or(m.dtype);
   const bool head = reward.config.has_reward_head();
   auto whole = merged_backbone(reward, model, device);
@@ -158,18 +161,19 @@ void write_reward_model(const std::string& folder, const StoredReward& reward,
     whole[reward::kHeadName] = it->second;
   } else if (head && !whole.contains(reward::kHeadName)) {
     // It did not train: the folder's own.
-    const model::ModelFolder base(model);
+    const model::ModelFolder base(model, rope);
     whole[reward::kHeadName] = base.homes().at(reward::kHeadName)->read(reward::kHeadName, device);
   }
   for (auto& [name, tensor] : whole) {
     if (tensor.dtype() != stored) tensor = ops::cast(tensor, stored);
   }
   model::write_model_folder(
-      folder, model, whole, stored,
+      folder, model, whole, rope, stored,
       head ? classifier_config(m, model, reward.scale) : nlohmann::ordered_json::object());
   const model::ModelFolder written(folder);
   const std::string sums = written.tensor_checksums(0, 1);
-  write_trained_router(folder, reward, written.fingerprint(std::span(&sums, 1)), DType::f32);
+  write_trained_router(folder, reward, written.fingerprint(std::span(&sums, 1)),
+                       /*rope=*/{}, DType::f32);
 }
 
 void write_reward_adapter(const std::string& folder, const StoredReward& reward,
@@ -207,7 +211,14 @@ void write_reward_adapter(const std::string& folder, const StoredReward& reward,
   make_folder(folder, ExitCode::input);
   write_safetensors(folder + "/" + kAdapterTensors, tensors, {{"format", "pt"}});
   write_text_atomically(folder + "/" + kAdapterSettings, config.dump(2) + "\n");
-  write_trained_router(folder, reward, reward.backbone_fingerprint, stored);
+  const model::RopeOverride& rope = reward.config.model.rope_scaling;
+  if (rope.keys) {
+    log_warning(
+        "adapters do not say which positions they were trained with: the base model's config.json "
+        "has to have rope_scaling {}",
+        model::rope_override_text(rope));
+  }
+  write_trained_router(folder, reward, reward.backbone_fingerprint, rope, stored);
 }
 
 }  // namespace elastron::train

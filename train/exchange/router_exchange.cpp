@@ -9,6 +9,7 @@
 #include "core/plural.h"
 #include "data/packed_batch.h"
 #include "model/weights/model_folder.h"
+#include "model/weights/rope_settings.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "router/layer_routers.h"
@@ -83,6 +84,7 @@ router::StoredRouter read_checkpoint(const std::string& path, const CheckpointHe
   const Config config = config::parse_config<Config>(header.config, path);
   router.config = config.router;
   router.backbone_path = config.model.path;
+  router.rope_scaling = stored_rope_scaling(config.model.rope_scaling);
   router.config.force = router::RouterConfig{}.force;
   router.backbone_fingerprint = header.backbone_fingerprint;
   for (auto& [name, values] : read_parameters(path, device, on_slice)) {
@@ -112,14 +114,23 @@ void prepare_folder(const std::string& folder, const char* own, const char* othe
 
 void write_files(const std::string& folder, std::map<std::string, Tensor> tensors, DType dtype,
                  const char* json_name, const nlohmann::ordered_json& json) {
-  for (auto& [name, tensor] : tensors) {
-    if (tensor.dtype() != dtype) tensor = ops::cast(tensor, dtype);
+  for (auto& entry : tensors) {
+    if (entry.second.dtype() != dtype) entry.second = ops::cast(entry.second, dtype);
   }
   write_safetensors(folder + "/" + kRouterFile, tensors, {{"format", "pt"}});
   write_text_atomically(folder + "/" + json_name, json.dump(2) + "\n");
 }
 
 }  // namespace
+
+std::string stored_rope_scaling(const model::RopeOverride& rope) {
+  return rope.keys ? model::rope_override_text(rope) : "";
+}
+
+model::RopeOverride rope_scaling_of(const router::StoredRouter& router, const std::string& where) {
+  if (router.rope_scaling.empty()) return {};
+  return model::parse_rope_override(router.rope_scaling, where);
+}
 
 bool is_exchange_folder(const std::string& path) { return exchange_folder(path).has_value(); }
 
@@ -151,14 +162,24 @@ void write_router(const std::string& folder, const router::StoredRouter& router,
 void write_reference_router(const std::string& folder, const router::StoredRouter& router,
                             const std::string& model, bool whole_config, DType dtype,
                             Device& device) {
-  const model::ModelConfig m = model::read_model_config(model);
+  const model::ModelConfig m = model::read_model_shapes(model);
   if (m.num_layers != router.layers()) {
     throw InputError("the model has " + plural(m.num_layers, "layer") + ", the router " +
                          std::to_string(router.layers()),
                      model, "use the model it was trained for");
   }
   nlohmann::ordered_json config = nlohmann::ordered_json::object();
-  if (whole_config) config = nlohmann::ordered_json(read_json(model + "/" + kConfig));
+  const auto own = nlohmann::ordered_json(read_json(model + "/" + kConfig));
+  auto scaled = own;
+  model::write_rope(scaled, rope_scaling_of(router, "the router"), model);
+  if (whole_config) {
+    config = scaled;
+  } else {
+    // Keys of its own: those of the backbone that its positions change.
+    for (const auto& [key, value] : scaled.items()) {
+      if (!own.contains(key) || own[key] != value) config[key] = value;
+    }
+  }
   config.update(router::reference_config(router, m.architecture));
   const auto tensors = router::to_reference(router, m.kv_heads, device);
   prepare_folder(folder, kConfig, kSettings);
@@ -171,6 +192,7 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
   Config config;
   config.model.path = model;
   config.router = router.config;
+  config.model.rope_scaling = rope_scaling_of(router, where);
   std::unique_ptr<model::ModelFolder> backbone;
   std::unique_ptr<router::LayerRouters> routers;
   std::unique_ptr<router::SparsityObjective> objective;
@@ -181,7 +203,7 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
       throw InputError("the router has no multipliers, and its settings want them", where,
                        "set enable_lambda_task (of router.json: router.reg.enabled) to false");
     }
-    backbone = std::make_unique<model::ModelFolder>(model);
+    backbone = std::make_unique<model::ModelFolder>(model, config.model.rope_scaling);
     const auto seed = uint64_t(config.train.seed);
     const model::ModelConfig& m = backbone->config();
     routers = std::make_unique<router::LayerRouters>(

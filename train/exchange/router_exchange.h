@@ -6,6 +6,7 @@
 #include "core/device.h"
 #include "core/dtype.h"
 #include "core/file/slices.h"
+#include "model/weights/rope_override.h"
 #include "parallel/mesh.h"
 #include "router/exchange.h"
 
@@ -29,6 +30,11 @@ router::StoredRouter read_router(const std::string& path, parallel::Mesh& mesh, 
 // Whether read_router would take `path` for files, not for a checkpoint. Throws InputError for a
 // file of another name.
 bool is_exchange_folder(const std::string& path);
+
+// The positions that a router was trained with, as a stored router has them, and as a configuration
+// does. `where` names the router in the InputError that is thrown for what is none.
+std::string stored_rope_scaling(const model::RopeOverride& rope);
+model::RopeOverride rope_scaling_of(const router::StoredRouter& router, const std::string& where);
 
 // One rank. Write router.safetensors and the settings (router.json or config.json) into `folder`,
 // made if need be: never into one that holds something else. dtype: what the tensors are stored in,

@@ -23,7 +23,7 @@ class PretrainWorkload final : public TextWorkload {
     const std::string folder = objective_of(config_).result_folder(config_);
     parallel::on_all_ranks(mesh_.world(), [&] {
       if (mesh_.world().rank() == 0) {
-        model::write_model_folder(folder, config_.model.path, whole);
+        model::write_model_folder(folder, config_.model.path, whole, config_.model.rope_scaling);
       }
     });
     log_info("the backbone is in {}", folder);

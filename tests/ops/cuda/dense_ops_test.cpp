@@ -156,12 +156,19 @@ TEST_F(CudaOps, RmsNorm) {
   }
 }
 
+// Frequencies of all three parts of the ramp, and a scale: the table is all that an op sees of them.
+RopeRule stretched() {
+  return {.theta = 1e4,
+          .scaling = YarnRopeScaling{
+              .factor = 4, .original_max_position = 100, .attention_factor = 1.25, .beta_fast = 8}};
+}
+
 TEST_F(CudaOps, Rope) {
   for (const DType t : kFloats) {
     for (const int64_t dim : {2, 16, 80, 128}) {
       const int64_t tokens = 11, heads = 3;
-      const Tensor table = rope_table(dim, {.theta = 1e4}, 64, accumulator_dtype(t), cpu_);
-      const Tensor g_table = rope_table(dim, {.theta = 1e4}, 64, accumulator_dtype(t), *gpu_);
+      const Tensor table = rope_table(dim, stretched(), 64, accumulator_dtype(t), cpu_);
+      const Tensor g_table = rope_table(dim, stretched(), 64, accumulator_dtype(t), *gpu_);
       const Tensor positions = ints(tokens, 64, 9);
       const Tensor fused = rnd({tokens, heads + 2, dim}, 1, t), g_fused = on_gpu(fused);
       for (const int64_t first : {0, 1}) {
@@ -186,7 +193,7 @@ TEST_F(CudaOps, RmsNormRope) {
     for (const int64_t dim : {2, 6, 64, 80, 128, 200}) {
       const int64_t tokens = 7, heads = 3;
       const std::string what = std::string(dtype_name(t)) + " " + std::to_string(dim);
-      const Tensor table = rope_table(dim, {.theta = 1e4}, 64, accumulator_dtype(t), cpu_);
+      const Tensor table = rope_table(dim, stretched(), 64, accumulator_dtype(t), cpu_);
       const Tensor positions = ints(tokens, 64, 9), g_table = on_gpu(table);
       const Tensor x = rnd({tokens, heads, dim}, 1, t), w = rnd({dim}, 2, t);
       const Tensor gx = on_gpu(x), gw = on_gpu(w), g_positions = on_gpu(positions);
