@@ -28,10 +28,9 @@ LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(w
 
 LinearWeight::LinearWeight(Tensor values, WeightScale scale)
     : LinearWeight(std::move(values), WeightForm::in_place) {
-  const auto blocks = [](int64_t extent, int64_t block) { return (extent + block - 1) / block; };
   ELASTRON_CHECK(scale.out_block > 0 && scale.in_block > 0, "a scale of no values");
   check_shape(scale.values,
-              {blocks(out_features(), scale.out_block), blocks(in_features(), scale.in_block)},
+              WeightScale::shape(out_features(), in_features(), scale.out_block, scale.in_block),
               "scale of a linear weight");
   check_dense("scale of a linear weight", scale.values, weight_);
   ELASTRON_CHECK(scale.values.dtype() == DType::f32, "scales are float32");

@@ -13,7 +13,7 @@
 #include <memory>
 
 #include "core/tensor.h"
-#include "ops/weight_scale.h"
+#include "core/weight_scale.h"
 
 namespace elastron::ops {
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/file/atomic_file.h"
+#include "core/float8.h"
 
 namespace elastron {
 
@@ -75,7 +76,7 @@ void convert_from(const std::byte* from, DType dtype, std::byte* to, int64_t cou
 }
 
 bool same_layout(Storage storage, DType dtype) {
-  return storage != Storage::f16 && dtype_of_storage(storage) == dtype;
+  return storage != Storage::f16 && storage != Storage::e4m3 && dtype_of_storage(storage) == dtype;
 }
 
 void convert(Storage storage, const std::byte* from, DType dtype, std::byte* to, int64_t count) {
@@ -88,7 +89,29 @@ void convert(Storage storage, const std::byte* from, DType dtype, std::byte* to,
     case Storage::f32: return convert_from<float>(from, dtype, to, count);
     case Storage::f16: return convert_from<Half>(from, dtype, to, count);
     case Storage::bf16: return convert_from<bf16>(from, dtype, to, count);
+    case Storage::e4m3: return convert_from<e4m3>(from, dtype, to, count);
     default: throw LogicError("integers are not converted");
+  }
+}
+
+// The same of a quantised matrix with `columns` columns, from its element number `first` on. A row's part of a
+// block has one scale.
+void convert_scaled(Storage storage, const std::byte* from, const WeightScale& scale,
+                    int64_t columns, int64_t first, DType dtype, std::byte* to, int64_t count) {
+  const size_t stored = storage_size(storage), held = dtype_size(dtype);
+  std::vector<float> values(static_cast<size_t>(scale.in_block));
+  for (int64_t i = 0; i < count;) {
+    const int64_t row = (first + i) / columns, column = (first + i) % columns;
+    const int64_t block = column / scale.in_block;
+    const int64_t n =
+        std::min({count - i, columns - column, (block + 1) * scale.in_block - column});
+    auto* bytes = reinterpret_cast<std::byte*>(values.data());
+    convert(storage, from + size_t(i) * stored, DType::f32, bytes, n);
+    const float by =
+        scale.values.data<float>()[row / scale.out_block * scale.values.size(1) + block];
+    for (int64_t j = 0; j < n; ++j) values[size_t(j)] *= by;
+    convert(Storage::f32, bytes, dtype, to + size_t(i) * held, n);
+    i += n;
   }
 }
 
@@ -104,17 +127,23 @@ void SafetensorsFile::read_raw(const SafetensorsEntry& entry, uint64_t offset,
 }
 
 void SafetensorsFile::read(const std::string& name, const Shape& logical,
-                           const Partition& partition, Tensor& out, const OnSlice& on_slice) const {
+                           const Partition& partition, Tensor& out, const OnSlice& on_slice,
+                           const WeightScale& scale) const {
   const auto it = entries().find(name);
   ELASTRON_CHECK(it != entries().end() && it->second.shape == logical,
                  "tensor not checked: " + name);
   ELASTRON_CHECK(out.shape() == local_shape(logical, partition) && out.contiguous(),
                  "wrong destination for " + name);
   const SafetensorsEntry& entry = it->second;
+  ELASTRON_CHECK(!scale.defined() ||
+                     (logical.rank() == 2 && scale.in_block > 0 &&
+                      scale.values.shape() == WeightScale::shape(logical[0], logical[1],
+                                                                 scale.out_block, scale.in_block)),
+                 "a scale that does not fit " + name);
   if (out.numel() == 0) return;
   if (out.device().kind() != DeviceKind::cpu) {
     Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
-    read(name, logical, partition, host, on_slice);
+    read(name, logical, partition, host, on_slice, scale);
     out.transfer_from(host);
     return;
   }
@@ -141,7 +170,12 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
     read_raw(entry, offset, bytes);
     if (on_slice) on_slice();
   };
-  if (outer == 1 && same_layout(entry.storage, out.dtype())) {
+  // `n` elements that begin at byte `offset` of the tensor, which `bytes` holds.
+  const auto place = [&](const std::byte* bytes, int64_t offset, std::byte* at, int64_t n) {
+    if (!scale.defined()) return convert(entry.storage, bytes, out.dtype(), at, n);
+    convert_scaled(entry.storage, bytes, scale, logical[1], offset / stored, out.dtype(), at, n);
+  };
+  if (outer == 1 && same_layout(entry.storage, out.dtype()) && !scale.defined()) {
     const auto from = uint64_t(begin * inner * stored), bytes = uint64_t(run * stored);
     for (uint64_t at = 0; at < bytes; at += kSlice) {
       slice(from + at, {to + at, size_t(std::min(kSlice, bytes - at))});
@@ -162,15 +196,14 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
     if (runs > 1) {
       slice(uint64_t(from), {buffer.data(), size_t((runs - 1) * stride + run * stored)});
       for (int64_t r = 0; r < runs; ++r) {
-        convert(entry.storage, buffer.data() + r * stride, out.dtype(), to + (o + r) * run * held,
-                run);
+        place(buffer.data() + r * stride, from + r * stride, to + (o + r) * run * held, run);
       }
       continue;
     }
     for (int64_t i = 0; i < run; i += piece) {
       const int64_t n = std::min(piece, run - i);
       slice(uint64_t(from + i * stored), {buffer.data(), size_t(n * stored)});
-      convert(entry.storage, buffer.data(), out.dtype(), to + (o * run + i) * held, n);
+      place(buffer.data(), from + i * stored, to + (o * run + i) * held, n);
     }
   }
 }

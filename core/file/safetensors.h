@@ -13,6 +13,7 @@
 #include "core/file/slices.h"
 #include "core/parameter.h"
 #include "core/tensor.h"
+#include "core/weight_scale.h"
 
 namespace elastron {
 
@@ -33,9 +34,11 @@ class SafetensorsFile {
   // shape `logical`, and be floating if and only if `out` is; integers are never converted. The
   // kernel is told of the next slice before one is read, and nothing is read that the part does not
   // need, but for gaps of less than 64 KiB.
+  // `scale`, of the whole tensor [out, in] and on the CPU: what is stored is multiplied by it, in
+  // float32, and rounded once.
   void read(const std::string& name, const Shape& logical, const Partition& partition, Tensor& out,
-            const OnSlice& on_slice = {}) const;
-  // The whole tensor in its own dtype (float16 becomes float32). Throws InputError when missing.
+            const OnSlice& on_slice = {}, const WeightScale& scale = {}) const;
+  // The whole tensor in its own dtype (float16 and 8-bit floats become float32). Throws InputError when missing.
   Tensor read(const std::string& name, Device& device) const;
 
  private:

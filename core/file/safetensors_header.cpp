@@ -25,10 +25,11 @@ struct StorageKind {
   DType dtype;
 };
 // By Storage.
-constexpr std::array<StorageKind, 7> kKinds = {{{"F64", 8, DType::f64},
+constexpr std::array<StorageKind, 8> kKinds = {{{"F64", 8, DType::f64},
                                                 {"F32", 4, DType::f32},
                                                 {"F16", 2, DType::f32},
                                                 {"BF16", 2, DType::bf16},
+                                                {"F8_E4M3", 1, DType::f32},
                                                 {"I64", 8, DType::i64},
                                                 {"I32", 4, DType::i32},
                                                 {"U8", 1, DType::u8}}};
@@ -269,7 +270,7 @@ void check_ranges(const SafetensorsHeader& header, uint64_t data_bytes, const st
 size_t storage_size(Storage storage) { return kKinds[size_t(storage)].bytes; }
 const char* storage_name(Storage storage) { return kKinds[size_t(storage)].name; }
 DType dtype_of_storage(Storage storage) { return kKinds[size_t(storage)].dtype; }
-bool is_floating(Storage storage) { return storage <= Storage::bf16; }
+bool is_floating(Storage storage) { return storage <= Storage::e4m3; }
 
 SafetensorsHeader read_safetensors_header(const InputFile& file) {
   const std::string& path = file.path();

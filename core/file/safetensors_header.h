@@ -10,12 +10,12 @@
 
 namespace elastron {
 
-// Describes a stored tensor. float16 is read (converted), never held.
-enum class Storage : uint8_t { f64, f32, f16, bf16, i64, i32, u8 };
+// Describes a stored tensor. float16 and 8-bit floats are read (converted), never held.
+enum class Storage : uint8_t { f64, f32, f16, bf16, e4m3, i64, i32, u8 };
 size_t storage_size(Storage storage);
 const char* storage_name(Storage storage);  // "F64", ...
 bool is_floating(Storage storage);
-// float16 has no dtype of its own: float32.
+// float16 and 8-bit floats have no dtype of their own: float32.
 DType dtype_of_storage(Storage storage);
 
 struct SafetensorsEntry {

@@ -121,20 +121,10 @@ void check_layers(const ConfigReader& c) {
   }
 }
 
-void check_quantization(const ConfigReader& c) {
-  if (!c.has("quantization_config")) return;
-  const Json& q = c.at("quantization_config");
-  const std::string method =
-      q.is_object() && q.contains("quant_method") ? " (" + shown(q["quant_method"]) + ")" : "";
-  c.fail("'quantization_config'" + method + " is not supported",
-         "use the folder with the weights as they were before, in bfloat16 or float32");
-}
-
 }  // namespace
 
 void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices) {
   check_layers(c);
-  check_quantization(c);
   c.refuse_null("hidden_act");
   if (c.text("hidden_act", "silu") != "silu") {
     c.fail("'hidden_act' is " + shown(c.at("hidden_act")) + ", not silu",

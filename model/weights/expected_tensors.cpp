@@ -7,6 +7,7 @@
 
 #include "core/misfits.h"
 #include "model/layer_shape.h"
+#include "model/weights/quantization.h"
 
 namespace elastron::model {
 
@@ -14,8 +15,9 @@ namespace {
 
 class Expectation {
  public:
-  Expectation(const SafetensorsFolder& weights, Misfits& misfits)
-      : homes_(weights.homes()), misfits_(misfits) {}
+  Expectation(const SafetensorsFolder& weights, const std::optional<WeightBlocks>& fp8_blocks,
+              Misfits& misfits)
+      : homes_(weights.homes()), fp8_blocks_(fp8_blocks), misfits_(misfits) {}
 
   void of(const std::string& name, const Shape& shape, bool must_be_there = true) {
     known_.insert(name);
@@ -28,7 +30,9 @@ class Expectation {
     if (!(entry.shape == shape)) {
       misfits_.of("misshapen")
           .push_back(name + " is " + entry.shape.str() + ", the config says " + shape.str());
+      return;
     }
+    if (entry.storage == Storage::e4m3) of_scale(name, shape);
   }
   void nothing_else() {
     for (const auto& [name, file] : homes_) {
@@ -37,7 +41,17 @@ class Expectation {
   }
 
  private:
+  // Of a tensor in FP8.
+  void of_scale(const std::string& name, const Shape& shape) {
+    if (!fp8_blocks_ || shape.rank() != 2) {
+      misfits_.of("without a scale").push_back(name + " is " + storage_name(Storage::e4m3));
+      return;
+    }
+    of(scale_name(name), WeightScale::shape(shape[0], shape[1], fp8_blocks_->out, fp8_blocks_->in));
+  }
+
   const TensorHomes& homes_;
+  const std::optional<WeightBlocks>& fp8_blocks_;
   Misfits& misfits_;
   std::set<std::string> known_;
 };
@@ -47,7 +61,7 @@ class Expectation {
 void check_tensors(const ModelConfig& c, const SafetensorsFolder& weights,
                    const std::string& folder) {
   Misfits misfits;
-  Expectation expect(weights, misfits);
+  Expectation expect(weights, c.fp8_blocks, misfits);
   const int64_t hidden = c.hidden_size;
   expect.of(kEmbedding, {c.vocab_size, hidden});
   for (int64_t i = 0; i < c.num_layers; ++i) {

@@ -150,6 +150,7 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where,
     c.pad_token_id = int32_t(r.integer("pad_token_id", 0, c.vocab_size - 1));
   }
   c.dtype = read_dtype(r);
+  c.fp8_blocks = read_quantization(r);
   return c;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "model/weights/quantization.h"
 #include "model/weights/rope_override.h"
 #include "ops/rope.h"
 
@@ -38,7 +39,9 @@ struct ModelConfig {
   // Each ends generation: those, and generation_config.json's.
   std::vector<int32_t> stop_token_ids;
   DType dtype = DType::f32;  // the file's torch_dtype; float16 counts as float32
-  std::string where;         // the file, for messages
+  // Of the linears of layers that are stored in FP8; nothing: none is.
+  std::optional<WeightBlocks> fp8_blocks;
+  std::string where;  // the file, for messages
   // Lines that tell a user how the file is read. read_model_config has logged them.
   std::vector<std::string> notices;
 

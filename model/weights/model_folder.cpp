@@ -15,6 +15,7 @@
 #include "core/log.h"
 #include "core/misfits.h"
 #include "model/weights/expected_tensors.h"
+#include "model/weights/quantization.h"
 #include "model/weights/rope_settings.h"
 #include "ops/elementwise.h"
 
@@ -74,6 +75,39 @@ ModelFolder::ModelFolder(const std::string& path, const RopeOverride& rope, OnSl
                    "tensor: it is used as it is (tie_word_embeddings: false says so)");
 }
 
+WeightScale ModelFolder::scale_of(const std::string& name) const {
+  const TensorHomes& homes = weights_.homes();
+  if (homes.at(name)->entries().at(name).storage != Storage::e4m3) return {};
+  const std::string scale = scale_name(name);
+  const SafetensorsFile& file = *homes.at(scale);
+  const Shape& shape = file.entries().at(scale).shape;
+  WeightScale read{.values = Tensor::empty(shape, DType::f32, host_device()),
+                   .out_block = config_.fp8_blocks->out,
+                   .in_block = config_.fp8_blocks->in};
+  file.read(scale, shape, {}, read.values, on_slice_);
+  return read;
+}
+
+std::vector<std::string> ModelFolder::weight_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, file] : weights_.homes()) {
+    if (is_buffer(name) || is_again(name) || is_scale(name)) continue;
+    names.push_back(name);
+  }
+  return names;
+}
+
+Tensor ModelFolder::read(const std::string& name, Device& device) const {
+  const auto it = weights_.homes().find(name);
+  if (it == weights_.homes().end()) {
+    throw InputError("tensor '" + name + "' is missing", path_, "use a complete folder");
+  }
+  const SafetensorsEntry& entry = it->second->entries().at(name);
+  Tensor out = Tensor::empty(entry.shape, dtype_of_storage(entry.storage), device);
+  it->second->read(name, entry.shape, {}, out, on_slice_, scale_of(name));
+  return out;
+}
+
 void ModelFolder::load(const ParameterList& parameters, const std::string& unused,
                        int reader) const {
   Misfits misfits;
@@ -96,11 +130,9 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
     }
   }
   for (const auto& [name, file] : homes) {
-    // A tied head may be stored as well; it is the embedding again.
-    const bool tied_head = config_.tie_word_embeddings && name == kLmHead;
-    if (!wanted.contains(name) && !tied_head && name != unused && !is_buffer(name)) {
-      misfits.of("unexpected").push_back(name);
-    }
+    const bool known = wanted.contains(name) || is_again(name) || is_scale(name) ||
+                       name == unused || is_buffer(name);
+    if (!known) misfits.of("unexpected").push_back(name);
   }
   misfits.throw_if_any("the weights do not fit the config", path_,
                        "use weights and config.json of one model");
@@ -112,9 +144,10 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
   for (size_t i = 0; i < count; ++i) {
     Parameter* p = parameters[(first + i) % count];
     const SafetensorsFile& file = *homes.at(p->name);
-    file.read(p->name, p->logical_shape, p->partition, p->value, on_slice_);
+    const WeightScale scale = scale_of(p->name);
+    file.read(p->name, p->logical_shape, p->partition, p->value, on_slice_, scale);
     if (p->trainable && p->master.raw() != p->value.raw()) {
-      file.read(p->name, p->logical_shape, p->partition, p->master, on_slice_);
+      file.read(p->name, p->logical_shape, p->partition, p->master, on_slice_, scale);
     }
     if (!ops::all_finite(p->value)) misfits.of("not finite:").push_back(p->name);
     progress.add(p->value.bytes());
@@ -129,7 +162,7 @@ std::string ModelFolder::tensor_checksums(int part, int parts) const {
   int index = 0;
   for (const auto& [name, file] : weights_.homes()) {
     // Whether a tied head is stored as well says nothing about the model.
-    if ((config_.tie_word_embeddings && name == kLmHead) || is_buffer(name)) continue;
+    if (is_again(name) || is_buffer(name)) continue;
     if (index++ % parts != part) continue;
     const auto& entry = file->entries().at(name);
     Checksum sum;
@@ -196,6 +229,10 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
     sum.add(v);
   }
   std::visit(ScalingSum{sum}, config_.rope.scaling);
+  if (config_.fp8_blocks) {
+    sum.add(config_.fp8_blocks->out);
+    sum.add(config_.fp8_blocks->in);
+  }
   // A tensor's checksum names it, so that the parts' order does not matter once they are sorted.
   std::vector<std::string> lines;
   for (const std::string& part : checksums) {
@@ -211,15 +248,17 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
 
 namespace {
 
-// config.json of `like`, with the dtype that is written, the changes and the rope scaling.
+// config.json of `like`, with the dtype that is written, the changes and the rope scaling. What is written is not
+// quantised.
 std::string config_text(const std::string& like, DType dtype, const RopeOverride& rope,
                         const nlohmann::ordered_json& changes) {
   const std::string path = like + "/config.json";
   const std::string text = read_small_file(path, kLongestText);
-  const bool same_dtype =
-      parse_model_config(text, path, rope).dtype == dtype || dtype == DType::f64;
-  if (same_dtype && changes.empty() && !rope.keys) return text;
+  const ModelConfig config = parse_model_config(text, path, rope);
+  const bool same_dtype = config.dtype == dtype || dtype == DType::f64;
+  if (same_dtype && changes.empty() && !rope.keys && !config.fp8_blocks) return text;
   auto root = nlohmann::ordered_json(parse_json_strict(text, path));
+  root.erase("quantization_config");
   if (!same_dtype) root[root.contains("dtype") ? "dtype" : "torch_dtype"] = dtype_name(dtype);
   root.update(changes);
   write_rope(root, rope, path);

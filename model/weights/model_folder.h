@@ -1,6 +1,7 @@
 // A Hugging Face model folder: config.json, model.safetensors (or shards with an index), tokenizer.
 // Logical parameter names are Hugging Face's: model.embed_tokens.weight, those of a layer
-// (model/layer_shape.h), model.norm.weight, and lm_head.weight unless the embedding is tied.
+// (model/layer_shape.h), model.norm.weight, and lm_head.weight unless the embedding is tied. What is stored in FP8
+// (model/weights/quantization.h) is multiplied by its scales as it is read, slice by slice.
 #pragma once
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "core/file/safetensors_folder.h"
 #include "core/parameter.h"
+#include "model/weights/expected_tensors.h"
 #include "model/weights/model_config.h"
 
 namespace elastron::model {
@@ -27,8 +29,10 @@ class ModelFolder {
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
-  // Where its tensors lie, by name.
-  const TensorHomes& homes() const { return weights_.homes(); }
+  // The names of its weights: no buffers, no scales, and a head that is the embedding not twice.
+  std::vector<std::string> weight_names() const;
+  // The whole weight as it is stored; float16 and FP8 as float32. Throws InputError when missing.
+  Tensor read(const std::string& name, Device& device) const;
 
   // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
   // a few MB. Says how far it is when it takes long. Names are
@@ -45,6 +49,17 @@ class ModelFolder {
   std::string fingerprint(std::span<const std::string> checksums) const;
 
  private:
+  // A tied head may be stored as well; it is the embedding again.
+  bool is_again(const std::string& name) const {
+    return config_.tie_word_embeddings && name == kLmHead;
+  }
+  // Of a weight: check_tensors has seen that there is one.
+  bool is_scale(const std::string& name) const {
+    return config_.fp8_blocks && name.ends_with(kScaleSuffix);
+  }
+  // Of a stored tensor; undefined where it has none.
+  WeightScale scale_of(const std::string& name) const;
+
   std::string path_;
   ModelConfig config_;
   SafetensorsFolder weights_;

@@ -1,8 +1,8 @@
 // The products of linear layers on the CPU, where what is stored, what comes in and what is
 // multiplied may be of three dtypes (ops/linear.h). Shapes are those of ops/cpu/matmul.h.
 #pragma once
+#include "core/weight_scale.h"
 #include "ops/cpu/matmul.h"
-#include "ops/weight_scale.h"
 
 namespace elastron::ops::cpu {
 

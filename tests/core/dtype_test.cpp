@@ -9,6 +9,7 @@
 
 #include "core/dispatch.h"
 #include "core/error.h"
+#include "core/float8.h"
 
 namespace elastron {
 namespace {
@@ -46,6 +47,23 @@ TEST(BFloat16, EveryValueSurvivesFloat) {
       EXPECT_EQ(back.bits, bits);
     }
   }
+}
+
+TEST(Float8, EveryValueByItsDefinition) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float x = e4m3::from_bits(uint8_t(bits));
+    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    if ((bits & 0x7f) == 0x7f) {
+      EXPECT_TRUE(std::isnan(x)) << bits;
+      continue;
+    }
+    const double size =
+        exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    EXPECT_EQ(x, float(bits < 128 ? size : -size)) << bits;
+    EXPECT_EQ(std::signbit(x), bits >= 128) << bits;
+  }
+  EXPECT_EQ(float(e4m3::from_bits(0x7e)), 448.0f);
+  EXPECT_EQ(float(e4m3::from_bits(0x08)), 0x1p-6f);
 }
 
 // Against the definition: the nearer neighbour, the even one in the middle.

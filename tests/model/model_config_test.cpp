@@ -141,7 +141,7 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
                           {{"mlp_bias", true}},
                           {{"use_sliding_window", true}},
                           {{"layer_types", {"full_attention", "sliding_attention"}}},
-                          {{"quantization_config", {{"quant_method", "fp8"}}}},
+                          {{"quantization_config", {{"quant_method", "awq"}}}},
                           {{"hidden_act", "gelu"}},
                           {{"partial_rotary_factor", 0.5}},
                           {{"final_logit_softcapping", 30.0}},
@@ -156,7 +156,7 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
   for (const Json& change : changes) {
     expect_refused(with(qwen(), change), {"'" + change.begin().key() + "'"});
   }
-  expect_refused(with(qwen(), {{"quantization_config", {{"quant_method", "fp8"}}}}), {"fp8"});
+  expect_refused(with(qwen(), {{"quantization_config", {{"quant_method", "awq"}}}}), {"awq"});
   for (const std::string key : {"hidden_act", "rms_norm_eps"}) {
     Json null = qwen();
     null[key] = nullptr;
@@ -168,6 +168,31 @@ TEST(ModelConfig, KeysThatChangeTheComputationAreRefused) {
                              Json{{"pretraining_tp", 2}}, Json{{"attention_dropout", 0.1}}}) {
     EXPECT_TRUE(parse(with(qwen(), change)).notices.empty()) << change;
   }
+}
+
+TEST(ModelConfig, WeightsInBlockScaledFp8) {
+  const auto with_fp8 = [](const Json& more) {
+    Json q = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"activation_scheme", "dynamic"}};
+    q.update(more);
+    return with(qwen(), {{"quantization_config", q}});
+  };
+  EXPECT_FALSE(parse(qwen()).fp8_blocks);
+  const auto usual = parse(with_fp8({})).fp8_blocks;
+  ASSERT_TRUE(usual);
+  EXPECT_TRUE(usual->out == 128 && usual->in == 128);
+  const auto own =
+      parse(with_fp8({{"weight_block_size", {64, 32}}, {"modules_to_not_convert", {"lm_head"}}}))
+          .fp8_blocks;
+  ASSERT_TRUE(own);
+  EXPECT_TRUE(own->out == 64 && own->in == 32);
+  for (const auto& [key, value] : std::map<std::string, Json>{{"fmt", "e5m2"},
+                                                              {"activation_scheme", "static"},
+                                                              {"weight_block_size", nullptr},
+                                                              {"weight_block_size ", 1},
+                                                              {"scale_fmt", "ue8m0"}}) {
+    expect_refused(with_fp8({{key, value}}), {"'" + key + "' of 'quantization_config'"});
+  }
+  expect_refused(with_fp8({{"weight_block_size", {0, 128}}}), {"weight_block_size", "from 1"});
 }
 
 TEST(ModelConfig, UnknownKeysAreNamedInOneLine) {

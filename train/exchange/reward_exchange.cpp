@@ -132,10 +132,8 @@ std::map<std::string, Tensor> merged_backbone(const StoredReward& reward, const 
     return whole;
   }
   const model::ModelFolder base(model, reward.config.model.rope_scaling);
-  for (const auto& [name, file] : base.homes()) {
-    const bool again = name == model::kLmHead && base.config().tie_word_embeddings;
-    if (again || model::is_buffer(name)) continue;
-    Tensor w = file->read(name, device);
+  for (const std::string& name : base.weight_names()) {
+    Tensor w = base.read(name, device);
     const std::string stem = name.substr(0, name.rfind(".weight"));
     const auto a = reward.tensors.find(stem + kFactorA), b = reward.tensors.find(stem + kFactorB);
     if (a != reward.tensors.end() && b != reward.tensors.end()) {
@@ -162,7 +160,7 @@ void write_reward_model(const std::string& folder, const StoredReward& reward,
   } else if (head && !whole.contains(reward::kHeadName)) {
     // It did not train: the folder's own.
     const model::ModelFolder base(model, rope);
-    whole[reward::kHeadName] = base.homes().at(reward::kHeadName)->read(reward::kHeadName, device);
+    whole[reward::kHeadName] = base.read(reward::kHeadName, device);
   }
   for (auto& [name, tensor] : whole) {
     if (tensor.dtype() != stored) tensor = ops::cast(tensor, stored);

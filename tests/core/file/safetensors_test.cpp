@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 
 #include "core/device.h"
@@ -84,6 +85,41 @@ TEST_F(SlicesOfSafetensors, WideGapsAreLeftOut) {
   // Of 16 KiB it has 4: one read takes many rows.
   Partition narrow{.dim = 1, .offset = 1024, .size = 1024};
   EXPECT_LE(read({2048, 4096}, narrow, DType::f32), 9);
+}
+
+// Each value by the scale of its block of the whole tensor, whichever part is read, in however many pieces.
+TEST_F(Slices, OfAQuantisedTensor) {
+  const Shape shape{700, 1900};
+  const int64_t out_block = 130, in_block = 77;
+  const WeightScale scale{
+      Tensor::empty(WeightScale::shape(700, 1900, out_block, in_block), DType::f32, host_device()),
+      out_block, in_block};
+  for (int64_t i = 0; i < scale.values.numel(); ++i) {
+    scale.values.data<float>()[i] = std::ldexp(1.0f, int(i % 9) - 4);
+  }
+  Tensor stored = Tensor::empty(shape, DType::f32, host_device());
+  for (int64_t i = 0; i < stored.numel(); ++i) stored.data<float>()[i] = float(i % 1021);
+  const std::string path = scratch_ / "weights";
+  write_safetensors(path, {{"w", stored}});
+  const SafetensorsFile file(path);
+  for (const Partition& p :
+       {Partition{}, Partition{0, 350, 349}, Partition{1, 1, 800}, Partition{1, 950, 950}}) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      Tensor part = Tensor::empty(local_shape(shape, p), dtype, host_device());
+      file.read("w", shape, p, part, {}, scale);
+      const int64_t columns = part.size(1);
+      const int64_t row = p.dim == 0 ? p.offset : 0, column = p.dim == 1 ? p.offset : 0;
+      for (int64_t i = 0; i < part.numel(); ++i) {
+        const int64_t r = row + i / columns, c = column + i % columns;
+        const float want =
+            float((r * 1900 + c) % 1021) *
+            scale.values.data<float>()[r / out_block * scale.values.size(1) + c / in_block];
+        ASSERT_EQ(dtype == DType::f32 ? double(part.data<float>()[i]) : part.data<double>()[i],
+                  want)
+            << r << ", " << c;
+      }
+    }
+  }
 }
 
 }  // namespace
