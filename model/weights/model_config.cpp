@@ -32,11 +32,14 @@ struct Family {
   bool qkv_bias = false;
   // Where head_dim is missing, as the transformers library takes it; 0: hidden_size over the heads.
   int64_t head_dim = 0;
+  // Queries see a window of keys unless config.json's sliding_window is null; where it is missing too.
+  bool window = false;
 };
 constexpr Family kFamilies[] = {
     {.stem = "Qwen3", .model_type = "qwen3", .qk_norm = true, .head_dim = 128},
     {.stem = "Llama", .model_type = "llama"},
     {.stem = "Qwen2", .model_type = "qwen2", .qkv_bias = true},
+    {.stem = "Mistral", .model_type = "mistral", .window = true},
 };
 
 struct Head {
@@ -79,6 +82,17 @@ Architecture read_architecture(const ConfigReader& r) {
            "correct the one that is wrong");
   }
   return *found;
+}
+
+void check_window(const ConfigReader& r) {
+  const std::string key = "sliding_window",
+                    advice =
+                        "use a model without a window; where no text is longer than it, it changes "
+                        "nothing and may be set to null";
+  if (r.has(key)) r.fail("'" + key + "' (" + shown(r.at(key)) + ") is not supported", advice);
+  if (!r.object().contains(key)) {
+    r.fail("'" + key + "' is missing, which means a window of 4096 keys", advice);
+  }
 }
 
 void check_labels(const ConfigReader& r) {
@@ -136,6 +150,7 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where,
   r.refuse_null("rms_norm_eps");
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
   check_config_keys(r, c.notices);
+  if (family.window) check_window(r);
   if (c.sequence_classifier) check_labels(r);
   const RopeSettings positions = read_rope(r, c.max_position_embeddings, rope, c.notices);
   c.rope = positions.rule;

@@ -61,7 +61,7 @@ double difference(const std::string& name, const std::string& file) {
 }
 
 TEST(Logits, EqualTransformersOnAnyNumberOfRanks) {
-  for (const std::string name : {"llama", "qwen2", "qwen3", "qwen3_fp8"}) {
+  for (const std::string name : {"llama", "mistral", "qwen2", "qwen3", "qwen3_fp8"}) {
     for (const int ranks : {0, 2, 4}) {
       const Scratch scratch;
       const auto run = logits(ranks, name, scratch / "out.h5", "--dtype float32");

@@ -93,6 +93,18 @@ TEST(ModelConfig, FamiliesHaveTheirTraits) {
                   .sequence_classifier);
   expect_refused(with(published, {{"use_sliding_window", true}}),
                  {"'use_sliding_window' (true) is not supported", "'sliding_window'", "false"});
+  const Json of_mistral = with(
+      llama(),
+      {{"architectures", {"MistralForCausalLM"}}, {"model_type", "mistral"}, {"head_dim", 160}});
+  Json without_window = of_mistral;
+  without_window["sliding_window"] = nullptr;
+  const ModelConfig mistral = parse(without_window);
+  EXPECT_TRUE(!mistral.qk_norm && !mistral.qkv_bias);
+  EXPECT_EQ(mistral.head_dim, 160);
+  EXPECT_TRUE(parse(with(without_window, {{"architectures", {"MistralForSequenceClassification"}}}))
+                  .sequence_classifier);
+  expect_refused(with(of_mistral, {{"sliding_window", 4096}}), {"'sliding_window' (4096)", "null"});
+  expect_refused(of_mistral, {"'sliding_window' is missing", "4096"});
   expect_refused(with(published, {{"architectures", {"Qwen2MoeForCausalLM"}}}),
                  {"Qwen2MoeForCausalLM", "Qwen2ForCausalLM"});
 }

@@ -21,7 +21,7 @@ import tempfile
 import h5py
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
@@ -36,6 +36,7 @@ CASES = {
     "llama-8to1-dim80": ("llama", 8, 1, 80, 640, 512, 2, 1111, False, "float16", None),
     "qwen2-7to1-shards": ("qwen2", 14, 2, 64, 896, 512, 2, 1003, False, "float32", "900KB"),
     "qwen2-4to1-tied": ("qwen2", 8, 4, 32, 256, 384, 3, 517, True, "float32", None),
+    "mistral-4to1-dim128": ("mistral", 8, 2, 128, 320, 512, 3, 1003, False, "float32", "900KB"),
     "qwen3-bfloat16": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "bfloat16", None),
     "llama-bfloat16": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "bfloat16", None),
     "qwen2-bfloat16": ("qwen2", 8, 4, 32, 256, 512, 3, 1003, True, "bfloat16", None),
@@ -72,6 +73,8 @@ def make_folder(path, case, seed):
         config = Qwen3Config(rope_theta=1000000.0, **common)
     elif family == "qwen2":
         config = Qwen2Config(rope_theta=1000000.0, **common)
+    elif family == "mistral":
+        config = MistralConfig(rope_theta=1000000.0, rms_norm_eps=1e-5, sliding_window=None, **common)
     else:
         config = LlamaConfig(rope_parameters=dict(LLAMA3), rms_norm_eps=1e-5, **common)
     torch.manual_seed(seed)
