@@ -6,7 +6,6 @@
 #include <mutex>
 #include <optional>
 #include <set>
-#include <string_view>
 
 #include "core/config/problems.h"
 #include "core/error.h"
@@ -14,9 +13,9 @@
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "data/chat_form.h"
 #include "data/config.h"
 #include "data/known_templates.h"
-#include "data/space.h"
 
 namespace elastron::data {
 
@@ -25,8 +24,8 @@ namespace {
 constexpr uint64_t kMostTemplateBytes = uint64_t(1) << 20;
 constexpr uint64_t kMostConfigBytes = uint64_t(16) << 20;
 constexpr const char* kWhatIsPossible =
-    "data.chat_template: none takes records as plain text; qwen3 or llama3 renders them as Qwen3's "
-    "or Llama-3.1's template would, which is right only where the model was trained on that form";
+    "data.chat_template: none takes records as plain text, without turns; the name of a form "
+    "(docs/tokenizers.md) is right only where the model was trained on that form";
 
 // chat_template of tokenizer_config.json: a string, or a list of {name, template} of which the one
 // named "default" counts.
@@ -93,97 +92,6 @@ void warn_of_another(const std::string& folder, ChatTemplateSetting setting) {
   }
 }
 
-std::string_view strip(std::string_view text) {
-  return without_trailing_space(without_leading_space(text));
-}
-
-std::string_view strip_newlines_left(std::string_view text) {
-  const size_t begin = text.find_first_not_of('\n');
-  return begin == text.npos ? std::string_view{} : text.substr(begin);
-}
-
-std::string_view strip_newlines_right(std::string_view text) {
-  return text.substr(0, text.find_last_not_of('\n') + 1);  // npos + 1 is 0
-}
-
-bool is_tool_response(std::string_view text) {
-  return text.starts_with("<tool_response>") && text.ends_with("</tool_response>");
-}
-
-// Puts a conversation together, and remembers what of it are contents.
-class Rendering {
- public:
-  Rendering& form(std::string_view text) {
-    chat_.text += text;
-    return *this;
-  }
-  Rendering& content(std::string_view text) {
-    const size_t begin = chat_.text.size();
-    chat_.text += text;
-    if (!text.empty()) chat_.contents.push_back({begin, chat_.text.size()});
-    return *this;
-  }
-  RenderedChat take() { return std::move(chat_); }
-
- private:
-  RenderedChat chat_;
-};
-
-RenderedChat render_qwen3(std::span<const ChatMessage> messages, bool generation_prompt) {
-  constexpr std::string_view kThinkEnd = "</think>";
-  constexpr std::string_view kThink = "<think>";
-  // Answers after the last question keep their thoughts.
-  size_t last_query = messages.size() - 1;
-  for (size_t i = messages.size(); i-- > 0;) {
-    if (messages[i].role == "user" && !is_tool_response(messages[i].content)) {
-      last_query = i;
-      break;
-    }
-  }
-  Rendering chat;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const auto& [role, whole] = messages[i];
-    std::string_view content = whole;
-    chat.form("<|im_start|>").form(role).form("\n");
-    if (role == "assistant") {
-      std::string_view thoughts;
-      if (const size_t end = content.find(kThinkEnd); end != content.npos) {
-        thoughts = strip_newlines_right(content.substr(0, end));
-        if (const size_t open = thoughts.rfind(kThink); open != thoughts.npos) {
-          thoughts.remove_prefix(open + kThink.size());
-        }
-        thoughts = strip_newlines_left(thoughts);
-        content = strip_newlines_left(content.substr(content.rfind(kThinkEnd) + kThinkEnd.size()));
-      }
-      if (i > last_query && (i + 1 == messages.size() || !thoughts.empty())) {
-        chat.form("<think>\n").content(strip_newlines_right(thoughts)).form("\n</think>\n\n");
-        content = strip_newlines_left(content);
-      }
-    }
-    chat.content(content).form("<|im_end|>\n");
-  }
-  if (generation_prompt) chat.form("<|im_start|>assistant\n<think>\n\n</think>\n\n");
-  return chat.take();
-}
-
-RenderedChat render_llama3(std::span<const ChatMessage> messages, bool generation_prompt) {
-  Rendering chat;
-  chat.form(
-      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
-      "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
-  if (messages.front().role == "system") {
-    chat.content(strip(messages.front().content));
-    messages = messages.subspan(1);
-  }
-  chat.form("<|eot_id|>");
-  for (const auto& [role, content] : messages) {
-    chat.form("<|start_header_id|>").form(role).form("<|end_header_id|>\n\n");
-    chat.content(strip(content)).form("<|eot_id|>");
-  }
-  if (generation_prompt) chat.form("<|start_header_id|>assistant<|end_header_id|>\n\n");
-  return chat.take();
-}
-
 }  // namespace
 
 ChatTemplate ChatTemplate::open(const std::string& folder, ChatTemplateSetting setting) {
@@ -202,21 +110,18 @@ ChatTemplate ChatTemplate::open(const std::string& folder, ChatTemplateSetting s
 
 ChatTemplateSetting ChatTemplate::kind() const { return kind_; }
 
-RenderedChat ChatTemplate::render(std::span<const ChatMessage> messages,
-                                  bool generation_prompt) const {
-  ELASTRON_CHECK(kind_ == ChatTemplateSetting::qwen3 || kind_ == ChatTemplateSetting::llama3,
-                 "a conversation needs a chat template");
+RenderedChat ChatTemplate::render(std::span<const ChatMessage> messages, bool generation_prompt,
+                                  const std::string& where) const {
   if (messages.empty()) {
-    throw InputError("a conversation without messages", "chat", "give at least one message");
+    throw InputError("a conversation without messages", where, "give at least one message");
   }
   for (const ChatMessage& message : messages) {
     if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      throw InputError("role " + config::in_quotes(message.role), "chat",
+      throw InputError("role " + config::in_quotes(message.role), where,
                        "roles are system, user and assistant");
     }
   }
-  return kind_ == ChatTemplateSetting::qwen3 ? render_qwen3(messages, generation_prompt)
-                                             : render_llama3(messages, generation_prompt);
+  return render_chat(kind_, messages, generation_prompt, where);
 }
 
 }  // namespace elastron::data

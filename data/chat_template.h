@@ -9,7 +9,24 @@
 
 namespace elastron::data {
 
-enum class ChatTemplateSetting : uint8_t { automatic, qwen3, llama3, none };  // data.chat_template
+// data.chat_template. The forms are those of docs/tokenizers.md; several templates may have one.
+enum class ChatTemplateSetting : uint8_t {
+  automatic,
+  none,
+  qwen3,
+  qwen3_instruct,
+  qwen3_thinking,
+  qwen3_training,
+  qwen3_training_0_26,
+  qwen2_5,
+  llama3,
+  llama3_0,
+  mistral_v3,
+  mistral_nemo,
+  deepseek_r1,
+  deepseek_r1_2501,
+  deepseek_r1_training
+};
 
 struct ChatMessage {
   std::string role, content;  // role: system | user | assistant
@@ -31,10 +48,12 @@ class ChatTemplate {
   // data.chat_template. Any other setting is taken; a warning says so where the folder has a
   // template that it does not render.
   static ChatTemplate open(const std::string& folder, ChatTemplateSetting setting);
-  ChatTemplateSetting kind() const;  // qwen3, llama3 or none
+  ChatTemplateSetting kind() const;  // a form, or none
   // The conversation as text. kind() must not be none. generation_prompt: ends with the opening of
-  // the assistant's turn (Qwen3: thinking off, i.e. enable_thinking=False).
-  RenderedChat render(std::span<const ChatMessage> messages, bool generation_prompt) const;
+  // the assistant's turn (Qwen3: thinking off, i.e. enable_thinking=False). Throws InputError naming
+  // `where` for what the template does not take.
+  RenderedChat render(std::span<const ChatMessage> messages, bool generation_prompt,
+                      const std::string& where = "chat") const;
 
  private:
   explicit ChatTemplate(ChatTemplateSetting kind) : kind_(kind) {}

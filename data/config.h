@@ -89,8 +89,21 @@ struct EnumNames<data::LabelMode> {
 template <>
 struct EnumNames<data::ChatTemplateSetting> {
   using T = data::ChatTemplateSetting;
-  static constexpr NameOf<T> names[] = {
-      {T::automatic, "auto"}, {T::qwen3, "qwen3"}, {T::llama3, "llama3"}, {T::none, "none"}};
+  static constexpr NameOf<T> names[] = {{T::automatic, "auto"},
+                                        {T::qwen3, "qwen3"},
+                                        {T::qwen3_instruct, "qwen3-instruct"},
+                                        {T::qwen3_thinking, "qwen3-thinking"},
+                                        {T::qwen3_training, "qwen3-training"},
+                                        {T::qwen3_training_0_26, "qwen3-training-0.26"},
+                                        {T::qwen2_5, "qwen2.5"},
+                                        {T::llama3, "llama3"},
+                                        {T::llama3_0, "llama3.0"},
+                                        {T::mistral_v3, "mistral-v3"},
+                                        {T::mistral_nemo, "mistral-nemo"},
+                                        {T::deepseek_r1, "deepseek-r1"},
+                                        {T::deepseek_r1_2501, "deepseek-r1-2501"},
+                                        {T::deepseek_r1_training, "deepseek-r1-training"},
+                                        {T::none, "none"}};
 };
 
 // Its keys stand in data/config.cpp.

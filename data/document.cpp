@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "data/chat_form.h"
 #include "data/space.h"
 
 namespace elastron::data {
@@ -14,16 +15,21 @@ bool uses(const ChatTemplate* chat) {
   return chat != nullptr && chat->kind() != ChatTemplateSetting::none;
 }
 
-std::vector<std::string> special_tokens(ChatTemplateSetting kind) {
-  if (kind == ChatTemplateSetting::qwen3) return {"<|im_start|>", "<|im_end|>"};
-  if (kind == ChatTemplateSetting::llama3) {
-    return {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
-  }
-  return {};
-}
-
 void append(std::vector<int32_t>& ids, const std::vector<int32_t>& more) {
   ids.insert(ids.end(), more.begin(), more.end());
+}
+
+// How many of `ids`, which stand behind `previous`, end within the first `bytes` of their text.
+int64_t tokens_within(size_t bytes, const std::vector<int32_t>& ids, int32_t previous,
+                      const Tokenizer& tokenizer) {
+  // Not at the beginning: there a decoder may leave out a blank.
+  std::vector<int32_t> first = {previous};
+  bytes += tokenizer.decode(first).size();
+  for (const int32_t id : ids) {
+    first.push_back(id);
+    if (tokenizer.decode(first).size() > bytes) return int64_t(first.size()) - 2;
+  }
+  return int64_t(ids.size());
 }
 
 // Ids and lengths of user text and answer as turns of a conversation.
@@ -37,20 +43,21 @@ void fill_turns(Document& document, const std::string& user, const std::string& 
   document.ids = encode(user_turn, user_contents);
   document.user_length = document.length();
   if (answer.empty()) return;
-  const std::string opened = chat.render(messages, true).text;
   messages.push_back({"assistant", answer});
   const auto [whole, contents] = chat.render(messages, false);
-  ELASTRON_CHECK(whole.starts_with(user_turn) && opened.starts_with(user_turn),
-                 "a turn that depends on the next one");
-  // The next turn starts with a special token, which text is cut at: so these are the ids of the
-  // whole.
+  ELASTRON_CHECK(whole.starts_with(user_turn), "a turn that depends on the next one");
+  // The next turn starts with a special token, or the user's ends with one, and text is cut at
+  // those: so these are the ids of the whole.
   const std::string turn = whole.substr(user_turn.size());
-  const auto ids = encode(turn, ranges_within(contents, user_turn.size(), whole.size()));
+  const auto parts = ranges_within(contents, user_turn.size(), whole.size());
+  const auto ids = encode(turn, parts);
+  const int32_t previous = document.ids.back();
   append(document.ids, ids);
   // Which of them are the answer: what neither opens nor ends the turn.
-  const auto opening = int64_t(tokenizer.encode(opened.substr(user_turn.size())).size());
-  const size_t end = turn.rfind(special_tokens(chat.kind()).back());
+  const size_t end = turn.rfind(control_tokens(chat.kind()).back());
   const auto closing = int64_t(tokenizer.encode(turn.substr(end)).size());
+  const int64_t opening =
+      tokens_within(parts.empty() ? end : parts.front().begin, ids, previous, tokenizer);
   document.answer_offset = std::min(opening, int64_t(ids.size()) - closing);
   document.answer_length = int64_t(ids.size()) - closing - document.answer_offset;
 }
@@ -107,7 +114,9 @@ Document make_document(const Record& record, const Tokenizer& tokenizer, int32_t
 
 void check_chat_template(const ChatTemplate& chat, const Tokenizer& tokenizer,
                          const std::string& folder) {
-  for (const std::string& token : special_tokens(chat.kind())) {
+  if (chat.kind() == ChatTemplateSetting::none) return;
+  for (const std::string_view name : control_tokens(chat.kind())) {
+    const std::string token(name);
     const auto id = tokenizer.id(token);
     if (!id || tokenizer.encode("a" + token + "a").size() < 3 ||
         tokenizer.encode(token) != std::vector<int32_t>{*id}) {

@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "data/tokenizer/byte_level_bpe_file.h"
+#include "data/tokenizer/character_bpe_file.h"
 #include "data/tokenizer/file.h"
 #include "data/tokenizer/word_level.h"
 
@@ -24,7 +25,7 @@ std::unique_ptr<Tokenizer> read_word_level(const TokenizerFile& file) {
   const auto unknown =
       tokens.vocabulary.id(file.text(file.top("model"), "model.unk_token", "unk_token"));
   if (!unknown) file.fail("'model.unk_token' is not in the vocabulary");
-  AddedTokens added = added_tokens(tokens, /*nfc=*/false);
+  AddedTokens added = added_tokens(tokens, NormalForm::none);
   return make_word_level(std::move(tokens.vocabulary), std::move(added), *unknown,
                          split == "Whitespace" ? WordSplit::words : WordSplit::whitespace);
 }
@@ -42,8 +43,10 @@ std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view text, const std::str
   }
   const std::string kind = file.type_of(file.top("model"), "model");
   if (kind == "WordLevel") return read_word_level(file);
-  if (kind == "BPE") return read_byte_level_bpe(file);
-  file.unsupported("model", kind, "BPE (byte-level) and WordLevel");
+  if (kind != "BPE") file.unsupported("model", kind, "BPE and WordLevel");
+  const bool falls_back = file.flag(file.top("model"), "model", "byte_fallback", false);
+  const bool byte_level = file.type_of(file.top("decoder"), "decoder") == "ByteLevel";
+  return falls_back && !byte_level ? read_character_bpe(file) : read_byte_level_bpe(file);
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {

@@ -37,9 +37,9 @@ class Tokenizer {
 };
 
 // Reads `<folder>/tokenizer.json`, at most 64 MiB. Throws InputError naming the file and what is
-// wrong or not supported. Supported (docs/tokenizers.md): byte-level BPE as Qwen3, Llama-3.1 and
-// GPT-2 have it; WordLevel with the pre-tokenizer Whitespace or WhitespaceSplit; added tokens that
-// match literally.
+// wrong or not supported. Supported (docs/tokenizers.md): byte-level BPE as Qwen, Llama-3, Mistral
+// Nemo and GPT have it; BPE of characters with a byte fallback; WordLevel with the pre-tokenizer
+// Whitespace or WhitespaceSplit; added tokens that match literally.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder);
 // The same from text; `where` names it in messages.
 std::unique_ptr<Tokenizer> parse_tokenizer(std::string_view json, const std::string& where);

@@ -119,7 +119,7 @@ data::RenderedChat JudgePrompts::rendered(const PreferenceRow& row, std::string_
                                                             : options_.system_prompt;
   const data::ChatMessage conversation[] = {{"system", system},
                                             {"user", judge_user_text(row.prompt[0].content, a, b)}};
-  return chat_.render(conversation, /*generation_prompt=*/true);
+  return chat_.render(conversation, /*generation_prompt=*/true, row.where);
 }
 
 JudgePrompt JudgePrompts::prompt(const PreferenceRow& row, std::string_view file,

@@ -105,19 +105,20 @@ PairIds PairReader::ids_of_texts(const PreferenceRow& row) const {
 
 PairIds PairReader::ids_of_turns(const PreferenceRow& row) const {
   // What opens the assistant's turn belongs to the prompt, unless a response's own thoughts make
-  // it another one.
+  // it another one, or a response begins with a newline behind one: together they are one token.
   std::vector<data::RenderedChat> whole;
   for (const Response& r : responses_of(row)) {
     auto messages = row.prompt;
     messages.insert(messages.end(), r.before.begin(), r.before.end());
     messages.push_back({"assistant", r.text});
-    whole.push_back(chat_.render(messages, false));
+    whole.push_back(chat_.render(messages, false, row.where));
   }
-  data::RenderedChat prompt = chat_.render(row.prompt, true);
+  data::RenderedChat prompt = chat_.render(row.prompt, true, row.where);
   const auto begins = [&](const data::RenderedChat& chat) {
-    return chat.text.starts_with(prompt.text);
+    return chat.text.starts_with(prompt.text) &&
+           !(prompt.text.ends_with('\n') && chat.text.substr(prompt.text.size()).starts_with('\n'));
   };
-  if (!std::ranges::all_of(whole, begins)) prompt = chat_.render(row.prompt, false);
+  if (!std::ranges::all_of(whole, begins)) prompt = chat_.render(row.prompt, false, row.where);
   if (!std::ranges::all_of(whole, begins)) {
     throw InputError("the chat template changes the prompt with the response", row.where,
                      "end the prompt with a message of the user, set data.chat_template: none, or "

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "core/utf8.h"
-#include "data/tokenizer/nfc.h"
 
 namespace elastron::data {
 
@@ -27,8 +26,9 @@ bool touch(std::span<const TextRange> ranges, size_t begin, size_t end) {
 }
 
 // The ranges in what `change` makes of the text: of each border, what it makes of the text before.
+template <class Change>
 std::vector<TextRange> moved(std::span<const TextRange> ranges, std::string_view text,
-                             std::string_view (*change)(std::string_view, std::string&)) {
+                             const Change& change) {
   std::string storage;
   const auto to = [&](size_t border) { return change(text.substr(0, border), storage).size(); };
   std::vector<TextRange> out;
@@ -99,8 +99,8 @@ std::vector<AddedTokenSplitter::Part> AddedTokenSplitter::split(
 }
 
 AddedTokens::AddedTokens(std::vector<AddedToken> as_written, std::vector<AddedToken> normalized,
-                         bool nfc)
-    : as_written_(as_written), normalized_(normalized), nfc_(nfc) {
+                         NormalForm form)
+    : as_written_(as_written), normalized_(normalized), form_(form) {
   for (const auto* tokens : {&as_written, &normalized}) {
     for (const AddedToken& token : *tokens) {
       if (!token.control) continue;
@@ -124,12 +124,16 @@ void AddedTokens::split(std::string_view text, std::span<const TextRange> plain,
       on_part(part);
       continue;
     }
-    const std::string_view normal = nfc_ ? to_nfc(part.text, composed) : part.text;
+    const std::string_view normal = normalize(form_, part.text, composed);
     std::vector<TextRange> of_part;
     if (!plain.empty()) {
       const auto begin = size_t(part.text.data() - whole.data());
       of_part = ranges_within(plain, begin, begin + part.text.size());
-      if (normal.data() != part.text.data()) of_part = moved(of_part, part.text, to_nfc);
+      if (normal.data() != part.text.data()) {
+        of_part = moved(of_part, part.text, [&](std::string_view before, std::string& storage) {
+          return normalize(form_, before, storage);
+        });
+      }
     }
     for (const auto& piece : normalized_.split(normal, of_part)) on_part(piece);
   }

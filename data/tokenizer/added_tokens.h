@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/text_range.h"
+#include "data/tokenizer/normal_form.h"
 
 namespace elastron::data {
 
@@ -49,8 +50,9 @@ class AddedTokenSplitter {
 // it is, and the others in what the normalizer makes of the text between those.
 class AddedTokens {
  public:
-  // `nfc`: the normalizer.
-  AddedTokens(std::vector<AddedToken> as_written, std::vector<AddedToken> normalized, bool nfc);
+  // `form`: the normalizer.
+  AddedTokens(std::vector<AddedToken> as_written, std::vector<AddedToken> normalized,
+              NormalForm form);
 
   // The parts of `text` in order, normalized. What is not UTF-8 counts as U+FFFD. A part's view
   // holds during its call only.
@@ -64,7 +66,7 @@ class AddedTokens {
   AddedTokenSplitter as_written_, normalized_;
   std::vector<int32_t> controls_;     // ascending
   bool normalized_controls_ = false;  // some of them ask to be normalized
-  bool nfc_;
+  NormalForm form_;
 };
 
 }  // namespace elastron::data

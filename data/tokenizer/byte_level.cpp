@@ -1,7 +1,5 @@
 #include "data/tokenizer/byte_level.h"
 
-#include <cstdint>
-
 namespace elastron::data {
 
 namespace {
@@ -47,6 +45,8 @@ const std::array<std::string, 256>& byte_characters() {
   }();
   return characters;
 }
+
+bool is_in_utf8(uint8_t byte) { return byte != 0xc0 && byte != 0xc1 && byte < 0xf5; }
 
 std::optional<std::string> token_bytes(std::string_view token) {
   const Alphabet& letters = alphabet();

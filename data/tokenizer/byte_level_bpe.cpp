@@ -1,5 +1,8 @@
 #include "data/tokenizer/byte_level_bpe.h"
 
+#include <array>
+#include <span>
+
 #include "core/config/problems.h"
 #include "core/error.h"
 #include "core/utf8.h"
@@ -25,6 +28,10 @@ std::array<int32_t, 256> byte_ids(const ByteLevelBpe& parts, const std::string& 
   for (size_t byte = 0; byte < 256; ++byte) {
     const std::string& character = byte_characters()[byte];
     const auto id = parts.vocabulary.id(character);
+    if ((!id || *id >= parts.model_tokens) && !is_in_utf8(uint8_t(byte))) {
+      ids[byte] = -1;  // what is encoded is UTF-8
+      continue;
+    }
     if (!id || *id >= parts.model_tokens) {
       throw InputError("byte " + std::to_string(byte) + " has no token: 'model.vocab' lacks " +
                            config::in_quotes(character),
@@ -42,7 +49,8 @@ class ByteLevelBpeTokenizer final : public Tokenizer {
         added_(std::move(parts.added)),
         splits_(std::move(parts.splits)),
         bytes_(decoded(vocabulary_)),
-        merges_(parts.merges, ids_of_bytes),
+        ids_of_bytes_(ids_of_bytes),
+        merges_(parts.merges),
         whole_(bytes_, size_t(parts.model_tokens)) {
     std::vector<int32_t> ids;
     for (int32_t id = 0; id < parts.model_tokens; ++id) {
@@ -50,7 +58,7 @@ class ByteLevelBpeTokenizer final : public Tokenizer {
       if (!token_bytes(vocabulary_.token(id)) || added_.is_control(id)) continue;
       if (!parts.ignore_merges) {
         ids.clear();
-        merges_.apply(bytes_[id], ids);
+        merge(bytes_[id], ids);
         if (ids.size() != 1 || ids[0] != id) continue;
       }
       whole_.insert(id);
@@ -88,30 +96,29 @@ class ByteLevelBpeTokenizer final : public Tokenizer {
   void encode_from_step(size_t step, std::string_view text, std::vector<int32_t>& ids) const {
     if (text.empty()) return;
     if (step == splits_.size()) return encode_word(text, ids);
-    const SplitStep& split = splits_[step];
-    SplitRegex::Scan scan(split.regex, text);
-    SplitRegex::Match match;
-    size_t end = 0;
-    while (scan.next(match)) {
-      if (split.keep_gaps) encode_from_step(step + 1, text.substr(end, match.begin - end), ids);
-      end = match.end;
-      if (!split.keep_matches) continue;
-      encode_from_step(step + 1, text.substr(match.begin, end - match.begin), ids);
-    }
-    if (split.keep_gaps) encode_from_step(step + 1, text.substr(end), ids);
+    split_in_pieces(splits_[step], text,
+                    [&](std::string_view piece) { encode_from_step(step + 1, piece, ids); });
   }
   void encode_word(std::string_view word, std::vector<int32_t>& ids) const {
     if (const int32_t id = whole_.find(word); id != TokenIndex::kNone) {
       ids.push_back(id);
     } else {
-      merges_.apply(word, ids);
+      merge(word, ids);
     }
+  }
+  void merge(std::string_view word, std::vector<int32_t>& ids) const {
+    std::array<int32_t, 64> few;  // almost all words
+    std::vector<int32_t> many(word.size() > few.size() ? word.size() : 0);
+    const std::span<int32_t> tokens(many.empty() ? few.data() : many.data(), word.size());
+    for (size_t i = 0; i < word.size(); ++i) tokens[i] = ids_of_bytes_[uint8_t(word[i])];
+    merges_.apply(tokens, ids);
   }
 
   Vocabulary vocabulary_;
   AddedTokens added_;
   std::vector<SplitStep> splits_;
   TokenBytes bytes_;
+  std::array<int32_t, 256> ids_of_bytes_;
   Merges merges_;
   TokenIndex whole_;  // pieces that become one token: most words do
 };

@@ -1,5 +1,5 @@
-// Byte-level BPE as Qwen3 and Llama-3.1 use it: [NFC,] splits by regular expressions, merges of the
-// bytes of each piece.
+// Byte-level BPE as Qwen and Llama-3 use it: [normalized,] split by regular expressions, merges of
+// the bytes of each piece.
 #pragma once
 #include <memory>
 #include <vector>
@@ -7,15 +7,10 @@
 #include "data/tokenizer.h"
 #include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/merges.h"
-#include "data/tokenizer/split_regex.h"
+#include "data/tokenizer/split_step.h"
 #include "data/tokenizer/vocabulary.h"
 
 namespace elastron::data {
-
-struct SplitStep {
-  SplitRegex regex;
-  bool keep_matches = true, keep_gaps = true;  // pieces that go on to the next step
-};
 
 struct ByteLevelBpe {
   Vocabulary vocabulary;     // all tokens, as tokenizer.json writes them
@@ -26,7 +21,7 @@ struct ByteLevelBpe {
   bool ignore_merges = false;  // a piece that is a token of the model is that token
 };
 
-// Throws InputError naming `where` when a byte has no token.
+// Throws InputError naming `where` when a byte that UTF-8 can have has no token.
 std::unique_ptr<Tokenizer> make_byte_level_bpe(ByteLevelBpe parts, const std::string& where);
 
 }  // namespace elastron::data

@@ -4,7 +4,6 @@
 
 #include "core/config/problems.h"
 #include "core/error.h"
-#include "data/tokenizer/nfc.h"
 
 namespace elastron::data {
 
@@ -15,15 +14,15 @@ constexpr size_t kMostAddedTokenBytes = 1024;
 
 }  // namespace
 
-AddedTokens added_tokens(const TokenizerFile::Tokens& tokens, bool nfc) {
+AddedTokens added_tokens(const TokenizerFile::Tokens& tokens, NormalForm form) {
   std::vector<AddedToken> as_written, normalized;
   for (const auto& added : tokens.added) {
     std::string content = tokens.vocabulary.token(added.id), composed;
-    if (added.normalized && nfc) content = std::string(to_nfc(content, composed));
+    if (added.normalized) content = std::string(normalize(form, content, composed));
     auto& round = added.normalized ? normalized : as_written;
     round.push_back({.content = std::move(content), .id = added.id, .control = added.control});
   }
-  return {std::move(as_written), std::move(normalized), nfc};
+  return {std::move(as_written), std::move(normalized), form};
 }
 
 TokenizerFile::TokenizerFile(const json& root, std::string where)

@@ -60,7 +60,7 @@ class TokenizerFile {
   std::string where_;
 };
 
-// The added tokens as they are found in text; with `nfc`, those that ask for it in NFC.
-AddedTokens added_tokens(const TokenizerFile::Tokens& tokens, bool nfc);
+// The added tokens as they are found in text: those that ask for it normalized.
+AddedTokens added_tokens(const TokenizerFile::Tokens& tokens, NormalForm form);
 
 }  // namespace elastron::data

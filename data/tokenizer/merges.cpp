@@ -1,6 +1,7 @@
 #include "data/tokenizer/merges.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <functional>
 #include <queue>
@@ -66,8 +67,7 @@ class PairQueue {
 
 }  // namespace
 
-Merges::Merges(const std::vector<Merge>& merges, const std::array<int32_t, 256>& byte_ids)
-    : byte_ids_(byte_ids), slots_(std::bit_ceil(2 * merges.size() + 1)) {
+Merges::Merges(const std::vector<Merge>& merges) : slots_(std::bit_ceil(2 * merges.size() + 1)) {
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right, result] = merges[rank];
     size_t at = slot_of(left, right);
@@ -95,7 +95,7 @@ const Merges::Slot& Merges::find(int32_t left, int32_t right) const {
   return slots_[at];
 }
 
-void Merges::apply(std::string_view word, std::vector<int32_t>& ids) const {
+void Merges::apply(std::span<const int32_t> word, std::vector<int32_t>& ids) const {
   if (word.size() <= kShort) {
     apply_short(word, ids);
   } else {
@@ -103,11 +103,11 @@ void Merges::apply(std::string_view word, std::vector<int32_t>& ids) const {
   }
 }
 
-void Merges::apply_short(std::string_view word, std::vector<int32_t>& ids) const {
+void Merges::apply_short(std::span<const int32_t> word, std::vector<int32_t>& ids) const {
   std::array<int32_t, kShort> tokens;
   std::array<const Slot*, kShort> pairs;  // pairs[i]: tokens i and i + 1
   size_t count = word.size();
-  for (size_t i = 0; i < count; ++i) tokens[i] = byte_ids_[uint8_t(word[i])];
+  std::copy(word.begin(), word.end(), tokens.begin());
   for (size_t i = 0; i + 1 < count; ++i) pairs[i] = &find(tokens[i], tokens[i + 1]);
   while (count > 1) {
     size_t best = 0;
@@ -127,10 +127,10 @@ void Merges::apply_short(std::string_view word, std::vector<int32_t>& ids) const
   ids.insert(ids.end(), tokens.begin(), tokens.begin() + ptrdiff_t(count));
 }
 
-void Merges::apply_long(std::string_view word, std::vector<int32_t>& ids) const {
+void Merges::apply_long(std::span<const int32_t> word, std::vector<int32_t>& ids) const {
   if (word.size() >= size_t(INT32_MAX)) {
-    throw InputError("a word of " + std::to_string(word.size()) + " bytes", "text to tokenize",
-                     "at most 2 GiB are accepted");
+    throw InputError("a word of " + std::to_string(word.size()) + " tokens", "text to tokenize",
+                     "at most 2^31 are accepted");
   }
   // A linked list of tokens by the place of their first byte; `rank` is that of the pair which a
   // token begins.
@@ -144,8 +144,7 @@ void Merges::apply_long(std::string_view word, std::vector<int32_t>& ids) const 
   // comes back.
   PairQueue queue;
   for (int32_t i = 0; i < count; ++i) {
-    symbols[size_t(i)] = {byte_ids_[uint8_t(word[size_t(i)])], i - 1, i + 1 < count ? i + 1 : -1,
-                          kNone};
+    symbols[size_t(i)] = {word[size_t(i)], i - 1, i + 1 < count ? i + 1 : -1, kNone};
   }
   const auto rank_of = [&](int32_t place) {
     const Symbol& symbol = symbols[size_t(place)];

@@ -1,8 +1,7 @@
 // Byte-pair merges: which two neighbouring tokens become one, and in which order.
 #pragma once
-#include <array>
 #include <cstdint>
-#include <string_view>
+#include <span>
 #include <vector>
 
 namespace elastron::data {
@@ -14,13 +13,13 @@ struct Merge {
 class Merges {
  public:
   // `merges` by rank, lowest first; of two for the same pair the later one counts, as in the
-  // reference. `byte_ids`: the token of each byte.
-  Merges(const std::vector<Merge>& merges, const std::array<int32_t, 256>& byte_ids);
+  // reference.
+  explicit Merges(const std::vector<Merge>& merges);
 
-  // Appends the tokens of `word`: of all neighbouring pairs that have a merge, the one of lowest
+  // Appends what becomes of `word`, the tokens of its bytes or characters: of all neighbouring pairs that have a merge, the one of lowest
   // rank is merged (the leftmost of equals), until none is left. Time n log n in the length of the
-  // word. Thread-safe. Throws InputError for a word of 2 GiB.
-  void apply(std::string_view word, std::vector<int32_t>& ids) const;
+  // word. Thread-safe. Throws InputError for a word of 2^31 tokens.
+  void apply(std::span<const int32_t> word, std::vector<int32_t>& ids) const;
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;  // the rank of a pair that does not merge
@@ -31,10 +30,9 @@ class Merges {
   };
   size_t slot_of(int32_t left, int32_t right) const;
   const Slot& find(int32_t left, int32_t right) const;
-  void apply_short(std::string_view word, std::vector<int32_t>& ids) const;
-  void apply_long(std::string_view word, std::vector<int32_t>& ids) const;
+  void apply_short(std::span<const int32_t> word, std::vector<int32_t>& ids) const;
+  void apply_long(std::span<const int32_t> word, std::vector<int32_t>& ids) const;
 
-  std::array<int32_t, 256> byte_ids_;
   std::vector<Slot> slots_;  // open addressing; a power of two, at least half of it free
 };
 

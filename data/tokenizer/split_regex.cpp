@@ -71,6 +71,7 @@ PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 struct SplitRegex::Compiled {
   Owned<pcre2_code, pcre2_code_free> code;
   std::string where;
+  bool classes = false;  // of characters
 
   [[noreturn]] void fail(const std::string& what) const {
     throw InputError("split pattern: " + what, where, "use the tokenizer.json of a known model");
@@ -83,7 +84,7 @@ SplitRegex::SplitRegex(const std::string& pattern, const std::string& where)
   if (pattern.size() > kMostPatternBytes) {
     compiled_->fail(std::to_string(pattern.size()) + " bytes");
   }
-  check_split_syntax(pattern, where);
+  compiled_->classes = check_split_syntax(pattern, where);
   const Owned<pcre2_compile_context, pcre2_compile_context_free> context{
       pcre2_compile_context_create(nullptr)};
   if (!context) throw std::bad_alloc();
@@ -108,7 +109,8 @@ SplitRegex::SplitRegex(SplitRegex&&) noexcept = default;
 SplitRegex::~SplitRegex() = default;
 
 SplitRegex::Scan::Scan(const SplitRegex& regex, std::string_view text)
-    : regex_(regex), text_(with_known_characters(text, shadow_)) {}
+    : regex_(regex),
+      text_(regex.compiled_->classes ? with_known_characters(text, shadow_) : text) {}
 
 void SplitRegex::Scan::look_at_clock() {
   const int64_t now = thread_nanoseconds();

@@ -11,10 +11,10 @@ namespace elastron::data {
 class SplitRegex {
  public:
   // Accepts what the patterns of the supported families are made of and what means the same to both
-  // libraries: literals, \r \n \t, \s \S, \p{L} \p{N} (and \P), escaped punctuation, classes,
-  // groups
-  // (?: (?i: (?= (?!, alternatives and quantifiers. Throws InputError naming `where` for anything
-  // else, for a pattern that does not compile and for one that can match nothing.
+  // libraries: literals, \r \n \t, \s \S, \p and \P with the categories of letters, marks, numbers,
+  // punctuation and symbols, escaped punctuation, classes, groups (?: (?i: (?= (?!, alternatives and
+  // quantifiers, possessive ones too. Throws InputError naming `where` for anything else, for a
+  // pattern that does not compile and for one that can match nothing.
   SplitRegex(const std::string& pattern, const std::string& where);
   SplitRegex(SplitRegex&&) noexcept;
   ~SplitRegex();

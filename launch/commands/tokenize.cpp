@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "data/chat_messages.h"
 #include "data/chat_template.h"
+#include "data/config.h"
 #include "data/tokenizer.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
@@ -27,9 +28,20 @@ struct Options {
   std::string chat_template = "auto";
 };
 
+// Names of settings that render: without none.
+std::vector<std::string> form_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : config::EnumNames<ChatTemplateSetting>::names) {
+    if (entry.value != ChatTemplateSetting::none) names.emplace_back(entry.name);
+  }
+  return names;
+}
+
 ChatTemplateSetting setting(const std::string& name) {
-  if (name == "qwen3") return ChatTemplateSetting::qwen3;
-  return name == "llama3" ? ChatTemplateSetting::llama3 : ChatTemplateSetting::automatic;
+  for (const auto& entry : config::EnumNames<ChatTemplateSetting>::names) {
+    if (entry.name == name) return entry.value;
+  }
+  return ChatTemplateSetting::automatic;
 }
 
 std::string ids_line(const std::vector<int32_t>& ids) {
@@ -66,7 +78,7 @@ std::string decoded_line(const data::Tokenizer& tokenizer, const std::string& li
 std::string chat_text(const ChatTemplate& chat, const std::string& line, const std::string& where) {
   const auto messages =
       data::chat_messages(parse_json_strict(line, where), "the conversation", where);
-  return chat.render(messages, messages.back().role != "assistant").text;
+  return chat.render(messages, messages.back().role != "assistant", where).text;
 }
 
 ExitCode tokenize(const Options& options) {
@@ -107,7 +119,7 @@ void add_tokenize(cli::App& app, Command& selected) {
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
       ->add_option("--chat-template", options->chat_template, "default: auto, the model folder's")
-      ->check(cli::IsMember({"auto", "qwen3", "llama3"}))
+      ->check(cli::IsMember(form_names()))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

@@ -186,6 +186,40 @@ TEST(Document, ControlTokensInTheText) {
   }
 }
 
+// Also where the form puts a blank or thoughts in front of it.
+TEST(Document, TheAnswerBeginsWhereItsTextDoes) {
+  using enum ChatTemplateSetting;
+  const struct {
+    const char* tokenizer;
+    ChatTemplateSetting form;
+    const char* eos;
+    std::string answer, shown;
+  } table[] = {
+      {"qwen3", qwen3, "<|im_end|>", "Paris", "Paris"},
+      {"qwen3", qwen3, "<|im_end|>", "<think>why</think>\n\nParis", "why\n</think>\n\nParis"},
+      {"qwen3", qwen3_thinking, "<|im_end|>", "Paris", "Paris"},
+      {"qwen3", qwen3_training, "<|im_end|>", "Paris", "Paris"},
+      {"qwen3", qwen3_instruct, "<|im_end|>", "Paris", "Paris"},
+      {"qwen3", qwen2_5, "<|im_end|>", "Paris", "Paris"},
+      {"llama3", llama3_0, "<|eot_id|>", "Paris", "Paris"},
+      {"llama3", llama3, "<|eot_id|>", " \n", ""},
+      {"nemo", mistral_nemo, "</s>", "Paris", "Paris"},
+      {"nemo", mistral_v3, "</s>", "Paris", " Paris"},    // one token begins with the blank
+      {"mistral", mistral_v3, "</s>", "Paris", "Paris"},  // likewise, and decoding strips it
+  };
+  for (const auto& row : table) {
+    const auto tokenizer = load_tokenizer(folder_of(row.tokenizer));
+    const auto chat = ChatTemplate::open("", row.form);
+    check_chat_template(chat, *tokenizer, "here");
+    const Record record{.context = "c", .question = "q", .answer = row.answer, .task = "Code"};
+    const int32_t eos = *tokenizer->id(row.eos);
+    const Document d = make_document(record, *tokenizer, eos, LabelMode::all, {}, &chat);
+    const auto begin = d.ids.begin() + d.user_length + d.answer_offset;
+    EXPECT_EQ(tokenizer->decode({begin, begin + d.answer_length}), row.shown) << row.tokenizer;
+    EXPECT_EQ(d.ids[size_t(d.user_length + d.answer_offset + d.answer_length)], eos);
+  }
+}
+
 TEST(Document, ControlTokensAreCountedOrRefused) {
   const auto tokenizer = load_tokenizer(folder_of("qwen3"));
   ControlCount count;

@@ -33,8 +33,6 @@ Ids naive(const std::vector<Merge>& merges, Ids tokens) {
 
 TEST(Merges, LowestRankFirstThenLeftmost) {
   RandomStream random(3, RandomPurpose::test);
-  std::array<int32_t, 256> bytes{};
-  for (int i = 0; i < 256; ++i) bytes[size_t(i)] = i;
   for (int round = 0; round < 400; ++round) {
     // Tokens over one to three letters; each new one joins two that are there.
     const uint32_t letters = 1 + random.next_below(3);
@@ -54,13 +52,14 @@ TEST(Merges, LowestRankFirstThenLeftmost) {
     for (size_t i = merges.size(); i > 1; --i) {
       std::swap(merges[i - 1], merges[random.next_below(uint32_t(i))]);
     }
-    const Merges ours(merges, bytes);
+    const Merges ours(merges);
     for (const uint32_t longest : {8u, 48u, 49u, 400u}) {
       std::string word(1 + random.next_below(longest), 'a');
       for (char& c : word) c = char('a' + random.next_below(letters));
       Ids ids = {-7};  // appended to
-      ours.apply(word, ids);
-      Ids expected = naive(merges, Ids(word.begin(), word.end()));
+      const Ids letters_of_word(word.begin(), word.end());
+      ours.apply(letters_of_word, ids);
+      Ids expected = naive(merges, letters_of_word);
       expected.insert(expected.begin(), -7);
       ASSERT_EQ(ids, expected) << word;
     }

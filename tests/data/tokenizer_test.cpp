@@ -68,7 +68,7 @@ TEST(Split, ControlTokensAreNotFoundInPlainText) {
 
 TEST(Split, PlainTextIsFollowedThroughWhatChangesIt) {
   // In the second round, behind NFC and U+FFFD, which are shorter and longer than what was there.
-  const AddedTokens tokens({}, {{"<a>", 1, true}}, /*nfc=*/true);
+  const AddedTokens tokens({}, {{"<a>", 1, true}}, NormalForm::nfc);
   const std::string text = "e\u0301\xff<a>e\u0301\xff<a>";
   const auto found = [&](std::vector<TextRange> plain) {
     std::string shown;

@@ -109,6 +109,8 @@ TEST(Tokenize, SaysWhatIsWrong) {
        R"([{"role": "assistant", "content": "", "tool_calls": [1]}])", 3,
        "a message of the conversation has the key 'tool_calls', which is not rendered (standard "
        "input, line 1)"},
+      {kQwen3 + "--chat --chat-template mistral-v3", R"([{"role": "assistant", "content": "a"}])",
+       3, "the roles of a conversation do not alternate (standard input, line 1)"},
       {kQwen3 + "--decode", "[1]\n[1, 99999]", 3,
        "token id 99999 (standard input, line 2): ids of this tokenizer are 0 to 5025"},
       {kQwen3 + "--decode", "[-1]", 3, "token id -1"},

@@ -1,25 +1,27 @@
 #!/usr/bin/env python3
-"""Which of the families' templates a chat template renders like, and its hash for the table in
+"""Whether the program renders a chat template as transformers does, and the template's hash for the table in
 data/known_templates.cpp.
 
-    python3 tests/oracle/check_chat_templates.py chat_template.jinja ...   (pip install jinja2 xxhash)
+    python3 tests/oracle/check_chat_templates.py [--program build/elastron] [--conversations 3000]
+        [--form NAME] chat_template.jinja ...   (pip install transformers jinja2 xxhash)
 
-Each file is rendered with Jinja, as transformers does, on all conversations of
-tests/fixtures/chat/<family>/cases.jsonl, and the texts are compared with those that
-make_chat_fixtures.py wrote there. A text belongs in the table with a family only where no
-conversation differs.
+Each text is put into a model folder whose tokenizer has a token per byte, so that `elastron tokenize --chat` prints
+the bytes of what it renders. It must be that of transformers (thinking off; Llama's date is the template's own) for
+random conversations, and refuse those that the template refuses. --form renders with data.chat_template: NAME instead
+of recognising the text, for one that is to be added. Without --program only hashes are printed.
 """
-import datetime
+import argparse
 import json
 import os
+import random
+import subprocess
 import sys
+import tempfile
 
 import xxhash
-from jinja2 import TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-CHAT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "chat")
-FAMILIES = {"qwen3": None, "llama3": "<|begin_of_text|>"}
+from chat_conversations import random_conversation, rendered
 
 
 def template_hash(text):
@@ -27,44 +29,74 @@ def template_hash(text):
     return xxhash.xxh3_128_hexdigest(text.removesuffix("\n").encode())
 
 
-def differences(text, family):
-    def refuse(message):
-        raise ValueError(message)
+def byte_tokenizer():
+    """tokenizer.json whose ids are bytes."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in shown]
+    names = {byte: chr(byte) for byte in shown} | {byte: chr(256 + i) for i, byte in enumerate(moved)}
+    tokenizer = Tokenizer(models.BPE(vocab={name: byte for byte, name in names.items()}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer.to_str()
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                                extensions=["jinja2.ext.loopcontrols"])
-    environment.globals.update(
-        raise_exception=refuse,
-        strftime_now=lambda form: datetime.datetime.now().strftime(form))
-    template = environment.from_string(text)
-    count, cases = 0, 0
-    with open(os.path.join(CHAT, family, "cases.jsonl"), encoding="utf-8") as lines:
-        for line in lines:
-            case = json.loads(line)
-            messages = [{"role": role, "content": content} for role, content in case["messages"]]
-            try:
-                rendered = template.render(
-                    messages=messages, add_generation_prompt=case["generation_prompt"],
-                    enable_thinking=False, bos_token=FAMILIES[family])
-            except Exception as error:  # whatever a stranger's template does
-                rendered = repr(error)
-            count += rendered != case["text"]
-            cases += 1
-    return count, cases
+
+def lines_of(program, folder, form, conversations):
+    """-> (exit code, the output's lines, standard error)"""
+    data = "".join(json.dumps([{"role": r, "content": c} for r, c in turns]) + "\n" for turns in conversations)
+    command = [program, "tokenize", "--model", folder, "--chat"] + (["--chat-template", form] if form else [])
+    done = subprocess.run(command, input=data.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return done.returncode, done.stdout.decode().split("\n")[:-1], done.stderr.decode()
+
+
+def compare(arguments, text, folder):
+    """-> number of differences"""
+    rng = random.Random("elastron " + template_hash(text))
+    taken, refused = [], []
+    for _ in range(arguments.conversations):
+        turns = random_conversation(rng)
+        want = rendered(text, turns, turns[-1][0] != "assistant")
+        (refused if want is None else taken).append((turns, want))
+    code, lines, error = lines_of(arguments.program, folder, arguments.form, [turns for turns, _ in taken])
+    if code != 0:
+        print("  " + error.strip())
+        return len(taken)
+    wrong = int(len(lines) != len(taken))
+    for (turns, want), line in zip(taken, lines):
+        got = bytes(json.loads(line)).decode(errors="replace")
+        if got != want:
+            wrong += 1
+            if wrong < 4:
+                print(f"  {turns!r}\n    ours   {got!r}\n    theirs {want!r}")
+    for turns, _ in refused:
+        code, _, error = lines_of(arguments.program, folder, arguments.form, [turns])
+        if code != 3:
+            wrong += 1
+            print(f"  not refused: {turns!r} {error}")
+    print(f"  {len(taken)} conversations rendered and {len(refused)} refused: {wrong} differences", flush=True)
+    return wrong
 
 
 def main():
-    for path in sys.argv[1:]:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program")
+    parser.add_argument("--conversations", type=int, default=3000)
+    parser.add_argument("--form")
+    parser.add_argument("templates", nargs="+")
+    arguments = parser.parse_args()
+    tokenizer = byte_tokenizer()
+    wrong = 0
+    for path in arguments.templates:
         with open(path, encoding="utf-8", newline="") as file:
             text = file.read()
-        found = []
-        for family in FAMILIES:
-            try:
-                count, cases = differences(text, family)
-                found.append(f"{family}: {count} of {cases} differ")
-            except TemplateSyntaxError as error:
-                found.append(f"{family}: {error}")
-        print(f"{template_hash(text)}  {os.path.basename(path)}  " + ", ".join(found))
+        print(f"{template_hash(text)}  {os.path.basename(path)}", flush=True)
+        if not arguments.program:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in (("tokenizer.json", tokenizer), ("chat_template.jinja", text)):
+                with open(os.path.join(folder, name), "w", encoding="utf-8", newline="") as out:
+                    out.write(content)
+            wrong += compare(arguments, text, folder)
+    sys.exit(wrong != 0)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Compares `elastron tokenize` with the Python package `tokenizers`, on large tokenizers of both
-families trained here, and their speed.
+"""Compares `elastron tokenize` with the Python package `tokenizers`, on large tokenizers
+trained here with the pipelines of tokenizer_families.py, and their speed.
 
     python3 tests/oracle/compare_tokenizers.py --program build/elastron [--vocab 50000]
-        [--lines 24000] [--bench build/bench/elastron_bench_tokenizer]
+        [--lines 24000] [--families qwen3,mistral] [--bench build/bench/elastron_bench_tokenizer]
+    python3 tests/oracle/compare_tokenizers.py --program build/elastron --model DIR
+
+With --model the tokenizer of a model folder is compared instead.
 
 Prints every difference (there must be none; exit code 1 otherwise): ids and decoded text of mixed
 lines, of lines that are not UTF-8 (decoded with errors="replace" for Python), of every code point in
@@ -139,21 +142,23 @@ def main():
     parser.add_argument("--bench")
     parser.add_argument("--vocab", type=int, default=50000)
     parser.add_argument("--lines", type=int, default=24000)
+    parser.add_argument("--families", default=",".join(families.ALL_FAMILIES))
+    parser.add_argument("--model")
     parser.add_argument("--megabytes", type=float, default=12)
     arguments = parser.parse_args()
     prose, code = (f(int(arguments.megabytes * 1e6)) for f in (families.prose, families.code))
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for family, added in (("qwen3", families.QWEN3_ADDED), ("llama3", families.LLAMA3_ADDED)):
+        for family in [arguments.model] if arguments.model else arguments.families.split(","):
             rng = families.line_seed("compare " + family)
-            texts = prose + code + [families.mixed_line(rng, families.ASCII_WORDS)
-                                    for _ in range(30000)]
-            text = families.train(family, arguments.vocab, texts)
-            folder = os.path.join(scratch, family)
-            os.makedirs(folder)
-            with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as out:
-                out.write(text)
-            tokenizer = Tokenizer.from_str(text)
+            folder = arguments.model or os.path.join(scratch, family)
+            if not arguments.model:
+                texts = prose + code + [families.mixed_line(rng, families.ASCII_WORDS) for _ in range(30000)]
+                os.makedirs(folder)
+                with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as out:
+                    out.write(families.train(family, arguments.vocab, texts))
+            tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+            added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
             print(f"== {family}: {tokenizer.get_vocab_size()} tokens")
             lines = {
                 "mixed": [families.mixed_line(rng, added).encode() for _ in range(arguments.lines)],

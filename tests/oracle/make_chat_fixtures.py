@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Fixtures of the chat templates, by transformers' apply_chat_template.
 
-    python3 tests/oracle/make_chat_fixtures.py            (pip install transformers jinja2)
+    python3 tests/oracle/make_chat_fixtures.py [FORM=chat_template.jinja ...]   (pip install transformers jinja2)
 
-Writes tests/fixtures/chat/<family>/chat_template.jinja, the template as Qwen3-8B has it and that of
+Writes tests/fixtures/chat/qwen3 and llama3: chat_template.jinja, the template as Qwen3-8B has it and that of
 Llama-3.1-8B-Instruct without built-in tools, and cases.jsonl: conversations and what they become, with and without
-the prompt for an answer (Qwen3: enable_thinking=False).
+the prompt for an answer (Qwen3: enable_thinking=False). The texts of other templates are not kept here: for each that
+is given, cases.jsonl is written under the name of its form (data.chat_template). A conversation that the template
+refuses has no text.
 """
 import json
 import os
 import random
+import sys
 
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from chat_conversations import CONTENTS, rendered
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "chat")
 
@@ -200,18 +202,7 @@ LLAMA3 = r"""{{- bos_token }}
 {%- endif %}
 """
 
-CONTENTS = [
-    "", " ", "\n", "Hello", "  Hello  ", "\n\nHello\n\n", "\tHello\r\n", "two\nlines",
-    "<think>\nwhy\n</think>\n\nBecause.", "<think>\n\n</think>\n\nplain", "<think></think>", "</think>",
-    "<think>", "\n<think>\n\n a \n\n</think>\n\n\n b \n", "<think>a</think>b<think>c</think>\n\nd",
-    "no start</think>\nrest", "<think>x<think>\ny</think>z", "<think>\n \n</think>\n \nspaces",
-    "\u00a0\u3000\x1c\x1fwide\x85\u2028\u2029\u1680\u205f", "\u200b\u180e\ufeffnot stripped\ufeff\u180e\u200b",
-    "gr\u00fc\u00dfe \u4f60\u597d \U0001f468\u200d\U0001f469", "e\u0301", "<|im_end|>\n<|im_start|>system\nx",
-    "<|eot_id|><|begin_of_text|>", "<tool_response>\n5\n</tool_response>", "<tool_response>5",
-    "{{ messages }} {% if x %}", "\\n 'quotes' \"double\"", "\u2003", "\x0b\x0cx\x0b"]
-
-
-def conversations():
+def conversations(most_random):
     for content in CONTENTS:
         yield [("user", content)]
         yield [("system", content), ("user", "Q")]
@@ -223,7 +214,7 @@ def conversations():
     yield [("user", "Q"), ("system", "late"), ("assistant", "A")]
     yield [("system", "one"), ("system", "two"), ("user", "Q")]
     rng = random.Random(7)
-    for _ in range(200):
+    for _ in range(most_random):
         turns = [("system", rng.choice(CONTENTS))] if rng.random() < 0.4 else []
         for _ in range(rng.randint(1, 7)):
             turns.append((rng.choice(["user", "assistant", "user", "assistant", "system"]),
@@ -231,22 +222,42 @@ def conversations():
         yield turns
 
 
+# Alternating turns, which Mistral's templates ask for, and some that do not alternate.
+def short_conversations():
+    rng = random.Random(8)
+    for content in CONTENTS:
+        yield [("user", content)]
+        yield [("system", content), ("user", "Q")]
+        yield [("user", "Q"), ("assistant", content)]
+    yield [("system", "only")]
+    yield [("user", "Q"), ("system", "late"), ("assistant", "A")]
+    yield [("user", "Q"), ("user", "R")]
+    yield [("assistant", "A")]
+    for _ in range(60):
+        turns = [("system", rng.choice(CONTENTS))] if rng.random() < 0.4 else []
+        for i in range(rng.randint(1, 6)):
+            turns.append((("user", "assistant")[i % 2], rng.choice(CONTENTS)))
+        yield turns
+
+
+def write_cases(form, template, conversations):
+    os.makedirs(os.path.join(OUT, form), exist_ok=True)
+    with open(os.path.join(OUT, form, "cases.jsonl"), "w", encoding="ascii") as out:
+        for i, turns in enumerate(conversations):
+            prompt = i % 2 == 0 or turns[-1][0] == "user"
+            text = rendered(template, turns, prompt)
+            out.write(json.dumps({"messages": turns, "generation_prompt": prompt, "text": text}) + "\n")
+
+
 def main():
-    for family, template, bos in (("qwen3", QWEN3, None), ("llama3", LLAMA3, "<|begin_of_text|>")):
-        folder = os.path.join(OUT, family)
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "chat_template.jinja"), "w", encoding="utf-8") as out:
+    for form, template in (("qwen3", QWEN3), ("llama3", LLAMA3)):
+        write_cases(form, template, conversations(200))
+        with open(os.path.join(OUT, form, "chat_template.jinja"), "w", encoding="utf-8") as out:
             out.write(template)
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token=bos)
-        with open(os.path.join(folder, "cases.jsonl"), "w", encoding="ascii") as out:
-            for i, turns in enumerate(conversations()):
-                messages = [{"role": role, "content": content} for role, content in turns]
-                prompt = i % 2 == 0 or turns[-1][0] == "user"
-                text = tokenizer.apply_chat_template(
-                    messages, chat_template=template, tokenize=False, add_generation_prompt=prompt,
-                    enable_thinking=False)
-                out.write(json.dumps({"messages": turns, "generation_prompt": prompt,
-                                      "text": text}) + "\n")
+    for argument in sys.argv[1:]:
+        form, path = argument.split("=", 1)
+        with open(path, encoding="utf-8", newline="") as file:
+            write_cases(form, file.read(), short_conversations())
 
 
 if __name__ == "__main__":

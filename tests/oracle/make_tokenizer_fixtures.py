@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
-"""Fixtures of byte-level BPE, by the Python package `tokenizers`.
+"""Fixtures of tokenizers, by the Python package `tokenizers`.
 
-    python3 tests/oracle/make_tokenizer_fixtures.py            (pip install tokenizers)
+    python3 tests/oracle/make_tokenizer_fixtures.py [FAMILY ...]           (pip install tokenizers)
 
-Trains tokenizers with the pipelines of Qwen3 and Llama-3.1 on text of this machine and writes
-tests/fixtures/tokenizer/<family>/: tokenizer.json and cases.jsonl, a text a line with its ids
+Trains tokenizers with the pipelines of tokenizer_families.py (all, or those named) on text of this machine and
+writes tests/fixtures/tokenizer/<family>/: tokenizer.json and cases.jsonl, a text a line with its ids
 (add_special_tokens=False) and what they decode to. Text that is not UTF-8 is given in hex.
 """
 import json
 import os
+import sys
 
 from tokenizers import Tokenizer
 
 import tokenizer_families as families
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "tokenizer")
-VOCAB = 5000
+# Tokens and lines: those of the models that everything is tried on, and of the others.
+LARGE, SMALL = (5000, 240), (1100, 60)
 FIXED = [
     "", " ", "\n", "\r\n", "a", "\n\n\n", " \n \n  x", "x  \r\n\r\n  y", "Hello, world!",
     "I'll can't we'VE 'Sx it'\u017f", "don't\u2019t", "1 12 123 1234 12345 1234567",
@@ -36,10 +38,12 @@ FIXED = [
 def main():
     corpus = families.prose(2_000_000) + families.code(2_000_000)
     rng = families.line_seed("training")
-    for family, added in (("qwen3", families.QWEN3_ADDED), ("llama3", families.LLAMA3_ADDED)):
+    for family in sys.argv[1:] or families.ALL_FAMILIES:
+        size, count = LARGE if family in ("qwen3", "llama3") else SMALL
+        added = families.added_tokens(family)
         plain = [w for w in families.ASCII_WORDS]
         corpus_here = corpus + [families.mixed_line(rng, plain) for _ in range(4000)]
-        text = families.train(family, VOCAB, corpus_here)
+        text = families.train(family, size, corpus_here)
         folder = os.path.join(OUT, family)
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as out:
@@ -47,8 +51,8 @@ def main():
         tokenizer = Tokenizer.from_str(text)
         lines = families.line_seed("cases " + family)
         texts = [t.encode() for t in FIXED]
-        texts += [families.mixed_line(lines, added).encode() for _ in range(240)]
-        texts += [families.broken_line(lines, added) for _ in range(60)]
+        texts += [families.mixed_line(lines, added).encode() for _ in range(count)]
+        texts += [families.broken_line(lines, added) for _ in range(count // 4)]
         texts += [b"a\xc3", b"\xe2\x82", b"\xf0\x9f\x98 x", b"\xed\xa0\x80", b"\xc0\xaf\xff\xfe"]
         with open(os.path.join(folder, "cases.jsonl"), "w", encoding="ascii") as out:
             for raw in texts:

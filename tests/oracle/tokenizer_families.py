@@ -1,5 +1,5 @@
-"""Byte-level BPE tokenizers with exactly the pipelines of Qwen3 and Llama-3.1, trained on local text,
-and texts that try them. Needs the Python package `tokenizers`.
+"""Tokenizers with exactly the pipelines of published ones, trained on local text, and texts that try
+them. Needs the Python package `tokenizers`.
 """
 import glob
 import gzip
@@ -26,38 +26,113 @@ LLAMA3_ADDED = (
     + [f"<|reserved_special_token_{i}|>" for i in range(3, 248)])
 
 
-def split_then_bytes(pattern, trim_offsets):
+MISTRAL_ADDED = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]"]
+# Words of upper and lower case apart, marks among them: Tekken's, and with contractions o200k's (Llama-4).
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+CASED = (r"[^\r\n\p{L}\p{N}]?" + UPPER + "*" + LOWER + r"+%s|[^\r\n\p{L}\p{N}]?" + UPPER + "+" + LOWER
+         + r"*%s|%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+NEVER_IN_UTF8 = [0xC0, 0xC1, *range(0xF5, 0x100)]
+
+
+def split_then_bytes(*patterns):
     return pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(pattern), behavior="isolated", invert=False),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=trim_offsets,
-                                 use_regex=False)])
+        *[pre_tokenizers.Split(Regex(p), behavior="isolated", invert=False) for p in patterns],
+        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)])
+
+
+def byte_letter(byte):
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return chr(byte) if byte in shown else chr(256 + byte - sum(b < byte for b in shown))
+
+
+class Family:
+    """How text is cut, and what is added to the vocabulary. `first`: the added tokens have the first ids, in the
+    model's vocabulary; `lacks`: bytes without a token."""
+
+    def __init__(self, pre_tokenizer, normalizer=None, added=QWEN3_ADDED, special=QWEN3_SPECIAL, first=False, lacks=(),
+                 ignore_merges=False, merges_as_text=False):
+        self.pre_tokenizer, self.normalizer, self.added, self.special = pre_tokenizer, normalizer, added, special
+        self.first, self.lacks = first, lacks
+        self.ignore_merges, self.merges_as_text = ignore_merges, merges_as_text
+
+
+FAMILIES = {
+    "qwen3": Family(split_then_bytes(PATTERN % r"\p{N}"), normalizers.NFC()),
+    "llama3": Family(split_then_bytes(PATTERN % r"\p{N}{1,3}"), added=LLAMA3_ADDED, special=len(LLAMA3_ADDED),
+                     ignore_merges=True, merges_as_text=True),
+    "qwen3.5": Family(split_then_bytes(
+        CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
+                      normalizers.NFC(), lacks=NEVER_IN_UTF8),
+    "llama4": Family(split_then_bytes(CASED % (CONTRACTIONS + "?", CONTRACTIONS + "?", r"\p{N}{1,3}"))),
+    "gpt4": Family(split_then_bytes(
+        CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")),
+    "nemo": Family(split_then_bytes(CASED % ("", "", r"\p{N}")), added=MISTRAL_ADDED, special=len(MISTRAL_ADDED),
+                   first=True, ignore_merges=True),
+    # Of no model: what else a pre-tokenizer may be made of.
+    "pieces": Family(pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Punctuation(behavior="merged_with_previous"),
+        pre_tokenizers.Split(" ", behavior="merged_with_next"),
+        pre_tokenizers.Split(Regex(r"[\p{S}\p{P}]|\p{Nd}"), behavior="contiguous"),
+        pre_tokenizers.Split(Regex(r"\p{Mn}+"), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]), normalizers.NFKC()),
+    "digits": Family(pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Punctuation(),
+        pre_tokenizers.Split(Regex(r"\p{Lo}|\p{So}"), behavior="removed", invert=False),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]), normalizers.NFKC()),
+}
+# BPE of characters with a byte fallback: as Mistral-7B-v0.3 has it, and as Llama-2 and Mistral-7B-v0.1.
+CHARACTER_FAMILIES = {
+    "mistral": (None, pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)),
+    "llama2": (normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]), None)}
+ALL_FAMILIES = [*FAMILIES, *CHARACTER_FAMILIES]
+
+
+def added_tokens(family):
+    return FAMILIES[family].added if family in FAMILIES else MISTRAL_ADDED
 
 
 def train(family, vocab_size, texts, drop_every=40):
-    """-> tokenizer.json as text. Of the trained merges that no later one needs, one in `drop_every`
-    is left out: its token is then only reached by ignore_merges."""
-    tokenizer = Tokenizer(models.BPE())
-    if family == "qwen3":
-        tokenizer.normalizer = normalizers.NFC()
-        tokenizer.pre_tokenizer = split_then_bytes(PATTERN % r"\p{N}", False)
-        tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False,
-                                               use_regex=False)
-        tokenizer.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=False,
-                                                        use_regex=False)
-    else:
-        tokenizer.pre_tokenizer = split_then_bytes(PATTERN % r"\p{N}{1,3}", True)
-        tokenizer.decoder = decoders.ByteLevel(add_prefix_space=True, trim_offsets=True,
-                                               use_regex=True)
+    """-> tokenizer.json as text"""
+    if family in CHARACTER_FAMILIES:
+        return train_characters(family, vocab_size, texts)
+    return train_bytes(FAMILIES[family], vocab_size, texts, drop_every, family == "llama3")
+
+
+def train_characters(family, vocab_size, texts):
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    # Words, as SentencePiece learns them; they are not cut in use.
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always", split=True)
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=vocab_size, special_tokens=MISTRAL_ADDED + byte_tokens, limit_alphabet=300, show_progress=False,
+        max_token_length=24))
+    tokenizer.normalizer, pre_tokenizer = CHARACTER_FAMILIES[family]
+    tokenizer.decoder = decoders.Sequence([
+        decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    file = json.loads(tokenizer.to_str())
+    file["pre_tokenizer"] = pre_tokenizer and json.loads(pre_tokenizer.__getstate__())
+    file["added_tokens"] = [token for token in file["added_tokens"] if token["content"] in MISTRAL_ADDED]
+    return json.dumps(file, ensure_ascii=False, separators=(",", ":"))
+
+
+def train_bytes(family, vocab_size, texts, drop_every, begins):
+    """Of the trained merges that no later one needs, one in `drop_every` is left out: its token is then only reached by
+    ignore_merges. `begins`: the post-processor adds a beginning of text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.pre_tokenizer = family.normalizer, family.pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=begins, trim_offsets=begins, use_regex=begins)
+    tokenizer.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    lacking = {byte_letter(byte) for byte in family.lacks}
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=family.added if family.first else [],
+        initial_alphabet=[letter for letter in pre_tokenizers.ByteLevel.alphabet() if letter not in lacking],
         show_progress=False, max_token_length=64))
     first = len(tokenizer.get_vocab())
-    added = QWEN3_ADDED if family == "qwen3" else LLAMA3_ADDED
-    special = QWEN3_SPECIAL if family == "qwen3" else len(added)
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in added[:special]])
-    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in added[special:]])
-    if family == "llama3":
-        bos = first + added.index("<|begin_of_text|>")
+    if not family.first:
+        tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in family.added[:family.special]])
+        tokenizer.add_tokens([AddedToken(t, normalized=False) for t in family.added[family.special:]])
+    if begins:
+        bos = first + family.added.index("<|begin_of_text|>")
         tokenizer.post_processor = processors.Sequence([
             processors.ByteLevel(add_prefix_space=True, trim_offsets=False, use_regex=True),
             processors.TemplateProcessing(
@@ -70,10 +145,9 @@ def train(family, vocab_size, texts, drop_every=40):
     free = [i for i, merge in enumerate(merges) if "".join(merge) not in needed]
     dropped = set(free[::drop_every])
     merges = [merge for i, merge in enumerate(merges) if i not in dropped]
-    # Both ways of writing merges.
-    model["merges"] = merges if family == "qwen3" else [" ".join(merge) for merge in merges]
-    model["ignore_merges"] = family == "llama3"
-    if family == "qwen3":
+    model["merges"] = [" ".join(merge) for merge in merges] if family.merges_as_text else merges
+    model["ignore_merges"] = family.ignore_merges
+    if not family.merges_as_text:
         model["continuing_subword_prefix"] = model["end_of_word_suffix"] = ""
     return json.dumps(file, ensure_ascii=False, separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-#include "data/tokenizer/nfc.h"
+#include "data/tokenizer/normal_form.h"
 
 #include <utf8proc.h>
 
@@ -29,27 +29,40 @@ constexpr int32_t kNewer[][2] = {
     {0x1e4ec, 0x1e4ef}, {0x1e5ee, 0x1e5ef}, {0x1e6e3, 0x1e6f5},
 };
 
-bool is_newer(int32_t c) {
-  const auto* end = std::end(kNewer);
+// Characters since Unicode 9 that are others in NFKC: modifiers, squared and outlined letters, digits.
+constexpr int32_t kNewerCompatible[][2] = {
+    {0x32ff, 0x32ff},   {0xa7f1, 0xa7f4},   {0xab69, 0xab69},   {0x10781, 0x107ba},
+    {0x1ccd6, 0x1ccf9}, {0x1e030, 0x1e06d}, {0x1f16c, 0x1f16c}, {0x1fbf0, 0x1fbf9},
+};
+
+template <size_t n>
+bool holds(const int32_t (&ranges)[n][2], int32_t c) {
+  const auto* end = std::end(ranges);
   const auto* range = std::lower_bound(
-      std::begin(kNewer), end, c, [](const int32_t(&r)[2], int32_t value) { return r[1] < value; });
+      std::begin(ranges), end, c, [](const int32_t(&r)[2], int32_t value) { return r[1] < value; });
   return range != end && c >= (*range)[0];
 }
+
+bool is_newer(int32_t c) { return holds(kNewer, c); }
 
 int combining_class(int32_t c) {
   return is_newer(c) ? 0 : utf8proc_get_property(c)->combining_class;
 }
 
-// Appends the canonical decomposition of `c`.
-void decompose(int32_t c, std::vector<int32_t>& out) {
-  if (is_newer(c)) {
+// Appends the decomposition of `c`: canonical, or compatible for NFKC.
+void decompose(NormalForm form, int32_t c, std::vector<int32_t>& out) {
+  const bool compatible = form == NormalForm::nfkc;
+  if (is_newer(c) || (compatible && holds(kNewerCompatible, c))) {
     out.push_back(c);
     return;
   }
-  utf8proc_int32_t parts[8];
+  constexpr utf8proc_ssize_t kMost = 32;  // U+FDFA has 18
+  utf8proc_int32_t parts[kMost];
   int boundary = 0;
-  const auto count = utf8proc_decompose_char(c, parts, 8, UTF8PROC_DECOMPOSE, &boundary);
-  ELASTRON_CHECK(count >= 1 && count <= 8, "a canonical decomposition has 1 to 4 characters");
+  const auto options = static_cast<utf8proc_option_t>(
+      UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : utf8proc_option_t(0)));
+  const auto count = utf8proc_decompose_char(c, parts, kMost, options, &boundary);
+  ELASTRON_CHECK(count >= 1 && count <= kMost, "a decomposition has 1 to 18 characters");
   out.insert(out.end(), parts, parts + count);
 }
 
@@ -66,9 +79,13 @@ void compose(std::vector<int32_t>& characters) {
 // These properties decide whether a character can stand as it is.
 class Properties {
  public:
-  static const Properties& get() {
-    static const Properties instance;
-    return instance;
+  static const Properties& of(NormalForm form) {
+    if (form == NormalForm::nfkc) {
+      static const Properties compatible(NormalForm::nfkc);
+      return compatible;
+    }
+    static const Properties canonical(NormalForm::nfc);
+    return canonical;
   }
   // May reorder with, or compose with, what stands before it.
   bool joins(int32_t c) const { return (flags(c) & kJoins) != 0; }
@@ -79,13 +96,13 @@ class Properties {
   static constexpr int32_t kEnd = 0x30000;  // nothing above decomposes or combines
   static constexpr uint8_t kJoins = 1, kChanges = 2;
 
-  Properties() : flags_(kEnd, 0) {
+  explicit Properties(NormalForm form) : flags_(kEnd, 0) {
     std::vector<int32_t> parts;
-    for (int32_t c = 0xc0; c < kEnd; ++c) {
+    for (int32_t c = 0xa0; c < kEnd; ++c) {
       if ((c >= 0xd800 && c < 0xe000) || is_newer(c)) continue;
       if (combining_class(c) != 0) flags_[size_t(c)] |= kJoins;
       parts.clear();
-      decompose(c, parts);
+      decompose(form, c, parts);
       if (parts.size() == 1 && parts[0] == c) continue;
       const int32_t last = parts.back();
       // U+0F73 and its like: starters that decompose into marks.
@@ -96,6 +113,13 @@ class Properties {
       } else {
         flags_[size_t(c)] |= kChanges;
       }
+    }
+    // What becomes a character that joins: Hangul letters, to NFKC.
+    for (int32_t c = 0xa0; c < kEnd; ++c) {
+      if ((flags_[size_t(c)] & kChanges) == 0) continue;
+      parts.clear();
+      decompose(form, c, parts);
+      if (joins(parts[0])) flags_[size_t(c)] |= kJoins;
     }
   }
   uint8_t flags(int32_t c) const { return c < kEnd ? flags_[size_t(c)] : uint8_t(0); }
@@ -112,11 +136,12 @@ int32_t next_character(std::string_view text, size_t& at) {
   return c;
 }
 
-// Appends the NFC of `text`. utf8proc's own decomposition of strings orders marks by a bubble sort,
+// Appends `text` in the form. utf8proc's own decomposition of strings orders marks by a bubble sort,
 // quadratic in their number, and by a newer table.
-void append_nfc(std::string_view text, std::vector<int32_t>& scratch, std::string& out) {
+void append_normalized(NormalForm form, std::string_view text, std::vector<int32_t>& scratch,
+                       std::string& out) {
   scratch.clear();
-  for (size_t at = 0; at < text.size();) decompose(next_character(text, at), scratch);
+  for (size_t at = 0; at < text.size();) decompose(form, next_character(text, at), scratch);
   for (auto begin = scratch.begin(); begin != scratch.end();) {
     const auto is_starter = [](int32_t c) { return combining_class(c) == 0; };
     begin = std::find_if_not(begin, scratch.end(), is_starter);
@@ -133,15 +158,17 @@ void append_nfc(std::string_view text, std::vector<int32_t>& scratch, std::strin
 
 }  // namespace
 
-std::string_view to_nfc(std::string_view text, std::string& storage) {
-  const Properties& properties = Properties::get();
+std::string_view normalize(NormalForm form, std::string_view text, std::string& storage) {
+  if (form == NormalForm::none) return text;
+  const Properties& properties = Properties::of(form);
+  // Everything below U+0300 is its own NFC and joins nothing; below U+00A0, its own NFKC.
+  const uint8_t first_to_look_at = form == NormalForm::nfc ? 0xcc : 0xc2;
   std::vector<int32_t> scratch;
   bool changed = false;
   size_t copied = 0;    // of `text`, to storage
   size_t previous = 0;  // where the character before `at` begins
   for (size_t at = 0; at < text.size();) {
-    // Everything below U+0300 is its own NFC and joins nothing.
-    if (const auto lead = uint8_t(text[at]); lead < 0xcc) {
+    if (const auto lead = uint8_t(text[at]); lead < first_to_look_at) {
       previous = at;
       at += lead < 0x80 ? 1 : 2;
       continue;
@@ -160,7 +187,7 @@ std::string_view to_nfc(std::string_view text, std::string& storage) {
     if (!changed) storage.clear();
     changed = true;
     storage.append(text, copied, first - copied);
-    append_nfc(text.substr(first, end - first), scratch, storage);
+    append_normalized(form, text.substr(first, end - first), scratch, storage);
     copied = end;
     previous = end;  // nothing before `end` is touched again: what follows does not join
   }
