@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 
 namespace elastron::model {
@@ -11,6 +12,12 @@ namespace elastron::model {
 namespace {
 
 using Json = nlohmann::json;
+
+// Keys that say nothing about what is computed here, and why not.
+struct HarmlessKeys {
+  std::string_view why;
+  std::span<const std::string_view> keys;
+};
 
 // Keys of other kinds of models. One that is null, false, 0 or empty asks for nothing; a factor of
 // `neutral` neither.
@@ -77,34 +84,111 @@ constexpr Refused kRefused[] = {
     {"compression_config"},
 };
 
-// Keys that the reader takes, and keys that say nothing about logits: training, bookkeeping.
-constexpr std::string_view kHarmless[] = {
-    // read
-    "architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers",
-    "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
-    "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
-    "original_max_position_embeddings", "initializer_range", "tie_word_embeddings", "eos_token_id",
-    "bos_token_id", "pad_token_id", "torch_dtype", "dtype", "layer_types", "hidden_act",
-    "quantization_config", "num_labels", "id2label", "label2id", "is_causal", "auto_map",
-    // of layers that this model does not have, or that compute the same
-    "sliding_window", "max_window_layers", "pretraining_tp", "attention_dropout", "hidden_dropout",
-    "classifier_dropout", "embd_pdrop", "resid_pdrop", "attn_implementation",
-    "_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal",
-    // bookkeeping
-    "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "use_cache",
-    "problem_type", "finetuning_task", "task_specific_params", "tokenizer_class", "prefix",
-    "output_attentions", "output_hidden_states", "output_scores", "return_dict",
-    "return_dict_in_generate", "torchscript", "use_bfloat16", "tf_legacy_loss", "pruned_heads",
-    "chunk_size_feed_forward", "tie_encoder_decoder", "is_decoder", "cross_attention_hidden_size",
-    "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id", "unsloth_fixed",
-    "unsloth_version", "unsloth_training", "model_max_length", "seq_length", "max_sequence_length",
-    "bad_words_ids", "mean", "std",
-    // generation, which older folders wrote here
-    "max_length", "min_length", "max_new_tokens", "do_sample", "early_stopping", "num_beams",
-    "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
-    "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
-    "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-    "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"};
+// Keys that are read, here or where a part of the file is: a value that cannot be is an error there.
+constexpr std::string_view kRead[] = {"architectures",
+                                      "model_type",
+                                      "hidden_size",
+                                      "intermediate_size",
+                                      "num_hidden_layers",
+                                      "num_attention_heads",
+                                      "num_key_value_heads",
+                                      "head_dim",
+                                      "vocab_size",
+                                      "max_position_embeddings",
+                                      "rms_norm_eps",
+                                      "rope_theta",
+                                      "rope_scaling",
+                                      "rope_parameters",
+                                      "initializer_range",
+                                      "tie_word_embeddings",
+                                      "eos_token_id",
+                                      "bos_token_id",
+                                      "pad_token_id",
+                                      "torch_dtype",
+                                      "dtype",
+                                      "layer_types",
+                                      "hidden_act",
+                                      "quantization_config",
+                                      "num_labels",
+                                      "id2label",
+                                      "label2id",
+                                      "is_causal",
+                                      "auto_map",
+                                      "sliding_window"};
+
+constexpr std::string_view kOtherLayers[] = {"sliding_window", "max_window_layers"};
+constexpr std::string_view kSameResult[] = {"pretraining_tp",
+                                            "attn_implementation",
+                                            "_attn_implementation",
+                                            "_attn_implementation_autoset",
+                                            "_attn_implementation_internal",
+                                            "experts_implementation",
+                                            "_experts_implementation",
+                                            "use_cache",
+                                            "chunk_size_feed_forward"};
+constexpr std::string_view kTraining[] = {
+    "attention_dropout", "hidden_dropout", "classifier_dropout", "embd_pdrop",
+    "resid_pdrop",       "problem_type",   "finetuning_task",    "task_specific_params",
+    "tf_legacy_loss",    "use_bfloat16"};
+constexpr std::string_view kBookkeeping[] = {"transformers_version",
+                                             "_name_or_path",
+                                             "name_or_path",
+                                             "_commit_hash",
+                                             "tokenizer_class",
+                                             "prefix",
+                                             "output_attentions",
+                                             "output_hidden_states",
+                                             "output_scores",
+                                             "return_dict",
+                                             "return_dict_in_generate",
+                                             "torchscript",
+                                             "unsloth_fixed",
+                                             "unsloth_version",
+                                             "unsloth_training",
+                                             "model_max_length",
+                                             "seq_length",
+                                             "max_sequence_length",
+                                             "mean",
+                                             "std"};
+constexpr std::string_view kOtherModels[] = {
+    "pruned_heads", "tie_encoder_decoder", "is_decoder",    "cross_attention_hidden_size",
+    "sep_token_id", "cls_token_id",        "mask_token_id", "decoder_start_token_id"};
+constexpr std::string_view kGeneration[] = {"max_length",
+                                            "min_length",
+                                            "max_new_tokens",
+                                            "do_sample",
+                                            "early_stopping",
+                                            "num_beams",
+                                            "num_beam_groups",
+                                            "diversity_penalty",
+                                            "temperature",
+                                            "top_k",
+                                            "top_p",
+                                            "typical_p",
+                                            "repetition_penalty",
+                                            "length_penalty",
+                                            "no_repeat_ngram_size",
+                                            "encoder_no_repeat_ngram_size",
+                                            "num_return_sequences",
+                                            "forced_bos_token_id",
+                                            "forced_eos_token_id",
+                                            "remove_invalid_values",
+                                            "exponential_decay_length_penalty",
+                                            "suppress_tokens",
+                                            "begin_suppress_tokens",
+                                            "bad_words_ids"};
+constexpr HarmlessKeys kHarmless[] = {
+    {"of layers with a window, which use_sliding_window and layer_types refuse", kOtherLayers},
+    {"another way to compute the same", kSameResult},
+    {"of training elsewhere: dropout and losses", kTraining},
+    {"what is written down and returned", kBookkeeping},
+    {"of encoders and of models with an encoder, which are refused", kOtherModels},
+    {"of generation, which older folders wrote here; generation_config.json is not read for them "
+     "either",
+     kGeneration},
+};
+
+bool is_read(std::string_view key) { return std::ranges::find(kRead, key) != std::end(kRead); }
 
 bool asks_for_nothing(const Json& value, double neutral) {
   if (value.is_null() || value == false) return true;
@@ -123,6 +207,13 @@ void check_layers(const ConfigReader& c) {
 
 }  // namespace
 
+std::string_view why_harmless(std::string_view key) {
+  for (const HarmlessKeys& harmless : kHarmless) {
+    if (std::ranges::find(harmless.keys, key) != harmless.keys.end()) return harmless.why;
+  }
+  return "";
+}
+
 void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices) {
   check_layers(c);
   c.refuse_null("hidden_act");
@@ -135,7 +226,7 @@ void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices)
   }
   std::vector<std::string> unknown;
   for (const auto& [key, value] : c.object().items()) {
-    if (std::ranges::find(kHarmless, key) != std::end(kHarmless)) continue;
+    if (is_read(key) || !why_harmless(key).empty()) continue;
     const auto refused = std::ranges::find(kRefused, key, &Refused::key);
     if (refused == std::end(kRefused)) {
       // Whatever it is, null, false and empty lists ask for nothing.

@@ -2,6 +2,7 @@
 // say nothing about it.
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/weights/config_reader.h"
@@ -11,5 +12,8 @@ namespace elastron::model {
 // Throws InputError naming the first key that asks for another computation. Keys that are not known
 // become one of the `notices`, lines for people.
 void check_config_keys(const ConfigReader& config, std::vector<std::string>& notices);
+
+// Why a key says nothing about what is computed here; "" of one that does, or that is not known.
+std::string_view why_harmless(std::string_view key);
 
 }  // namespace elastron::model

@@ -5,10 +5,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "core/error.h"
 #include "core/file/safetensors.h"
 #include "core/json.h"
+#include "model/weights/config_keys.h"
 #include "model/weights/model_folder.h"
 #include "tests/support/scratch.h"
 
@@ -214,6 +216,41 @@ TEST(ModelConfig, UnknownKeysAreNamedInOneLine) {
   const auto code = parse(with(qwen(), {{"auto_map", {{"AutoModel", "x.y"}}}})).notices;
   ASSERT_EQ(code.size(), 1u);
   EXPECT_NE(code[0].find("auto_map"), std::string::npos);
+}
+
+// Whatever the transformers library knows of these families: a value that cannot be is met by whoever reads the key,
+// or the key is on the list of those that say nothing, with a reason.
+TEST(ModelConfig, EveryKeyOfTheLibraryIsReadOrRefusedOrHarmless) {
+  struct Base {
+    const char* model_type;
+    const char* stem;
+  };
+  const Json all = read(ELASTRON_TEST_FIXTURES "/config_keys.json");
+  ASSERT_EQ(all.size(), 2u);
+  for (const auto& [version, keys] : all.items()) {
+    for (const Base& base :
+         {Base{"llama", "Llama"}, {"mistral", "Mistral"}, {"qwen2", "Qwen2"}, {"qwen3", "Qwen3"}}) {
+      ASSERT_GT(keys.at(base.model_type).size(), 25u);
+      for (const std::string key : keys.at(base.model_type)) {
+        for (const char* head : {"ForCausalLM", "ForSequenceClassification"}) {
+          Json config = with(qwen(), {{"architectures", {std::string(base.stem) + head}},
+                                      {"model_type", base.model_type},
+                                      {"sliding_window", nullptr}});
+          config["sliding_window"] = nullptr;
+          config[key] = {{"odd", 3}};
+          SCOPED_TRACE(version + ", " + base.stem + head + ": " + key);
+          try {
+            const auto notices = parse_model_config(config.dump(), "config.json").notices;
+            const bool of_labels = key == "id2label" || key == "label2id";
+            EXPECT_TRUE(of_labels || !why_harmless(key).empty());
+            EXPECT_TRUE(notices.empty()) << notices.front();
+          } catch (const InputError& e) {
+            EXPECT_NE(std::string(e.what()).find(key), std::string::npos) << e.what();
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(ModelConfig, MissingKeysAreAsInTheLibrary) {
