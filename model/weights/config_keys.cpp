@@ -113,8 +113,7 @@ constexpr std::string_view kRead[] = {"architectures",
                                       "id2label",
                                       "label2id",
                                       "is_causal",
-                                      "auto_map",
-                                      "sliding_window"};
+                                      "auto_map"};
 
 constexpr std::string_view kOtherLayers[] = {"sliding_window", "max_window_layers"};
 constexpr std::string_view kSameResult[] = {"pretraining_tp",
