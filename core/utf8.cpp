@@ -79,4 +79,14 @@ std::string_view replace_invalid_utf8(std::string_view text, std::string& storag
   return storage.append(text, copied);
 }
 
+std::string in_utf8(uint32_t c) {
+  if (c < 0x80) return {char(c)};
+  if (c < 0x800) return {char(0xc0 | c >> 6), char(0x80 | (c & 0x3f))};
+  if (c < 0x10000) {
+    return {char(0xe0 | c >> 12), char(0x80 | (c >> 6 & 0x3f)), char(0x80 | (c & 0x3f))};
+  }
+  return {char(0xf0 | c >> 18), char(0x80 | (c >> 12 & 0x3f)), char(0x80 | (c >> 6 & 0x3f)),
+          char(0x80 | (c & 0x3f))};
+}
+
 }  // namespace elastron

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace elastron::data {
 
@@ -105,13 +106,7 @@ class LiteralParser {
       fail("an escape that is not a character");
     }
     at_ += digits;
-    if (c < 0x80) return {char(c)};
-    if (c < 0x800) return {char(0xc0 | c >> 6), char(0x80 | (c & 0x3f))};
-    if (c < 0x10000) {
-      return {char(0xe0 | c >> 12), char(0x80 | (c >> 6 & 0x3f)), char(0x80 | (c & 0x3f))};
-    }
-    return {char(0xf0 | c >> 18), char(0x80 | (c >> 12 & 0x3f)), char(0x80 | (c >> 6 & 0x3f)),
-            char(0x80 | (c & 0x3f))};
+    return in_utf8(c);
   }
 
   json number() {

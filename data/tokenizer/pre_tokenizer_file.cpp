@@ -1,5 +1,6 @@
 #include "data/tokenizer/pre_tokenizer_file.h"
 
+#include "core/utf8.h"
 #include "data/tokenizer/character_tables.h"
 
 namespace elastron::data {
@@ -31,16 +32,6 @@ std::string pattern_of(std::string_view text) {
     pattern += c;
   }
   return pattern;
-}
-
-std::string in_utf8(uint32_t c) {
-  if (c < 0x80) return {char(c)};
-  if (c < 0x800) return {char(0xc0 | c >> 6), char(0x80 | (c & 0x3f))};
-  if (c < 0x10000) {
-    return {char(0xe0 | c >> 12), char(0x80 | (c >> 6 & 0x3f)), char(0x80 | (c & 0x3f))};
-  }
-  return {char(0xf0 | c >> 18), char(0x80 | (c >> 12 & 0x3f)), char(0x80 | (c >> 6 & 0x3f)),
-          char(0x80 | (c & 0x3f))};
 }
 
 std::string punctuation_pattern() {

@@ -23,6 +23,9 @@ TEST(Utf8, EveryCodePoint) {
   for (uint32_t c = 0; c < 0x200000; ++c) {
     const bool scalar = c <= 0x10FFFF && !(c >= 0xD800 && c <= 0xDFFF);
     ASSERT_EQ(first_invalid_utf8(encode(c)).has_value(), !scalar) << std::hex << c;
+    if (scalar) {
+      ASSERT_EQ(in_utf8(c), encode(c)) << std::hex << c;
+    }
   }
 }
 

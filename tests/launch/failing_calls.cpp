@@ -2,7 +2,6 @@
 // files whose path has FAIL_PATH in it (default: "/checkpoints"), fails with FAIL_ERRNO, or,
 // without one, is the process's last: it is killed. FAIL_REPORT is made then, and nothing fails
 // where it is there already. Only in rank FAIL_RANK.
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -15,6 +14,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/launch/preloaded.h"
+
+using elastron::test::next;
+using elastron::test::path_of;
+
 namespace {
 
 std::atomic<long> calls{0};
@@ -25,12 +29,8 @@ bool watched(const char* path) {
 }
 
 bool watched(int descriptor) {
-  char link[64], path[4096];
-  std::snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-  const ssize_t length = readlink(link, path, sizeof path - 1);
-  if (length <= 0) return false;
-  path[length] = 0;
-  return watched(path);
+  const std::string path = path_of(descriptor);
+  return !path.empty() && watched(path.c_str());
 }
 
 bool writable(int descriptor) {
@@ -56,11 +56,6 @@ bool fails(const char* name) {
   if (error == nullptr) kill(getpid(), SIGKILL);
   errno = std::atoi(error);
   return true;
-}
-
-template <class F>
-F next(const char* name) {
-  return reinterpret_cast<F>(dlsym(RTLD_NEXT, name));
 }
 
 }  // namespace

@@ -2,32 +2,25 @@
 // reads, or $READS_IN_ALL if that is less, of files whose path has $READS_PATH in it were made by
 // other threads than the first. Who reads for a step only when the one before is over never ends.
 // How many reads there were is in $READS_REPORT at the end.
-#include <dlfcn.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
+
+#include "tests/launch/preloaded.h"
+
+using elastron::test::is_of;
+using elastron::test::next;
 
 namespace {
 
 std::mutex mutex;
 std::condition_variable more;
 long reads = 0, steps = 0;  // guarded by mutex
-
-bool is_of(int fd, const char* part) {
-  char link[64], path[PATH_MAX + 1];
-  std::snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  const ssize_t length = readlink(link, path, PATH_MAX);
-  if (part == nullptr || length <= 0) return false;
-  path[length] = 0;
-  return std::strstr(path, part) != nullptr;
-}
 
 bool on_the_first_thread() { return syscall(SYS_gettid) == getpid(); }
 
@@ -57,11 +50,6 @@ __attribute__((destructor)) void report() {
   if (file == nullptr) return;
   std::fprintf(file, "%ld", reads);
   std::fclose(file);
-}
-
-template <class F>
-F next(const char* name) {
-  return reinterpret_cast<F>(dlsym(RTLD_NEXT, name));
 }
 
 }  // namespace
