@@ -88,7 +88,7 @@ TEST_F(SlicesOfSafetensors, WideGapsAreLeftOut) {
 }
 
 // Each value by the scale of its block of the whole tensor, whichever part is read, in however many pieces.
-TEST_F(Slices, OfAQuantisedTensor) {
+TEST_F(SlicesOfSafetensors, OfAQuantisedTensor) {
   const Shape shape{700, 1900};
   const int64_t out_block = 130, in_block = 77;
   const WeightScale scale{
