@@ -3,6 +3,8 @@
 // formulas finite differences check (dense_ops_test.cpp).
 #include "tests/support/precision.h"
 
+#include <map>
+
 #include "ops/cross_entropy.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -47,52 +49,62 @@ class Precision : public ::testing::TestWithParam<DType> {
     return out;
   }
 
+  // All products of one linear layer, by the name of the result.
+  void check_linear(int64_t rows, int64_t out, int64_t in, uint64_t seed, const std::string& what,
+                    std::map<std::string, test::Exactness>& of) {
+    const Tensor x = rnd({rows, in}, seed + 1), w = rnd({out, in}, seed + 2);
+    const Tensor dy = rnd({rows, out}, seed + 3), bias = rnd({out}, seed + 4);
+    const LinearWeight exact(exactly(w), WeightForm::in_place);
+    const auto vx = doubles(x), vw = doubles(w), vdy = doubles(dy);
+    const auto y = product({vx, in, 1}, {vw, 1, in}, rows, in, out, t());
+    const auto dx = product({vdy, out, 1}, {vw, in, 1}, rows, out, in, t());
+    const auto want_y = doubles(linear_forward(exactly(x), exact));
+    const auto want_dx = doubles(linear_dgrad(exactly(dy), exact));
+    for (const WeightForm form : {WeightForm::in_place, WeightForm::packed}) {
+      const LinearWeight weight(w, form);
+      for (int repeat = 0; repeat < 2; ++repeat) {
+        of["y"].add(y, want_y, linear_forward(x, weight), what);
+        of["dx"].add(dx, want_dx, linear_dgrad(dy, weight), what);
+      }
+    }
+    const LinearWeight weight(w, WeightForm::in_place);
+    std::vector<double> with_bias, twice, want_twice = want_dx;
+    const auto vb = doubles(bias);
+    for (size_t i = 0; i < y.size(); ++i) {
+      with_bias.push_back(store(float(y[i]) + float(vb[i % size_t(out)])));
+    }
+    of["y with bias"].add(with_bias, doubles(linear_forward(exactly(x), exact, exactly(bias))),
+                          linear_forward(x, weight, bias), what);
+    // The product is added to what is there.
+    const Tensor sum = rnd({rows, in}, seed + 5);
+    const auto vs = doubles(sum);
+    for (size_t i = 0; i < dx.size(); ++i) {
+      twice.push_back(store(float(dx[i]) + float(vs[i])));
+      want_twice[i] += vs[i];
+    }
+    of["dx added"].add(twice, want_twice, linear_dgrad(dy, weight, sum.clone()), what);
+    Tensor dw = Tensor::zeros({out, in}, DType::f32, cpu_), dw64 = cast(dw, DType::f64);
+    linear_wgrad(dy, x, dw);
+    linear_wgrad(exactly(dy), exactly(x), dw64);
+    of["dw"].add(product({vdy, 1, out}, {vx, in, 1}, out, rows, in, DType::f32), doubles(dw64), dw,
+                 what);
+  }
+
   CpuDevice cpu_;
 };
 
 // A packed weight is packed on first use and reused then.
 TEST_P(Precision, Linear) {
+  constexpr int64_t kNumbers = 64;  // of an output at least, over all draws
   for (const int64_t rows : {1, 3, 16, 65, 300}) {
     for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 5}, {64, 48}, {130, 257}}) {
-      const Tensor x = rnd({rows, in}, 1), w = rnd({out, in}, 2), dy = rnd({rows, out}, 3);
-      const Tensor bias = rnd({out}, 4);
-      const LinearWeight exact(exactly(w), WeightForm::in_place);
-      const auto vx = doubles(x), vw = doubles(w), vdy = doubles(dy);
       const std::string what =
           std::to_string(rows) + " x " + std::to_string(in) + " x " + std::to_string(out);
-      const auto y = product({vx, in, 1}, {vw, 1, in}, rows, in, out, t());
-      const auto dx = product({vdy, out, 1}, {vw, in, 1}, rows, out, in, t());
-      const auto want_y = doubles(linear_forward(exactly(x), exact));
-      const auto want_dx = doubles(linear_dgrad(exactly(dy), exact));
-      for (const WeightForm form : {WeightForm::in_place, WeightForm::packed}) {
-        const LinearWeight weight(w, form);
-        for (int repeat = 0; repeat < 2; ++repeat) {
-          expect_as_exact_as(y, want_y, linear_forward(x, weight), "y " + what);
-          expect_as_exact_as(dx, want_dx, linear_dgrad(dy, weight), "dx " + what);
-        }
+      std::map<std::string, test::Exactness> of;
+      for (int64_t draw = 0; draw * rows * out < kNumbers; ++draw) {
+        check_linear(rows, out, in, 10 * draw, what, of);
       }
-      const LinearWeight weight(w, WeightForm::in_place);
-      std::vector<double> with_bias, twice, want_twice = want_dx;
-      const auto vb = doubles(bias);
-      for (size_t i = 0; i < y.size(); ++i) {
-        with_bias.push_back(store(float(y[i]) + float(vb[i % size_t(out)])));
-      }
-      expect_as_exact_as(with_bias, doubles(linear_forward(exactly(x), exact, exactly(bias))),
-                         linear_forward(x, weight, bias), "y with bias " + what);
-      // The product is added to what is there.
-      const Tensor sum = rnd({rows, in}, 5);
-      const auto vs = doubles(sum);
-      for (size_t i = 0; i < dx.size(); ++i) {
-        twice.push_back(store(float(dx[i]) + float(vs[i])));
-        want_twice[i] += vs[i];
-      }
-      expect_as_exact_as(twice, want_twice, linear_dgrad(dy, weight, sum.clone()),
-                         "dx added " + what);
-      Tensor dw = Tensor::zeros({out, in}, DType::f32, cpu_), dw64 = cast(dw, DType::f64);
-      linear_wgrad(dy, x, dw);
-      linear_wgrad(exactly(dy), exactly(x), dw64);
-      expect_as_exact_as(product({vdy, 1, out}, {vx, in, 1}, out, rows, in, DType::f32),
-                         doubles(dw64), dw, "dw " + what);
+      for (const auto& [result, exactness] : of) exactness.expect(result + " " + what);
     }
   }
 }
