@@ -13,10 +13,7 @@ def case(folder, name, only):
     return [f"tests/{folder}/{name}", f"--gtest_filter={only}"]
 
 
-def ranks(count, folder, name, only):
-    return ["{source}/tests/support/mpirun.sh", str(count)] + case(folder, name, only)
-
-
+# As CTest runs it, with the libraries that stand in for others.
 def listed(name):
     return ["ctest", "--output-on-failure", "-R", f"^{name}$"]
 
@@ -43,9 +40,8 @@ MACHINE_CODE = [
     machine_code("forward: a branch on the mask between the waits", "forward", "forward_hopper.cu",
                  "      if constexpr (kStep > Step::causal) hide(s, next.begin, next.mask, sights);",
                  "      if (next.mask != KeyMask::none) hide(s, next.begin, next.mask, sights);"),
-    machine_code("dq: a branch on the mask between the waits", "dq", "backward_hopper_dq.cu",
-                 "      if constexpr (kMask == KeyMask::shown) hide(s, tile.begin, tile.mask, sights);",
-                 "      if (tile.mask != KeyMask::none) hide(s, tile.begin, tile.mask, sights);"),
+    machine_code("dq: the scores are waited for with everything else", "dq", "backward_hopper_dq.cu",
+                 "      products_wait<1>(s, sums, fragments);", "      products_wait<0>(s, sums, fragments);"),
     machine_code("dk, dv: a branch on the mask between the waits", "dk, dv", "backward_hopper.cu",
                  "      if constexpr (kMask != KeyMask::none) rows.template hide<kMask>(p, sights, dense_from);",
                  "      if (rows.mask != KeyMask::none) rows.template hide<KeyMask::shown>(p, sights, dense_from);"),
@@ -69,7 +65,7 @@ COUNTED = [
           "        [&](auto stream) { cuda::gather_rows(pieces, rows, n, item, stream); },",
           "        [&](auto stream) {\n          cuda::gather_rows(pieces, rows, n, item, stream);\n"
           "          cuda::gather_rows(pieces, rows, n, item, stream);\n        },",
-          ["planned_ranks_cuda_test"], ranks(2, "train/plan", "planned_ranks_cuda_test", "*"), "launches"),
+          ["planned_ranks_cuda_test"], listed(r"planned_ranks_cuda_test\.np2"), "launches"),
     Fault("a decoded token is a kernel more in each layer", "model/attention.cpp",
           "  in.cache->append(layer_, in.positions, p.k, p.v);",
           "  in.cache->append(layer_, in.positions, p.k, p.v);\n  in.cache->append(layer_, in.positions, p.k, p.v);",
@@ -105,14 +101,14 @@ COUNTED = [
 ORDER = [
     Fault("a collective does not wait for what it sends", "parallel/nccl.cpp",
           "    operation->ready.hold_back(stream_.get());", "",
-          ["parallel_nccl_test"], ranks(2, "parallel", "parallel_nccl_test", "*"), "no event orders them"),
+          ["parallel_nccl_test"], listed(r"parallel_nccl_test\.np2"), "no event orders them"),
     Fault("computing does not wait for a collective's result", "parallel/nccl.cpp",
           "      operation->ended.hold_back(device.stream());", "      (void)device;",
-          ["parallel_nccl_test"], ranks(2, "parallel", "parallel_nccl_test", "*"), "no event orders them"),
+          ["parallel_nccl_test"], listed(r"parallel_nccl_test\.np2"), "no event orders them"),
     Fault("a collective's buffers go before it ends", "parallel/nccl.cpp",
           "    return Pending([operation, kept = std::move(kept), &device = backend_.device()] {",
           "    kept.clear();\n    return Pending([operation, &device = backend_.device()] {",
-          ["parallel_nccl_test"], ranks(2, "parallel", "parallel_nccl_test", "*"), "Nccl."),
+          ["parallel_nccl_test"], listed(r"parallel_nccl_test\.np2"), "Nccl."),
     Fault("ranks take GPUs by their number alone", "launch/gpu_sharing.cpp",
           "    taken[r].ordinal = int(best - seen[r].begin());",
           "    taken[r].ordinal = int(r % seen[r].size());",

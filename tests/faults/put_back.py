@@ -72,7 +72,6 @@ class Copy:
 
     def test(self, command):
         """-> exit code and what it said"""
-        command = [part.replace("{source}", self.source) for part in command]
         try:
             ended = subprocess.run(command, cwd=self.build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    text=True, errors="replace", timeout=LONGEST)
