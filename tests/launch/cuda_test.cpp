@@ -169,6 +169,9 @@ TEST_F(Cuda, GpusThatRanksSee) {
   o = start(2, "4", "$((3 - OMPI_COMM_WORLD_RANK))");  // a scheduler gives each task one
   EXPECT_TRUE(over_nccl(o)) << o.err;
   EXPECT_NE(o.err.find("cuda:0 emulated GPU"), std::string::npos) << o.err;
+  // Who has a choice leaves the only one to whoever has none.
+  o = start(2, "2", "$([ $OMPI_COMM_WORLD_RANK = 0 ] && echo 0,1 || echo 0)");
+  EXPECT_TRUE(over_nccl(o)) << o.err;
   o = start(2, "4", "2");  // the same one
   EXPECT_EQ(o.code, 0) << o.err;
   EXPECT_NE(o.err.find("collectives over MPI: ranks 0 and 1 share a GPU\n"), std::string::npos)
