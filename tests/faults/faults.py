@@ -121,7 +121,7 @@ ORDER = [
           ["cuda_test"], case("launch", "cuda_test", "Cuda.GpusThatRanksSee:Cuda.WhoTalksOverNccl"), "Cuda."),
     Fault("a plan may fill all of the memory", "train/plan/usable_memory.cpp",
           "  const auto usable = int64_t(std::min(share * total, total - double(outside.total())));",
-          "  const auto usable = int64_t(total);",
+          "  const auto usable = int64_t(std::max(share * total, total - double(outside.total())));",
           ["plan_test"], case("train/plan", "plan_test", "UsableMemory.*"), "UsableMemory"),
 ]
 
