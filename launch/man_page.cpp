@@ -28,10 +28,11 @@ std::string plain(const std::string& text) {
 }
 
 std::string value_of(const cli::OptionText& option) {
-  std::string words;
-  for (const std::string& word : option.words) words += (words.empty() ? "" : "|") + word;
-  const std::string value = words.empty() ? option.kind : words;
-  return value.empty() ? "" : " \\fI" + plain(value) + "\\fR" + (option.repeats ? " ..." : "");
+  std::string value;
+  // A long list of words goes on in the next line behind a bar.
+  for (const std::string& word : option.words) value += (value.empty() ? "" : "|\\:") + plain(word);
+  if (value.empty()) value = plain(option.kind);
+  return value.empty() ? "" : " \\fI" + value + "\\fR" + (option.repeats ? " ..." : "");
 }
 
 // The line above the words on an option, and these.
@@ -70,6 +71,7 @@ std::string man_page(const cli::CommandText& program, const std::string& version
   for (char& c : upper) c = char(std::toupper(static_cast<unsigned char>(c)));
   std::string page =
       fmt::format(".TH {} 1 \"\" \"{} {}\" \"User Commands\"\n", upper, name, plain(version));
+  page += ".ad l\n";  // lists of words have no blanks to spread
   page += fmt::format(".SH NAME\n{} \\- {}\n", name, plain(program.doc));
   page += fmt::format(
       ".SH SYNOPSIS\n.B {0}\n.I SUBCOMMAND\n[options]\n.br\n.B {0}\\-run\n[\\fB\\-np\\fR "
