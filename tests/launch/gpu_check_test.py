@@ -217,9 +217,12 @@ class GpuCheck(unittest.TestCase):
         while process.poll() is None:
             if os.path.exists(path):
                 with open(path) as file:
-                    if "ops_cuda list" in file.read():
-                        break
+                    seen = json.load(file)["checks"]
+                if "ops_cuda list" in seen:
+                    break
             time.sleep(0.1)
+        # It is there before the next step ends, which takes long.
+        self.assertNotIn("ops_cuda Linear", seen)
         process.send_signal(signal.SIGTERM)
         self.text, _ = process.communicate(timeout=120)
         code, report, _ = self.look(process.returncode)
