@@ -44,7 +44,7 @@ inline double central_difference(double& value, const std::function<double()>& l
 }
 
 // `gradient` is d(loss)/d(values); loss() reads `values` (float64), which are moved and put back.
-inline void expect_gradient(Tensor values, const Tensor& gradient,
+inline void expect_gradient(const Tensor& values, const Tensor& gradient,
                             const std::function<double()>& loss, const std::string& what) {
   constexpr double kStep = 1e-5;
   ASSERT_EQ(values.numel(), gradient.numel()) << what;
