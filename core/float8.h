@@ -1,6 +1,6 @@
-// The 8-bit float of published FP8 weights: e4m3 as in Micikevicius et al. 2022 (arXiv 2209.05433), the "fn"
-// kind: 4 bits of exponent with bias 7, 3 of mantissa, no infinities, one NaN of each sign. The largest is 448,
-// the smallest above zero 2^-9. A storage type: nothing is computed in it.
+// The 8-bit float of published FP8 weights: e4m3 as in Micikevicius et al. 2022 (arXiv 2209.05433),
+// the "fn" kind: 4 bits of exponent with bias 7, 3 of mantissa, no infinities, one NaN of each sign.
+// The largest is 448, the smallest above zero 2^-9. A storage type: nothing is computed in it.
 #pragma once
 #include <bit>
 #include <cstdint>

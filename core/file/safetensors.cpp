@@ -94,8 +94,8 @@ void convert(Storage storage, const std::byte* from, DType dtype, std::byte* to,
   }
 }
 
-// The same of a quantised matrix with `columns` columns, from its element number `first` on. A row's part of a
-// block has one scale.
+// The same of a quantised matrix with `columns` columns, from its element number `first` on. A row's
+// part of a block has one scale.
 void convert_scaled(Storage storage, const std::byte* from, const WeightScale& scale,
                     int64_t columns, int64_t first, DType dtype, std::byte* to, int64_t count) {
   const size_t stored = storage_size(storage), held = dtype_size(dtype);

@@ -38,7 +38,8 @@ class SafetensorsFile {
   // float32, and rounded once.
   void read(const std::string& name, const Shape& logical, const Partition& partition, Tensor& out,
             const OnSlice& on_slice = {}, const WeightScale& scale = {}) const;
-  // The whole tensor in its own dtype (float16 and 8-bit floats become float32). Throws InputError when missing.
+  // The whole tensor in its own dtype (float16 and 8-bit floats become float32). Throws InputError
+  // when missing.
   Tensor read(const std::string& name, Device& device) const;
 
  private:

@@ -32,6 +32,7 @@ class Expectation {
           .push_back(name + " is " + entry.shape.str() + ", the config says " + shape.str());
       return;
     }
+    if (!is_floating(entry.storage)) misfits_.of("misshapen").push_back(name + " holds integers");
     if (entry.storage == Storage::e4m3) of_scale(name, shape);
   }
   void nothing_else() {

@@ -32,7 +32,8 @@ struct Family {
   bool qkv_bias = false;
   // Where head_dim is missing, as the transformers library takes it; 0: hidden_size over the heads.
   int64_t head_dim = 0;
-  // Queries see a window of keys unless config.json's sliding_window is null; where it is missing too.
+  // Queries see a window of keys unless config.json's sliding_window is null; also where it is
+  // missing.
   bool window = false;
 };
 constexpr Family kFamilies[] = {

@@ -248,8 +248,8 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
 
 namespace {
 
-// config.json of `like`, with the dtype that is written, the changes and the rope scaling. What is written is not
-// quantised.
+// config.json of `like`, with the dtype that is written, the changes and the rope scaling. What is
+// written is not quantised.
 std::string config_text(const std::string& like, DType dtype, const RopeOverride& rope,
                         const nlohmann::ordered_json& changes) {
   const std::string path = like + "/config.json";

@@ -1,7 +1,8 @@
 // A Hugging Face model folder: config.json, model.safetensors (or shards with an index), tokenizer.
 // Logical parameter names are Hugging Face's: model.embed_tokens.weight, those of a layer
-// (model/layer_shape.h), model.norm.weight, and lm_head.weight unless the embedding is tied. What is stored in FP8
-// (model/weights/quantization.h) is multiplied by its scales as it is read, slice by slice.
+// (model/layer_shape.h), model.norm.weight, and lm_head.weight unless the embedding is tied. What is
+// stored in FP8 (model/weights/quantization.h) is multiplied by its scales as it is read, slice by
+// slice.
 #pragma once
 #include <map>
 #include <memory>

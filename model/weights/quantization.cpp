@@ -9,8 +9,8 @@ namespace {
 
 constexpr const char* kKey = "quantization_config";
 constexpr int64_t kLargestBlock = 65536;
-// Which modules are quantised shows in the files; how activations would be rounded does not matter where weights
-// are multiplied as they were.
+// Which modules are quantised shows in the files; how activations would be rounded does not matter
+// where weights are multiplied as they were.
 constexpr std::string_view kKnown[] = {"quant_method",
                                        "fmt",
                                        "activation_scheme",

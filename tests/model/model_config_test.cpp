@@ -218,8 +218,8 @@ TEST(ModelConfig, UnknownKeysAreNamedInOneLine) {
   EXPECT_NE(code[0].find("auto_map"), std::string::npos);
 }
 
-// Whatever the transformers library knows of these families: a value that cannot be is met by whoever reads the key,
-// or the key is on the list of those that say nothing, with a reason.
+// Whatever the transformers library knows of these families: a value that cannot be is met by
+// whoever reads the key, or the key is on the list of those that say nothing, with a reason.
 TEST(ModelConfig, EveryKeyOfTheLibraryIsReadOrRefusedOrHarmless) {
   struct Base {
     const char* model_type;
@@ -320,6 +320,33 @@ TEST_F(Weights, ShapesAreThoseOfTheFiles) {
   config_ = read(kDecoder + "/config.json");
   config_["num_hidden_layers"] = 4000;
   EXPECT_THROW(open(), InputError);
+}
+
+// A quantised folder with a word of its weights' header instead of another of the same length.
+void expect_fp8_refused(const std::string& from, const std::string& to, const std::string& says) {
+  const Folder folder;
+  const std::string source = ELASTRON_TEST_FIXTURES "/hf/qwen3_fp8";
+  fs::copy_file(source + "/config.json", folder.path() + "/config.json");
+  std::ifstream in(source + "/model.safetensors", std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  ASSERT_EQ(from.size(), to.size());
+  const size_t at = bytes.find(from);
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at, from.size(), to);
+  std::ofstream(folder.path() + "/model.safetensors", std::ios::binary) << bytes;
+  try {
+    const ModelFolder opened(folder.path());
+    FAIL() << to;
+  } catch (const InputError& e) {
+    EXPECT_NE(std::string(e.what()).find(says), std::string::npos) << e.what();
+  }
+}
+
+TEST(QuantisedWeights, ScalesAreNumbersAndThere) {
+  const std::string scale = "model.layers.0.mlp.up_proj.weight_scale_inv";
+  expect_fp8_refused(scale + "\":{\"dtype\":\"F32\"", scale + "\":{\"dtype\":\"I32\"",
+                     scale + " holds integers");
+  expect_fp8_refused(scale, "model.layers.0.mlp.up_proj.weight_scale_abc", "missing " + scale);
 }
 
 TEST_F(Weights, BuffersOfOlderFoldersArePassedOver) {

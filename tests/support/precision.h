@@ -30,8 +30,8 @@ inline std::vector<double> doubles(const Tensor& x) {
   return ops::cast(x, DType::f64).to_vector<double>();
 }
 
-// The largest errors of results that belong together. Of few numbers a reference is exact by luck: several draws
-// of a small problem go into one of these.
+// The largest errors of results that belong together. Of few numbers a reference is exact by luck:
+// several draws of a small problem go into one of these.
 class Exactness {
  public:
   // `peer`: the reference's numbers, `exact`: the double's, of the same inputs.

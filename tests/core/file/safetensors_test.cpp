@@ -87,7 +87,8 @@ TEST_F(SlicesOfSafetensors, WideGapsAreLeftOut) {
   EXPECT_LE(read({2048, 4096}, narrow, DType::f32), 9);
 }
 
-// Each value by the scale of its block of the whole tensor, whichever part is read, in however many pieces.
+// Each value by the scale of its block of the whole tensor, whichever part is read, in however many
+// pieces.
 TEST_F(SlicesOfSafetensors, OfAQuantisedTensor) {
   const Shape shape{700, 1900};
   const int64_t out_block = 130, in_block = 77;
