@@ -119,6 +119,9 @@ def main():
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     chosen = [f for f in FAULTS if not options.only or any(text in f.name for text in options.only)]
+    if not chosen:
+        print(f"error: no fault has {' or '.join(options.only)} in its name (--only): --list names them", file=sys.stderr)
+        return 2
     if options.list:
         print("\n".join(f.name for f in chosen))
         return 0
