@@ -1,4 +1,5 @@
-// A family with biases through the real program: trained on any layout, exported, adapted, scored.
+// The families beside Qwen3 through the real program: trained on any layout, exported, adapted,
+// scored.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -38,22 +39,25 @@ const std::vector<Layout> kLayouts = {
     {2, " --set parallel.context=2"},
     {4, " --set parallel.tensor=4 --set parallel.sequence=true --set train.recompute=layer"}};
 
-TEST(FamilyWithBiases, PretrainsOnAnyLayout) {
-  expect_same_on_layouts("pretrain", tiny_qwen2_shapes(), "", kLayouts);
+// By its model_type.
+class Family : public testing::TestWithParam<std::string> {};
+
+TEST_P(Family, PretrainsOnAnyLayout) {
+  expect_same_on_layouts("pretrain", tiny_shapes(GetParam()), "", kLayouts);
 }
 
-TEST(FamilyWithBiases, RoutersTrainOnAnyLayout) {
-  expect_same_on_layouts("router", tiny_qwen2_backbone(), "--set train.steps=10", kLayouts);
+TEST_P(Family, RoutersTrainOnAnyLayout) {
+  expect_same_on_layouts("router", tiny_backbone(GetParam()), "--set train.steps=10", kLayouts);
 }
 
-TEST(FamilyWithBiases, AdaptersTrainOnAnyLayout) {
-  expect_same_on_layouts("reward", tiny_qwen2_backbone(), "--set train.steps=4", kLayouts);
+TEST_P(Family, AdaptersTrainOnAnyLayout) {
+  expect_same_on_layouts("reward", tiny_backbone(GetParam()), "--set train.steps=4", kLayouts);
 }
 
-// Every bias has moved from 0, and the folder is one of the family.
-TEST(FamilyWithBiases, ATrainedBackboneIsExportedWithThem) {
+// Every bias of a trained backbone has moved from 0, and its folder is one of the family.
+TEST(FamilyWithBiases, IsExportedWithThem) {
   CpuDevice cpu;
-  const SafetensorsFile file(tiny_qwen2_backbone() + "/model.safetensors");
+  const SafetensorsFile file(tiny_backbone("qwen2") + "/model.safetensors");
   int biases = 0;
   for (const auto& [name, entry] : file.entries()) {
     EXPECT_EQ(name.find("_norm."), std::string::npos) << name;
@@ -66,22 +70,27 @@ TEST(FamilyWithBiases, ATrainedBackboneIsExportedWithThem) {
     EXPECT_GT(most, 0) << name;
   }
   EXPECT_EQ(biases, 2 * 3);
-  const auto config = nlohmann::json::parse(read_text(tiny_qwen2_backbone() + "/config.json"));
+  const auto config = nlohmann::json::parse(read_text(tiny_backbone("qwen2") + "/config.json"));
   EXPECT_EQ(config["architectures"][0], "Qwen2ForCausalLM");
 }
 
-// The adapters are merged into the weights, the biases stay, and the folder is a classifier's.
-TEST(FamilyWithBiases, ARewardModelIsExportedAsAClassifier) {
+// The adapters are merged into the weights, biases stay, and the folder is a classifier's, which is
+// read again.
+TEST_P(Family, ARewardModelIsExportedAsAClassifier) {
   const Scratch scratch;
+  const std::string& backbone = tiny_backbone(GetParam());
   const std::string settings = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml ";
-  const auto run =
-      elastron(0, train("reward", tiny_qwen2_backbone(), scratch / "run", "--set train.steps=3"));
+  const auto run = elastron(0, train("reward", backbone, scratch / "run", "--set train.steps=3"));
   ASSERT_EQ(run.code, 0) << run.err;
   const auto written = elastron(2, "export --format hf-reference --checkpoint " +
                                        (scratch / "run") + " --out " + (scratch / "model"));
   ASSERT_EQ(written.code, 0) << written.err;
   const auto config = nlohmann::json::parse(read_text(scratch / "model/config.json"));
-  EXPECT_EQ(config["architectures"][0], "Qwen2ForSequenceClassification");
+  EXPECT_EQ(config["model_type"], GetParam());
+  const auto causal = nlohmann::json::parse(read_text(backbone + "/config.json"));
+  std::string architecture = causal["architectures"][0];
+  architecture.replace(architecture.find("CausalLM"), 8, "SequenceClassification");
+  EXPECT_EQ(config["architectures"][0], architecture);
   std::filesystem::create_directory(scratch / "data");
   const auto made = elastron(0,
                              "synthesize --pairs --form benchmark --lexicon coded --length 128 "
@@ -102,14 +111,16 @@ TEST(FamilyWithBiases, ARewardModelIsExportedAsAClassifier) {
     }
     return all;
   };
-  const auto trained =
-      scores(tiny_qwen2_backbone(), " --checkpoint " + (scratch / "run"), scratch / "trained");
+  const auto trained = scores(backbone, " --checkpoint " + (scratch / "run"), scratch / "trained");
   const auto exported =
       scores(scratch / "model", " --set train.trainable=[]", scratch / "exported");
   ASSERT_EQ(trained.size(), 8u);
   ASSERT_EQ(exported.size(), trained.size());
   for (size_t i = 0; i < trained.size(); ++i) EXPECT_NEAR(trained[i], exported[i], 1e-4);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, Family, testing::Values("llama", "mistral", "qwen2"),
+                         [](const auto& family) { return family.param; });
 
 }  // namespace
 }  // namespace elastron::test
