@@ -47,10 +47,9 @@ MACHINE_CODE = [
                  "      if (rows.mask != KeyMask::none) rows.template hide<KeyMask::shown>(p, sights, dense_from);"),
     machine_code("dk, dv: too few registers for the sums", "dk, dv", "backward_hopper.cu",
                  "kDim == 64 ? kConsumerRegisters : 224;", "kDim == 64 ? kConsumerRegisters : 168;"),
-    machine_code("dq: a product is computed twice", "dq", "backward_hopper_dq.cu",
+    machine_code("dq: a product is of half of head_dim", "dq", "backward_hopper_dq.cu",
                  "      multiply_rows<kDim, kKeys>(ds, d_rows, values);\n",
-                 "      multiply_rows<kDim, kKeys>(ds, d_rows, values);\n"
-                 "      multiply_rows<kDim, kKeys>(ds, d_rows, values);\n"),
+                 "      multiply_rows<kDim / 2, kKeys>(ds, d_rows, values);\n"),
     machine_code("forward: the scores are waited for with everything else", "forward", "forward_hopper.cu",
                  "        products_wait<1>(s);\n", "        products_wait<0>(s);\n"),
 ]
