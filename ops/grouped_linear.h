@@ -2,7 +2,8 @@
 // a group stand together (ops/expert_rows.h); y = x w[g]^T for the rows of group g. Weights are
 // frozen: there is a gradient to the input only.
 //
-// A row's result does not depend on how many rows its group has, nor on other rows: bit for bit.
+// A row's result does not depend on how many rows its group has, nor on other rows: bit for bit, on
+// CPUs with AVX-512 and on GPUs (oneDNN's products for older CPUs sum small ones in another order).
 // dtypes are as in ops/linear.h: weights may be stored in another one than the activations' on a CPU,
 // not on a GPU. On a GPU the host does not know how many rows a group has and waits for nothing: a
 // grid that is large enough for any division of the rows finds out on the device.

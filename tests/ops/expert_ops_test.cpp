@@ -235,7 +235,7 @@ TEST_F(Experts, GroupedLinearHasTheGradientOfItsInput) {
 
 // Groups of every kind of size, more than one product takes among them: a row is what it is alone,
 // on any number of threads.
-TEST_F(Experts, GroupedLinearGivesARowTheSameBitsInAnyCompany) {
+TEST_F(Experts, GroupsGiveARowTheSameBitsInAnyCompany) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::vector<int32_t> bounds = {0, 1, 18, 18, 307, 2600};
     const Tensor w = rnd({5, 24, 40}, 1, dtype), x = rnd({2600, 40}, 2, dtype);

@@ -21,11 +21,13 @@ import tempfile
 import h5py
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config,
+                          Qwen3MoeConfig)
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
-# name: family, q heads, kv heads, head_dim, hidden, MLP, layers, vocabulary, tied, dtype, shard size
+# name: family, q heads, kv heads, head_dim, hidden, MLP, layers, vocabulary, tied, dtype, shard size and, of a
+# mixture, what its config says of experts
 CASES = {
     "qwen3-2to1": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "float32", None),
     "qwen3-4to1-shards": ("qwen3", 8, 2, 128, 192, 320, 2, 997, False, "float32", "400KB"),
@@ -37,6 +39,11 @@ CASES = {
     "qwen2-7to1-shards": ("qwen2", 14, 2, 64, 896, 512, 2, 1003, False, "float32", "900KB"),
     "qwen2-4to1-tied": ("qwen2", 8, 4, 32, 256, 384, 3, 517, True, "float32", None),
     "mistral-4to1-dim128": ("mistral", 8, 2, 128, 320, 512, 3, 1003, False, "float32", "900KB"),
+    "qwen3-moe": ("qwen3_moe", 8, 4, 64, 256, 512, 3, 1003, False, "float32", "900KB",
+                  dict(num_experts=16, num_experts_per_tok=4, moe_intermediate_size=96, norm_topk_prob=True)),
+    "qwen3-moe-dense-layers": ("qwen3_moe", 8, 4, 32, 192, 320, 4, 517, True, "float16", None,
+                               dict(num_experts=128, num_experts_per_tok=8, moe_intermediate_size=32,
+                                    decoder_sparse_step=2, mlp_only_layers=[3])),
     "qwen3-bfloat16": ("qwen3", 8, 4, 64, 256, 512, 3, 1003, True, "bfloat16", None),
     "llama-bfloat16": ("llama", 8, 2, 64, 512, 768, 3, 1003, False, "bfloat16", None),
     "qwen2-bfloat16": ("qwen2", 8, 4, 32, 256, 512, 3, 1003, True, "bfloat16", None),
@@ -64,13 +71,15 @@ LENGTHS = (1, 2, 63, 64, 65, 700, 4096)
 
 
 def make_folder(path, case, seed):
-    family, q, kv, dim, hidden, mlp, layers, vocab, tied, dtype, shards = case
+    family, q, kv, dim, hidden, mlp, layers, vocab, tied, dtype, shards, *experts = case
     common = dict(hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers,
                   num_attention_heads=q, num_key_value_heads=kv, head_dim=dim, vocab_size=vocab,
                   tie_word_embeddings=tied, max_position_embeddings=4096, bos_token_id=0,
                   eos_token_id=1, initializer_range=0.06)
     if family == "qwen3":
         config = Qwen3Config(rope_theta=1000000.0, **common)
+    elif family == "qwen3_moe":
+        config = Qwen3MoeConfig(rope_theta=1000000.0, **common, **experts[0])
     elif family == "qwen2":
         config = Qwen2Config(rope_theta=1000000.0, **common)
     elif family == "mistral":
@@ -83,6 +92,8 @@ def make_folder(path, case, seed):
         for name, p in model.named_parameters():
             if "norm" in name:
                 p.add_(torch.randn_like(p) * 0.1)
+            elif name.endswith("mlp.gate.weight"):  # choices that rounding does not change
+                p.add_(torch.randn_like(p) * 0.5)
             elif name.endswith("bias"):  # the library starts them at 0
                 p.add_(torch.randn_like(p) * 0.5)
     model = model.to(getattr(torch, dtype)).eval()
