@@ -1,21 +1,21 @@
 // Products of a mixture of experts against those of an MLP of the same arithmetic, in turns.
 //
-//   elastron_bench_expert_products [--tokens N] [--experts N] [--threads N] [--turns N] [--json FILE]
+//   elastron_bench_expert_products [--tokens N] [--experts N] [--turns N] [--json FILE]
 //
 // Widths are Qwen3-30B-A3B's: hidden 2,048, experts of 768, 8 of them per token. The MLP is as wide as
-// a token's experts together, frozen, and packed as in a run. Choices are random. Times are the best
-// of the turns; the machine may be shared, which ratios hardly feel.
+// a token's experts together, frozen, and packed as in a run. Choices are random. Times are CPU time of
+// one thread, the best of the turns: the machine may be shared.
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "bench/fma_peak.h"
 #include "bench/json_file.h"
 #include "core/device.h"
 #include "ops/elementwise.h"
@@ -31,7 +31,7 @@ constexpr int64_t kHidden = 2048, kWidth = 768, kPerToken = 8;
 
 struct Options {
   int64_t tokens = 1024, experts = 32;
-  int threads = 2, turns = 5;
+  int turns = 5;
 };
 
 Tensor random_values(const Shape& shape, DType dtype, Device& device, uint32_t seed) {
@@ -43,9 +43,9 @@ Tensor random_values(const Shape& shape, DType dtype, Device& device, uint32_t s
 }
 
 double seconds_of(const std::function<void()>& work) {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = thread_seconds();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return thread_seconds() - begin;
 }
 
 nlohmann::json measure(DType dtype, const Options& o) {
@@ -102,11 +102,10 @@ int run(int argc, char** argv) {
   Options o;
   app.add_option("--tokens", o.tokens)->check(CLI::PositiveNumber);
   app.add_option("--experts", o.experts)->check(CLI::Range(kPerToken, ops::kMostExperts));
-  app.add_option("--threads", o.threads)->check(CLI::PositiveNumber);
   app.add_option("--turns", o.turns, "of each; the best counts")->check(CLI::PositiveNumber);
   app.add_option("--json", json_path, "also write the figures here");
   CLI11_PARSE(app, argc, argv);
-  omp_set_num_threads(o.threads);
+  omp_set_num_threads(1);
   nlohmann::json out;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     for (auto& row : measure(dtype, o)) out.push_back(std::move(row));

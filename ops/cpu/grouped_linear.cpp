@@ -12,7 +12,7 @@ namespace {
 
 // The number of rows that a product of `rows` is made for.
 int64_t products_rows(int64_t rows) {
-  const int64_t step = rows <= 256 ? 16 : 128;
+  const int64_t step = rows <= 512 ? 16 : 32;
   return std::min(ceil_div(rows, step) * step, kGroupedRows);
 }
 
@@ -37,20 +37,24 @@ void for_groups(const Tensor& x, const Tensor& weights, const RowGroups& groups,
       const int64_t n = end - begin, padded = products_rows(n);
       const WeightScale none;
       const Tensor weight = weights.slice(0, g, g + 1).view(one);
-      // What stands in the rows behind the last one is multiplied too, and its results are left.
+      // What stands in the rows behind the last one is multiplied too: other rows, or what was left in
+      // the scratch memory. Its results are in rows of groups that come later, which write over them,
+      // or are left.
+      const int64_t past = begin + padded;
       Tensor in = scratch.in.slice(0, 0, padded), out = scratch.out.slice(0, 0, padded);
       if (rows != nullptr) {
         copy_rows(x, rows + begin, in, n);
-      } else if (n == padded) {
-        in = x.slice(0, begin, end);
+      } else if (past <= x.size(0)) {
+        in = x.slice(0, begin, past);
       } else {
         copy_rows(x.slice(0, begin, end), nullptr, in, n);
       }
       const Tensor place = y.slice(0, begin, end);
-      if (n == padded) out = place;
-      if (n != padded && accumulate) copy_rows(place, nullptr, out, n);
+      const bool in_place = n == padded || (!accumulate && past <= y.size(0));
+      if (in_place) out = y.slice(0, begin, past);
+      if (!in_place && accumulate) copy_rows(place, nullptr, out, n);
       product(in, WeightView{weight, none, nullptr}, out);
-      if (n != padded) copy_rows(out, nullptr, place, n);
+      if (!in_place) copy_rows(out, nullptr, place, n);
     }
   }
 }
