@@ -39,7 +39,7 @@ namespace {
 int widest_tensor_group(const model::ModelConfig& m, int ranks) {
   int widest = 1;
   for (int n = 2; n <= ranks; ++n) {
-    if (ranks % n == 0 && m.kv_heads % n == 0 && m.intermediate_size % n == 0) widest = n;
+    if (ranks % n == 0 && m.kv_heads % n == 0 && m.mlps_divide_over(n)) widest = n;
   }
   return widest;
 }

@@ -51,7 +51,11 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
                      "use a folder of a causal language model");
   }
   check_divides(config.kv_heads, tensor.size(), "num_key_value_heads");
-  check_divides(config.intermediate_size, tensor.size(), "intermediate_size");
+  if (config.experts) check_divides(config.experts->width, tensor.size(), "moe_intermediate_size");
+  if (!config.mlps_divide_over(tensor.size())) {
+    check_divides(config.intermediate_size, tensor.size(), "intermediate_size");
+  }
+  check_experts(config, options);
 
   embedding_ = std::make_unique<parallel::VocabParallelEmbedding>(
       "model.embed_tokens.weight", config.vocab_size, config.hidden_size, options.dtype,
@@ -150,6 +154,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
     if (extras.heads == nullptr) continue;
     extras.heads->gates.push_back(out.gate);
     extras.heads->visited.push_back(out.visited);
+    if (out.experts.bounds.defined()) extras.heads->experts.push_back(out.experts);
   }
   auto [normed, inv_rms] = ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps);
   if (saved != nullptr) {

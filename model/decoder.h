@@ -37,10 +37,11 @@ struct SavedForward {
   Tensor final_inv_rms;  // [R]
 };
 
-// Says what the heads of each layer did, [layers].
+// Says what the heads of each layer did, [layers], and where tokens went.
 struct RoutedHeads {
   std::vector<Tensor> gates;    // [D, K] uint8, of documents
   std::vector<Tensor> visited;  // [S, K] int64, of sequences: ops::RoutedAttentionOutput::visited
+  std::vector<ExpertLoad> experts;  // of each layer that has some
 };
 
 // A forward pass keeps and reports these beside its result; each is optional.

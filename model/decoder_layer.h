@@ -1,14 +1,17 @@
 // One pre-norm transformer layer: attention, then MLP, each with its residual. Explicit forward and
 // backward; weights split over the tensor-parallel group. Sizes: model/layer_io.h.
 #pragma once
+#include <variant>
+
 #include "model/attention.h"
+#include "model/expert_mlp.h"
 #include "model/mlp.h"
 
 namespace elastron::model {
 
 struct SavedLayer {
   SavedAttention attention;
-  SavedMlp mlp;
+  std::variant<SavedMlp, SavedExpertMlp> mlp;
 };
 
 class DecoderLayer {
@@ -37,7 +40,7 @@ class DecoderLayer {
  private:
   int64_t layer_;
   Attention attention_;
-  Mlp mlp_;
+  std::variant<Mlp, ExpertMlp> mlp_;
 };
 
 }  // namespace elastron::model

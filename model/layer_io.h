@@ -23,10 +23,17 @@ struct LayerInputs {
   AttentionObserver* observer = nullptr;  // of forward()
 };
 
+// Where a layer's tokens went; undefined without experts.
+struct ExpertLoad {
+  Tensor bounds;  // [experts + 1] int32: ops::ExpertRows::bounds
+  Tensor chosen;  // [T, k] int32: ops::ExpertChoice::experts
+};
+
 struct LayerOutput {
   Tensor x;        // [R, E]
   Tensor gate;     // [S, K] uint8, of documents
   Tensor visited;  // [S, K] int64, of sequences: ops::RoutedAttentionOutput::visited
+  ExpertLoad experts;
 };
 
 // Says what a layer's backward pass is asked for.

@@ -16,7 +16,7 @@
 namespace elastron::model {
 
 // An extent that ModelConfig gives.
-enum class Side : uint8_t { hidden, queries, keys, intermediate, head };
+enum class Side : uint8_t { hidden, queries, keys, intermediate, head, expert, experts };
 int64_t extent(const ModelConfig& config, Side side);
 
 // A property that only some families have; nullptr: all have it, or none (see its use).
@@ -41,6 +41,17 @@ inline constexpr std::array<LayerLinear, 7> kLayerLinears = {{
     {"mlp", "down_proj", Side::hidden, Side::intermediate, parallel::Split::in, nullptr},
 }};
 
+// The linears of a layer's MLP where it has no experts; of those the layer has these instead.
+inline bool is_mlp(LinearId id) { return kLayerLinears[size_t(id)].block == "mlp"; }
+
+// The linears of each expert, of its width, as an MLP's are: model.layers.<i>.mlp.experts.<e>.<leaf>.
+enum class ExpertLinearId : uint8_t { gate, up, down };
+inline constexpr std::array<LayerLinear, 3> kExpertLinears = {{
+    {"mlp.experts", "gate_proj", Side::expert, Side::hidden, parallel::Split::out, nullptr},
+    {"mlp.experts", "up_proj", Side::expert, Side::hidden, parallel::Split::out, nullptr},
+    {"mlp.experts", "down_proj", Side::hidden, Side::expert, parallel::Split::in, nullptr},
+}};
+
 // A weight [size], the same on every rank of a tensor group.
 struct LayerNorm {
   std::string_view path;
@@ -57,6 +68,8 @@ inline constexpr std::array<LayerNorm, 4> kLayerNorms = {{
 
 // As parallel::ShardedLinear takes it, with the module's whole name.
 parallel::LinearShape linear_shape(const ModelConfig& config, int64_t layer, LinearId id);
+// Whether a layer has it: its MLP's are those of layers without experts.
+bool has_linear(const ModelConfig& config, int64_t layer, LinearId id);
 bool has_norm(const ModelConfig& config, NormId id);
 
 struct NamedShape {
@@ -65,6 +78,11 @@ struct NamedShape {
 };
 // The family must have the norm.
 NamedShape norm_shape(const ModelConfig& config, int64_t layer, NormId id);
+// Of a layer with experts: the weight [experts, hidden] whose products choose among them, the same on
+// every rank of a tensor group; and a linear of expert number `expert`.
+NamedShape expert_gate_shape(const ModelConfig& config, int64_t layer);
+parallel::LinearShape expert_shape(const ModelConfig& config, int64_t layer, int64_t expert,
+                                   ExpertLinearId id);
 // All of a layer's tensors, whole.
 std::vector<NamedShape> layer_tensors(const ModelConfig& config, int64_t layer);
 

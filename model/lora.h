@@ -21,4 +21,8 @@ struct LoraConfig {
   }
 };
 
+// Throws a UsageError where a target is a linear of an MLP and the model has experts: these have no
+// adapters.
+void check_adapters(const ModelConfig& config, const LoraConfig& lora);
+
 }  // namespace elastron::model

@@ -309,6 +309,7 @@ std::optional<ops::KernelUse> kernel_use(const train::Config& config, bool train
                         .group = m.q_heads / m.kv_heads,
                         .pattern = config.router.head_pattern(),
                         .full_by = config.model.full_attention,
+                        .experts = m.experts.has_value(),
                         .trains = trains};
 }
 

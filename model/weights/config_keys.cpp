@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "model/weights/expert_config.h"
+
 namespace elastron::model {
 
 namespace {
@@ -69,7 +71,7 @@ constexpr Refused kRefused[] = {
     {"scale_emb", 1},
     {"scale_depth"},
     {"dim_model_base"},
-    // mixtures of experts
+    // mixtures of experts, where the family has none
     {"num_experts"},
     {"num_local_experts"},
     {"n_routed_experts"},
@@ -126,9 +128,9 @@ constexpr std::string_view kSameResult[] = {"pretraining_tp",
                                             "use_cache",
                                             "chunk_size_feed_forward"};
 constexpr std::string_view kTraining[] = {
-    "attention_dropout", "hidden_dropout", "classifier_dropout", "embd_pdrop",
-    "resid_pdrop",       "problem_type",   "finetuning_task",    "task_specific_params",
-    "tf_legacy_loss",    "use_bfloat16"};
+    "attention_dropout", "hidden_dropout", "classifier_dropout",   "embd_pdrop",
+    "resid_pdrop",       "problem_type",   "finetuning_task",      "task_specific_params",
+    "tf_legacy_loss",    "use_bfloat16",   "router_aux_loss_coef", "output_router_logits"};
 constexpr std::string_view kBookkeeping[] = {"transformers_version",
                                              "_name_or_path",
                                              "name_or_path",
@@ -187,7 +189,10 @@ constexpr HarmlessKeys kHarmless[] = {
      kGeneration},
 };
 
-bool is_read(std::string_view key) { return std::ranges::find(kRead, key) != std::end(kRead); }
+bool is_read(std::string_view key, bool experts) {
+  return std::ranges::find(kRead, key) != std::end(kRead) ||
+         (experts && std::ranges::find(kExpertKeys, key) != std::end(kExpertKeys));
+}
 
 bool asks_for_nothing(const Json& value, double neutral) {
   if (value.is_null() || value == false) return true;
@@ -213,7 +218,7 @@ std::string_view why_harmless(std::string_view key) {
   return "";
 }
 
-void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices) {
+void check_config_keys(const ConfigReader& c, bool experts, std::vector<std::string>& notices) {
   check_layers(c);
   c.refuse_null("hidden_act");
   if (c.text("hidden_act", "silu") != "silu") {
@@ -225,7 +230,7 @@ void check_config_keys(const ConfigReader& c, std::vector<std::string>& notices)
   }
   std::vector<std::string> unknown;
   for (const auto& [key, value] : c.object().items()) {
-    if (is_read(key) || !why_harmless(key).empty()) continue;
+    if (is_read(key, experts) || !why_harmless(key).empty()) continue;
     const auto refused = std::ranges::find(kRefused, key, &Refused::key);
     if (refused == std::end(kRefused)) {
       // Whatever it is, null, false and empty lists ask for nothing.

@@ -22,7 +22,7 @@ constexpr size_t kLongestConfig = size_t(1) << 20;
 constexpr int64_t kMostExtent = int64_t(1) << 24;
 constexpr int64_t kMostTokens = (int64_t(1) << 31) - 1;  // token ids and positions are int32
 
-// A family of dense decoders: what differs between them, beside the numbers of a config.json. Its
+// A family of decoders: what differs between them, beside the numbers of a config.json. Its
 // architectures are <stem>ForCausalLM and <stem>ForSequenceClassification; parameters have Hugging
 // Face's names (model/layer_shape.h).
 struct Family {
@@ -35,12 +35,14 @@ struct Family {
   // Queries see a window of keys unless config.json's sliding_window is null; also where it is
   // missing.
   bool window = false;
+  bool experts = false;
 };
 constexpr Family kFamilies[] = {
     {.stem = "Qwen3", .model_type = "qwen3", .qk_norm = true, .head_dim = 128},
     {.stem = "Llama", .model_type = "llama"},
     {.stem = "Qwen2", .model_type = "qwen2", .qkv_bias = true},
     {.stem = "Mistral", .model_type = "mistral", .window = true},
+    {.stem = "Qwen3Moe", .model_type = "qwen3_moe", .qk_norm = true, .experts = true},
 };
 
 struct Head {
@@ -150,7 +152,8 @@ ModelConfig parse_model_config(std::string_view json, const std::string& where,
   c.max_position_embeddings = r.integer("max_position_embeddings", 1, kMostTokens);
   r.refuse_null("rms_norm_eps");
   c.rms_norm_eps = r.number("rms_norm_eps", 1e-6);
-  check_config_keys(r, c.notices);
+  check_config_keys(r, family.experts, c.notices);
+  if (family.experts) c.experts = read_experts(r);
   if (family.window) check_window(r);
   if (c.sequence_classifier) check_labels(r);
   const RopeSettings positions = read_rope(r, c.max_position_embeddings, rope, c.notices);
@@ -198,6 +201,14 @@ void read_end_of_text(const std::string& folder, ModelConfig& c) {
 }
 
 }  // namespace
+
+bool ModelConfig::mlps_divide_over(int64_t ranks) const {
+  for (int64_t layer = 0; layer < num_layers; ++layer) {
+    const int64_t width = has_experts(layer) ? experts->width : intermediate_size;
+    if (width % ranks != 0) return false;
+  }
+  return true;
+}
 
 int32_t ModelConfig::end_of_document() const {
   if (!eos_token_ids.empty()) return eos_token_ids.front();

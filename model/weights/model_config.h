@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "model/weights/expert_config.h"
 #include "model/weights/quantization.h"
 #include "model/weights/rope_override.h"
 #include "ops/rope.h"
@@ -17,10 +18,11 @@ struct ModelConfig {
   std::string architecture = "Qwen3ForCausalLM";
   bool sequence_classifier = false;  // score.weight [1, hidden_size] in place of the LM head
   // Traits of the family, by the architecture's name (model/layer_shape.h reads them).
-  bool qk_norm = true;    // RMSNorm over head_dim of queries and keys
-  bool qkv_bias = false;  // on q, k and v
+  bool qk_norm = true;                  // RMSNorm over head_dim of queries and keys
+  bool qkv_bias = false;                // on q, k and v
+  std::optional<ExpertConfig> experts;  // nothing: no layer has any
   int64_t hidden_size = 0;
-  int64_t intermediate_size = 0;
+  int64_t intermediate_size = 0;  // of layers without experts
   int64_t num_layers = 0;
   int64_t q_heads = 0;
   int64_t kv_heads = 0;  // divides q_heads
@@ -45,6 +47,10 @@ struct ModelConfig {
   // Lines that tell a user how the file is read. read_model_config has logged them.
   std::vector<std::string> notices;
 
+  // Whether the MLP of a layer is a choice among experts.
+  bool has_experts(int64_t layer) const { return experts && experts->in_layer(layer); }
+  // Whether so many ranks can each have a part of every MLP's width.
+  bool mlps_divide_over(int64_t ranks) const;
   // Ends a document: the first id. Throws InputError where there is none.
   int32_t end_of_document() const;
   // A classifier's sequences may end with it, behind the token that is scored.

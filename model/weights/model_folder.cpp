@@ -229,6 +229,12 @@ std::string ModelFolder::fingerprint(std::span<const std::string> checksums) con
     sum.add(v);
   }
   std::visit(ScalingSum{sum}, config_.rope.scaling);
+  if (const auto& e = config_.experts) {
+    for (const int64_t v : {e->count, e->per_token, e->width, int64_t(e->normalise)}) sum.add(v);
+    for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+      sum.add(int64_t(config_.has_experts(layer)));
+    }
+  }
   if (config_.fp8_blocks) {
     sum.add(config_.fp8_blocks->out);
     sum.add(config_.fp8_blocks->in);

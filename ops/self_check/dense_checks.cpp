@@ -8,7 +8,10 @@
 #include "ops/decode_attention.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
+#include "ops/expert_choice.h"
+#include "ops/expert_rows.h"
 #include "ops/gate.h"
+#include "ops/grouped_linear.h"
 #include "ops/hard_concrete.h"
 #include "ops/kernel_families.h"
 #include "ops/kv_cache.h"
@@ -293,6 +296,38 @@ std::string check_library_products(DType dtype, bool tuned, Device& gpu) {
       c.same(std::string("product ") + name, wanted[i], found[i], tolerance(dtype));
       ++i;
     }
+  }
+  return c.difference();
+}
+
+std::string check_experts(DType dtype, Device& gpu) {
+  Comparison c;
+  const ExpertRule rule{.per_token = 3, .normalise = true};
+  // Rows for large tiles and for small ones; widths that vectors divide, with a rest, and one odd.
+  for (const auto& [tokens, width] : {std::pair<int64_t, int64_t>{200, 136}, {200, 75}, {5, 136}}) {
+    c.same("experts", host_device(), gpu, tolerance(dtype),
+           {"weights", "d logits", "hidden", "output", "sum of dx", "d taken", "d hidden"},
+           [&](Inputs& in) -> Results {
+             // Few values, so that both sides choose alike.
+             const Tensor logits = cast(cast(in.normal({tokens, 6}, dtype), DType::bf16), dtype);
+             const auto chosen = choose_experts(logits, rule);
+             const ExpertRows rows = rows_by_expert(chosen.experts, 6);
+             const Tensor up = in.normal({6, width, 72}, dtype);
+             const Tensor x = in.normal({tokens, 72}, dtype), d = in.normal({tokens, width}, dtype);
+             const Tensor hidden = grouped_linear_forward(x, up, {rows.bounds, rows.tokens});
+             Tensor back = in.normal({3 * tokens, 72}, dtype);
+             Tensor d_hidden = in.normal({3 * tokens, width}, dtype);
+             grouped_linear_dgrad(d_hidden, up, {rows.bounds, {}}, back);
+             const Tensor d_rows = grouped_linear_dgrad(d, up, {rows.bounds, rows.tokens});
+             const Tensor d_weights = weigh_expert_gradient(d_hidden, hidden, rows, chosen.weights);
+             return {chosen.weights,
+                     expert_weights_backward(d_weights, logits, chosen.experts, rule),
+                     hidden,
+                     sum_expert_rows(hidden, rows, tokens, chosen.weights),
+                     sum_expert_rows(back, rows, tokens),
+                     d_rows,
+                     d_hidden};
+           });
   }
   return c.difference();
 }

@@ -49,6 +49,9 @@ class Checks {
       add("optimiser, " + dtype_, {},
           [t](Device& gpu) { return self_check::check_optimizer(t, gpu); });
     }
+    if (use_.experts) {
+      add("experts, " + dtype_, {}, [t](Device& gpu) { return self_check::check_experts(t, gpu); });
+    }
     products(t);
     // Routers and heads are in float32.
     if (t != DType::f32) products(DType::f32);

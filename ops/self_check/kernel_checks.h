@@ -23,7 +23,8 @@ struct KernelUse {
   int64_t group = 1;  // query heads that read a kv head
   HeadPattern pattern;
   FullAttentionBy full_by = FullAttentionBy::automatic;
-  bool trains = false;  // backward passes, gates and an optimiser, else decoding
+  bool experts = false;  // a mixture of experts
+  bool trains = false;   // backward passes, gates and an optimiser, else decoding
 };
 
 struct KernelCheck {

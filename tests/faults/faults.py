@@ -238,4 +238,18 @@ CHECK = [
           [], listed("gpu_check"), "FAIL"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + KERNELS + CHECK
+# A mixture of experts.
+EXPERTS = [
+    Fault("experts: the gradient through a token's weights is another one", "model/expert_mlp.cpp",
+          "ops::expert_weights_backward(d_weights,", "ops::expert_weights_backward(g.chosen.weights,",
+          ["model_test"], case("model", "model_test", "ExpertBlock.*"), "HasTheGradientOfItsInput"),
+    Fault("experts are chosen again in the backward pass", "model/expert_mlp.cpp",
+          "gate_up(saved.input, saved.experts);", "gate_up(saved.input, {});",
+          ["model_test"], case("model", "model_test", "ExpertBlock.*"), "KeepsWhatWasChosen"),
+    Fault("rows of padding count in the load of experts", "train/step/step_figures.cpp",
+          "if (p.padded) expert_loads_.take_out(layer, p.reading.whole_numbers(next++));",
+          "if (p.padded) p.reading.whole_numbers(next++);",
+          ["families_test"], case("launch", "families_test", "MixtureOfExperts.Routers*"), "sequence=true"),
+]
+
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + KERNELS + CHECK + EXPERTS

@@ -19,7 +19,8 @@ Outcome generate(int ranks, const std::string& model, const nlohmann::json& ids,
 }
 
 TEST(Generate, GreedyIdsEqualTransformers) {
-  for (const std::string name : {"llama", "mistral", "qwen2", "qwen3", "qwen3_fp8"}) {
+  for (const std::string name :
+       {"llama", "mistral", "qwen2", "qwen3", "qwen3_fp8", "qwen3_moe", "qwen3_moe_fp8"}) {
     const auto prompts = json(folder(name) + "/tokens.json");
     const auto expected = json(folder(name) + "/generated.json");
     for (const int ranks : {0, 2, 4}) {

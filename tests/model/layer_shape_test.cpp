@@ -48,6 +48,40 @@ TEST(LayerShape, IsWhatADecoderIsMadeOf) {
   }
 }
 
+// Every other layer, but the last.
+TEST(LayerShape, ExpertsStandInPlaceOfAnMlp) {
+  CpuDevice cpu;
+  parallel::SelfCommunicator self("tensor");
+  ModelConfig config = shapes(true, false);
+  config.num_layers = 4;
+  config.experts =
+      ExpertConfig{.count = 3, .per_token = 2, .width = 6, .every = 2, .dense_layers = {3}};
+  EXPECT_TRUE(config.mlps_divide_over(2));
+  EXPECT_FALSE(config.mlps_divide_over(3));  // layers without experts: 10
+  Decoder decoder(config, {.max_position = 8}, self, cpu);
+  std::map<std::string, std::string> made, named;
+  for (const Parameter* p : decoder.parameters()) {
+    if (p->name.starts_with("model.layers.")) made[p->name] = p->logical_shape.str();
+  }
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    for (const auto& [name, shape] : layer_tensors(config, layer)) named[name] = shape.str();
+  }
+  EXPECT_EQ(made, named);
+  EXPECT_EQ(named.size(), size_t(3 * 11 + 8 + 1 + 3 * 3));
+  EXPECT_EQ(named.at("model.layers.1.mlp.gate.weight"), (Shape{3, 12}).str());
+  EXPECT_EQ(named.at("model.layers.1.mlp.experts.2.up_proj.weight"), (Shape{6, 12}).str());
+  EXPECT_EQ(named.at("model.layers.1.mlp.experts.0.down_proj.weight"), (Shape{12, 6}).str());
+  EXPECT_FALSE(named.contains("model.layers.1.mlp.up_proj.weight"));
+  EXPECT_TRUE(named.contains("model.layers.3.mlp.up_proj.weight"));
+  // What they do not have is an error of its own.
+  EXPECT_THROW(Decoder(config, {.train_backbone = true, .max_position = 8}, self, cpu), UsageError);
+  EXPECT_THROW(Decoder(config, {.lora = LoraConfig{}, .max_position = 8}, self, cpu), UsageError);
+  const Decoder adapted(
+      config, {.lora = LoraConfig{.rank = 2, .targets = {"q_proj", "o_proj"}}, .max_position = 8},
+      self, cpu);
+  EXPECT_EQ(adapted.adapters().size(), 4u * 2 * 2);
+}
+
 TEST(LayerShape, AdaptersStandBesideTheLinearsThatAreNamed) {
   CpuDevice cpu;
   parallel::SelfCommunicator self("tensor");

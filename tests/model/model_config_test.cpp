@@ -111,6 +111,46 @@ TEST(ModelConfig, FamiliesHaveTheirTraits) {
                  {"Qwen2MoeForCausalLM", "Qwen2ForCausalLM"});
 }
 
+Json moe() { return read(kShipped + "/Qwen3-30B-A3B/config.json"); }
+
+TEST(ModelConfig, AMixtureOfExperts) {
+  const ModelConfig m = parse(moe());
+  ASSERT_TRUE(m.experts);
+  EXPECT_EQ(m.experts->count, 128);
+  EXPECT_EQ(m.experts->per_token, 8);
+  EXPECT_EQ(m.experts->width, 768);
+  EXPECT_TRUE(m.experts->normalise && m.qk_norm && !m.qkv_bias);
+  EXPECT_TRUE(m.has_experts(0) && m.has_experts(47));
+  EXPECT_TRUE(parse(with(moe(), {{"architectures", {"Qwen3MoeForSequenceClassification"}}}))
+                  .sequence_classifier);
+  const ModelConfig some =
+      parse(with(moe(), {{"decoder_sparse_step", 2}, {"mlp_only_layers", {3, 5}}}));
+  EXPECT_TRUE(!some.has_experts(0) && some.has_experts(1) && !some.has_experts(3));
+  // transformers 5 has another name for their number; missing ones are the library's.
+  EXPECT_EQ(
+      parse(with(moe(), {{"num_experts", nullptr}, {"num_local_experts", 64}})).experts->count, 64);
+  const ModelConfig bare = parse(
+      with(moe(),
+           {{"num_experts", nullptr}, {"norm_topk_prob", nullptr}, {"mlp_only_layers", nullptr}}));
+  EXPECT_EQ(bare.experts->count, 128);
+  EXPECT_FALSE(bare.experts->normalise);
+  EXPECT_FALSE(parse(with(moe(), {{"num_experts", 0}})).experts);
+  EXPECT_FALSE(parse(qwen()).experts);
+}
+
+TEST(ModelConfig, ExpertsThatCannotBeAreRefused) {
+  expect_refused(with(moe(), {{"num_local_experts", 64}}), {"'num_local_experts'", "num_experts"});
+  expect_refused(with(moe(), {{"num_experts_per_tok", 0}}), {"'num_experts_per_tok'", "from 1"});
+  expect_refused(with(moe(), {{"num_experts", 4}}), {"'num_experts_per_tok' is 8 of 4 experts"});
+  expect_refused(with(moe(), {{"num_experts", 5000}}), {"'num_experts'", "1024"});
+  expect_refused(with(moe(), {{"moe_intermediate_size", -1}}), {"'moe_intermediate_size'"});
+  expect_refused(with(moe(), {{"decoder_sparse_step", 0}}), {"'decoder_sparse_step'", "from 1"});
+  expect_refused(with(moe(), {{"mlp_only_layers", 3}}), {"'mlp_only_layers'", "not a list"});
+  expect_refused(with(moe(), {{"mlp_only_layers", {"a"}}}), {"'mlp_only_layers'"});
+  expect_refused(with(moe(), {{"norm_topk_prob", 1}}), {"'norm_topk_prob'", "true or false"});
+  expect_refused(with(moe(), {{"n_routed_experts", 8}}), {"'n_routed_experts'"});
+}
+
 // The first id ends a document; those of generation_config.json end generation too.
 TEST(ModelConfig, GenerationConfigAddsTokensThatStop) {
   const ModelConfig m = read_model_config(kPublished + "/Qwen3-1.7B");
@@ -228,8 +268,11 @@ TEST(ModelConfig, EveryKeyOfTheLibraryIsReadOrRefusedOrHarmless) {
   const Json all = read(ELASTRON_TEST_FIXTURES "/config_keys.json");
   ASSERT_EQ(all.size(), 2u);
   for (const auto& [version, keys] : all.items()) {
-    for (const Base& base :
-         {Base{"llama", "Llama"}, {"mistral", "Mistral"}, {"qwen2", "Qwen2"}, {"qwen3", "Qwen3"}}) {
+    for (const Base& base : {Base{"llama", "Llama"},
+                             {"mistral", "Mistral"},
+                             {"qwen2", "Qwen2"},
+                             {"qwen3", "Qwen3"},
+                             {"qwen3_moe", "Qwen3Moe"}}) {
       ASSERT_GT(keys.at(base.model_type).size(), 25u);
       for (const std::string key : keys.at(base.model_type)) {
         for (const char* head : {"ForCausalLM", "ForSequenceClassification"}) {

@@ -22,7 +22,8 @@ import typing
 import h5py
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config,
+                          Qwen3MoeConfig)
 
 ORIGINAL = 1024  # positions before a rule stretches them
 LENGTHS = (1, 2, 63, 64, 65, 700, 4 * ORIGINAL)
@@ -59,6 +60,7 @@ class Case(typing.NamedTuple):
     dtype: str = "float32"
     shards: str | None = None
     rope: str = "default"
+    experts: dict | None = None  # what config.json says of them
 
 
 SHAPES = [
@@ -66,6 +68,8 @@ SHAPES = [
     Case("llama", 8, 2, 64, 512, 768, 3, 1003, False),
     Case("qwen2", 14, 2, 64, 896, 512, 2, 1003, False),
     Case("mistral", 8, 2, 128, 320, 512, 3, 1003, False),
+    Case("qwen3_moe", 8, 4, 64, 256, 512, 3, 1003, False,
+         experts=dict(num_experts=16, num_experts_per_tok=4, moe_intermediate_size=96, norm_topk_prob=True)),
 ]
 CASES = [shape._replace(rope=rope, dtype=dtype)
          for shape in SHAPES for rope in ROPES for dtype in ("float32", "bfloat16")]
@@ -78,6 +82,9 @@ CASES += [
     Case("llama", 8, 1, 80, 640, 512, 2, 1111, False, dtype="float16", rope="llama3"),
     Case("llama", 8, 2, 64, 512, 768, 3, 1003, False, rope="yarn, mscale"),
     Case("qwen2", 8, 4, 32, 256, 384, 3, 517, True),
+    Case("qwen3_moe", 8, 4, 32, 192, 320, 4, 517, True, dtype="float16",
+         experts=dict(num_experts=128, num_experts_per_tok=8, moe_intermediate_size=32, decoder_sparse_step=2,
+                      mlp_only_layers=[3])),
     Case("qwen2", 14, 2, 64, 896, 512, 2, 1003, False, shards="900KB", rope="yarn, betas"),
 ]
 
@@ -90,6 +97,8 @@ def make_folder(path, case, seed):
                   initializer_range=0.06, rope_theta=THETA)
     if case.family == "qwen3":
         config = Qwen3Config(**common)
+    elif case.family == "qwen3_moe":
+        config = Qwen3MoeConfig(**common, **case.experts)
     elif case.family == "qwen2":
         config = Qwen2Config(**common)
     elif case.family == "mistral":
@@ -102,6 +111,8 @@ def make_folder(path, case, seed):
         for name, p in model.named_parameters():
             if "norm" in name:
                 p.add_(torch.randn_like(p) * 0.1)
+            elif name.endswith("mlp.gate.weight"):  # choices that rounding does not change
+                p.add_(torch.randn_like(p) * 0.5)
             elif name.endswith("bias"):  # the library starts them at 0
                 p.add_(torch.randn_like(p) * 0.5)
     model = model.to(getattr(torch, case.dtype)).eval()

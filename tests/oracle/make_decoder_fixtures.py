@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Fixtures of the whole decoder, from an independent PyTorch implementation.
 
-    python3 tests/oracle/make_decoder_fixtures.py        (Debian: python3-torch, python3-numpy)
+    python3 tests/oracle/make_decoder_fixtures.py [NAME ...]     (Debian: python3-torch, python3-numpy)
 
-Writes tests/fixtures/decoder/: a Hugging Face folder with a random Qwen3 model, and
-expected.safetensors with what a forward and backward pass must give: logits under several gates,
-the training loss with its router, and gradients by PyTorch's autograd through dense S x S scores.
+Writes tests/fixtures/<name>/: `decoder`, a Hugging Face folder with a random Qwen3 model, and
+`decoder_experts`, one with a mixture of experts in its first layer; and in each expected.safetensors
+with what a forward and backward pass must give: logits under several gates, the training loss with
+its router, and gradients by PyTorch's autograd through dense S x S scores (of weights where these may
+train, which experts do not). With names, only those.
 Everything is computed in float64; weights are float32 values. The gate noise comes from a
 second implementation of the counter-based random numbers (philox.py).
 """
 import json
 import math
 import os
+import sys
 
 import numpy as np
 import torch
@@ -19,13 +22,19 @@ import torch
 from philox import gate_uniform, gumbel
 from safetensors_file import write_safetensors
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "decoder")
-CONFIG = dict(
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures")
+DENSE = dict(
     architectures=["Qwen3ForCausalLM"], model_type="qwen3", hidden_size=32, intermediate_size=48,
     num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=4, head_dim=16, vocab_size=61,
     rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=False, max_position_embeddings=128,
     attention_bias=False, hidden_act="silu", torch_dtype="float32", bos_token_id=0, eos_token_id=1,
     initializer_range=0.02, rope_scaling=None, use_sliding_window=False)
+EXPERTS = dict(
+    DENSE, architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=6,
+    num_experts_per_tok=2, moe_intermediate_size=12, norm_topk_prob=True, mlp_only_layers=[1],
+    decoder_sparse_step=1)
+CONFIGS = {"decoder": DENSE, "decoder_experts": EXPERTS}
+CONFIG = DENSE
 LENGTHS = [29, 7, 44]
 TASKS = [0, 0, 3]
 USER_LENGTHS = [21, 3, 40]
@@ -79,6 +88,26 @@ def router_logits(x, r, i):
     return lin(silu(lin(silu(lin(t, "router.0")), "router.2")), "router.4")
 
 
+def has_experts(i):
+    return "num_experts" in CONFIG and i not in CONFIG["mlp_only_layers"]
+
+
+def swiglu(x, g, path):
+    h = torch.nn.functional.silu(x @ g(path + ".gate_proj").T) * (x @ g(path + ".up_proj").T)
+    return h @ g(path + ".down_proj").T
+
+
+def mixture(x, g):
+    """All experts of all tokens, of which the chosen ones count."""
+    c = CONFIG
+    p = torch.softmax(x @ g("mlp.gate").T, -1)
+    most, chosen = p.topk(c["num_experts_per_tok"])
+    if c["norm_topk_prob"]:
+        most = most / most.sum(-1, keepdim=True)
+    weights = torch.zeros_like(p).scatter(-1, chosen, most)
+    return sum(weights[:, e, None] * swiglu(x, g, f"mlp.experts.{e}") for e in range(c["num_experts"]))
+
+
 def forward(w, ids, gates=None, router=None):
     """Logits of the packed batch. gates[l][b] [kv_heads] fixed, or a router with sampled gates.
     -> logits, z (straight-through, [L][B] tensors), p"""
@@ -117,8 +146,7 @@ def forward(w, ids, gates=None, router=None):
                         + (1 - zq) * attend(q[s], rep(k), rep(v), sparse))
         x = x + torch.cat(outs).reshape(len(ids), hq * d) @ g("self_attn.o_proj").T
         n2 = rms(x, g("post_attention_layernorm"))
-        h = torch.nn.functional.silu(n2 @ g("mlp.gate_proj").T) * (n2 @ g("mlp.up_proj").T)
-        x = x + h @ g("mlp.down_proj").T
+        x = x + (mixture(n2, g) if has_experts(i) else swiglu(n2, g, "mlp"))
         all_z.append(zs)
         all_p.append(ps)
     return rms(x, w["model.norm.weight"]) @ w["lm_head.weight"].T, all_z, all_p
@@ -148,8 +176,11 @@ def objective(zs, lambda1, lambda2):
     return total / len(tasks)
 
 
-def main():
-    os.makedirs(OUT, exist_ok=True)
+def write(name):
+    global CONFIG
+    CONFIG = CONFIGS[name]
+    out_folder = os.path.join(OUT, name)
+    os.makedirs(out_folder, exist_ok=True)
     rng = torch.Generator().manual_seed(7)
     c = CONFIG
     h, f, d = c["hidden_size"], c["intermediate_size"], c["head_dim"]
@@ -170,9 +201,15 @@ def main():
               p + "self_attn.v_proj.weight": normal(kd, h),
               p + "self_attn.o_proj.weight": normal(h, qd),
               p + "self_attn.q_norm.weight": 1 + normal(d),
-              p + "self_attn.k_norm.weight": 1 + normal(d),
-              p + "mlp.gate_proj.weight": normal(f, h), p + "mlp.up_proj.weight": normal(f, h),
-              p + "mlp.down_proj.weight": normal(h, f)}
+              p + "self_attn.k_norm.weight": 1 + normal(d)}
+        blocks = {"mlp": f}
+        if has_experts(i):
+            w[p + "mlp.gate.weight"] = normal(c["num_experts"], h)
+            blocks = {f"mlp.experts.{e}": c["moe_intermediate_size"] for e in range(c["num_experts"])}
+        for block, width in blocks.items():
+            w |= {p + block + ".gate_proj.weight": normal(width, h),
+                  p + block + ".up_proj.weight": normal(width, h),
+                  p + block + ".down_proj.weight": normal(h, width)}
     r = {}
     m = HIDDEN_MULT * d
     for i in range(c["num_hidden_layers"]):
@@ -184,9 +221,9 @@ def main():
     lambda1 = torch.tensor([0.2, 0.3, 0.1, 0.4, 0.25]).float()
     lambda2 = torch.tensor([0.1, 0.2, 0.3, 0.35, 0.15]).float()
 
-    with open(os.path.join(OUT, "config.json"), "w") as out:
+    with open(os.path.join(out_folder, "config.json"), "w") as out:
         json.dump(CONFIG, out, indent=2)
-    write_safetensors(os.path.join(OUT, "model.safetensors"), w)
+    write_safetensors(os.path.join(out_folder, "model.safetensors"), w)
 
     ids = torch.randint(0, c["vocab_size"], (sum(LENGTHS),), generator=rng)
     expected = {
@@ -206,8 +243,9 @@ def main():
     loss = lm_loss(logits, ids)
     loss.backward()
     expected["full.logits"], expected["full.loss"] = logits, loss.reshape(1)
-    for n, t in w64.items():
-        expected["full.grad." + n] = t.grad
+    if "num_experts" not in c:
+        for n, t in w64.items():
+            expected["full.grad." + n] = t.grad
     expected["sparse.logits"] = forward(w64, ids, zeros)[0]
     expected["mixed.gates"] = mixed.to(torch.uint8)
     expected["mixed.logits"] = forward(w64, ids, mixed)[0]
@@ -228,9 +266,14 @@ def main():
         expected["router.grad." + n] = r64[n].grad
     expected |= {"lambda1": lambda1, "lambda2": lambda2, "lambda1.grad": l1.grad,
                  "lambda2.grad": l2.grad}
-    write_safetensors(os.path.join(OUT, "expected.safetensors"), expected)
+    write_safetensors(os.path.join(out_folder, "expected.safetensors"), expected)
     print("loss", loss.item(), "router lm", lm.item(), "reg", reg.item())
     print("z", expected["router.z"].tolist())
+
+
+def main():
+    for name in sys.argv[1:] or CONFIGS:
+        write(name)
 
 
 if __name__ == "__main__":

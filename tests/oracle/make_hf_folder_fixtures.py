@@ -7,8 +7,9 @@ Writes tests/fixtures/hf/<name>/ (config.json, weights) with tokens.json and exp
 (logits_<i>, float32) and generated.json (60 greedy tokens after sequences 1 and 2): a Llama folder
 with llama3 rope scaling and sequences beyond the original length in two float16 shards, a Qwen3 folder
 in bfloat16 with tied embeddings, a Qwen2 folder (biases, no q/k norm) in float32, a Mistral folder (head_dim
-apart from the width, no window) in float16, and a Qwen3 folder in block-scaled FP8, whose logits are those of its
-weights in float32. With names, only those. The larger comparison is compare_logits.py.
+apart from the width, no window) in float16, a Qwen3-MoE folder (experts in two of three layers) in float32 and
+folders of Qwen3 and Qwen3-MoE in block-scaled FP8, whose logits are those of their weights in float32. With names,
+only those. The larger comparison is compare_logits.py.
 """
 import json
 import os
@@ -33,6 +34,11 @@ CASES = {
     "qwen2": ("qwen2", 8, 4, 4, 32, 48, 2, 71, False, "float32", None),
     "qwen3_fp8": ("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16", None),
     "mistral": ("mistral", 8, 4, 10, 32, 48, 2, 59, False, "float16", None),
+    "qwen3_moe": ("qwen3_moe", 8, 4, 6, 32, 24, 3, 53, False, "float32", None,
+                  dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12, norm_topk_prob=True,
+                       mlp_only_layers=[1])),
+    "qwen3_moe_fp8": ("qwen3_moe", 8, 4, 6, 32, 24, 2, 59, True, "float32", None,
+                      dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8)),
 }
 # Of those in FP8, no divisor of any side.
 BLOCK = (25, 21)

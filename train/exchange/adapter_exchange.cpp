@@ -144,6 +144,7 @@ void pass_over_what_is_idle(Settings& settings) {
 // The shape of every tensor that must be in the file, by logical name.
 std::map<std::string, Shape> wanted_shapes(const AdapterSettings& settings, bool head,
                                            const model::ModelFolder& base) {
+  model::check_adapters(base.config(), settings.lora);
   std::map<std::string, Shape> wanted;
   if (head) wanted[reward::kHeadName] = {1, base.config().hidden_size};
   for (int64_t layer = 0; layer < base.config().num_layers; ++layer) {

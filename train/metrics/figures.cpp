@@ -121,7 +121,22 @@ const Figure kSparsity[] = {
      })},
 };
 
+template <double ExpertBalance::*field>
+Maybe of_experts(R r) {
+  if (!r.result.experts) return {};
+  return *r.result.experts.*field;
+}
+
 const Figure kRun[] = {
+    {{"expert_load_max", "experts/load_max", "ratio",
+      "of a mixture of experts: tokens of the expert that got the most over the mean of its "
+      "layer's; "
+      "mean over layers"},
+     Told(of_experts<&ExpertBalance::max>)},
+    {{"expert_load_variation", "experts/load_variation", "ratio",
+      "standard deviation of the tokens that a layer's experts got over their mean; mean over "
+      "layers"},
+     Told(of_experts<&ExpertBalance::variation>)},
     {{"epoch", "", "passes", "through the data so far; absent where data is made on the fly"},
      Told([](R r) -> Maybe {
        if (!r.passes) return {};

@@ -43,7 +43,7 @@ double slowest(const Config& config, double pack_spread, int ranks) {
 bool layout_goes(const Config& config, const model::ModelConfig& model,
                  const parallel::MeshLayout& layout) {
   const int64_t packs = config.train.global_batch / config.train.micro_batch;
-  if (model.kv_heads % layout.tensor != 0 || model.intermediate_size % layout.tensor != 0 ||
+  if (model.kv_heads % layout.tensor != 0 || !model.mlps_divide_over(layout.tensor) ||
       packs % layout.data != 0) {
     return false;
   }

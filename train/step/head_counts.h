@@ -34,6 +34,10 @@ class HeadReading {
   // Both wait, the first time.
   HeadNumbers numbers();
   std::vector<double> other(size_t i) { return read_.doubles(2 * size_t(layers_) + i); }
+  // The same of int32.
+  std::span<const int32_t> whole_numbers(size_t i) {
+    return read_.part<int32_t>(2 * size_t(layers_) + i);
+  }
 
  private:
   int64_t layers_ = 0, documents_ = 0, heads_ = 0;

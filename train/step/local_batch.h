@@ -26,6 +26,10 @@ class LocalBatch {
   const model::DeviceBatch& device() const { return device_; }
   const router::RouterBatch& router() const { return router_; }
   const model::AttentionExchange& exchange() const { return *device_.exchange; }
+  // Those of them that are no padding, which stands behind them.
+  int64_t rows() const {
+    return whole_rows_.empty() ? whole_.tokens() : int64_t(whole_rows_.size());
+  }
   // The row of the whole batch that an own row is, which is no padding.
   int64_t whole_row(int64_t own) const {
     return whole_rows_.empty() ? own : whole_rows_[size_t(own)];

@@ -56,7 +56,8 @@ void StepRunner::micro_batch(int64_t step, const data::PackedBatch& batch, const
                .labels = loss_.labels(batch),
                .loss = loss.sum,
                .loss_scale = scales.loss,
-               .objective_scale = scales.sparsity},
+               .objective_scale = scales.sparsity,
+               .rows = local.rows()},
               numbers, heads, local.exchange());
   if (trains_decoder_) {
     // The same gradient to the gates of every layer.
@@ -122,7 +123,7 @@ StepResult StepRunner::run(int64_t step, MicroBatches& micro_batches, const Step
   reducer_.finish();
 
   StepResult result;
-  reduce(figures.sums(), accumulation, result);
+  reduce(figures, accumulation, result);
   result.imbalance = imbalance(own_seconds);
   result.grad_norm = reducer_.norm();
   const double scheduled = router::gate_temperature(config_.router, step, config_.train.steps);
@@ -133,8 +134,9 @@ StepResult StepRunner::run(int64_t step, MicroBatches& micro_batches, const Step
   return result;
 }
 
-void StepRunner::reduce(StepSums sums, double accumulation, StepResult& result) {
-  const auto own = numbers(sums);
+void StepRunner::reduce(StepFigures& figures, double accumulation, StepResult& result) {
+  const auto own = numbers(figures.sums());
+  result.experts = figures.expert_loads().balance(mesh_.grad());
   std::vector<double> totals(own.begin(), own.end());
   const auto of_loss = loss_.sums();
   totals.insert(totals.end(), of_loss.begin(), of_loss.end());

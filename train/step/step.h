@@ -65,7 +65,7 @@ class StepRunner {
                                                                  double scale);
 
   // The sums of all data ranks as the step's figures.
-  void reduce(StepSums sums, double accumulation, StepResult& result);
+  void reduce(StepFigures& figures, double accumulation, StepResult& result);
   double imbalance(double own_seconds);
   void update(StepResult& result);
 

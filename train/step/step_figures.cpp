@@ -22,10 +22,20 @@ void StepFigures::add(const MicroBatch& micro_batch, const OnDevice& on_device,
     if (t->defined()) others.push_back(*t);
   }
   others.insert(others.end(), on_device.probabilities.begin(), on_device.probabilities.end());
+  // Experts have rows of padding too, which are counted out again.
+  bool padded = false;
+  for (const model::ExpertLoad& load : heads.experts) {
+    const int64_t rows = load.chosen.size(0);
+    padded = rows > micro_batch.rows;
+    others.push_back(load.bounds);
+    if (padded) others.push_back(load.chosen.slice(0, micro_batch.rows, rows));
+  }
   pending_.push_back({.micro_batch = micro_batch,
                       .loss = on_device.loss.defined(),
                       .objective = on_device.objective.defined(),
                       .probabilities = on_device.probabilities.size(),
+                      .layers_with_experts = heads.experts.size(),
+                      .padded = padded,
                       .reading = HeadReading(heads, *micro_batch.batch, exchange, others)});
 }
 
@@ -58,6 +68,10 @@ void StepFigures::read(Pending& p) {
     for (size_t i = 0; i < probabilities.size(); ++i) {
       entropy[i / heads] += binary_entropy(probabilities[i]);
     }
+  }
+  for (size_t layer = 0; layer < p.layers_with_experts; ++layer) {
+    expert_loads_.add(layer, p.reading.whole_numbers(next++));
+    if (p.padded) expert_loads_.take_out(layer, p.reading.whole_numbers(next++));
   }
   const auto documents = document_heads(numbers, full);
   for (size_t d = 0; d < documents.size(); ++d) {

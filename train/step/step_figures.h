@@ -11,6 +11,7 @@
 #include "parallel/mesh.h"
 #include "router/config.h"
 #include "train/metrics/document_figures.h"
+#include "train/step/expert_loads.h"
 #include "train/step/head_counts.h"
 #include "train/step/loss.h"
 #include "train/step/step_result.h"
@@ -30,6 +31,7 @@ class StepFigures {
     int64_t labels = 0;
     double loss = 0;  // what the host has of the sum of losses
     double loss_scale = 0, objective_scale = 0;
+    int64_t rows = 0;  // of this rank, without padding
   };
   // And what the device has of it; each may be missing.
   struct OnDevice {
@@ -44,12 +46,15 @@ class StepFigures {
   void read(size_t but);
   // Collective over the context and the tensor group. What this rank says of the step.
   StepSums sums();
+  // This rank's rows that went to each expert of each layer that has some; behind sums().
+  ExpertLoads& expert_loads() { return expert_loads_; }
 
  private:
   struct Pending {
     MicroBatch micro_batch;
     bool loss = false, objective = false;
-    size_t probabilities = 0;
+    size_t probabilities = 0, layers_with_experts = 0;
+    bool padded = false;
     HeadReading reading;
   };
   struct Document {
@@ -70,6 +75,7 @@ class StepFigures {
   std::vector<Pending> pending_;  // not yet read
   std::vector<Document> documents_;
   StepSums sums_;
+  ExpertLoads expert_loads_;
 };
 
 }  // namespace elastron::train

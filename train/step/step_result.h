@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "core/parameter.h"
@@ -25,10 +26,17 @@ struct StepSums {
   std::array<DocumentSums, data::kTaskCount> task{};
 };
 
+// How evenly tokens were spread over the experts of a layer; means over the layers that have some.
+struct ExpertBalance {
+  double max = 0;        // the most that an expert got over the mean: 1 where all got as much
+  double variation = 0;  // standard deviation over the mean
+};
+
 struct StepResult {
   double loss = 0;  // data_loss + sparsity_loss
   StepSums sums;
-  std::vector<double> loss_sums;  // TrainingLoss::sums()
+  std::vector<double> loss_sums;         // TrainingLoss::sums()
+  std::optional<ExpertBalance> experts;  // nothing: there are none
   DocumentMeans all;
   std::array<DocumentMeans, data::kTaskCount> task;
   double grad_norm = 0;  // before clipping

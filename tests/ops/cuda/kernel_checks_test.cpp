@@ -39,6 +39,20 @@ TEST_F(KernelChecks, AgreeInInference) {
   expect_nothing(use);
 }
 
+TEST_F(KernelChecks, AgreeWithExperts) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    ops::KernelUse use = training(dtype, 64, 2, {});
+    use.experts = true;
+    bool checked = false;
+    for (const ops::KernelCheck& check : ops::kernel_checks(use, *gpu_)) {
+      if (!check.name.starts_with("experts")) continue;
+      EXPECT_EQ(check.run(*gpu_), "") << check.name;
+      checked = true;
+    }
+    EXPECT_TRUE(checked);
+  }
+}
+
 // A check for each family that the GPU has for the use, each name once.
 TEST_F(KernelChecks, AreThoseOfTheUse) {
   const auto count = [](const std::vector<std::string>& list, const std::string& text) {
@@ -50,6 +64,7 @@ TEST_F(KernelChecks, AreThoseOfTheUse) {
   EXPECT_EQ(count(list, "products"), 2);
   EXPECT_EQ(count(list, "attention, "), 2) << "plain kernels, forward and backward";
   EXPECT_EQ(count(list, "decoding"), 0);
+  EXPECT_EQ(count(list, "experts"), 0);
   use.dtype = DType::bf16;
   list = names(use);
   EXPECT_EQ(count(list, "products"), 5) << "routers are in float32, which is not timed";

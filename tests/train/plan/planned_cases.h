@@ -25,6 +25,14 @@ inline model::ModelConfig small_shapes() {
   return c;
 }
 
+// With experts in two of the layers.
+inline model::ModelConfig small_mixture() {
+  model::ModelConfig c = small_shapes();
+  c.experts = model::ExpertConfig{
+      .count = 6, .per_token = 2, .width = 32, .normalise = true, .dense_layers = {1}};
+  return c;
+}
+
 inline model::ModelConfig qwen3_8b() {
   model::ModelConfig c;
   c.hidden_size = 4096;
@@ -67,6 +75,28 @@ inline PlannedCase planned_case(const std::string& name, const parallel::MeshLay
   c.config.parallel.context = layout.context;
   c.config.parallel.tensor = layout.tensor;
   return c;
+}
+
+// Of a mixture: what it trains with, on ranks of every axis.
+inline std::vector<PlannedCase> planned_mixtures(int ranks) {
+  std::vector<PlannedCase> cases;
+  for (const auto r :
+       {model::Recompute::none, model::Recompute::selective, model::Recompute::layer}) {
+    for (const parallel::MeshLayout& layout :
+         {parallel::MeshLayout{1, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 2}}) {
+      if (layout.ranks() != ranks) continue;
+      cases.push_back(planned_case("experts, recompute " + std::string(config::enum_name(r)) +
+                                       ", " + std::to_string(layout.context) + " x " +
+                                       std::to_string(layout.tensor),
+                                   layout, r, [&](Config& c) {
+                                     c.parallel.sequence = layout.data == 2;
+                                     c.data.max_tokens = 251;
+                                     c.train.lora.targets = {"q_proj", "o_proj"};
+                                     if (ranks == 1) c.train.trainable = {Part::lora, Part::router};
+                                   }));
+    }
+  }
+  return cases;
 }
 
 // All objectives and recompute modes on one rank, and on ranks of every axis.

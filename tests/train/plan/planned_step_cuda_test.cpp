@@ -44,6 +44,18 @@ TEST(PlannedStepOfAGpu, HoldsLaunchesCopiesAndWaitsAsAStepDoes) {
   }
 }
 
+// The host waits for nothing to know what tokens chose.
+TEST(PlannedStepOfAGpu, WithExperts) {
+  using model::Recompute;
+  model::ModelConfig m = test::small_mixture();
+  m.num_layers = 2;
+  const auto nothing = [](Config&) {};
+  for (const test::PlannedCase& c : {of("experts", Recompute::none, DType::bf16, nothing),
+                                     of("experts, layer", Recompute::layer, DType::f32, nothing)}) {
+    expect_as_planned(c, m);
+  }
+}
+
 // A head of 64 columns goes to the kernels of sm_90a where the GPU and the build have them.
 TEST(PlannedStepOfAGpu, TakesTheKernelsThatThereAre) {
   model::ModelConfig m = test::small_shapes();

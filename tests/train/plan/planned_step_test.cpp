@@ -10,33 +10,45 @@
 namespace elastron::train {
 namespace {
 
+void expect_held(const test::PlannedCase& c, const model::ModelConfig& m) {
+  parallel::CollectiveLog log;
+  parallel::Mesh mesh = parallel::Mesh::recording(c.layout, {}, log);
+  CpuDevice device;
+  int64_t held = 0, peak = 0;
+  {
+    test::RealStep step(c.config, m, mesh, device);
+    EXPECT_FALSE(step.run().skipped) << c.name;
+    held = device.memory().in_use_bytes;
+    device.reset_peak();
+    step.run();
+    peak = device.memory().peak_bytes;
+  }
+  const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cpu, {});
+  EXPECT_EQ(plan.memory.total(), peak) << c.name;
+  const int64_t tables_of_batch = plan.memory.held() - held;
+  EXPECT_GT(tables_of_batch, 0) << c.name;
+  EXPECT_LT(tables_of_batch, 16384) << c.name;
+}
+
 // The same allocations in the same order: to the byte, in either direction.
 TEST(PlannedStep, HoldsWhatAStepHolds) {
-  const model::ModelConfig m = test::small_shapes();
   int cases = 0;
   for (const int ranks : {1, 2, 4}) {
     for (const test::PlannedCase& c : test::planned_cases(ranks)) {
-      parallel::CollectiveLog log;
-      parallel::Mesh mesh = parallel::Mesh::recording(c.layout, {}, log);
-      CpuDevice device;
-      int64_t held = 0, peak = 0;
-      {
-        test::RealStep step(c.config, m, mesh, device);
-        EXPECT_FALSE(step.run().skipped) << c.name;
-        held = device.memory().in_use_bytes;
-        device.reset_peak();
-        step.run();
-        peak = device.memory().peak_bytes;
-      }
-      const PlannedStep plan = plan_step(c.config, m, c.layout, DeviceKind::cpu, {});
-      EXPECT_EQ(plan.memory.total(), peak) << c.name;
-      const int64_t tables_of_batch = plan.memory.held() - held;
-      EXPECT_GT(tables_of_batch, 0) << c.name;
-      EXPECT_LT(tables_of_batch, 16384) << c.name;
+      expect_held(c, test::small_shapes());
       ++cases;
     }
   }
   EXPECT_GT(cases, 90);
+}
+
+// Whatever tokens choose.
+TEST(PlannedStep, HoldsWhatAStepWithExpertsHolds) {
+  for (const int ranks : {1, 2, 4}) {
+    for (const test::PlannedCase& c : test::planned_mixtures(ranks)) {
+      expect_held(c, test::small_mixture());
+    }
+  }
 }
 
 TEST(PlannedStep, NamesWhatALayerKeeps) {
