@@ -48,7 +48,7 @@ class DecoderFixture : public ::testing::Test {
     config_.ssa = {.sink = rule[0] * rule[1], .local = rule[0] * rule[2], .block = rule[0]};
     settings_ = expected("settings").to_vector<double>();
     config_.pool_budget = int64_t(settings_[3]);
-    config_.hidden_mult = int64_t(settings_[4]);
+    config_.task_widths[0] = config_.widths[0] = int64_t(settings_[4]);
     config_.reg.t_sen = settings_[5];
     config_.reg.t_rob = settings_[6];
   }
