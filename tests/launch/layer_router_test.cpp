@@ -53,7 +53,7 @@ void expect_the_same_curve(const std::string& everywhere, const std::vector<Layo
 }
 
 TEST(LayerRouter, CurveIsTheSameOnAnyLayout) {
-  expect_the_same_curve(kFlux + "--set train.steps=20",
+  expect_the_same_curve(kFlux + "--set train.steps=12",
                         {{2, ""},
                          {2, kTensor + "2"},
                          {4, kTensor + "4"},
@@ -90,18 +90,15 @@ TEST(LayerRouter, CurveIsTheSameOnContextRanks) {
 }
 
 TEST(LayerRouter, RecomputeModesGiveTheSameCurve) {
-  const std::string all = "--set train.trainable=[router,lora] --set train.steps=8 ";
-  for (const std::string& kind : {kFlux, kFlux + all}) {
-    const Scratch none;
-    ASSERT_EQ(elastron(0, arguments(none.path(), kind + "--set train.steps=8")).code, 0);
-    for (const char* mode : {"selective", "layer"}) {
-      const Scratch other;
-      const auto run = elastron(
-          0, arguments(other.path(), kind + "--set train.steps=8 --set train.recompute=" + mode));
-      ASSERT_EQ(run.code, 0) << run.err;
-      // The same operations on the same numbers: the same bits.
-      expect_same_curve(metrics(none.path()), metrics(other.path()), 0, mode);
-    }
+  const Scratch none;
+  ASSERT_EQ(elastron(0, arguments(none.path(), kFlux + "--set train.steps=8")).code, 0);
+  for (const char* mode : {"selective", "layer"}) {
+    const Scratch other;
+    const auto run = elastron(
+        0, arguments(other.path(), kFlux + "--set train.steps=8 --set train.recompute=" + mode));
+    ASSERT_EQ(run.code, 0) << run.err;
+    // The same operations on the same numbers: the same bits.
+    expect_same_curve(metrics(none.path()), metrics(other.path()), 0, mode);
   }
 }
 
@@ -144,22 +141,39 @@ TEST(LayerRouter, CheckpointsHaveResolvedSettings) {
   const auto line = metrics(run.path()).at(1);
   // Almost all is full as it begins: P(FA) is 0.989.
   EXPECT_LT(line["msr"].get<double>(), 0.05);
-  EXPECT_NEAR(line["entropy"].get<double>(), 0.0, 0.2);
 }
 
+// A layer's entropy is that of all its heads, on whatever ranks these are.
+TEST(LayerRouter, EntropyIsTheSameOnAnyLayout) {
+  const Scratch one, two;
+  const std::string steps = kFlux + "--set train.steps=2";
+  ASSERT_EQ(elastron(0, arguments(one.path(), steps)).code, 0);
+  ASSERT_EQ(elastron(2, arguments(two.path(), steps + kTensor + "2")).code, 0);
+  const auto a = metrics(one.path()).at(1)["entropy_by_task"],
+             b = metrics(two.path()).at(1)["entropy_by_task"];
+  ASSERT_FALSE(a.empty());
+  for (const auto& [task, value] : a.items()) {
+    const double entropy = value;
+    EXPECT_NEAR(entropy, b[task].get<double>(), 1e-5) << task;
+    EXPECT_GT(entropy, 0.1) << task;
+    EXPECT_LE(entropy, std::log(2.0)) << task;
+  }
+}
+
+// Two layers are 0, 1/2 or 1 sparse: this target is one that documents can have.
 TEST(LayerRouter, LearnsItsTarget) {
   const Scratch run;
   ASSERT_EQ(elastron(0, arguments(run.path(),
-                                  "--set router.preset=flux --set router.reg.t_rob=0.45 "
-                                  "--set train.steps=150 --set train.lr.router=1.0e-2 "
-                                  "--set train.lr.lambda=5.0e-2"))
+                                  "--set router.preset=flux --set router.reg.t_sen=0.5 "
+                                  "--set router.reg.t_rob=0.5 --set train.steps=150 "
+                                  "--set train.lr.router=1.0e-2 --set train.lr.lambda=5.0e-2"))
                 .code,
             0);
   const auto lines = metrics(run.path());
-  EXPECT_LT(lines.at(1)["msr"].get<double>(), 0.1);
+  EXPECT_LT(lines.at(1)["msr"].get<double>(), 0.1);  // almost all full
   double last = 0;
   for (int64_t step = 121; step <= 150; ++step) last += lines.at(step)["msr"].get<double>() / 30;
-  EXPECT_NEAR(last, 0.45, 0.08);
+  EXPECT_NEAR(last, 0.5, 0.05);
 }
 
 nlohmann::json evaluation(const std::string& run, const std::string& checkpoint,
