@@ -25,7 +25,8 @@ Engine::Engine(const model::ModelFolder& folder, const EngineOptions& options, p
 void Engine::route_by(const router::StoredRouter& trained, const std::string& where) {
   auto routers = std::make_unique<router::LayerRouters>(
       options_.routing,
-      router::RoutedModel{model().num_layers, model().head_dim, kv_heads(), data::kTaskCount},
+      router::RoutedModel{model().num_layers, model().head_dim, kv_heads(), data::kTaskCount,
+                          &mesh_.tensor()},
       accumulator_dtype(options_.dtype), /*seed=*/0, /*trainable=*/false, device_);
   ParameterList parameters;
   routers->append_parameters(parameters);

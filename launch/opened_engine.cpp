@@ -70,6 +70,10 @@ train::Config as_trained(const router::StoredRouter& stored, const std::string& 
 void check_overrides(const std::vector<std::string>& overrides) {
   for (const std::string& assignment : overrides) {
     const auto sets = [&](std::string_view key) { return assignment.starts_with(key); };
+    if (sets("router.preset=") || sets("router.hidden_mult=")) {
+      throw UsageError("'" + assignment + "' gives defaults to a router that is to be trained",
+                       "--set", "set the keys themselves here, such as router.granularity");
+    }
     if (sets("router.") || sets("device=") || sets("device.") || sets("model.beyond_positions=") ||
         sets("model.rope_scaling=") || sets("model.rope_scaling.")) {
       continue;
@@ -117,7 +121,8 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
                                  .routing = config.router},
         mesh, runtime_->device());
     const auto& m = engine_->model();
-    const auto forced = router::parse_force(arguments.force, m.num_layers, m.kv_heads);
+    const auto forced =
+        router::parse_force(arguments.force, m.num_layers, m.kv_heads, config.router.granularity);
     if (forced.active) {
       engine_->route_by(forced.gates);
     } else if (stored) {

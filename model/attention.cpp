@@ -59,9 +59,17 @@ void Attention::project_keys(const Tensor& normed, Projections& p) const {
   p.k_inv_rms = k.inv_rms;
 }
 
-void Attention::project_queries(const Tensor& normed, const LayerInputs& in, Projections& p) const {
+void Attention::project_queries(const Tensor& normed, const LayerInputs& in, const Decide& decide,
+                                bool alone, Projections& p) const {
   p.q = q_.forward(normed).view({normed.size(0), q_heads_, head_dim_});
-  if (!q_norm_) {
+  if (q_norm_ && alone) {
+    p.q_raw = p.q;
+    auto q = ops::rms_norm_forward(p.q_raw, q_norm_->value, eps_);
+    p.q = q.y;
+    p.q_inv_rms = q.inv_rms;
+  }
+  if (alone || !q_norm_) {
+    if (decide) decide(p.q);
     ops::rope_apply(p.q, in.positions, in.rope_table, false);
     return;
   }
@@ -71,8 +79,9 @@ void Attention::project_queries(const Tensor& normed, const LayerInputs& in, Pro
   p.q_inv_rms = q.inv_rms;
 }
 
-Projections Attention::project(const Tensor& x, const LayerInputs& in, const Decide& decide,
-                               AttentionExchange::Begun* begun, bool keep_normed) const {
+Projections Attention::project(const Tensor& x, const LayerInputs& in, bool queries_alone,
+                               const Decide& decide, AttentionExchange::Begun* begun,
+                               bool keep_normed) const {
   const TraceRange range("projections");
   Projections p;
   auto [own_normed, inv_rms] = ops::rms_norm_forward(x, norm_.value, eps_);
@@ -82,10 +91,10 @@ Projections Attention::project(const Tensor& x, const LayerInputs& in, const Dec
   project_keys(normed, p);
   // Before RoPE, which is in place: what a router pools must not depend on positions (docs/method.md,
   // Router input).
-  if (decide) decide(p.k);
+  if (decide && !queries_alone) decide(p.k);
   ops::rope_apply(p.k, in.positions, in.rope_table, false);
   if (begun != nullptr) *begun = in.exchange->begin(p.k, p.v);
-  project_queries(normed, in, p);
+  project_queries(normed, in, queries_alone ? decide : Decide(), queries_alone, p);
   if (begun != nullptr) in.exchange->begin_queries(p.q, *begun);
   return p;
 }
@@ -117,12 +126,12 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
                                const router::RoutedLayer& routed, SavedAttention* saved) const {
   router::SavedRoute local_route;
   router::SavedRoute& route = saved != nullptr ? saved->route : local_route;
-  const auto decide = [&](const Tensor& keys) {
+  const auto decide = [&](const Tensor& states) {
     const TraceRange range("router");
-    routed.decide(keys, in.documents, *in.router_batch, route);
+    routed.decide(states, in.documents, *in.router_batch, route);
   };
   AttentionExchange::Begun begun;
-  Projections p = project(x, in, decide, &begun,
+  Projections p = project(x, in, routed.reads_queries(), decide, &begun,
                           /*keep_normed=*/saved != nullptr && reads_trained_weights());
   if (in.observer != nullptr) in.observer->see(layer_, p.q, p.k);
   if (in.cache != nullptr) in.cache->fill(layer_, p.k, p.v, route.gate);
@@ -146,7 +155,7 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
 
 Tensor Attention::decode(const Tensor& x, const LayerInputs& in) const {
   ELASTRON_CHECK(!region_.split(), "one token cannot be split over ranks");
-  const Projections p = project(x, in, {}, nullptr, /*keep_normed=*/false);
+  const Projections p = project(x, in, /*queries_alone=*/false, {}, nullptr, /*keep_normed=*/false);
   in.cache->append(layer_, in.positions, p.k, p.v);
   const Tensor rows =
       ops::decode_attention(p.q.view({q_heads_, head_dim_}), in.cache->layer(layer_), in.positions,
@@ -160,8 +169,8 @@ Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& ro
   if (!saved.projections) {
     const TraceRange again("again");
     const bool reads = needed || !saved.attended;
-    saved.projections =
-        project(saved.input, in, {}, reads ? &saved.begun : nullptr, reads_trained_weights());
+    saved.projections = project(saved.input, in, routed.reads_queries(), {},
+                                reads ? &saved.begun : nullptr, reads_trained_weights());
   } else if (needed) {
     saved.begun = in.exchange->begin(saved.projections->k, saved.projections->v);
     in.exchange->begin_queries(saved.projections->q, saved.begun);
@@ -181,7 +190,7 @@ Tensor Attention::backward(Tensor d_out, const LayerInputs& in, const router::Ro
   if (!need_attention(routed, want)) return {};
   auto d = attended_backward(std::move(d_rows), in, routed, want, saved);
   if (!need_qkv(want)) return {};
-  head_norms_backward(in, *saved.projections, want.on_gradient, d);
+  head_norms_backward(in, *saved.projections, routed.reads_queries(), want.on_gradient, d);
   const int64_t tokens = d.q.size(0);
   return projections_backward(
       d.q.view({tokens, q_heads_ * head_dim_}), d.k.view({tokens, kv_heads_ * head_dim_}),
@@ -213,25 +222,31 @@ ops::RoutedAttentionGradient Attention::attended_backward(Tensor d_rows, const L
                                  describe(routed), *std::exchange(saved.attended, std::nullopt),
                                  qkv, gate);
   if (qkv) {
-    // With a norm the queries' rotation is undone together with it.
-    if (!q_norm_) ops::rope_apply(d.q, in.positions, in.rope_table, true);
+    // With a norm the queries' rotation is undone together with it, unless something comes between.
+    if (!q_norm_ || routed.reads_queries()) ops::rope_apply(d.q, in.positions, in.rope_table, true);
     ops::rope_apply(d.k, in.positions, in.rope_table, true);
   }
   if (gate) {
     const TraceRange range("router");
-    // Adds the pooled keys' gradient to d.k, which is the one before RoPE by now.
+    // Adds the gradient of what was pooled to d.k or d.q, which is the one before RoPE by now.
+    Tensor& d_states = routed.reads_queries() ? d.q : d.k;
     routed.backward(d.gate, want.d_gate_objective, *in.router_batch, saved.route,
-                    qkv ? &d.k : nullptr, want.on_gradient);
+                    qkv ? &d_states : nullptr, want.on_gradient);
   }
   return d;
 }
 
-void Attention::head_norms_backward(const LayerInputs& in, const Projections& p,
+void Attention::head_norms_backward(const LayerInputs& in, const Projections& p, bool queries_alone,
                                     const parallel::GradientSink& on_gradient,
                                     ops::RoutedAttentionGradient& d) {
   if (!q_norm_) return;
-  d.q = ops::rms_norm_rope_backward(d.q, p.q_raw, q_norm_->value, p.q_inv_rms, in.positions,
-                                    in.rope_table, gradient_of(*q_norm_));
+  if (queries_alone) {
+    d.q = ops::rms_norm_backward(d.q, p.q_raw, q_norm_->value, p.q_inv_rms, {},
+                                 gradient_of(*q_norm_));
+  } else {
+    d.q = ops::rms_norm_rope_backward(d.q, p.q_raw, q_norm_->value, p.q_inv_rms, in.positions,
+                                      in.rope_table, gradient_of(*q_norm_));
+  }
   d.k =
       ops::rms_norm_backward(d.k, p.k_raw, k_norm_->value, p.k_inv_rms, {}, gradient_of(*k_norm_));
   if (!q_norm_->trainable) return;

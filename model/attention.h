@@ -1,7 +1,7 @@
 // The first block of a decoder layer: x + o(attention of q, k and v of RMSNorm(x)). Grouped-query
 // attention with RoPE, for some families with RMSNorm over the head_dim of queries and keys or with
-// biases on q, k and v. Which keys a head sees is decided by the layer's router, from the keys as
-// they are before RoPE. q, k and v are split by their outputs (heads), o by its inputs. Sizes:
+// biases on q, k and v. Which keys a head sees is decided by the layer's router, from the keys or
+// queries as they are before RoPE. q, k and v are split by their outputs (heads), o by its inputs. Sizes:
 // model/layer_io.h.
 #pragma once
 #include <functional>
@@ -60,13 +60,16 @@ class Attention {
                   const LayerBackward& want, SavedAttention& saved);
 
  private:
-  using Decide = std::function<void(const Tensor& keys)>;
-  // Without `decide` no gate is decided. With `begun` keys and values are on their way to other
-  // ranks while the queries are computed.
-  Projections project(const Tensor& x, const LayerInputs& in, const Decide& decide,
-                      AttentionExchange::Begun* begun, bool keep_normed) const;
+  using Decide = std::function<void(const Tensor& states)>;
+  // Without `decide` no gate is decided. `queries_alone`: theirs is a norm without RoPE first, for a
+  // router that reads them then. With `begun` keys and values are on their way to other ranks while
+  // the queries are computed.
+  Projections project(const Tensor& x, const LayerInputs& in, bool queries_alone,
+                      const Decide& decide, AttentionExchange::Begun* begun,
+                      bool keep_normed) const;
   void project_keys(const Tensor& normed, Projections& p) const;
-  void project_queries(const Tensor& normed, const LayerInputs& in, Projections& p) const;
+  void project_queries(const Tensor& normed, const LayerInputs& in, const Decide& decide,
+                       bool alone, Projections& p) const;
   AttentionExchange::Describe describe(const router::RoutedLayer& routed) const;
   // x + o(rows).
   Attended attend(AttentionExchange::Begun& begun, const Tensor& gate, const LayerInputs& in,
@@ -81,7 +84,8 @@ class Attention {
                                                  const router::RoutedLayer& routed,
                                                  const LayerBackward& want,
                                                  SavedAttention& saved) const;
-  void head_norms_backward(const LayerInputs& in, const Projections& p,
+  // `queries_alone`: d.q is before RoPE already.
+  void head_norms_backward(const LayerInputs& in, const Projections& p, bool queries_alone,
                            const parallel::GradientSink& on_gradient,
                            ops::RoutedAttentionGradient& d);
   // d: [T, features of this rank] each. -> d_out with the gradient to x added, or undefined.

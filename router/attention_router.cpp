@@ -15,13 +15,13 @@ constexpr std::array<const char*, 5> kNames = {"task.0", "task.2", "router.0", "
                                                "router.4"};
 
 Parameter make_parameter(const std::string& name, const Shape& shape, DType dtype, bool trainable,
-                         Device& device) {
+                         bool partial, Device& device) {
   Parameter p;
   p.name = name;
   p.logical_shape = shape;
   p.group = ParameterGroup::router;
   p.trainable = trainable;
-  p.gradient_partial_over_tensor = true;
+  p.gradient_partial_over_tensor = partial;
   p.value = Tensor::zeros(shape, dtype, device);
   if (trainable) {
     p.master = p.value;
@@ -42,6 +42,12 @@ RandomStream init_stream(uint64_t seed, const Parameter& p) {
   return {seed, RandomPurpose::router_init, random_coordinate(p.name)};
 }
 
+// Of the last layer, whose weights are 0 (docs/method.md, Initialisation).
+float last_bias(const RouterConfig& config, int64_t c) {
+  if (config.init == Init::kaiming) return 1.0f;
+  return c == config.classes() - 1 ? 4.5f : 0.0f;  // full attention
+}
+
 void fill_normal(Parameter& p, double deviation, const RandomStream& stream) {
   fill(p.value, [&](size_t e) { return float(deviation * stream.normal_at(e)); });
 }
@@ -50,14 +56,17 @@ void fill_normal(Parameter& p, double deviation, const RandomStream& stream) {
 
 std::vector<RouterTensor> router_tensors(int64_t head_dim, int64_t tasks,
                                          const RouterConfig& config) {
-  const int64_t hidden = config.hidden_mult * head_dim;
-  const std::array<Shape, kNames.size()> shapes = {Shape{hidden, head_dim}, Shape{head_dim, hidden},
-                                                   Shape{hidden, head_dim}, Shape{head_dim, hidden},
-                                                   Shape{config.classes(), head_dim}};
+  const auto &task = config.task_widths, &own = config.widths;
+  ELASTRON_CHECK(task.size() == 2 && own.size() == 2, "two widths for each MLP of a router");
+  const std::array<int64_t, kNames.size()> outputs = {task[0] * head_dim, task[1] * head_dim,
+                                                      own[0] * head_dim, own[1] * head_dim,
+                                                      config.classes()};
   std::vector<RouterTensor> list;
+  int64_t in = head_dim;
   for (size_t i = 0; i < kNames.size(); ++i) {
-    list.push_back({std::string(kNames[i]) + ".weight", shapes[i]});
-    list.push_back({std::string(kNames[i]) + ".bias", {shapes[i][0]}});
+    list.push_back({std::string(kNames[i]) + ".weight", {outputs[i], in}});
+    list.push_back({std::string(kNames[i]) + ".bias", {outputs[i]}});
+    in = outputs[i];
   }
   if (config.task_embedding) list.push_back({"task_embedding.weight", {tasks, head_dim}});
   if (config.tau_schedule == TauSchedule::learned) list.push_back({"log_tau", {1}});
@@ -79,16 +88,17 @@ AttentionRouter::AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks,
   auto next = tensors.begin();
   const auto make = [&] {
     const RouterTensor& tensor = *next++;
-    return make_parameter(layer_name + tensor.leaf, tensor.shape, dtype, trainable, device);
+    return make_parameter(layer_name + tensor.leaf, tensor.shape, dtype, trainable,
+                          /*partial=*/!config.by_layer(), device);
   };
   for (size_t i = 0; i < size_t(kLinears); ++i) {
     weight_[i] = make();
     bias_[i] = make();
     const RandomStream stream = init_stream(seed, weight_[i]);
-    const bool kaiming = config.init == Init::kaiming && i >= 2;
-    if (kaiming && i == 4) {
-      fill(bias_[i].value, [](size_t) { return 1.0f; });
-    } else if (kaiming) {
+    const bool published = config.init != Init::normal && i >= 2;
+    if (published && i == 4) {
+      fill(bias_[i].value, [&](size_t c) { return last_bias(config, int64_t(c)); });
+    } else if (published) {
       const double bound = 1.0 / std::sqrt(double(weight_[i].logical_shape[1]));
       fill(weight_[i].value,
            [&](size_t e) { return float(bound * (2.0 * double(stream.uniform_at(e)) - 1.0)); });

@@ -1,10 +1,12 @@
 // The Attention Router of one layer: a task MLP and a router MLP, shared by all kv heads of the
-// layer (docs/method.md, Router network, paper section 3).
+// layer (docs/method.md, Router network, paper section 3), or run once for the layer (Routing by
+// layer).
 //
 // Two options of the reference code: a vector per task added to what the MLPs read, in training
 // only (router.task_embedding), and a temperature of its own (router.tau_schedule: learned).
 //
-// S sequences, K kv heads of this rank, D head_dim, M = hidden_mult * D, C classes (2: (SA, FA)).
+// S sequences, K decisions of each: this rank's kv heads, or one; D head_dim, C classes (2: (SA,
+// FA)).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -40,8 +42,8 @@ struct SavedRouter {
 
 class AttentionRouter {
  public:
-  // Parameters are replicated over tensor-parallel ranks and applied to the rank's own kv heads, so
-  // their gradients are partial there. dtype: float32, or float64 for checks. Initialised from
+  // Parameters are replicated over tensor-parallel ranks. Applied to the rank's own kv heads their
+  // gradients are partial there; those of a router by layer are whole on every rank. dtype: float32, or float64 for checks. Initialised from
   // (seed, parameter name, element): the same on any layout (docs/method.md, Initialisation).
   // `tasks`: rows of the task embedding.
   AttentionRouter(int64_t layer, int64_t head_dim, int64_t tasks, const RouterConfig& config,

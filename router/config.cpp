@@ -5,6 +5,21 @@
 
 namespace elastron::router {
 
+RouterConfig RouterConfig::of(Preset preset) {
+  RouterConfig c;
+  c.preset = preset;
+  if (preset == Preset::elastic) return c;
+  c.granularity = Granularity::layer;
+  c.input = RouterInput::query;
+  c.pool_budget = 150;
+  c.task_widths = {8, 2};
+  c.widths = {4, 1};
+  c.init = Init::full;
+  c.reg.t_sen = 0.45;
+  c.reg.t_rob = 1.0;
+  return c;
+}
+
 ops::HeadPattern RouterConfig::head_pattern() const {
   const auto fa = ops::KeySet::full(), streaming = ops::KeySet::streaming(ssa.rule());
   switch (mode) {
@@ -20,6 +35,9 @@ ops::HeadPattern RouterConfig::head_pattern() const {
 }  // namespace elastron::router
 
 namespace elastron::config {
+
+// Of a router's MLPs, in units of head_dim.
+constexpr int64_t kWidest = 256;
 
 template <>
 struct Schema<router::SsaConfig> {
@@ -108,6 +126,17 @@ template <>
 struct Schema<router::RouterConfig> {
   using C = router::RouterConfig;
   static constexpr auto fields = std::tuple{
+      field(
+          "preset", &C::preset,
+          "whose router the keys that are not written are those of: elastic, or flux, which sets "
+          "granularity, input, pool_budget, task_widths, widths, init, reg.t_sen and reg.t_rob; a "
+          "written key stays what it is"),
+      field("granularity", &C::granularity,
+            "what is decided for a document: each kv head of a layer, or the layer, all its heads "
+            "alike"),
+      field("input", &C::input,
+            "states that the router pools, after their norm and before RoPE; of queries the mean "
+            "over a kv head's group"),
       field("mode", &C::mode,
             "what a head chooses from, RETRIEVAL-SPARSE: full attention (fa), XAttention (xa), the "
             "top k blocks (topk), streaming sparse attention (ssa)"),
@@ -122,15 +151,21 @@ struct Schema<router::RouterConfig> {
       field("pool_budget", &C::pool_budget, between(1, kMostTokens),
             "tokens read from each end of the segment by boundary pooling"),
       field("pool_dedup", &C::pool_dedup, "count tokens of overlapping ends once instead of twice"),
-      field("hidden_mult", &C::hidden_mult, between(1, 256),
-            "hidden width of the router's MLPs in units of head_dim"),
-      field("init", &C::init, "initialisation of the router MLP"),
+      field("hidden_mult", &C::hidden_mult, between(1, kWidest),
+            "short for the first of task_widths and of widths, where these are not written"),
+      field("task_widths", &C::task_widths, between(1, kWidest),
+            "widths of the task MLP in units of head_dim: hidden, and what it gives"),
+      field("widths", &C::widths, between(1, kWidest),
+            "widths of the router MLP's two hidden layers in units of head_dim"),
+      field("init", &C::init,
+            "initialisation of the router MLP; full: as kaiming, with a bias of 4.5 for full "
+            "attention, which P(FA) = 0.989 begins with"),
       field("init_std", &C::init_std, greater_than(0),
             "standard deviation of the normal initialisation"),
       field("detach_input", &C::detach_input,
-            "stop the gradient from the gate into the key states"),
+            "stop the gradient from the gate into the states that are pooled"),
       field("task_embedding", &C::task_embedding,
-            "add a learned vector per task to the pooled keys, in training only"),
+            "add a learned vector per task to what is pooled, in training only"),
       field("dtype", &C::dtype,
             "what the router's MLPs compute in; bfloat16 rounds a copy of the float32 weights"),
       field("tau_schedule", &C::tau_schedule,
@@ -145,7 +180,42 @@ struct Schema<router::RouterConfig> {
       field("force", &C::force,
             "evaluation without the router: full | sparse | static:FILE | scores:FILE:MSR | "
             "random:MSR:SEED | none")};
+  static void complete(C& c, Unwritten& keys) {
+    C preset = C::of(c.preset);
+    const std::string source = "router.preset " + std::string(enum_name(c.preset));
+    keys.set("granularity", c.granularity, preset.granularity, source);
+    keys.set("input", c.input, preset.input, source);
+    keys.set("pool_budget", c.pool_budget, preset.pool_budget, source);
+    keys.set("init", c.init, preset.init, source);
+    keys.set("reg.t_sen", c.reg.t_sen, preset.reg.t_sen, source);
+    keys.set("reg.t_rob", c.reg.t_rob, preset.reg.t_rob, source);
+    if (!c.hidden_mult) {
+      keys.set("task_widths", c.task_widths, preset.task_widths, source);
+      keys.set("widths", c.widths, preset.widths, source);
+    } else if (keys.has("task_widths") || keys.has("widths")) {
+      preset.task_widths[0] = preset.widths[0] = *c.hidden_mult;
+      keys.set("task_widths", c.task_widths, preset.task_widths, "router.hidden_mult");
+      keys.set("widths", c.widths, preset.widths, "router.hidden_mult");
+      c.hidden_mult.reset();
+    }
+  }
+  static void check_network(const C& c, Problems& problems) {
+    if (c.hidden_mult) {
+      problems.add("hidden_mult", "router.task_widths and router.widths leave nothing to it",
+                   "remove it");
+    }
+    for (const auto& [key, widths] :
+         {std::pair{"task_widths", &c.task_widths}, {"widths", &c.widths}}) {
+      if (widths->size() == 2) continue;
+      problems.add(key, "an MLP of the router has two widths", "write two numbers, such as [4, 1]");
+    }
+    if (c.kind == router::Kind::static_l0 && c.by_layer()) {
+      problems.add("granularity", "static masks have a gate for each kv head",
+                   "use head, or set router.kind to softmax or sigmoid");
+    }
+  }
   static void check(const C& c, Problems& problems) {
+    check_network(c, problems);
     if (c.kind == router::Kind::softmax && c.noise == router::Noise::logistic) {
       problems.add("noise", "two logits with logistic noise are no softmax",
                    "use gumbel, or set router.kind to sigmoid");

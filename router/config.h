@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/config/load.h"
 #include "ops/boundary_pool.h"
@@ -20,7 +21,11 @@ enum class Mode : uint8_t { fa_ssa, fa_xa, xa_ssa, fa_topk, topk_ssa };
 enum class Kind : uint8_t { softmax, sigmoid, static_l0 };
 enum class Pool : uint8_t { boundary, mean };
 enum class PoolSegmentKind : uint8_t { first_token, ctx, q, a, ctx_q };
-enum class Init : uint8_t { normal, kaiming };
+enum class Init : uint8_t { normal, kaiming, full };
+// Two published routers: Elastic Attention's, and Flux Attention's (docs/method.md, Routing by layer).
+enum class Preset : uint8_t { elastic, flux };
+enum class Granularity : uint8_t { head, layer };
+enum class RouterInput : uint8_t { key, query };
 enum class Noise : uint8_t { gumbel, logistic };
 enum class RouterDType : uint8_t { float32, bfloat16 };
 enum class TauSchedule : uint8_t { exp_fraction, cosine, exp_step, constant, learned };
@@ -97,6 +102,9 @@ struct L0Config {
 inline constexpr double kLearnedTauMin = 0.3, kLearnedTauMax = 1.0;
 
 struct RouterConfig {
+  Preset preset = Preset::elastic;
+  Granularity granularity = Granularity::head;
+  RouterInput input = RouterInput::key;
   Mode mode = Mode::fa_ssa;
   Kind kind = Kind::softmax;
   Noise noise = Noise::gumbel;
@@ -104,7 +112,10 @@ struct RouterConfig {
   PoolSegmentKind pool_segment = PoolSegmentKind::ctx_q;
   int64_t pool_budget = 100;
   bool pool_dedup = false;
-  int64_t hidden_mult = 4;
+  std::optional<int64_t> hidden_mult;  // none once a configuration is read: widths are complete
+  // Widths of the task MLP's and of the router MLP's two hidden layers, in units of head_dim.
+  std::vector<int64_t> task_widths = {4, 1};
+  std::vector<int64_t> widths = {4, 1};
   Init init = Init::normal;
   double init_std = 0.02;
   bool detach_input = false;
@@ -119,7 +130,11 @@ struct RouterConfig {
   RegConfig reg;
   std::string force = "none";  // evaluation: see parse_force
 
+  // What a preset gives to the keys that nobody writes.
+  static RouterConfig of(Preset preset);
+
   // Settings of an AttentionRouter.
+  bool by_layer() const { return granularity == Granularity::layer; }
   int64_t classes() const { return kind == Kind::softmax ? 2 : 1; }
   ops::PoolRule pool_rule() const { return {pool == Pool::boundary, pool_budget, pool_dedup}; }
   ops::StreamingRule streaming_rule() const { return ssa.rule(); }
@@ -166,7 +181,23 @@ struct EnumNames<router::PoolSegmentKind> {
 template <>
 struct EnumNames<router::Init> {
   static constexpr NameOf<router::Init> names[] = {{router::Init::normal, "normal"},
-                                                   {router::Init::kaiming, "kaiming"}};
+                                                   {router::Init::kaiming, "kaiming"},
+                                                   {router::Init::full, "full"}};
+};
+template <>
+struct EnumNames<router::Preset> {
+  using P = router::Preset;
+  static constexpr NameOf<P> names[] = {{P::elastic, "elastic"}, {P::flux, "flux"}};
+};
+template <>
+struct EnumNames<router::Granularity> {
+  using G = router::Granularity;
+  static constexpr NameOf<G> names[] = {{G::head, "head"}, {G::layer, "layer"}};
+};
+template <>
+struct EnumNames<router::RouterInput> {
+  using I = router::RouterInput;
+  static constexpr NameOf<I> names[] = {{I::key, "key"}, {I::query, "query"}};
 };
 template <>
 struct EnumNames<router::RouterDType> {

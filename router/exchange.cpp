@@ -143,9 +143,9 @@ StoredRouter from_logical(const TensorHomes& homes, StoredRouter settings, int64
                           const std::string& where, Device& device) {
   const RouterConfig said = settings.config;
   read_stored_tensors(homes, logical_naming(), tasks, where, settings, device);
-  if (said.kind != settings.config.kind || said.hidden_mult != settings.config.hidden_mult) {
-    throw InputError("the settings' router.kind or router.hidden_mult is not that of the tensors",
-                     where, "use settings and tensors of one export");
+  if (!same_network(said, settings.config)) {
+    throw InputError("the settings' router.kind or widths are not those of the tensors", where,
+                     "use settings and tensors of one export");
   }
   return settings;
 }

@@ -1,7 +1,9 @@
 #include "router/forced_gate.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -49,17 +51,46 @@ std::optional<double> share(std::string_view text) {
   return value && *value >= 0 && *value <= 1 ? value : std::nullopt;
 }
 
+StaticGates gates_of_file(const std::string& path, int64_t layers, int64_t kv_heads,
+                          Granularity granularity) {
+  StaticGates gates = gates_of_numbers(read_head_scores(path, layers, kv_heads), path);
+  for (size_t layer = 0; granularity == Granularity::layer && layer < gates.size(); ++layer) {
+    if (std::ranges::adjacent_find(gates[layer], std::ranges::not_equal_to()) ==
+        gates[layer].end()) {
+      continue;
+    }
+    throw InputError("heads of layer " + std::to_string(layer) +
+                         " have different gates, and router.granularity is layer",
+                     path,
+                     "give all heads of a layer the same gate, or set router.granularity=head");
+  }
+  return gates;
+}
+
+// Whole layers are those of a model with one head each.
+StaticGates random_gates_of(int64_t layers, int64_t kv_heads, double msr, uint64_t seed,
+                            Granularity granularity) {
+  if (granularity == Granularity::head) return random_static_gates(layers, kv_heads, msr, seed);
+  StaticGates gates = random_static_gates(layers, 1, msr, seed);
+  for (auto& layer : gates) layer.resize(size_t(kv_heads), layer.front());
+  return gates;
+}
+
 }  // namespace
 
-Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads) {
+Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads,
+                  Granularity granularity) {
   if (text == "none") return {};
   if (text == "full") return {true, uniform_gates(layers, kv_heads, 1)};
   if (text == "sparse") return {true, uniform_gates(layers, kv_heads, 0)};
   if (text.starts_with("static:")) {
-    const std::string path = text.substr(7);
-    return {true, gates_of_numbers(read_head_scores(path, layers, kv_heads), path)};
+    return {true, gates_of_file(text.substr(7), layers, kv_heads, granularity)};
   }
   if (text.starts_with("scores:")) {
+    if (granularity == Granularity::layer) {
+      throw UsageError("scores order heads, and router.granularity is layer", "router.force",
+                       "use static:FILE with a gate per layer, or set router.granularity=head");
+    }
     const size_t colon = text.rfind(':');  // a path may have some
     const auto msr = share(std::string_view(text).substr(colon + 1));
     if (colon <= 7 || !msr) {
@@ -80,7 +111,7 @@ Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads) {
       throw UsageError("cannot read '" + text + "'", "router.force",
                        "write random:MSR:SEED with MSR in [0, 1] and a whole number as SEED");
     }
-    return {true, random_static_gates(layers, kv_heads, *msr, *random_seed)};
+    return {true, random_gates_of(layers, kv_heads, *msr, *random_seed, granularity)};
   }
   throw UsageError("unknown value '" + text + "'", "router.force",
                    "use full, sparse, static:FILE, scores:FILE:MSR, random:MSR:SEED or none");

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "router/config.h"
 #include "router/gate_file.h"
 
 namespace elastron::router {
@@ -21,8 +22,10 @@ struct Force {
 
 // "full", "sparse", "none", "static:FILE" (gates), "scores:FILE:MSR" (gates_of_scores; gate_file.h
 // says what files may be) or "random:MSR:SEED". Throws UsageError for another form, InputError for
-// a bad file.
-Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads);
+// a bad file. Routing by layer has a gate per layer: a file must give all heads of a layer the same
+// one, random gates are drawn for layers, and scores of heads order no layers.
+Force parse_force(const std::string& text, int64_t layers, int64_t kv_heads,
+                  Granularity granularity = Granularity::head);
 
 // Gates of pretraining: a share of the sequences runs with each head sparse with some probability,
 // so that the backbone learns to work under both.
@@ -31,7 +34,7 @@ struct RandomGates {
   double sparse_probability = 0;  // per (layer, kv head) of such a sequence
   uint64_t seed = 0;
 
-  // The gate of one head; sample_key and step name the document.
+  // The gate of one head; sample_key and step name the document. Of a layer as a whole: head 0's.
   uint8_t gate(uint32_t step, uint32_t sample_key, int64_t layer, int64_t kv_head) const;
 };
 

@@ -1,4 +1,4 @@
-// Sources that decide the gates of a layer: an AttentionRouter from the keys, a StaticMask, fixed
+// Sources that decide the gates of a layer: an AttentionRouter from keys or queries, a StaticMask, fixed
 // gates, or random ones. RoutedLayer is how a decoder layer sees any of them.
 #pragma once
 #include <functional>
@@ -32,9 +32,16 @@ struct RouterBatch {
 // The decision of a layer and what its backward needs. Kept from the first forward pass even where
 // everything else is recomputed, so that noise is never drawn twice. Small.
 struct SavedRoute {
-  Tensor gate;         // [S, K] uint8, 1 = full attention
-  Tensor probability;  // [S, K] master dtype; undefined where nothing can be trained
+  Tensor gate;  // [S, K] uint8, 1 = full attention
+  // [S, K], or [S, 1] of a router by layer; master dtype. Undefined where nothing can be trained.
+  Tensor probability;
   SavedRouter router;
+};
+
+// The heads of a layer that one decision, or one pooled vector, may be made of.
+struct LayerHeads {
+  int64_t kv_heads = 0;                      // of this rank; 0: as many as are pooled
+  parallel::Communicator* tensor = nullptr;  // who has the others; null: there are none
 };
 
 // Where in the model it decides, and what names its noise.
@@ -61,22 +68,27 @@ class GateSource {
   virtual const Tensor* awaited() const { return nullptr; }
   virtual void arrived(double) {}
   virtual double temperature(double scheduled) const { return scheduled; }
-  // keys [T, K, D] after k_norm, before RoPE (docs/method.md, Router input); S documents.
-  virtual void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
+  // What decide() reads: keys, or queries.
+  virtual RouterInput input() const { return RouterInput::key; }
+  // states: keys [T, K, D], or queries [T, Hq, D], after their norm, before RoPE (docs/method.md,
+  // Router input); S documents. Collective over the tensor group where a layer decides as one.
+  virtual void decide(const Tensor& states, int64_t documents, const RouterBatch& batch,
                       SavedRoute& route) const = 0;
-  // d_gate [S, K]: accumulates the parameters' gradients and, with d_keys, adds the pooled keys'.
-  // Only trainable ones have it.
+  // d_gate [S, K]: accumulates the parameters' gradients and, with d_states, adds those of what was
+  // pooled. Only trainable ones have it. Collective as decide() is.
   virtual void backward(const Tensor& d_gate, const RouterBatch& batch, const SavedRoute& route,
-                        Tensor* d_keys);
+                        Tensor* d_states);
   virtual void append_parameters(ParameterList&) {}
 };
 
 // `router` and `mask` must outlive the source.
 std::unique_ptr<GateSource> gates_of_router(const GatePlace& place, const RouterConfig& config,
-                                            AttentionRouter& router);
+                                            AttentionRouter& router, const LayerHeads& heads);
 std::unique_ptr<GateSource> gates_of_mask(const GatePlace& place, StaticMask& mask);
 // The same gate for every document: [K], local heads.
 std::unique_ptr<GateSource> fixed_gates(std::vector<uint8_t> gates);
-std::unique_ptr<GateSource> random_gates(const GatePlace& place, const RandomGates& random);
+// by_layer: all kv heads of a layer alike.
+std::unique_ptr<GateSource> random_gates(const GatePlace& place, const RandomGates& random,
+                                         bool by_layer);
 
 }  // namespace elastron::router

@@ -4,7 +4,7 @@ namespace elastron::router {
 
 LayerRouters::LayerRouters(const RouterConfig& config, const RoutedModel& model, DType dtype,
                            uint64_t seed, bool trainable, Device& device)
-    : config_(config), first_kv_head_(model.heads.first), seed_(seed) {
+    : config_(config), heads_(model.heads), tensor_(model.tensor), seed_(seed) {
   for (int64_t layer = 0; layer < model.layers; ++layer) {
     if (config.kind == Kind::static_l0) {
       masks_.push_back(
@@ -23,13 +23,13 @@ void LayerRouters::append_parameters(ParameterList& list) {
 
 std::vector<RoutedLayer> LayerRouters::routed() {
   std::vector<RoutedLayer> layers;
-  const auto add = [&](auto& of_layers) {
-    for (const auto& one : of_layers) {
-      layers.emplace_back(int64_t(layers.size()), first_kv_head_, config_, seed_, *one);
-    }
-  };
-  add(routers_);
-  add(masks_);
+  for (const auto& router : routers_) {
+    layers.emplace_back(int64_t(layers.size()), heads_.first, config_, seed_, *router,
+                        LayerHeads{heads_.own, tensor_});
+  }
+  for (const auto& mask : masks_) {
+    layers.emplace_back(int64_t(layers.size()), heads_.first, config_, seed_, *mask);
+  }
   return layers;
 }
 

@@ -13,6 +13,8 @@ struct RoutedModel {
   int64_t layers = 0, head_dim = 0;
   KvHeads heads;
   int64_t tasks = 0;  // rows of a task embedding
+  // Who has the other heads, where a layer decides as one; null: nobody. Must outlive the routers.
+  parallel::Communicator* tensor = nullptr;
 };
 
 class LayerRouters {
@@ -27,7 +29,8 @@ class LayerRouters {
 
  private:
   RouterConfig config_;
-  int64_t first_kv_head_;
+  KvHeads heads_;
+  parallel::Communicator* tensor_;
   uint64_t seed_;
   // One of the two.
   std::vector<std::unique_ptr<AttentionRouter>> routers_;

@@ -15,6 +15,10 @@ constexpr const char* kSettings = "elastron_router";
 constexpr const char* kStreaming = "streaming";
 constexpr const char* kFull = "full";
 constexpr int64_t kReferenceBlock = 128;  // of its kernels, everywhere
+// Tokens that are pooled at each end: fixed in Elastic Attention's code; that of Flux Attention has a
+// key with the same default.
+constexpr int64_t kPooled = 100;
+constexpr const char* kPoolSize = "pool_size";
 constexpr float kLegacyGate = 4.0f;
 
 const RouterNaming& reference_naming() {
@@ -141,6 +145,52 @@ RouterConfig config_of(const Keys& keys) {
   return config;
 }
 
+// Networks of the two published programs (docs/method.md, Routing by layer): their tensors have the
+// same names, and the widths tell them apart.
+bool has_flux_network(const RouterConfig& c) {
+  const RouterConfig flux = RouterConfig::of(Preset::flux);
+  return c.task_widths == flux.task_widths && c.widths == flux.widths;
+}
+bool has_elastic_network(const RouterConfig& c) {
+  return c.task_widths == c.widths && c.widths[1] == 1;
+}
+
+// What tensors without settings of ours were trained as.
+void settle_network(RouterConfig& config, const Keys& keys, const std::string& where) {
+  if (has_elastic_network(config)) return;
+  if (!has_flux_network(config)) {
+    throw InputError("the routers' widths are neither Elastic Attention's nor Flux Attention's",
+                     where, "use a model of one of them");
+  }
+  const RouterConfig flux = RouterConfig::of(Preset::flux);
+  config.preset = flux.preset;
+  config.granularity = flux.granularity;
+  config.input = flux.input;
+  config.init = flux.init;
+  config.reg.t_sen = flux.reg.t_sen;
+  config.reg.t_rob = flux.reg.t_rob;
+  config.pool_budget = keys.tokens(kPoolSize, 1, kPooled);
+}
+
+// Lines on what is decided, and from what.
+void add_network_differences(const RouterConfig& c, std::vector<std::string>& lines) {
+  const bool by_layer = c.by_layer();
+  if (!(by_layer ? has_flux_network(c) : has_elastic_network(c))) {
+    lines.push_back(by_layer ? "its routers of a layer have task_widths [8, 2] and widths [4, 1]: "
+                               "it does not take these tensors"
+                             : "its routers of heads have task_widths and widths [m, 1]: it does "
+                               "not take these tensors");
+  }
+  if ((c.input == RouterInput::query) != by_layer) {
+    lines.push_back(by_layer ? "its routers of a layer read queries"
+                             : "its routers of heads read keys");
+  }
+  if (c.pool != Pool::boundary || c.pool_dedup || (!by_layer && c.pool_budget != kPooled)) {
+    lines.push_back("it pools the first and last " +
+                    std::to_string(by_layer ? c.pool_budget : kPooled) + " tokens of the prompt");
+  }
+}
+
 }  // namespace
 
 std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t kv_heads,
@@ -176,16 +226,19 @@ std::map<std::string, Tensor> to_reference(const StoredRouter& router, int64_t k
 
 nlohmann::ordered_json reference_config(const StoredRouter& router, const std::string& backbone) {
   const RouterConfig& c = router.config;
-  return {{"architectures", nlohmann::ordered_json::array({"Paw" + backbone})},
-          {"toggle_type", kStreaming},
-          {"retrieval_mode", kFull},
-          {"sink_size", c.ssa.sink},
-          {"local_window_size", c.ssa.local},
-          {"pooling_mode", config::enum_name(c.pool_segment)},
-          {"use_softmax", c.kind == Kind::softmax},
-          {"enable_ada_sparsity", c.kind != Kind::static_l0},
-          {"enable_lambda_task", c.reg.enabled},
-          {kSettings, settings_json(router)}};
+  nlohmann::ordered_json keys = {
+      {"architectures", nlohmann::ordered_json::array({"Paw" + backbone})},
+      {"toggle_type", kStreaming},
+      {"retrieval_mode", kFull},
+      {"sink_size", c.ssa.sink},
+      {"local_window_size", c.ssa.local},
+      {"pooling_mode", config::enum_name(c.pool_segment)},
+      {"use_softmax", c.kind == Kind::softmax},
+      {"enable_ada_sparsity", c.kind != Kind::static_l0},
+      {"enable_lambda_task", c.reg.enabled}};
+  if (c.by_layer()) keys[kPoolSize] = c.pool_budget;
+  keys[kSettings] = settings_json(router);
+  return keys;
 }
 
 std::vector<std::string> reference_differences(const RouterConfig& c) {
@@ -205,9 +258,7 @@ std::vector<std::string> reference_differences(const RouterConfig& c) {
         "a layer's gates 0 as it expects of the distribution");
     return lines;
   }
-  if (c.pool != Pool::boundary || c.pool_budget != 100 || c.pool_dedup) {
-    lines.push_back("it pools the first and last 100 tokens of the prompt");
-  }
+  add_network_differences(c, lines);
   if (c.pool_segment == PoolSegmentKind::ctx || c.pool_segment == PoolSegmentKind::a) {
     lines.push_back("it knows no pooling_mode " + std::string(config::enum_name(c.pool_segment)));
   }
@@ -228,7 +279,8 @@ StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& conf
     const RouterConfig said = config_of(keys);
     const RouterConfig& own = router.config;
     if (said.ssa.sink != own.ssa.sink || said.ssa.local != own.ssa.local ||
-        said.pool_segment != own.pool_segment || said.reg.enabled != own.reg.enabled) {
+        said.pool_segment != own.pool_segment || said.reg.enabled != own.reg.enabled ||
+        (own.by_layer() && keys.tokens(kPoolSize, 1, kPooled) != own.pool_budget)) {
       keys.fail("elastron_router and the other keys contradict each other",
                 "remove elastron_router if the others were changed on purpose");
     }
@@ -239,14 +291,14 @@ StoredRouter from_reference(const TensorHomes& homes, const nlohmann::json& conf
   const RouterConfig said = router.config;
   read_stored_tensors(homes, masks ? reference_mask_naming() : reference_naming(), tasks, where,
                       router, device);
+  if (!masks && !keys.has(kSettings)) settle_network(router.config, keys, where);
   const bool softmax = router.config.kind == Kind::softmax;
   if (!masks && softmax != keys.truth("use_softmax", false)) {
     keys.fail(std::string("use_softmax is ") + (softmax ? "not true" : "true") +
                   ", the routers have " + (softmax ? "two outputs" : "one"),
               "use config.json and weights of one model");
   }
-  if (keys.has(kSettings) &&
-      (said.kind != router.config.kind || said.hidden_mult != router.config.hidden_mult)) {
+  if (keys.has(kSettings) && !same_network(said, router.config)) {
     keys.fail("elastron_router is not that of these tensors",
               "use config.json and weights of one export");
   }

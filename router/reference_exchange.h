@@ -1,4 +1,5 @@
-// Routers of the published implementation: its parameter names and configuration keys
+// Routers of the published implementations, Elastic Attention's and Flux Attention's, which have the
+// same names: their parameter names and configuration keys
 // (docs/method.md, Published names).
 //
 // Layer i has, below model.layers.<i>.self_attn.mask_allocator: cls_feat_extractor, the task MLP,
@@ -25,7 +26,8 @@ std::vector<std::string> reference_differences(const RouterConfig& config);
 // From its names, in float32, bfloat16 or float16, and its config.json (at `config_path`). Gates
 // without any router beside them, of a model that is not said to have some, are static masks.
 // Backbone tensors, legacy gates, unused multipliers, and log_temp unless it was learned, are
-// passed over. The number of classes and the width follow from the shapes, a missing key is its
+// passed over. The number of classes and the widths follow from the shapes, and from the widths
+// whose router it is; a missing key is its
 // class's default, and elastron_router, where present, says the rest. `tasks`: rows of our task
 // embedding; its has one less, and the last row becomes zero. Throws InputError as from_logical
 // does, in its names.

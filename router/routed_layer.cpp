@@ -20,9 +20,9 @@ ops::PoolSegment pool_segment(PoolSegmentKind kind, std::span<const int64_t> ran
 }
 
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
-                         uint64_t seed, AttentionRouter& router)
+                         uint64_t seed, AttentionRouter& router, const LayerHeads& heads)
     : pattern_(config.head_pattern()),
-      source_(gates_of_router({layer, first_kv_head, seed}, config, router)) {}
+      source_(gates_of_router({layer, first_kv_head, seed}, config, router, heads)) {}
 
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
                          uint64_t seed, StaticMask& mask)
@@ -33,7 +33,8 @@ RoutedLayer::RoutedLayer(int64_t, int64_t, const RouterConfig& config, std::vect
 
 RoutedLayer::RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config,
                          const RandomGates& random)
-    : pattern_(config.head_pattern()), source_(random_gates({layer, first_kv_head}, random)) {}
+    : pattern_(config.head_pattern()),
+      source_(random_gates({layer, first_kv_head}, random, config.by_layer())) {}
 
 void prepare(std::span<RoutedLayer> layers) {
   std::vector<Tensor> numbers;
@@ -49,11 +50,11 @@ void prepare(std::span<RoutedLayer> layers) {
 }
 
 void RoutedLayer::backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,
-                           const RouterBatch& batch, const SavedRoute& route, Tensor* d_keys,
+                           const RouterBatch& batch, const SavedRoute& route, Tensor* d_states,
                            const std::function<void(Parameter&)>& on_gradient) const {
   Tensor d_gate = d_gate_attention;
   if (d_gate_objective.defined()) d_gate = ops::add(d_gate_attention, d_gate_objective);
-  source_->backward(d_gate, batch, route, d_keys);
+  source_->backward(d_gate, batch, route, d_states);
   ParameterList parameters;
   source_->append_parameters(parameters);
   for (Parameter* p : parameters) on_gradient(*p);

@@ -1,5 +1,5 @@
-// A decoder layer asks here about its gates: the decision from the keys, and the way back from the
-// gate's gradient to what decided and to the keys.
+// A decoder layer asks here about its gates: the decision from its keys or queries, and the way back
+// from the gate's gradient to what decided and to them.
 #pragma once
 #include <functional>
 #include <memory>
@@ -18,9 +18,9 @@ ops::PoolSegment pool_segment(PoolSegmentKind kind, std::span<const int64_t> ran
 
 class RoutedLayer {
  public:
-  // A router decides. `router` must outlive this.
+  // A router decides. `router`, and the group of `heads`, must outlive this.
   RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config, uint64_t seed,
-              AttentionRouter& router);
+              AttentionRouter& router, const LayerHeads& heads = {});
   // A mask. `mask` must outlive this.
   RoutedLayer(int64_t layer, int64_t first_kv_head, const RouterConfig& config, uint64_t seed,
               StaticMask& mask);
@@ -37,18 +37,22 @@ class RoutedLayer {
   // The training gate's temperature in this layer.
   double temperature(double scheduled) const { return source_->temperature(scheduled); }
 
-  // keys [T, K, D] after k_norm, before RoPE (docs/method.md, Router input); S documents.
-  void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
+  // What it decides from: the `states` below.
+  bool reads_queries() const { return source_->input() == RouterInput::query; }
+
+  // states: keys [T, K, D], or queries [T, Hq, D], after their norm, before RoPE (docs/method.md,
+  // Router input); S documents.
+  void decide(const Tensor& states, int64_t documents, const RouterBatch& batch,
               SavedRoute& route) const {
-    source_->decide(keys, documents, batch, route);
+    source_->decide(states, documents, batch, route);
   }
 
   // d_gate_attention [S, K]: from the attention (docs/method.md, Selected backward);
   // d_gate_objective [S, K]: from the sparsity objective, or undefined. Accumulates the gradients
-  // of what decided and, of a router with d_keys (before RoPE), the pooled keys' gradient unless
-  // router.detach_input.
+  // of what decided and, of a router with d_states (before RoPE), the gradient of what was pooled
+  // unless router.detach_input.
   void backward(const Tensor& d_gate_attention, const Tensor& d_gate_objective,
-                const RouterBatch& batch, const SavedRoute& route, Tensor* d_keys,
+                const RouterBatch& batch, const SavedRoute& route, Tensor* d_states,
                 const std::function<void(Parameter&)>& on_gradient) const;
 
  private:

@@ -1,5 +1,6 @@
 #include "router/stored_tensors.h"
 
+#include <algorithm>
 #include <charconv>
 #include <set>
 
@@ -85,26 +86,38 @@ class Reader {
     return true;
   }
 
-  // Width and classes, from the first and last weight of layer 0. Without them nothing else can be
-  // checked.
+  // Widths and classes, from the first and last weight of layer 0 and the one that reads the task
+  // MLP. Without them nothing else can be checked; without the latter what it lacks is listed.
   void infer_shape() {
     if (infer_mask()) return;
-    const std::string first = naming_.stored(0, "task.0.weight");
-    const std::string last = naming_.stored(0, "router.4.weight");
-    const Shape in = matrix(first), out = matrix(last);
-    if (in.rank() == 2 && in[0] % in[1] != 0) {
+    const std::string names[] = {naming_.stored(0, "task.0.weight"),
+                                 naming_.stored(0, "router.0.weight"),
+                                 naming_.stored(0, "router.4.weight")};
+    const Shape first = matrix(names[0]), last = matrix(names[2]);
+    const bool whole = entry(names[1]) != nullptr;
+    const Shape own = whole ? matrix(names[1]) : first;
+    if (first.rank() != 2 || own.rank() != 2 || last.rank() != 2) raise();
+    head_dim_ = first[1];
+    const auto size = [&](size_t i, const Shape& shape, int dim) {
+      if (shape[dim] % head_dim_ == 0) return shape[dim] / head_dim_;
       misfits_.of("misshapen")
-          .push_back(first + " is " + in.str() + ", the first is no multiple of the second");
-    }
-    if (out.rank() == 2 && out[0] > 2) {
+          .push_back(names[i] + " is " + shape.str() + ", which is no multiple of the head's " +
+                     std::to_string(head_dim_));
+      return int64_t(0);
+    };
+    RouterConfig& config = router_.config;
+    config.task_widths = {size(0, first, 0), size(1, own, 1)};
+    config.widths = {size(1, own, 0), size(2, last, 1)};
+    if (last[0] > 2) {
       misfits_.of("misshapen")
-          .push_back(last + " is " + out.str() + ", a router has one or two outputs");
+          .push_back(names[2] + " is " + last.str() + ", a router has one or two outputs");
     }
-    if (in.rank() != 2 || out.rank() != 2 || in[0] % in[1] != 0 || out[0] > 2) raise();
-    head_dim_ = in[1];
-    router_.config.hidden_mult = in[0] / head_dim_;
-    router_.config.kind = out[0] == 2 ? Kind::softmax : Kind::sigmoid;
-    leaves_ = router_tensors(head_dim_, tasks_, router_.config);
+    for (const auto* widths : {&config.task_widths, &config.widths}) {
+      if (std::ranges::count(*widths, 0) > 0) raise();
+    }
+    if (last[0] > 2) raise();
+    config.kind = last[0] == 2 ? Kind::softmax : Kind::sigmoid;
+    leaves_ = router_tensors(head_dim_, tasks_, config);
   }
   // Its shape, or none with the misfit noted.
   Shape matrix(const std::string& stored) {
@@ -247,6 +260,11 @@ bool has_leaf(const TensorHomes& homes, const RouterNaming& naming, const std::s
     if (place && naming.ours(place->leaf) == leaf) return true;
   }
   return false;
+}
+
+bool same_network(const RouterConfig& a, const RouterConfig& b) {
+  if (a.kind != b.kind) return false;
+  return a.kind == Kind::static_l0 || (a.task_widths == b.task_widths && a.widths == b.widths);
 }
 
 void read_stored_tensors(const TensorHomes& homes, const RouterNaming& naming, int64_t tasks,

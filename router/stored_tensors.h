@@ -35,7 +35,10 @@ const RouterNaming& logical_naming();
 // Whether any layer has this leaf (ours).
 bool has_leaf(const TensorHomes& homes, const RouterNaming& naming, const std::string& leaf);
 
-// Fills `router.tensors`, and kind and hidden_mult of `router.config` from names and shapes; which
+// Whether both are of the same network, as read_stored_tensors() infers it.
+bool same_network(const RouterConfig& a, const RouterConfig& b);
+
+// Fills `router.tensors`, and kind and widths of `router.config` from names and shapes; which
 // options there are is for router.config to say. Throws InputError (exchange.h).
 void read_stored_tensors(const TensorHomes& homes, const RouterNaming& naming, int64_t tasks,
                          const std::string& where, StoredRouter& router, Device& device);

@@ -41,8 +41,9 @@ TrainedModel::TrainedModel(const Config& config, const model::ModelConfig& model
   if (!config.has_routers()) return;
   routers_ = std::make_unique<router::LayerRouters>(
       config.router,
-      router::RoutedModel{model.num_layers, model.head_dim, kv_heads(), data::kTaskCount}, master,
-      seed, config.trains(Part::router) && training, device);
+      router::RoutedModel{model.num_layers, model.head_dim, kv_heads(), data::kTaskCount,
+                          &mesh.tensor()},
+      master, seed, config.trains(Part::router) && training, device);
   if (!config.trains(Part::router)) return;
   objective_ = std::make_unique<router::SparsityObjective>(
       config.router.reg, router::task_targets(config.router.reg, data::kTaskNames), master, seed,

@@ -12,6 +12,7 @@ class Origins {
  public:
   void set(const std::string& key, std::string origin) { origins_[key] = std::move(origin); }
   std::string of(std::string_view key) const;
+  bool knows(std::string_view key) const { return origins_.find(key) != origins_.end(); }
 
  private:
   std::map<std::string, std::string, std::less<>> origins_;

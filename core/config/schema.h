@@ -24,6 +24,9 @@
 //         section("ssa", &RouterConfig::ssa, "streaming sparse attention"),
 //         field("mode", &RouterConfig::mode, "the two modes a head chooses from"),
 //         field("clamp", &RouterConfig::clamp, greater_than(0), "bound of the multipliers")};
+//     static void complete(RouterConfig& c, Unwritten& keys) {                 // optional
+//       if (c.mode == Mode::fa_xa) keys.set("clamp", c.clamp, {2.0}, "mode fa-xa");
+//     }
 //     static void check(const RouterConfig& c, Problems& problems) {           // optional
 //       if (c.ssa.local < c.ssa.sink)
 //         problems.add("ssa.local", "the local window is shorter than the sink", "raise it");
@@ -119,9 +122,12 @@ void add_member(Table& table, Owner& object, const Field<Owner, Member>& f) {
 template <class T>
 Table table_of(T& object) {
   Table table;
-  Section self{.key = "", .doc = "", .check = {}, .short_for = ""};
+  Section self{.key = "", .doc = "", .check = {}, .complete = {}, .short_for = ""};
   if constexpr (requires(Problems & p) { Schema<T>::check(object, p); }) {
     self.check = [&object](Problems& p) { Schema<T>::check(object, p); };
+  }
+  if constexpr (requires(Unwritten & u) { Schema<T>::complete(object, u); }) {
+    self.complete = [&object](Unwritten& u) { Schema<T>::complete(object, u); };
   }
   table.sections.push_back(std::move(self));
   std::apply([&](const auto&... member) { (detail::add_member(table, object, member), ...); },

@@ -228,6 +228,14 @@ void apply_override(const Table& table, const std::string& assignment, Origins& 
   index.report_unknown(key, where, problems);
 }
 
+void complete_values(const Table& table, Origins& origins, const Problems& problems) {
+  for (const Section& section : table.sections) {
+    if (!section.complete || problems.touch(section.key)) continue;
+    Unwritten unwritten(section.key.empty() ? "" : section.key + ".", origins);
+    section.complete(unwritten);
+  }
+}
+
 void run_checks(const Table& table, const Origins& origins, Problems& problems) {
   // Inner sections first: an outer rule may count on the inner ones.
   for (auto it = table.sections.rbegin(); it != table.sections.rend(); ++it) {
@@ -319,6 +327,7 @@ void load_into(const Table& table, std::span<const std::string> files,
   for (const std::string& assignment : overrides) {
     apply_override(table, assignment, known, problems);
   }
+  complete_values(table, known, problems);
   run_checks(table, known, problems);
   problems.raise();
 }
@@ -329,6 +338,7 @@ void parse_into(const Table& table, std::string_view text, const std::string& so
   Origins& known = origins != nullptr ? *origins : local;
   Problems problems;
   apply_document(table, parse_yaml(text, source, problems), source, known, problems);
+  complete_values(table, known, problems);
   run_checks(table, known, problems);
   problems.raise();
 }

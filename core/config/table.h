@@ -22,10 +22,32 @@ struct Leaf {
   std::function<Read(const std::string& name, const Node&)> read_entry;
 };
 
+// Keys that nobody wrote, neither in a file nor on the command line, whatever the order: a schema may
+// give them another value than the table's default, in Schema<T>::complete(T&, Unwritten&).
+class Unwritten {
+ public:
+  Unwritten(std::string prefix, Origins& origins) : prefix_(std::move(prefix)), origins_(origins) {}
+
+  // `key` as in T's table.
+  bool has(std::string_view key) const { return !origins_.knows(prefix_ + std::string(key)); }
+  // Sets `member`, which is `key`, if nobody wrote it; `source` says why, as an origin does.
+  template <class Value>
+  void set(std::string_view key, Value& member, const Value& value, const std::string& source) {
+    if (!has(key) || member == value) return;
+    member = value;
+    origins_.set(prefix_ + std::string(key), source);
+  }
+
+ private:
+  std::string prefix_;
+  Origins& origins_;
+};
+
 struct Section {
   std::string key;  // "router.ssa"
   std::string doc;
-  std::function<void(Problems&)> check;  // empty when the schema has none
+  std::function<void(Problems&)> check;      // empty when the schema has none
+  std::function<void(Unwritten&)> complete;  // likewise
   std::string short_for;  // the leaf that a plain value in its place sets; empty: none
 };
 
@@ -59,6 +81,8 @@ void apply_document(const Table& table, const Node& document, const std::string&
 // `assignment` is "a.b=value".
 void apply_override(const Table& table, const std::string& assignment, Origins& origins,
                     Problems& problems);
+// Gives keys that nobody wrote what the schemas make of the others. Sections as below.
+void complete_values(const Table& table, Origins& origins, const Problems& problems);
 // The schemas' own checks. A section in which something could not be read is passed over.
 void run_checks(const Table& table, const Origins& origins, Problems& problems);
 

@@ -122,7 +122,7 @@ class Evaluation {
     const auto& m = session_.decoder().config();
     router::Force forced;
     parallel::on_all_ranks(runtime_.mesh().world(), [&] {
-      forced = router::parse_force(force, m.num_layers, m.kv_heads);
+      forced = router::parse_force(force, m.num_layers, m.kv_heads, config_.router.granularity);
       if (!forced.active && !has_router_) {
         throw UsageError("there is no router to evaluate", "--checkpoint",
                          "give a router checkpoint, or set router.force");

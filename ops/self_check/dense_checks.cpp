@@ -13,6 +13,7 @@
 #include "ops/gate.h"
 #include "ops/grouped_linear.h"
 #include "ops/hard_concrete.h"
+#include "ops/head_groups.h"
 #include "ops/kernel_families.h"
 #include "ops/kv_cache.h"
 #include "ops/linear.h"
@@ -193,6 +194,13 @@ std::string check_gates(DType dtype, Device& gpu) {
              return {boundary_pool_forward(k, segments, rule), dk};
            });
   }
+  c.same("heads of a layer", host_device(), gpu, tolerance(DType::f32), {"sum", "spread", "gate"},
+         [&](Inputs& in) -> Results {
+           const Tensor of_layer = in.normal({5, 1, 40}, DType::f32);
+           return {sum_heads(in.normal({5, 8, 40}, DType::f32), 2, 0.25),
+                   spread_over_heads(of_layer, 8, 0.125),
+                   spread_gate(gate_decide(in.normal({5, 1, 2}, DType::f32)).gate, 8)};
+         });
   const std::vector<uint32_t> keys = {3, 77, 5};
   const GateSampling sampling{.seed = 5, .step = 9, .sample_keys = keys, .layer = 3, .tau = 0.8};
   c.same("gates", host_device(), gpu, tolerance(DType::f32),

@@ -185,6 +185,23 @@ ORDER = [
           ["plan_test"], case("train/plan", "plan_test", "UsableMemory.*"), "UsableMemory"),
 ]
 
+# Who decides for whom, and the way back.
+ROUTING = [
+    Fault("a layer's mean is of one rank's heads", "router/gate_source.cpp",
+          "    if (by_layer_) add_over_ranks(mean);\n", "",
+          ["layer_router_ranks_test"], listed(r"layer_router_ranks_test\.np2"), "DecideAsOne"),
+    Fault("the gradient of a layer's gate is of one rank's heads", "router/gate_source.cpp",
+          "    add_over_ranks(sum);\n", "",
+          ["layer_router_ranks_test"], listed(r"layer_router_ranks_test\.np2"), "DecideAsOne"),
+    Fault("a layer's noise is that of a rank's first head", "router/gate_source.cpp",
+          "    if (by_layer_) place_.first_kv_head = 0;", "",
+          ["router_test"], case("router", "router_test", "LayerRouter.*"), "NoiseIsTheLayers"),
+    Fault("pooled queries have no way back", "model/attention.cpp",
+          "                    qkv ? &d_states : nullptr, want.on_gradient);",
+          "                    qkv && !routed.reads_queries() ? &d_states : nullptr, want.on_gradient);",
+          ["model_test"], case("model", "model_test", "DecoderFixture.*"), "RouterByLayerAndBackbone"),
+]
+
 # Kernels, on the emulated GPU.
 KERNELS = [
     Fault("dk, dv on Hopper: rows past a tile's end count", "ops/cuda/attention/backward_hopper.cu",
@@ -252,4 +269,4 @@ EXPERTS = [
           ["families_test"], case("launch", "families_test", "MixtureOfExperts.Routers*"), "sequence=true"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + KERNELS + CHECK + EXPERTS
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + CHECK + EXPERTS

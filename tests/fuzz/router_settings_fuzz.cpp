@@ -16,7 +16,7 @@ const TensorHomes& tensors() {
   static CpuDevice cpu;
   static const SafetensorsFile file = [] {
     router::RouterConfig config;
-    config.hidden_mult = 1;
+    config.task_widths = config.widths = {1, 1};
     router::AttentionRouter layer(0, 2, kTasks, config, DType::f32, 1, false, cpu);
     ParameterList list;
     layer.append_parameters(list);

@@ -45,7 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     const bool embedded = homes.size() % 2 == 1;  // with the option and without
     fuzz::expect_read_or_refused([&] {
       router::StoredRouter settings;
-      settings.config.hidden_mult = 1;
+      settings.config.task_widths = settings.config.widths = {1, 1};
       settings.config.task_embedding = embedded;
       fuzz::require_whole(router::from_logical(homes, settings, fuzz::kTasks, "tensors", cpu));
     });

@@ -9,6 +9,7 @@
 #include "data/document.h"
 #include "model/decoder.h"
 #include "model/router_batch.h"
+#include "router/layer_routers.h"
 
 namespace elastron::inference {
 namespace {
@@ -101,6 +102,74 @@ INSTANTIATE_TEST_SUITE_P(Rules, Decoding,
                                            Case{false, 1, 8, 16, 8}, Case{false, 50, 0, 5, 1},
                                            Case{true, 30, 3, 7, 1}, Case{true, 64, 8, 24, 8},
                                            Case{true, 20, 8, 128, 8}, Case{false, 74, 4, 4, 4}));
+
+// A router that decides for layers: a layer that it makes sparse keeps the sink and the ring of every
+// head and nothing else, and decodes what the forward pass gives.
+class LayerDecoding : public ::testing::TestWithParam<bool> {};
+
+TEST_P(LayerDecoding, ASparseLayerKeepsTheSinkAndTheRingOfAllHeads) {
+  constexpr int64_t kLength = 60, kPrompt = 41, kLayers = 3, kHeads = 4, kDim = 6;
+  CpuDevice cpu;
+  parallel::SelfCommunicator self("tensor");
+  model::ModelConfig config;
+  config.qk_norm = GetParam();
+  config.hidden_size = 24;
+  config.intermediate_size = 20;
+  config.num_layers = kLayers;
+  config.q_heads = 8;
+  config.kv_heads = kHeads;
+  config.head_dim = kDim;
+  config.vocab_size = 31;
+  config.initializer_range = 0.3;
+  model::Decoder decoder(config, {.dtype = DType::f64, .repack = false, .max_position = kLength},
+                         self, cpu);
+  decoder.initialise(5);
+
+  auto routing = router::RouterConfig::of(router::Preset::flux);
+  routing.ssa = {.sink = 4, .local = 8, .block = 4};
+  routing.pool_budget = 5;
+  router::LayerRouters routers(
+      routing,
+      {.layers = kLayers, .head_dim = kDim, .heads = router::KvHeads::whole(kHeads), .tasks = 5},
+      DType::f64, 3, false, cpu);
+  ParameterList parameters;
+  routers.append_parameters(parameters);
+  for (Parameter* p : parameters) {  // as they begin all layers are full: the second is not
+    if (p->name == "router.layers.1.router.4.bias") {
+      p->value.copy_from(Tensor::from(std::vector<double>{1, 0}, {2}, cpu));
+    }
+  }
+  auto layers = routers.routed();
+  const RandomStream stream(9, RandomPurpose::test);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < kLength; ++i) ids.push_back(int32_t(stream.bits_at(uint64_t(i)) % 31));
+  const auto forward = [&](int64_t tokens, int64_t user, model::KvCache* cache) {
+    data::Document document;
+    document.ids.assign(ids.begin(), ids.begin() + tokens);
+    document.user_length = user;
+    const auto batch = data::make_packed_batch({&document});
+    const auto rb = model::make_router_batch(batch, routing, 0, 1.0, false);
+    return decoder.forward(model::DeviceBatch::make(batch, cpu), rb, layers, {.cache = cache})
+        .to_vector<double>();
+  };
+  HeadCache cache(kLayers, kHeads, kDim, kLength, routing.streaming_rule(), DType::f64, cpu);
+  forward(kPrompt, kPrompt, &cache);
+  const int64_t kept = 4 + 8;  // rows of the sink and of the ring
+  EXPECT_EQ(cache.bytes(), (2 * kLength + kept) * kHeads * kDim * 2 * 8);
+  const auto whole = forward(kLength, kPrompt, nullptr);
+  double worst = 0;
+  for (int64_t t = kPrompt; t < kLength; ++t) {
+    const Tensor id = Tensor::from(std::vector<int32_t>{ids[size_t(t)]}, {1}, cpu);
+    const Tensor position = Tensor::from(std::vector<int32_t>{int32_t(t)}, {1}, cpu);
+    const auto row = decoder.decode(id, position, cache).to_vector<double>();
+    for (int64_t i = 0; i < config.hidden_size; ++i) {
+      worst = std::max(worst, std::abs(row[size_t(i)] - whole[size_t(t * config.hidden_size + i)]));
+    }
+  }
+  EXPECT_LT(worst, 1e-12);
+}
+
+INSTANTIATE_TEST_SUITE_P(WithoutAndWithQueryNorm, LayerDecoding, ::testing::Bool());
 
 TEST(HeadCache, RefusesMoreThanItHasRoomFor) {
   CpuDevice cpu;

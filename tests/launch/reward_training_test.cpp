@@ -17,6 +17,7 @@ const std::vector<std::string> kVariants = {
     "--set train.trainable=[reward_head]",
     "--set train.trainable=[reward_head,lora]",
     "--set train.trainable=[reward_head,lora,router]",
+    "--set train.trainable=[reward_head,router] --set router.preset=flux --set router.init=normal",
     "--set train.trainable=[reward_head,backbone]",
     "--set train.trainable=[lora] --set reward.loss=simpo --set "
     "train.lora.targets=[q_proj,down_proj]",

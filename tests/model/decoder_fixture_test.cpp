@@ -10,6 +10,7 @@
 #include "model/router_batch.h"
 #include "model/weights/model_folder.h"
 #include "ops/elementwise.h"
+#include "router/layer_routers.h"
 #include "router/objective.h"
 #include "router/sparsity.h"
 #include "tests/support/gradcheck.h"
@@ -49,7 +50,7 @@ class DecoderFixture : public ::testing::Test {
     config_.ssa = {.sink = rule[0] * rule[1], .local = rule[0] * rule[2], .block = rule[0]};
     settings_ = expected("settings").to_vector<double>();
     config_.pool_budget = int64_t(settings_[3]);
-    config_.hidden_mult = int64_t(settings_[4]);
+    config_.task_widths[0] = config_.widths[0] = int64_t(settings_[4]);
     config_.reg.t_sen = settings_[5];
     config_.reg.t_rob = settings_[6];
   }
@@ -298,6 +299,75 @@ TEST_P(DecoderOf, RouterTraining) {
     EXPECT_LT(error(lambdas[1]->grad, "lambda2.grad"), 1e-12);
     // Frozen is frozen: no gradient was ever allocated.
     for (const Parameter* p : d->parameters()) EXPECT_FALSE(p->grad.defined()) << p->name;
+  }
+}
+
+// A gate per layer from its queries, where the backbone trains too: what is pooled is reached by the
+// way back through RoPE and q_norm as well.
+TEST_F(DecoderFixture, RouterByLayerAndBackbone) {
+  const SafetensorsFile file(kFolder + "/layer_router.safetensors");
+  const auto expect = [&](const Tensor& got, const std::string& name, double tolerance) {
+    const auto want = file.read(name, cpu_).to_vector<double>(), have = got.to_vector<double>();
+    ASSERT_EQ(want.size(), have.size()) << name;
+    double scale = 0;
+    for (const double v : want) scale = std::max(scale, std::abs(v));
+    for (size_t i = 0; i < want.size(); ++i) {
+      ASSERT_NEAR(have[i], want[i], tolerance * scale) << name << " " << i;
+    }
+  };
+  config_.granularity = router::Granularity::layer;
+  config_.input = router::RouterInput::query;
+  config_.task_widths = {1, 2};
+  config_.widths = {2, 1};
+  for (const auto recompute :
+       {model::Recompute::none, model::Recompute::selective, model::Recompute::layer}) {
+    auto d = decoder(DType::f64, true, recompute);
+    router::LayerRouters routers(config_,
+                                 {.layers = 2,
+                                  .head_dim = 16,
+                                  .heads = router::KvHeads::whole(4),
+                                  .tasks = 5,
+                                  .tensor = &self_},
+                                 DType::f64, uint64_t(settings_[0]), true, cpu_);
+    ParameterList parameters;
+    routers.append_parameters(parameters);
+    for (Parameter* p : parameters) ops::cast_into(file.read("param." + p->name, cpu_), p->value);
+    auto layers = routers.routed();
+
+    const auto on_device = model::DeviceBatch::make(batch_, cpu_);
+    const auto rb =
+        model::make_router_batch(batch_, config_, int64_t(settings_[1]), settings_[2], true);
+    model::SavedForward saved;
+    model::RoutedHeads heads;
+    const Tensor hidden = d->forward(on_device, rb, layers, {.saved = &saved, .heads = &heads});
+    std::vector<uint8_t> z;
+    std::vector<double> p;
+    for (size_t l = 0; l < 2; ++l) {
+      for (const uint8_t g : heads.gates[l].to_vector<uint8_t>()) z.push_back(g);
+      for (const double v : saved.layers[l].attention.route.probability.to_vector<double>()) {
+        p.push_back(v);
+      }
+    }
+    EXPECT_EQ(z, file.read("z", cpu_).to_vector<uint8_t>());
+    // The noise is float32 on both sides, through two libraries' logf.
+    expect(Tensor::from(p, {int64_t(p.size())}, cpu_), "p", 1e-6);
+
+    const double labels = double(batch_.labels());
+    const auto loss =
+        d->loss(hidden, on_device, {.need_gradient = true, .gradient_scale = 1 / labels});
+    expect(Tensor::from(std::vector<double>{loss.loss_sum() / labels}, {1}, cpu_), "lm_loss",
+           1e-12);
+    d->backward(loss.d_hidden, on_device, rb, layers, saved, {}, [](Parameter&) {});
+    for (Parameter* parameter : parameters) {
+      expect(parameter->grad, "grad." + parameter->name, 2e-6);
+    }
+    for (Parameter* parameter : d->parameters()) {
+      for (const std::string leaf : {"self_attn.q_norm", "self_attn.q_proj", "self_attn.k_norm"}) {
+        if (parameter->name == "model.layers.0." + leaf + ".weight") {
+          expect(parameter->grad, "grad." + leaf, 2e-6);
+        }
+      }
+    }
   }
 }
 

@@ -9,7 +9,8 @@ with what a forward and backward pass must give: logits under several gates, the
 its router, and gradients by PyTorch's autograd through dense S x S scores (of weights where these may
 train, which experts do not). With names, only those.
 Everything is computed in float64; weights are float32 values. The gate noise comes from a
-second implementation of the counter-based random numbers (philox.py).
+second implementation of the counter-based random numbers (philox.py). layer_router.safetensors has
+the same of routers that decide for a layer, from its queries, with the backbone training too.
 """
 import json
 import math
@@ -108,8 +109,9 @@ def mixture(x, g):
     return sum(weights[:, e, None] * swiglu(x, g, f"mlp.experts.{e}") for e in range(c["num_experts"]))
 
 
-def forward(w, ids, gates=None, router=None):
-    """Logits of the packed batch. gates[l][b] [kv_heads] fixed, or a router with sampled gates.
+def forward(w, ids, gates=None, router=None, by_layer=False):
+    """Logits of the packed batch. gates[l][b] [kv_heads] fixed, or a router with sampled gates, of
+    each head from its keys, or of the layer from the mean of its queries.
     -> logits, z (straight-through, [L][B] tensors), p"""
     c = CONFIG
     hq, hk, d = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
@@ -123,7 +125,7 @@ def forward(w, ids, gates=None, router=None):
         q = rms((n1 @ g("self_attn.q_proj").T).view(-1, hq, d), g("self_attn.q_norm"))
         k = rms((n1 @ g("self_attn.k_proj").T).view(-1, hk, d), g("self_attn.k_norm"))
         v = (n1 @ g("self_attn.v_proj").T).view(-1, hk, d)
-        k_pre = k
+        q_pre, k_pre = q, k
         q, k = rope(q, positions), rope(k, positions)
         outs, zs, ps = [], [], []
         for b, n in enumerate(LENGTHS):
@@ -131,13 +133,17 @@ def forward(w, ids, gates=None, router=None):
             rep = lambda t: t[s].repeat_interleave(hq // hk, 1)
             full, sparse = masks(n)
             if router is not None:
-                pooled = boundary_pool(k_pre[s], 0, USER_LENGTHS[b] - 1)
+                states = q_pre if by_layer else k_pre
+                pooled = boundary_pool(states[s], 0, USER_LENGTHS[b] - 1)
+                if by_layer:
+                    pooled = pooled.mean(0, keepdim=True)
                 logits = router_logits(pooled, router, i)
                 noise = torch.tensor([[gumbel(gate_uniform(SEED, STEP, b, i, h, cl))
-                                       for cl in range(2)] for h in range(hk)])
+                                       for cl in range(2)] for h in range(len(pooled))])
                 p = torch.sigmoid((logits[:, 1] + noise[:, 1] - logits[:, 0] - noise[:, 0]) / TAU)
                 z = (p > 0.5).double() + p - p.detach()
                 ps.append(p)
+                z = z.expand(hk)
             else:
                 z = gates[i][b].double()
             zs.append(z)
@@ -174,6 +180,32 @@ def objective(zs, lambda1, lambda2):
             part = part + lambda1[t] * gap.abs() + lambda2[t] * gap ** 2
         total = total + part / len(docs)
     return total / len(tasks)
+
+
+def layer_router(w, ids, normal):
+    """Backbone and routers train. Gradients of the routers, and of what only the queries' way back
+    reaches: the norm and the projection of layer 0's queries."""
+    c, d, r = CONFIG, CONFIG["head_dim"], {}
+    for i in range(c["num_hidden_layers"]):
+        inputs = d
+        for name, out in (("task.0", d), ("task.2", 2 * d), ("router.0", 2 * d), ("router.2", d),
+                          ("router.4", 2)):
+            r[f"router.layers.{i}.{name}.weight"] = normal(out, inputs, std=0.3)
+            r[f"router.layers.{i}.{name}.bias"] = normal(out, std=0.3)
+            inputs = out
+    w64 = {n: t.double().requires_grad_() for n, t in w.items()}
+    r64 = {n: t.double().requires_grad_() for n, t in r.items()}
+    logits, zs, ps = forward(w64, ids, router=r64, by_layer=True)
+    lm = lm_loss(logits, ids)
+    lm.backward()
+    z = torch.stack([torch.stack(z) for z in zs]).detach().round().to(torch.uint8)
+    out = {"lm_loss": lm.reshape(1), "z": z, "p": torch.stack([torch.stack(p) for p in ps])}
+    for n, t in r.items():
+        out |= {"param." + n: t, "grad." + n: r64[n].grad}
+    for n in ("self_attn.q_norm", "self_attn.q_proj", "self_attn.k_norm"):
+        out["grad." + n] = w64[f"model.layers.0.{n}.weight"].grad
+    write_safetensors(os.path.join(OUT, "decoder", "layer_router.safetensors"), out)
+    print("by layer: loss", lm.item(), "z", z[..., 0].tolist())
 
 
 def write(name):
@@ -269,6 +301,8 @@ def write(name):
     write_safetensors(os.path.join(out_folder, "expected.safetensors"), expected)
     print("loss", loss.item(), "router lm", lm.item(), "reg", reg.item())
     print("z", expected["router.z"].tolist())
+    if name == "decoder":
+        layer_router(w, ids, normal)
 
 
 def main():

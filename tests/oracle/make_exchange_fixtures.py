@@ -7,6 +7,8 @@ Writes tests/fixtures/router_exchange/<case>/: config.json and weights, by PyTor
 library, of published_router.py; keys.safetensors (layer_<i>: keys [tokens, kv_heads, head_dim]);
 expected.safetensors (logits_<i> [kv_heads, classes] and gates_<i> [kv_heads], of the weights as they
 were rounded when they were saved). The larger comparison is compare_router_exchange.py.
+
+"flux" is of Flux Attention: keys.safetensors has queries, and expected.safetensors one gate per layer.
 """
 import json
 import os
@@ -49,6 +51,27 @@ def save(folder, state, backbone, shards):
         json.dump({"metadata": {}, "weight_map": weight_map}, f, indent=1)
 
 
+def make_flux():
+    """Apart from the others, which stay the same bytes."""
+    torch.manual_seed(9)
+    folder = os.path.join(OUT, "flux")
+    os.makedirs(folder)
+    pool_size, group = 20, 2
+    model = published_router.PawForCausalLM(LAYERS, HEADS, DIM, pool_size=pool_size)
+    model.randomize(0.5)
+    queries = [torch.randn(90, HEADS * group, DIM) + 3 * torch.randn(DIM) for _ in range(LAYERS)]
+    save(folder, model.state_dict(), False, False)
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(published_router.config(pool_size=pool_size), f, indent=1)
+    routed = model.route(queries)
+    save_file({f"layer_{i}": q for i, q in enumerate(queries)},
+              os.path.join(folder, "keys.safetensors"))
+    save_file({f"logits_{i}": l for i, (l, _) in enumerate(routed)}
+              | {f"gates_{i}": g.to(torch.uint8) for i, (_, g) in enumerate(routed)},
+              os.path.join(folder, "expected.safetensors"))
+    print("flux", [g.int().tolist() for _, g in routed])
+
+
 def main():
     torch.manual_seed(3)
     shutil.rmtree(OUT, ignore_errors=True)
@@ -69,6 +92,7 @@ def main():
                   | {f"gates_{i}": g.to(torch.uint8) for i, (_, g) in enumerate(routed)},
                   os.path.join(folder, "expected.safetensors"))
         print(name, [g.int().tolist() for _, g in routed])
+    make_flux()
 
 
 main()

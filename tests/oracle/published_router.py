@@ -6,6 +6,8 @@ from torch import nn
 
 
 class MaskAllocator(nn.Module):
+    """Elastic Attention's."""
+
     def __init__(self, head_dim, hidden_mult, classes, task_embedding):
         super().__init__()
         d, h = head_dim, head_dim * hidden_mult
@@ -24,10 +26,31 @@ class MaskAllocator(nn.Module):
         return logits, full
 
 
-class Attention(nn.Module):
-    def __init__(self, kv_heads, **router):
+class LayerAllocator(nn.Module):
+    """Flux Attention's: a decision for the layer, from its queries."""
+
+    def __init__(self, head_dim, pool_size):
         super().__init__()
-        self.mask_allocator = MaskAllocator(**router)
+        d, self.pool_size = head_dim, pool_size
+        self.cls_feat_extractor = nn.Sequential(
+            nn.Linear(d, 8 * d), nn.SiLU(), nn.Linear(8 * d, 2 * d))
+        self.cls_router_head_agnostic = nn.Sequential(
+            nn.Linear(2 * d, 4 * d), nn.SiLU(), nn.Linear(4 * d, d), nn.SiLU(), nn.Linear(d, 2))
+        self.register_buffer("log_temp", torch.tensor(0.0))
+
+    def forward(self, queries):
+        """queries [tokens, q_heads, head_dim] -> logits [1, 2], gates [1]"""
+        ends = torch.cat([queries[:self.pool_size], queries[-self.pool_size:]])
+        pooled = ends.mean(0).mean(0, keepdim=True)
+        logits = self.cls_router_head_agnostic(self.cls_feat_extractor(pooled))
+        return logits, logits[:, 1] > logits[:, 0]
+
+
+class Attention(nn.Module):
+    def __init__(self, kv_heads, pool_size=None, **router):
+        super().__init__()
+        self.mask_allocator = (MaskAllocator(**router) if pool_size is None else
+                               LayerAllocator(router["head_dim"], pool_size))
         self.attn_mask_log_alphas = nn.Parameter(torch.full((kv_heads,), 4.0))
 
 
@@ -50,10 +73,11 @@ class Model(nn.Module):
 class PawForCausalLM(nn.Module):
     """Without the backbone."""
 
-    def __init__(self, layers, kv_heads, head_dim, hidden_mult=4, classes=2, task_embedding=False):
+    def __init__(self, layers, kv_heads, head_dim, hidden_mult=4, classes=2, task_embedding=False,
+                 pool_size=None):
         super().__init__()
         self.model = Model(layers, kv_heads=kv_heads, head_dim=head_dim, hidden_mult=hidden_mult,
-                           classes=classes, task_embedding=task_embedding)
+                           classes=classes, task_embedding=task_embedding, pool_size=pool_size)
 
     def randomize(self, std=0.3):
         for layer in self.model.layers:

@@ -164,7 +164,7 @@ TEST(RouterRows, AreIndependent) {
 
 TEST(RouterBackward, LeavesTheInputOutWhenAsked) {
   CpuDevice cpu;
-  const RouterConfig config{.hidden_mult = 2, .init_std = 0.3};
+  const RouterConfig config{.task_widths = {2, 1}, .widths = {2, 1}, .init_std = 0.3};
   AttentionRouter with(0, 8, 5, config, DType::f32, 4, true, cpu),
       without(0, 8, 5, config, DType::f32, 4, true, cpu);
   const Tensor pooled = random_tensor({2, 3, 8}, DType::f32, cpu, 6);
@@ -182,7 +182,7 @@ TEST(RouterBackward, LeavesTheInputOutWhenAsked) {
 
 TEST(RouterBackward, Accumulates) {
   CpuDevice cpu;
-  const RouterConfig config{.hidden_mult = 2, .init_std = 0.3};
+  const RouterConfig config{.task_widths = {2, 1}, .widths = {2, 1}, .init_std = 0.3};
   AttentionRouter router(0, 8, 5, config, DType::f64, 4, true, cpu);
   const Tensor pooled = random_tensor({2, 3, 8}, DType::f64, cpu, 6);
   const Tensor d = random_tensor({2, 3, 2}, DType::f64, cpu, 7);

@@ -10,12 +10,14 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "ops/boundary_pool.h"
 #include "ops/elementwise.h"
 #include "router/attention_router.h"
+#include "router/layer_routers.h"
 #include "router/objective.h"
 #include "router/reference_exchange.h"
 #include "tests/support/scratch.h"
@@ -83,11 +85,46 @@ void expect_refused(const F& read, const std::vector<std::string>& fragments) {
   }
 }
 
+// Of Flux Attention: a gate per layer, from its queries.
+void expect_layers_decide_as_there(const Folder& folder, Device& cpu) {
+  const StoredRouter stored = folder.read(cpu);
+  ASSERT_EQ(stored.layers(), 2);
+  RouterConfig flux = RouterConfig::of(Preset::flux);
+  flux.pool_budget = 20;  // its pool_size
+  flux.ssa.block = 128;
+  EXPECT_EQ(config::dump_config(stored.config), config::dump_config(flux));
+  const auto queries = folder.file("keys"), expected = folder.file("expected");
+  std::set<int> decided;
+  LayerRouters routers(
+      stored.config, {.layers = 2, .head_dim = 4, .heads = KvHeads::whole(kHeads), .tasks = kTasks},
+      DType::f32, 1, false, cpu);
+  ParameterList list;
+  routers.append_parameters(list);
+  fill_parameters(stored, folder.path, list);
+  auto layers = routers.routed();
+  for (int64_t i = 0; i < 2; ++i) {
+    const std::string layer = std::to_string(i);
+    const Tensor q = queries.read("layer_" + layer, cpu);
+    RouterBatch batch;
+    batch.segments = {{0, q.size(0)}};
+    SavedRoute route;
+    layers[size_t(i)].decide(q, 1, batch, route);
+    const auto logits = expected.read("logits_" + layer, cpu).to_vector<float>();
+    const double p = 1 / (1 + std::exp(double(logits[0] - logits[1])));
+    EXPECT_NEAR(route.probability.to_vector<float>()[0], p, 2e-5);
+    const auto gate = expected.read("gates_" + layer, cpu).to_vector<uint8_t>()[0];
+    EXPECT_EQ(route.gate.to_vector<uint8_t>(), std::vector<uint8_t>(kHeads, gate));
+    decided.insert(gate);
+  }
+  EXPECT_EQ(decided.size(), 2u);
+}
+
 class Published : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Published, DecidesAsThere) {
   CpuDevice cpu;
   const Folder folder(GetParam());
+  if (std::string(GetParam()) == "flux") return expect_layers_decide_as_there(folder, cpu);
   const StoredRouter stored = folder.read(cpu);
   ASSERT_EQ(stored.layers(), 2);
   EXPECT_EQ(stored.config.ssa.block, 128);
@@ -165,7 +202,7 @@ TEST_P(Published, OurNamesAreTheIdentity) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, Published,
-                         ::testing::Values("alone", "sigmoid", "full_model", "shards"),
+                         ::testing::Values("alone", "sigmoid", "full_model", "shards", "flux"),
                          [](const auto& test) { return std::string(test.param); });
 
 // The task embedding of the published implementation has a row less than there are tasks.
@@ -208,7 +245,55 @@ TEST(Reference, MissingKeysAreItsDefaults) {
   EXPECT_EQ(c.pool_segment, PoolSegmentKind::first_token);
   EXPECT_FALSE(c.reg.enabled);
   EXPECT_EQ(c.kind, Kind::sigmoid);
-  EXPECT_EQ(c.hidden_mult, 2);
+  EXPECT_EQ(c.task_widths, (std::vector<int64_t>{2, 1}));
+  EXPECT_EQ(c.widths, c.task_widths);
+}
+
+// The widths alone say whose router it is; others need the settings of an export of ours.
+TEST(Reference, WidthsOfNeitherAreRefused) {
+  CpuDevice cpu;
+  const test::Scratch scratch;
+  Folder folder("flux");
+  folder.config.erase("pool_size");
+  EXPECT_EQ(folder.read(cpu).config.pool_budget, 100);  // its class's default
+  StoredRouter stored = folder.read(cpu);
+  stored.config.task_widths = {3, 2};
+  for (auto& [name, tensor] : stored.tensors) {
+    if (name.ends_with("task.0.weight")) tensor = Tensor::zeros({12, 4}, DType::f32, cpu);
+    if (name.ends_with("task.0.bias")) tensor = Tensor::zeros({12}, DType::f32, cpu);
+    if (name.ends_with("task.2.weight")) tensor = Tensor::zeros({8, 12}, DType::f32, cpu);
+  }
+  const std::string path = scratch / "router.safetensors";
+  write_safetensors(path, to_reference(stored, kHeads, cpu));
+  const SafetensorsFile file(path);
+  const auto read = [&] {
+    return from_reference(homes_of(file), folder.config, "config.json", kTasks, path, cpu);
+  };
+  expect_refused(read, {"widths are neither"});
+  folder.config["elastron_router"] = settings_json(stored);
+  EXPECT_EQ(read().config.task_widths, stored.config.task_widths);
+  folder.config["pool_size"] = 50;  // not what the settings say
+  expect_refused(read, {"contradict"});
+}
+
+TEST(Reference, WhatItsCodeDoesInAnotherWay) {
+  const auto lines = [](const RouterConfig& c) {
+    std::string all;
+    for (const std::string& line : reference_differences(c)) all += line + "\n";
+    return all;
+  };
+  RouterConfig flux = RouterConfig::of(Preset::flux), elastic;
+  flux.ssa.block = elastic.ssa.block = 128;
+  EXPECT_EQ(lines(flux), "");
+  EXPECT_EQ(lines(elastic), "");
+  flux.input = RouterInput::key;
+  flux.task_widths = {4, 1};
+  EXPECT_NE(lines(flux).find("read queries"), std::string::npos);
+  EXPECT_NE(lines(flux).find("[8, 2]"), std::string::npos);
+  elastic.input = RouterInput::query;
+  elastic.pool_budget = 150;
+  EXPECT_NE(lines(elastic).find("read keys"), std::string::npos);
+  EXPECT_NE(lines(elastic).find("first and last 100 tokens"), std::string::npos);
 }
 
 TEST(Reference, ConfigurationsThatAreRefused) {

@@ -1,4 +1,4 @@
-// The whole way from keys to loss through the soft gate, in float64 against finite differences: the
+// The whole way from keys, or queries, to loss through the soft gate, in float64 against finite differences: the
 // straight-through backward is the derivative of the loss in which z is replaced by p
 // (docs/method.md, Stochastic gate, Selected backward and Objective). Two routed layers, the
 // sparsity objective over both.
@@ -29,7 +29,8 @@ class Chain : public ::testing::Test {
  protected:
   void build(const RouterConfig& base) {
     config_ = base;
-    config_.hidden_mult = 2;
+    if (base.task_widths == RouterConfig{}.task_widths) config_.task_widths[0] = 2;
+    config_.widths[0] = 2;
     config_.init_std = 0.5;
     config_.pool_budget = 3;
     config_.ssa = {.sink = 2, .local = 4, .block = 2};
@@ -39,8 +40,9 @@ class Chain : public ::testing::Test {
       routers_.push_back(
           std::make_unique<AttentionRouter>(l, kDim, 5, config_, DType::f64, kSeed, true, cpu_));
       routers_.back()->append_parameters(parameters_);
-      layers_.emplace_back(l, 0, config_, kSeed, *routers_.back());
-      keys_.push_back(random_tensor({tokens, kHeads, kDim}, DType::f64, cpu_, u + 1));
+      layers_.emplace_back(l, 0, config_, kSeed, *routers_.back(), LayerHeads{.kv_heads = kHeads});
+      const int64_t read = config_.input == RouterInput::query ? kQHeads : kHeads;
+      keys_.push_back(random_tensor({tokens, read, kDim}, DType::f64, cpu_, u + 1));
       attention_.push_back({.q = random_tensor({tokens, kQHeads, kDim}, DType::f64, cpu_, u + 2),
                             .k = random_tensor({tokens, kHeads, kDim}, DType::f64, cpu_, u + 3),
                             .v = random_tensor({tokens, kHeads, kDim}, DType::f64, cpu_, u + 4),
@@ -71,6 +73,14 @@ class Chain : public ::testing::Test {
     return {ops::routed_attention_forward(in, ops::Branches::selected).selected};
   }
 
+  // [S, K]: a layer's is that of all its heads.
+  std::vector<double> probabilities(const SavedRoute& route) const {
+    const auto decided = route.probability.to_vector<double>();
+    std::vector<double> p(kSequences * kHeads);
+    for (size_t i = 0; i < p.size(); ++i) p[i] = decided[i * decided.size() / p.size()];
+    return p;
+  }
+
   // Loss with p in place of z.
   double soft_loss() {
     double loss = 0;
@@ -80,7 +90,7 @@ class Chain : public ::testing::Test {
       SavedRoute route;
       prepare({&layers_[i], 1});
       layers_[i].decide(keys_[i], int64_t(cu_seqlens_.size()) - 1, batch_, route);
-      const auto p = route.probability.to_vector<double>();
+      const auto p = probabilities(route);
       if (full_.size() < size_t(kLayers)) {  // does not depend on what is moved
         full_.push_back(attention_of(l, 1)[0].to_vector<double>());
         sparse_.push_back(attention_of(l, 0)[0].to_vector<double>());
@@ -134,7 +144,8 @@ class Chain : public ::testing::Test {
       expect_gradient(keys_[l], dk[l], loss, "keys");
       for (const double v : dk[l].to_vector<double>()) largest = std::max(largest, std::abs(v));
     }
-    EXPECT_GT(largest, 1e-2);  // there is something to compare
+    // There is something to compare; a mean over heads has so much less of each.
+    EXPECT_GT(largest, config_.by_layer() ? 1e-2 / kHeads : 1e-2);
     for (Parameter* p : parameters_) expect_gradient(p->value, p->grad, loss, p->name);
     for (Parameter* p : lambdas_) expect_gradient(p->value, p->grad, loss, p->name);
   }
@@ -163,6 +174,33 @@ TEST_F(Chain, Softmax) {
 
 TEST_F(Chain, SigmoidWithMeanPooling) {
   build({.kind = Kind::sigmoid, .noise = Noise::logistic, .pool = Pool::mean});
+  check_all();
+}
+
+TEST_F(Chain, LayerFromQueries) {
+  build({.granularity = Granularity::layer,
+         .input = RouterInput::query,
+         .task_widths = {3, 2},
+         .widths = {2, 1}});
+  check_all();
+}
+
+TEST_F(Chain, LayerFromKeys) {
+  build({.granularity = Granularity::layer});
+  check_all();
+}
+
+TEST_F(Chain, HeadsFromTheirQueries) {
+  build({.input = RouterInput::query});
+  check_all();
+}
+
+TEST_F(Chain, LayerWithTaskEmbeddingAndLearnedTemperature) {
+  build({.granularity = Granularity::layer,
+         .input = RouterInput::query,
+         .task_embedding = true,
+         .tau_schedule = TauSchedule::learned,
+         .tau = {.init = 0.7}});
   check_all();
 }
 

@@ -35,7 +35,7 @@ class RouterFixture : public ::testing::TestWithParam<Case> {
     config_.pool = std::string(c.pooling) == "mean" ? Pool::mean : Pool::boundary;
     config_.pool_dedup = std::string(c.pooling) == "dedup";
     config_.pool_budget = int64_t(settings[4]);
-    config_.hidden_mult = int64_t(settings[5]);
+    config_.task_widths[0] = config_.widths[0] = int64_t(settings[5]);
     config_.dtype = c.compute;
     if (std::string(c.file) == "options") {
       config_.task_embedding = true;

@@ -41,7 +41,8 @@ TEST(RouterSection, DefaultsAreThePapers) {
   EXPECT_EQ(c.pool, Pool::boundary);
   EXPECT_EQ(c.pool_segment, PoolSegmentKind::ctx_q);
   EXPECT_EQ(c.pool_budget, 100);
-  EXPECT_EQ(c.hidden_mult, 4);
+  EXPECT_EQ(c.task_widths, (std::vector<int64_t>{4, 1}));
+  EXPECT_EQ(c.widths, c.task_widths);
   EXPECT_EQ(c.init, Init::normal);
   EXPECT_EQ(c.init_std, 0.02);
   EXPECT_FALSE(c.detach_input || c.pool_dedup);

@@ -26,7 +26,7 @@ TEST(RouterSize, ParameterCounts) {
   const auto count = [&](int64_t d, Kind kind, int64_t mult) {
     RouterConfig config;
     config.kind = kind;
-    config.hidden_mult = mult;
+    config.task_widths[0] = config.widths[0] = mult;
     AttentionRouter router(0, d, 5, config, DType::f32, 1, true, cpu);
     ParameterList list;
     router.append_parameters(list);
@@ -285,7 +285,7 @@ TEST(ForcedGates, Texts) {
 TEST(AttentionRouter, GradientsAreTheDerivatives) {
   CpuDevice cpu;
   RouterConfig config;
-  config.hidden_mult = 2;
+  config.task_widths[0] = config.widths[0] = 2;
   config.init_std = 0.5;
   AttentionRouter router(0, 6, 5, config, DType::f64, 5, true, cpu);
   ParameterList list;

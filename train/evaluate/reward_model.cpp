@@ -59,7 +59,8 @@ RewardModel::RewardModel(const Config& config, parallel::Mesh& mesh, Device& dev
   const auto& m = session_.decoder().config();
   router::Force forced;
   parallel::on_all_ranks(mesh.world(), [&] {
-    forced = router::parse_force(config_.router.force, m.num_layers, m.kv_heads);
+    forced = router::parse_force(config_.router.force, m.num_layers, m.kv_heads,
+                                 config_.router.granularity);
   });
   gates_ = forced.active ? session_.model().routed_by_gates(forced.gates)
                          : session_.model().evaluation_gates();

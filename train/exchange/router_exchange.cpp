@@ -209,7 +209,7 @@ std::string write_first_checkpoint(const std::string& folder, const router::Stor
     routers = std::make_unique<router::LayerRouters>(
         config.router,
         router::RoutedModel{m.num_layers, m.head_dim, router::KvHeads::whole(m.kv_heads),
-                            data::kTaskCount},
+                            data::kTaskCount, /*tensor=*/nullptr},
         DType::f32, seed, /*trainable=*/true, device);
     routers->append_parameters(parameters);
     objective = std::make_unique<router::SparsityObjective>(

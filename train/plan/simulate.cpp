@@ -144,7 +144,8 @@ class Step {
     for (int d = 0; d < layout_.data; ++d) compute(d, {.even = stage.even, .collectives = {}}, 1);
   }
 
-  // Which heads each rank has of a layer, and so how much selected attention over the mean.
+  // Which heads each rank has of a layer, or whether it is sparse as a whole, and so how much
+  // selected attention over the mean.
   void draw_heads(const LayoutPlan& plan, int64_t kv_heads, double msr, int64_t pack,
                   int64_t layer) {
     const bool exchanges = plan.config.parallel.context_kind == ContextKind::ulysses;
@@ -155,7 +156,8 @@ class Step {
     for (int part = 0; part < split; ++part) {
       double sum = 0;
       for (int64_t h = part * each; h < (part + 1) * each; ++h) {
-        sum += double(draws.uniform_at(uint64_t(h))) < msr ? sparse : 1;
+        const uint64_t draw = plan.config.router.by_layer() ? 0 : uint64_t(h);
+        sum += double(draws.uniform_at(draw)) < msr ? sparse : 1;
       }
       // Context ranks that gather have the same heads.
       const int tensor = exchanges ? part / layout_.context : part;

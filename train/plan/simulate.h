@@ -17,9 +17,10 @@ struct Disturbances {
   double straggler_share = 0;   // of the ranks, drawn once per seed
   double straggler_factor = 1;  // that they compute longer by
   double pack_spread = 0;       // standard deviation over mean of a pack's cost, lognormal
-  bool draw_heads = false;  // each kv head sparse with probability msr, by pack and layer; false:
-                            // all ranks have the same mix
-  double link_share = 1;    // of a collective's time: 0 for links without cost
+  // Each kv head sparse with probability msr, by pack and layer, or each layer, as
+  // router.granularity says; false: all ranks have the same mix.
+  bool draw_heads = false;
+  double link_share = 1;  // of a collective's time: 0 for links without cost
 };
 
 struct SimulatedStep {

@@ -64,9 +64,11 @@ void StepFigures::read(Pending& p) {
   std::vector<double> entropy(full.size(), 0.0);
   for (size_t layer = 0; layer < p.probabilities; ++layer) {
     const auto probabilities = p.reading.other(next++);
-    const size_t heads = probabilities.size() / full.size();
+    // Of a layer that decides as one every head has the decision's.
+    const size_t decisions = probabilities.size() / full.size();
+    const double heads = double(model_.kv_heads / mesh_.tensor().size()) / double(decisions);
     for (size_t i = 0; i < probabilities.size(); ++i) {
-      entropy[i / heads] += binary_entropy(probabilities[i]);
+      entropy[i / decisions] += heads * binary_entropy(probabilities[i]);
     }
   }
   for (size_t layer = 0; layer < p.layers_with_experts; ++layer) {

@@ -132,6 +132,18 @@ inline std::vector<PlannedCase> planned_cases(int ranks) {
     c.parallel.sequence = true;
     c.data.max_tokens = 251;
   };
+  const auto by_layer = [](Config& c) {
+    const auto ssa = c.router.ssa;
+    c.router = router::RouterConfig::of(router::Preset::flux);
+    c.router.pool_budget = 16;
+    c.router.ssa = ssa;
+  };
+  const auto layers_and_backbone = [&](Config& c) {
+    by_layer(c);
+    c.parallel.sequence = true;
+    c.train.trainable = {Part::backbone, Part::router};
+  };
+  const auto heads_by_queries = [](Config& c) { c.router.input = router::RouterInput::query; };
   const auto both = [](Config& c) { c.train.trainable = {Part::backbone, Part::router}; };
   for (const Recompute r : {Recompute::none, Recompute::selective, Recompute::layer}) {
     const auto add = [&](const char* what, const parallel::MeshLayout& layout, const auto& change) {
@@ -165,6 +177,12 @@ inline std::vector<PlannedCase> planned_cases(int ranks) {
       add("split rows that do not divide", layout, odd_rows);
       add("backbone and routers", layout, both);
     }
+    for (const parallel::MeshLayout& layout :
+         {parallel::MeshLayout{1, 1, 1}, {1, 2, 1}, {1, 1, 2}, {1, 2, 2}}) {
+      add("routers of layers", layout, by_layer);
+    }
+    add("routers of layers and backbone", {1, 1, 2}, layers_and_backbone);
+    add("routers that read queries", {1, 1, 1}, heads_by_queries);
     if (r == Recompute::none) add("a head alone", {1, 1, 1}, head);
   }
   return cases;
