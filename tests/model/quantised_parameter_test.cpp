@@ -10,6 +10,7 @@
 #include <map>
 
 #include "core/float8.h"
+#include "data/document.h"
 #include "model/backbone_parameter.h"
 #include "model/decoder.h"
 #include "model/router_batch.h"
@@ -116,7 +117,7 @@ TEST_F(QuantisedFolder, QuantisesAsPyTorchDoes) {
   Parameter again =
       parallel::make_sharded_weight(weight, stored.logical_shape, {}, kFp8, false, cpu_);
   EXPECT_TRUE(fill_quantised(again, [&](const SafetensorsFile::Window& w, Tensor& out) {
-    out.copy_from(numbers.slice(0, w.r0, w.r1).slice(1, w.c0, w.c1));
+    out.transfer_from(numbers.slice(0, w.r0, w.r1).slice(1, w.c0, w.c1).clone());
   }));
   EXPECT_EQ(as_floats<e4m3>(again.value), as_floats<e4m3>(stored.value));
   const auto a = again.scale.values.to_vector<float>(), b = stored.scale.values.to_vector<float>();
@@ -149,8 +150,7 @@ TEST_F(QuantisedFolder, WhatTrainsOrIsNoMatrixStaysInTheRunsDtype) {
 TEST_F(QuantisedFolder, NotANumberIsNamed) {
   for (const char* name : {"qwen3", "qwen3_fp8"}) {
     const test::Scratch scratch;
-    std::filesystem::copy(folder(name), scratch.path(),
-                          std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy(folder(name), scratch.path(), std::filesystem::copy_options::recursive);
     const std::string path = scratch / "model.safetensors",
                       weight = "model.layers.1.mlp.up_proj.weight";
     uint64_t at = 0;
