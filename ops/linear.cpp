@@ -5,6 +5,7 @@
 #include "core/dispatch.h"
 #include "core/trace.h"
 #include "ops/backend.h"
+#include "ops/converted_weights.h"
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/linear.h"
 #include "ops/cuda/matmul.h"
@@ -48,14 +49,12 @@ Tensor as_multiplied(const LinearWeight& w, DType activations) {
   return dequantise(w.tensor(), w.scale(), activations);
 }
 
-// Numbers of a quantised weight that a GPU has at a time: a layer's whole linears, a part of a head.
-constexpr int64_t kConverted = int64_t(1) << 26;
-
 // Rows (dim 0) or columns of the weight that are converted at a time, in whole blocks.
 int64_t converted_side(const LinearWeight& w, int dim) {
   const int64_t block = dim == 0 ? w.scale().out_block : w.scale().in_block;
   const int64_t other = std::max<int64_t>(w.tensor().size(1 - dim), 1);
-  return std::max<int64_t>(kConverted / other / block, 1) * block;
+  const int64_t most = w.tensor().device().attached<ConvertedWeights>().most;
+  return std::max<int64_t>(most / other / block, 1) * block;
 }
 
 // f(weight as it is multiplied, begin, end): all of it, or rows (dim 0) or columns [begin, end).

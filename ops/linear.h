@@ -7,7 +7,7 @@
 // the device has it; on a CPU without bfloat16 products bfloat16 is multiplied in float32. A weight
 // that is stored otherwise is converted: on the CPU a few rows or columns at a time, never as a
 // whole; on a GPU into memory that is free again when the product is queued, a quantised
-// one in parts of some 2^26 numbers.
+// one in parts (ops/converted_weights.h).
 //
 // Forward, dgrad (gradient to the input) and wgrad (gradient to the weight) are separate functions:
 // a frozen layer calls the first two and saves no input (docs/method.md, Costs).
