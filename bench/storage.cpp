@@ -23,7 +23,7 @@ namespace {
 struct Options {
   std::string model, dtype = "float32", storage = "fp8";
   bool random = false;
-  int64_t layers = 0, vocabulary = 0, tokens = 1024;
+  int64_t layers = 0, vocabulary = 0, tokens = 1024, documents = 1;
   int turns = 3;
 };
 
@@ -61,11 +61,17 @@ class Subject {
     }
     // The same documents whatever is stored how.
     const RandomStream stream(11, RandomPurpose::test);
-    for (int64_t t = 0; t < options.tokens; ++t) {
-      document_.ids.push_back(int32_t(stream.bits_at(uint64_t(t)) % uint32_t(m.vocab_size)));
+    documents_.resize(size_t(options.documents));
+    std::vector<const data::Document*> pointers;
+    uint64_t drawn = 0;
+    for (data::Document& d : documents_) {
+      for (int64_t t = 0; t < options.tokens; ++t) {
+        d.ids.push_back(int32_t(stream.bits_at(drawn++) % uint32_t(m.vocab_size)));
+      }
+      d.user_length = options.tokens * 9 / 10;
+      pointers.push_back(&d);
     }
-    document_.user_length = options.tokens * 9 / 10;
-    packed_ = data::make_packed_batch({&document_});
+    packed_ = data::make_packed_batch(pointers);
     batch_ = model::DeviceBatch::make(packed_, device_);
     routed_ = model_->routed_by_router();
     model_->routers()->append_parameters(routers_);
@@ -111,7 +117,7 @@ class Subject {
   CpuDevice device_;
   parallel::Mesh mesh_ = parallel::Mesh::single();
   std::unique_ptr<train::TrainedModel> model_;
-  data::Document document_;
+  std::vector<data::Document> documents_;
   data::PackedBatch packed_;
   model::DeviceBatch batch_;
   std::vector<router::RoutedLayer> routed_;
@@ -138,8 +144,9 @@ void run(const Options& options) {
   }
   train::LogitsDifference difference;
   constexpr int64_t kRows = 64;
-  for (int64_t r = 0; r < options.tokens; r += kRows) {
-    const int64_t end = std::min(r + kRows, options.tokens);
+  const int64_t rows = options.tokens * options.documents;
+  for (int64_t r = 0; r < rows; r += kRows) {
+    const int64_t end = std::min(r + kRows, rows);
     difference.add(subject.logits(b.hidden, r, end), reference.logits(a.hidden, r, end));
   }
   size_t flipped = 0;
@@ -150,6 +157,7 @@ void run(const Options& options) {
   fmt::print("{}\n", difference.summary(alone));
   fmt::print("cosine of the routers' gradients {:.5f}, {} of {} gates differ\n",
              cosine(a.gradient, b.gradient), flipped, a.gates.size());
+  if (options.turns == 0) return;
   fmt::print("a step {:.3f} and {:.3f} s, {:.2f} times as long\n", of_subject, of_reference,
              of_subject / of_reference);
 }
@@ -164,7 +172,8 @@ int main(int argc, char** argv) {
   app.add_flag("--random", o.random, "random weights of its shapes");
   app.add_option("--layers", o.layers, "that many layers; with --random");
   app.add_option("--vocabulary", o.vocabulary, "that many tokens; with --random");
-  app.add_option("--tokens", o.tokens, "of the document");
+  app.add_option("--tokens", o.tokens, "of a document");
+  app.add_option("--documents", o.documents, "in the batch");
   app.add_option("--dtype", o.dtype, "float32 or bfloat16");
   app.add_option("--storage", o.storage, "fp8, bf16 or fp32");
   app.add_option("--turns", o.turns, "timings of each");

@@ -11,7 +11,7 @@ namespace elastron::model {
 
 namespace {
 
-constexpr int64_t kValuesAtOnce = int64_t(4) << 20;
+constexpr int64_t kValuesAtOnce = int64_t(1) << 20;
 
 using Window = SafetensorsFile::Window;
 

@@ -14,12 +14,18 @@ namespace {
 // Converted operands exist for that many rows of tokens, and that many weights, at a time: enough
 // for the library to be fast, and a few MB of memory however large the layer is.
 constexpr int64_t kRows = 1024;
+// Rows that are multiplied as they are: the more, the less often a weight is converted.
+constexpr int64_t kRowsAsTheyAre = 8192;
 constexpr int64_t kWeights = int64_t(1) << 20;
 
 // f(begin, end) over [0, count) in steps.
 template <class F>
 void in_steps(int64_t count, int64_t step, const F& f) {
   for (int64_t begin = 0; begin < count; begin += step) f(begin, std::min(begin + step, count));
+}
+
+int64_t rows_step(const Tensor& x, DType product) {
+  return x.dtype() == product ? kRowsAsTheyAre : kRows;
 }
 
 int64_t weights_step(int64_t other_side) {
@@ -130,7 +136,7 @@ void linear_forward(const Tensor& x, const WeightView& w, const Tensor& bias, Te
   const int64_t out = w.values.size(0), in = w.values.size(1);
   Tensor all_bias;
   if (bias.defined()) all_bias = part_of(bias.view({1, out}), 0, 1, 0, out, product).view({out});
-  in_steps(x.size(0), kRows, [&](int64_t r0, int64_t r1) {
+  in_steps(x.size(0), rows_step(x, product), [&](int64_t r0, int64_t r1) {
     const Tensor rows = part_of(x, r0, r1, 0, in, product);
     in_steps(out, weights_step(in), [&](int64_t o0, int64_t o1) {
       Tensor part = Tensor::empty({r1 - r0, o1 - o0}, product, x.device());
@@ -148,7 +154,7 @@ void linear_dgrad(const Tensor& dy, const WeightView& w, bool accumulate, Tensor
     return;
   }
   const int64_t out = w.values.size(0), in = w.values.size(1);
-  in_steps(dy.size(0), kRows, [&](int64_t r0, int64_t r1) {
+  in_steps(dy.size(0), rows_step(dy, product), [&](int64_t r0, int64_t r1) {
     const Tensor rows = part_of(dy, r0, r1, 0, out, product);
     in_steps(in, weights_step(out), [&](int64_t i0, int64_t i1) {
       Tensor part = Tensor::empty({r1 - r0, i1 - i0}, product, dy.device());

@@ -96,12 +96,13 @@ struct Case {
 };
 
 // Odd sizes, parts that begin within a block, and sides beyond the parts that are turned at a time
-// (1024 rows, 2^20 weights).
+// (1024 or 8192 rows, 2^20 weights).
 TEST_F(Quantised, ProductsAreThoseOfTheWeightThatIsMeant) {
   for (const Case c : {Case{3, 10, 21, 4, 8, 0, 0},
                        {4, 10, 21, 4, 8, 3, 5},
                        {2, 7, 130, 128, 128, 100, 90},
                        {1030, 33, 48, 16, 16, 1, 0},
+                       {8200, 3, 5, 2, 4, 1, 1},
                        {2, 700, 2000, 128, 128, 0, 64},
                        {5, 1, 1, 2, 2, 1, 1}}) {
     SCOPED_TRACE(testing::Message() << c.rows << " x " << c.out << " x " << c.in);
