@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <sstream>
 
 #include "tests/launch/program.h"
 
@@ -92,6 +94,63 @@ TEST(Storage, IsOfFrozenWeights) {
                                "/tests/launch/pretrain.yaml --set model.path=" + tiny_shapes() +
                                " --set output.dir=" + scratch.path() + " " + kFp8),
                2, {"model.storage", "weights that train are in model.dtype", "auto"});
+}
+
+// Adapters that trained beside fp8: scored beside it on any number of ranks, and exported merged into
+// the folder's own numbers. A checkpoint that holds a whole backbone has no storage.
+TEST(Storage, RewardModelsBesideIt) {
+  const Scratch scratch;
+  const std::string settings = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml ";
+  const std::string lora = "--set train.trainable=[reward_head,lora] ";
+  const auto run =
+      elastron(0, train("reward", scratch / "run", kFp8 + lora + "--set train.steps=3"));
+  ASSERT_EQ(run.code, 0) << run.err;
+  std::filesystem::create_directory(scratch / "data");
+  const auto made = elastron(0,
+                             "synthesize --pairs --form benchmark --lexicon coded --length 128 "
+                             "--records 4 --kind sequential-noise --out " +
+                                 (scratch / "data/Sequential.jsonl"));
+  ASSERT_EQ(made.code, 0) << made.err;
+  const auto evaluate = [&](int ranks, const std::string& out, const std::string& more) {
+    return elastron(ranks, "eval-reward " + settings + "--data " + (scratch / "data") + " --out " +
+                               out + " " + more);
+  };
+  const auto scores = [&](int ranks, const std::string& out, const std::string& more) {
+    const auto scored = evaluate(ranks, out, more);
+    EXPECT_EQ(scored.code, 0) << scored.err;
+    std::vector<double> all;
+    std::istringstream rows(read_text(out + "/rows.jsonl"));
+    for (std::string line; std::getline(rows, line);) {
+      const auto row = nlohmann::json::parse(line);
+      all.push_back(row["score_chosen"]);
+      all.push_back(row["score_rejected"]);
+    }
+    return all;
+  };
+  const std::string beside = "--set model.path=" + tiny_backbone() + " " + lora + "--checkpoint " +
+                             (scratch / "run") + " ";
+  const auto one = scores(0, scratch / "one", beside + kFp8);
+  const auto two = scores(2, scratch / "two", beside + kFp8 + "--set parallel.tensor=2");
+  const auto whole = scores(0, scratch / "whole", beside);
+  ASSERT_EQ(one.size(), 8u);
+  ASSERT_EQ(two.size(), one.size());
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one[i], two[i], 1e-4);
+  EXPECT_NE(one, whole);
+  const auto written = elastron(0, "export --format hf-reference --checkpoint " +
+                                       (scratch / "run") + " --out " + (scratch / "model"));
+  ASSERT_EQ(written.code, 0) << written.err;
+  const auto exported =
+      scores(0, scratch / "exported",
+             "--set model.path=" + (scratch / "model") + " --set train.trainable=[]");
+  ASSERT_EQ(exported.size(), whole.size());
+  for (size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(exported[i], whole[i], 1e-4);
+
+  const std::string all = "--set train.trainable=[reward_head,backbone] ";
+  ASSERT_EQ(elastron(0, train("reward", scratch / "all", all + "--set train.steps=1")).code, 0);
+  expect_error(evaluate(2, scratch / "refused",
+                        "--set model.path=" + tiny_backbone() + " --checkpoint " +
+                            (scratch / "all") + " " + kFp8),
+               2, {"holds a whole backbone", "model.storage", "auto"});
 }
 
 // 8,190,735,360 numbers: 2 bytes of each, or 1 and a scale for 16,384; norms stay in bfloat16.
