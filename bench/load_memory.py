@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Peak host memory and time of loading a model folder, per rank.
 
-    venv/bin/python bench/load_memory.py --program build/elastron [--gigabytes 4] [--ranks 1,2,4]
+    venv/bin/python bench/load_memory.py --program build/elastron [--gigabytes 4] [--ranks 1,2,4] [--storage fp8]
 
 Makes a random Qwen3 folder in bfloat16 (torch and safetensors; no transformers), runs
 `elastron logits` on one token under each number of ranks, and prints each run's largest resident
@@ -72,13 +72,15 @@ def main():
     parser.add_argument("--program", default="build/elastron")
     parser.add_argument("--gigabytes", type=float, default=4)
     parser.add_argument("--ranks", default="1,2,4")
+    parser.add_argument("--storage", choices=["auto", "fp8", "bf16"], default="auto")
     arguments = parser.parse_args()
+    bytes_each = 1 if arguments.storage == "fp8" else 2
     with tempfile.TemporaryDirectory() as path:
         split, replicated = make_folder(path, arguments.gigabytes)
         print(f"folder of {(split + replicated) / 1e9:.2f} GB")
         for ranks in map(int, arguments.ranks.split(",")):
             command = ["/usr/bin/time", "-f", "peak %M", arguments.program, "logits", "--model",
-                       path, "--tokens", os.path.join(path, "tokens.json"), "--out",
+                       path, "--set", f"model.storage={arguments.storage}", "--tokens", os.path.join(path, "tokens.json"), "--out",
                        os.path.join(path, "out.h5")]
             if ranks > 1:
                 command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
@@ -86,7 +88,7 @@ def main():
             start = time.time()
             run = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
             peak = max(int(k) for k in re.findall(r"peak (\d+)", run.stderr)) * 1024
-            slice_bytes = split / ranks + replicated
+            slice_bytes = split / ranks * bytes_each / 2 + replicated
             print(f"{ranks} ranks: {time.time() - start:.1f} s, slice {slice_bytes / 1e6:.0f} MB, "
                   f"peak of a rank {peak / 1e6:.0f} MB, {(peak - slice_bytes) / 1e6:.0f} MB more")
 

@@ -83,7 +83,7 @@ set(ELASTRON_CUDA_KERNELS
   ops/cuda/attention/forward_mma.cu ops/cuda/attention/full_attention_kernels.cu
   ops/cuda/attention/tile_schedule.cu ops/cuda/attention/topk.cu ops/cuda/attention/visited_tiles.cu
   ops/cuda/attention/xattention.cu ops/cuda/attention/xattention_mma.cu
-  ops/cuda/elementwise.cu ops/cuda/expert_choice.cu ops/cuda/expert_rows.cu ops/cuda/gate.cu
+  ops/cuda/dequantise.cu ops/cuda/elementwise.cu ops/cuda/expert_choice.cu ops/cuda/expert_rows.cu ops/cuda/gate.cu
   ops/cuda/gathered_read.cu ops/cuda/grouped_linear.cu ops/cuda/hard_concrete.cu
   ops/cuda/head_groups.cu ops/cuda/mlp_chain.cu ops/cuda/plain_matmul.cu ops/cuda/reductions.cu ops/cuda/rms_norm.cu
   ops/cuda/rms_norm_rope.cu ops/cuda/rows.cu ops/cuda/sparsity_objective.cu ops/cuda/token_ops.cu)

@@ -5,6 +5,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/float8.h"
 
 namespace elastron {
 
@@ -17,6 +18,13 @@ decltype(auto) with_float_dtype(DType t, F&& f) {
     default: break;
   }
   throw LogicError("this op takes float64, float32 or bfloat16, not " + std::string(dtype_name(t)));
+}
+
+// Whatever a frozen weight may be kept in. Few ops read that: all others have with_float_dtype.
+template <class F>
+decltype(auto) with_stored_dtype(DType t, F&& f) {
+  if (t == DType::e4m3) return f.template operator()<e4m3>();
+  return with_float_dtype(t, std::forward<F>(f));
 }
 
 // float32 and float64 only: parameters in master precision, statistics, router.

@@ -1,4 +1,5 @@
-// Element types. bf16 is a storage type: arithmetic is done in float.
+// Element types. bf16 is a storage type: arithmetic is done in float. So is e4m3 (core/float8.h), in
+// which only frozen weights are kept, with scales beside them (core/weight_scale.h).
 #pragma once
 #include <bit>
 #include <cstddef>
@@ -10,7 +11,7 @@
 
 namespace elastron {
 
-enum class DType : uint8_t { f64, f32, bf16, i64, i32, u8 };
+enum class DType : uint8_t { f64, f32, bf16, i64, i32, u8, e4m3 };
 
 size_t dtype_size(DType t);
 std::string_view dtype_name(DType t);          // "float32", "bfloat16", ...

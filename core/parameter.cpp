@@ -14,4 +14,8 @@ Shape local_shape(const Shape& logical, const Partition& partition) {
 
 Shape local_shape(const Parameter& p) { return local_shape(p.logical_shape, p.partition); }
 
+size_t stored_bytes(const Parameter& p) {
+  return p.value.bytes() + (p.scale.defined() ? p.scale.values.bytes() : 0);
+}
+
 }  // namespace elastron

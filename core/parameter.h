@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
+#include "core/weight_scale.h"
 
 namespace elastron {
 
@@ -32,7 +32,10 @@ struct Parameter {
   // the sum (the router: it is applied to the rank's own kv heads). The gradient reducer sums it.
   bool gradient_partial_over_tensor = false;
 
-  Tensor value;  // the local shard in the dtype the model computes with
+  Tensor value;  // the local shard in the dtype the model computes with; frozen: as it is stored
+  // Of a frozen one that is quantised: the blocks that the shard has a part of. The weight is value
+  // times scale.
+  WeightScale scale;
   // float32 (or float64) copy that the optimiser updates; the same tensor as `value` when that is
   // already in master precision; undefined when frozen.
   Tensor master;
@@ -42,6 +45,8 @@ struct Parameter {
 // Shape of the local shard.
 Shape local_shape(const Parameter& p);
 Shape local_shape(const Shape& logical, const Partition& partition);
+// Bytes of the local shard, with its scales.
+size_t stored_bytes(const Parameter& p);
 
 using ParameterList = std::vector<Parameter*>;
 

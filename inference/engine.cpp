@@ -11,7 +11,10 @@ Engine::Engine(const model::ModelConfig& model, const EngineOptions& options, pa
       mesh_(mesh),
       device_(device),
       decoder_(model,
-               {.dtype = options.dtype, .repack = false, .max_position = options.max_position},
+               {.dtype = options.dtype,
+                .storage = options.storage,
+                .repack = false,
+                .max_position = options.max_position},
                mesh.tensor(), device) {
   route_by(router::uniform_gates(model.num_layers, model.kv_heads, 1));
 }

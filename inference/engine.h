@@ -19,8 +19,9 @@
 namespace elastron::inference {
 
 struct EngineOptions {
-  DType dtype = DType::f32;  // of the weights and of what is computed
-  int64_t max_position = 0;  // tokens of the longest sequence
+  DType dtype = DType::f32;      // of the weights and of what is computed
+  std::optional<DType> storage;  // as model::DecoderOptions has it
+  int64_t max_position = 0;      // tokens of the longest sequence
   router::RouterConfig
       routing;  // which keys a sparse head sees, and what its router was trained by
 };

@@ -29,7 +29,7 @@ void EngineArguments::add_to(cli::App& command) {
   command
       .add_option("--set", overrides,
                   "set a key of the router: --set router.ssa.local=256; or of the device, "
-                  "model.rope_scaling or model.beyond_positions")
+                  "model.storage, model.rope_scaling or model.beyond_positions")
       ->allow_extra_args(false);
 }
 
@@ -75,24 +75,27 @@ void check_overrides(const std::vector<std::string>& overrides) {
                        "--set", "set the keys themselves here, such as router.granularity");
     }
     if (sets("router.") || sets("device=") || sets("device.") || sets("model.beyond_positions=") ||
-        sets("model.rope_scaling=") || sets("model.rope_scaling.")) {
+        sets("model.storage=") || sets("model.rope_scaling=") || sets("model.rope_scaling.")) {
       continue;
     }
     throw UsageError("'" + assignment + "' sets no key of the router", "--set",
-                     "set router.*, device.*, model.rope_scaling or model.beyond_positions here");
+                     "set router.*, device.*, model.storage, model.rope_scaling or "
+                     "model.beyond_positions here");
   }
 }
 
 }  // namespace
 
 OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& arguments,
-                           int64_t max_position) {
+                           int64_t max_position)
+    : arguments_(arguments), max_position_(max_position) {
   auto everyone = world.split(0, world.rank(), "world");
   ConfigArguments settings{.files = {}, .overrides = {"model.path=" + arguments.model}};
   settings.overrides.insert(settings.overrides.end(), arguments.overrides.begin(),
                             arguments.overrides.end());
   parallel::on_all_ranks(*everyone, [&] { check_overrides(arguments.overrides); });
-  train::Config config = load_run_config(settings, *everyone);
+  train::Config& config = config_;
+  config = load_run_config(settings, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
     const auto m = model::read_model_shapes(arguments.model);
     config.model.dtype = compute_dtype(arguments.dtype, m);
@@ -101,34 +104,37 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
   });
   runtime_ = std::make_unique<Runtime>(world, config);
   parallel::Mesh& mesh = runtime_->mesh();
-  std::optional<router::StoredRouter> stored;
   if (!arguments.router.empty()) {
-    stored = train::read_router(arguments.router, mesh, runtime_->device());
+    stored_ = train::read_router(arguments.router, mesh, runtime_->device());
   }
   parallel::on_all_ranks(*everyone, [&] {
-    if (stored) config = as_trained(*stored, arguments.router, config, arguments.overrides);
+    if (stored_) config = as_trained(*stored_, arguments.router, config, arguments.overrides);
     train::check_positions(config.model.beyond_positions,
                            model::read_model_config(arguments.model, config.model.rope_scaling),
                            "the longest sequence", max_position, arguments.shorter,
                            /*trains=*/false);
   });
   runtime_->check_kernels(config, /*trains=*/false);
-  parallel::on_all_ranks(*everyone, [&] {
-    engine_ = std::make_unique<inference::Engine>(
-        model::ModelFolder(arguments.model, config.model.rope_scaling),
-        inference::EngineOptions{.dtype = config.model.compute_dtype(),
-                                 .max_position = max_position,
-                                 .routing = config.router},
-        mesh, runtime_->device());
-    const auto& m = engine_->model();
-    const auto forced =
-        router::parse_force(arguments.force, m.num_layers, m.kv_heads, config.router.granularity);
-    if (forced.active) {
-      engine_->route_by(forced.gates);
-    } else if (stored) {
-      engine_->route_by(*stored, arguments.router);
-    }
-  });
+  parallel::on_all_ranks(*everyone,
+                         [&] { engine_ = engine_that_keeps(config.model.storage_dtype()); });
+}
+
+std::unique_ptr<inference::Engine> OpenedEngine::engine_that_keeps(std::optional<DType> storage) {
+  auto engine = std::make_unique<inference::Engine>(
+      model::ModelFolder(arguments_.model, config_.model.rope_scaling),
+      inference::EngineOptions{.dtype = config_.model.compute_dtype(),
+                               .storage = storage,
+                               .max_position = max_position_,
+                               .routing = config_.router},
+      runtime_->mesh(), runtime_->device());
+  const auto& m = engine->model();
+  const auto forced = router::parse_force(arguments_.force, m.num_layers, m.kv_heads, config_.router.granularity);
+  if (forced.active) {
+    engine->route_by(forced.gates);
+  } else if (stored_) {
+    engine->route_by(*stored_, arguments_.router);
+  }
+  return engine;
 }
 
 }  // namespace elastron::launch

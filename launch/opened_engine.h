@@ -2,6 +2,7 @@
 // judges run on.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,8 @@ struct EngineArguments {
   std::string force = "none";  // router.force; without a router "none" is full attention
   std::string dtype = "auto";  // auto: the folder's
   int tensor = 0;              // ranks that split the weights; 0: as many as can
-  // router.*, device.*, model.beyond_positions, model.rope_scaling; without the last a router has
-  // the positions that it was trained with.
+  // router.*, device.*, model.storage, model.beyond_positions, model.rope_scaling; without the last
+  // a router has the positions that it was trained with.
   std::vector<std::string> overrides;
   // Says what the user can do where sequences reach beyond the model's positions.
   std::string shorter = "give shorter sequences";
@@ -35,10 +36,16 @@ class OpenedEngine {
   OpenedEngine(parallel::World& world, const EngineArguments& arguments, int64_t max_position);
 
   inference::Engine& engine() { return *engine_; }
+  // Another one of the same model, gates and dtype whose weights are kept in `storage`.
+  std::unique_ptr<inference::Engine> engine_that_keeps(std::optional<DType> storage);
   Runtime& runtime() { return *runtime_; }
 
  private:
+  EngineArguments arguments_;
+  int64_t max_position_;
+  train::Config config_;
   std::unique_ptr<Runtime> runtime_;
+  std::optional<router::StoredRouter> stored_;  // where there is a router
   std::unique_ptr<inference::Engine> engine_;
 };
 

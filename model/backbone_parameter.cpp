@@ -2,6 +2,12 @@
 
 namespace elastron::model {
 
+WeightStorage matrix_storage(const ModelConfig& config, const DecoderOptions& options) {
+  if (!options.storage || options.train_backbone) return options.dtype;
+  if (*options.storage != DType::e4m3) return *options.storage;
+  return {DType::e4m3, config.fp8_blocks.value_or(WeightBlocks{})};
+}
+
 Parameter replicated_weight(const std::string& name, const Shape& shape,
                             const DecoderOptions& options, Device& device) {
   Parameter p;
@@ -28,7 +34,8 @@ parallel::ShardedLinear layer_linear(const ModelConfig& config, int64_t layer, L
                                      const DecoderOptions& options, parallel::Communicator& tensor,
                                      Device& device) {
   parallel::ShardedLinear linear(linear_shape(config, layer, id), options.dtype,
-                                 options.train_backbone, tensor, device);
+                                 options.train_backbone, tensor, device,
+                                 matrix_storage(config, options));
   if (!options.repack) linear.use_in_place();
   if (options.lora && options.lora->adapts(kLayerLinears[size_t(id)].leaf)) {
     linear.adapt(options.lora->rank, options.lora->scale(), options.train_lora);

@@ -9,6 +9,10 @@
 
 namespace elastron::model {
 
+// How matrices are kept: as options.storage says where they are frozen. In e4m3 they have a scale per
+// block, of the folder's own size where it is in FP8.
+WeightStorage matrix_storage(const ModelConfig& config, const DecoderOptions& options);
+
 // The same on every rank of the tensor group.
 Parameter replicated_weight(const std::string& name, const Shape& shape,
                             const DecoderOptions& options, Device& device);

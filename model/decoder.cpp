@@ -6,6 +6,7 @@
 #include "core/philox.h"
 #include "core/trace.h"
 #include "model/backbone_parameter.h"
+#include "model/quantised_parameter.h"
 #include "ops/elementwise.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
@@ -57,9 +58,10 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
   }
   check_experts(config, options);
 
+  const WeightStorage storage = matrix_storage(config, options);
   embedding_ = std::make_unique<parallel::VocabParallelEmbedding>(
       "model.embed_tokens.weight", config.vocab_size, config.hidden_size, options.dtype,
-      options.train_backbone, tensor, device);
+      options.train_backbone, tensor, device, storage);
   parameters_.push_back(&embedding_->parameter());
   for (int64_t i = 0; i < config.num_layers; ++i) {
     layers_.push_back(std::make_unique<DecoderLayer>(i, config, options, tensor, device));
@@ -72,9 +74,9 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
   if (options.lm_head && config.tie_word_embeddings) {
     head_ = std::make_unique<parallel::VocabParallelHead>(embedding_->parameter(), tensor);
   } else if (options.lm_head) {
-    head_ = std::make_unique<parallel::VocabParallelHead>("lm_head.weight", config.vocab_size,
-                                                          config.hidden_size, options.dtype,
-                                                          options.train_backbone, tensor, device);
+    head_ = std::make_unique<parallel::VocabParallelHead>(
+        "lm_head.weight", config.vocab_size, config.hidden_size, options.dtype,
+        options.train_backbone, tensor, device, storage);
     parameters_.push_back(&head_->parameter());
   }
   if (head_ && !options.repack) head_->use_in_place();
@@ -87,17 +89,24 @@ void Decoder::fill_logical(
     Parameter& p, const RandomStream& stream,
     const std::function<double(const RandomStream&, uint64_t element)>& number) const {
   if (!device_.holds_values()) return;
-  const Shape local = local_shape(p);
-  std::vector<float> values(size_t(local.numel()));
-  const int64_t row0 = p.partition.dim == 0 ? p.partition.offset : 0;
-  const int64_t column0 = p.partition.dim == 1 ? p.partition.offset : 0;
-  for (int64_t r = 0; r < local[0]; ++r) {
-    for (int64_t c = 0; c < local[1]; ++c) {
-      const int64_t element = (row0 + r) * p.logical_shape[1] + column0 + c;
-      values[size_t(r * local[1] + c)] = float(number(stream, uint64_t(element)));
+  const auto numbers = [&](const SafetensorsFile::Window& w, Tensor& to) {
+    auto* next = to.data<float>();
+    for (int64_t r = w.r0; r < w.r1; ++r) {
+      for (int64_t c = w.c0; c < w.c1; ++c) {
+        *next++ = float(number(stream, uint64_t(r * p.logical_shape[1] + c)));
+      }
     }
+  };
+  if (p.scale.defined()) {
+    fill_quantised(p, numbers);
+    return;
   }
-  set_value(p, Tensor::from(values, local, device_));
+  const Shape local = local_shape(p);
+  const int64_t r0 = p.partition.dim == 0 ? p.partition.offset : 0;
+  const int64_t c0 = p.partition.dim == 1 ? p.partition.offset : 0;
+  Tensor values = Tensor::empty(local, DType::f32, host_device());
+  numbers({r0, r0 + local[0], c0, c0 + local[1]}, values);
+  set_value(p, values.to(device_));
 }
 
 void Decoder::initialise(uint64_t seed) {

@@ -17,7 +17,10 @@ enum class Recompute : uint8_t {
 };
 
 struct DecoderOptions {
-  DType dtype = DType::f32;        // of weights and activations
+  DType dtype = DType::f32;  // of weights and activations
+  // Frozen matrices are kept in that dtype instead: those of the linears, the embedding and the
+  // head. e4m3 has a scale per block (model/backbone_parameter.h).
+  std::optional<DType> storage;
   bool train_backbone = false;     // otherwise the backbone is frozen
   std::optional<LoraConfig> lora;  // adapters beside it
   bool train_lora = false;

@@ -2,8 +2,12 @@
 
 #include "core/dispatch.h"
 #include "ops/backend.h"
+#include "ops/cpu/dequantise.h"
 #include "ops/cpu/embedding.h"
+#include "ops/cuda/dequantise.h"
 #include "ops/cuda/token_ops.h"
+#include "ops/dequantise.h"
+#include "ops/elementwise.h"
 
 namespace elastron::ops {
 
@@ -23,6 +27,37 @@ Tensor embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_r
           cuda::embedding_forward<T>(i, from, to, tokens, rows, hidden, first_row, stream);
         },
         [&] { return touches("embedding", ids, y, y); });
+  });
+  return y;
+}
+
+Tensor embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row,
+                         const WeightScale& scale, DType dtype) {
+  if (!scale.defined()) {
+    const Tensor y = embedding_forward(ids, table, first_row);
+    return y.dtype() == dtype ? y : cast(y, dtype);
+  }
+  ELASTRON_CHECK(ids.rank() == 1 && table.rank() == 2, "embedding takes [tokens], [rows, hidden]");
+  check_dense("embedding", table, ids);
+  check_scale(table, scale);
+  Tensor y = Tensor::empty({ids.size(0), table.size(1)}, dtype, table.device());
+  with_float_dtype(dtype, [&]<class T>() {
+    const int32_t* i = ids.data<int32_t>();
+    const auto* from = table.data<e4m3>();
+    const detail::ScaleView view(scale);
+    T* to = y.data<T>();
+    const int64_t tokens = ids.size(0), rows = table.size(0), hidden = table.size(1);
+    run_on(
+        table.device(),
+        [&] { cpu::embedding_forward(i, from, view, to, tokens, rows, hidden, first_row); },
+        [&](auto stream) {
+          cuda::embedding_forward(i, from, view, to, tokens, rows, hidden, first_row, stream);
+        },
+        [&] {
+          OpCost cost = touches("embedding", ids, y);
+          cost.bytes += double(y.numel());
+          return cost;
+        });
   });
   return y;
 }

@@ -1,13 +1,17 @@
 #include "ops/linear.h"
 
+#include <algorithm>
+
 #include "core/dispatch.h"
 #include "core/trace.h"
 #include "ops/backend.h"
+#include "ops/converted_weights.h"
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/linear.h"
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/plain_matmul.h"
 #include "ops/cuda/reductions.h"
+#include "ops/dequantise.h"
 #include "ops/kernel_families.h"
 
 namespace elastron::ops {
@@ -28,12 +32,7 @@ LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(w
 
 LinearWeight::LinearWeight(Tensor values, WeightScale scale)
     : LinearWeight(std::move(values), WeightForm::in_place) {
-  ELASTRON_CHECK(scale.out_block > 0 && scale.in_block > 0, "a scale of no values");
-  check_shape(scale.values,
-              WeightScale::shape(out_features(), in_features(), scale.out_block, scale.in_block),
-              "scale of a linear weight");
-  check_dense("scale of a linear weight", scale.values, weight_);
-  ELASTRON_CHECK(scale.values.dtype() == DType::f32, "scales are float32");
+  check_scale(weight_, scale);
   scale_ = std::move(scale);
 }
 LinearWeight::LinearWeight() = default;
@@ -43,10 +42,34 @@ LinearWeight& LinearWeight::operator=(LinearWeight&&) noexcept = default;
 
 namespace {
 
-// cuBLASLt multiplies operands of one dtype.
-void check_plain(const LinearWeight& w, DType activations) {
-  ELASTRON_CHECK(w.tensor().dtype() == activations && !w.scale().defined(),
-                 "on a GPU weights are stored in the activations' dtype");
+// cuBLASLt multiplies operands of one dtype: the weight itself, or its numbers in that of the
+// activations.
+Tensor as_multiplied(const LinearWeight& w, DType activations) {
+  if (w.tensor().dtype() == activations && !w.scale().defined()) return w.tensor();
+  return dequantise(w.tensor(), w.scale(), activations);
+}
+
+// Rows (dim 0) or columns of the weight that are converted at a time, in whole blocks.
+int64_t converted_side(const LinearWeight& w, int dim) {
+  const int64_t block = dim == 0 ? w.scale().out_block : w.scale().in_block;
+  const int64_t other = std::max<int64_t>(w.tensor().size(1 - dim), 1);
+  const int64_t most = w.tensor().device().attached<ConvertedWeights>().most;
+  return std::max<int64_t>(most / other / block, 1) * block;
+}
+
+// f(weight as it is multiplied, begin, end): all of it, or rows (dim 0) or columns [begin, end).
+// `whole`: it must not be cut.
+template <class F>
+void for_parts(const LinearWeight& w, DType activations, int dim, bool whole, const F& f) {
+  const int64_t side = w.tensor().size(dim);
+  const int64_t step = whole || !w.scale().defined() ? side : converted_side(w, dim);
+  if (step >= side) return f(as_multiplied(w, activations), 0, side);
+  for (int64_t begin = 0; begin < side; begin += step) {
+    const int64_t end = std::min(begin + step, side);
+    const WeightPart part = dim == 0 ? WeightPart{begin, end, 0, w.in_features()}
+                                     : WeightPart{0, w.out_features(), begin, end};
+    f(dequantise(w.tensor(), w.scale(), part, activations), begin, end);
+  }
 }
 
 // On a GPU: whether its library may multiply, or the plain kernel has to.
@@ -90,13 +113,24 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
         cpu::linear_forward(x, weight, bias, y);
       },
       [&](auto stream) {
-        check_plain(w, x.dtype());
-        if (by_library(x.device())) return cuda::matmul_forward(x, w.tensor(), bias, y);
-        cuda::plain_matmul_forward(x, w.tensor(), bias, y, stream);
+        const bool library = by_library(x.device());
+        for_parts(w, x.dtype(), 0, !library || bias.defined(),
+                  [&](const Tensor& weight, int64_t begin, int64_t end) {
+                    Tensor part = y.slice(1, begin, end);
+                    if (library) return cuda::matmul_forward(x, weight, bias, part);
+                    cuda::plain_matmul_forward(x, weight, bias, part, stream);
+                  });
       },
       [&](MetaDevice& meta) {
-        meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
-                     w.packed() ? &w.packed()->forward : nullptr, cpu::Product::forward);
+        if (meta.behaves_as() != DeviceKind::cuda) {
+          return meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
+                              w.packed() ? &w.packed()->forward : nullptr, cpu::Product::forward);
+        }
+        for_parts(w, x.dtype(), 0, !by_library(meta) || bias.defined(),
+                  [&](const Tensor& weight, int64_t begin, int64_t end) {
+                    meta_product(meta, "linear", x, weight, y.slice(1, begin, end), w.in_features(),
+                                 nullptr, cpu::Product::forward);
+                  });
       });
   return y;
 }
@@ -122,13 +156,24 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
         cpu::linear_dgrad(dy, weight, accumulate, dx);
       },
       [&](auto stream) {
-        check_plain(w, dy.dtype());
-        if (by_library(dy.device())) return cuda::matmul_dgrad(dy, w.tensor(), accumulate, dx);
-        cuda::plain_matmul_dgrad(dy, w.tensor(), accumulate, dx, stream);
+        const bool library = by_library(dy.device());
+        for_parts(w, dy.dtype(), 1, !library,
+                  [&](const Tensor& weight, int64_t begin, int64_t end) {
+                    Tensor part = dx.slice(1, begin, end);
+                    if (library) return cuda::matmul_dgrad(dy, weight, accumulate, part);
+                    cuda::plain_matmul_dgrad(dy, weight, accumulate, part, stream);
+                  });
       },
       [&](MetaDevice& meta) {
-        meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features(),
-                     w.packed() ? &w.packed()->dgrad : nullptr, cpu::Product::dgrad);
+        if (meta.behaves_as() != DeviceKind::cuda) {
+          return meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features(),
+                              w.packed() ? &w.packed()->dgrad : nullptr, cpu::Product::dgrad);
+        }
+        for_parts(w, dy.dtype(), 1, !by_library(meta),
+                  [&](const Tensor& weight, int64_t begin, int64_t end) {
+                    meta_product(meta, "linear_dgrad", dy, weight, dx.slice(1, begin, end),
+                                 w.out_features(), nullptr, cpu::Product::dgrad);
+                  });
       });
   return dx;
 }

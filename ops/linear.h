@@ -5,7 +5,9 @@
 // Three dtypes may differ: that of the activations (x, y, dy, dx and the bias), that in which the
 // weight is stored, and that in which is multiplied. The product is in the activations' dtype where
 // the device has it; on a CPU without bfloat16 products bfloat16 is multiplied in float32. A weight
-// that is stored otherwise is converted a few rows or columns at a time, never as a whole.
+// that is stored otherwise is converted: on the CPU a few rows or columns at a time, never as a
+// whole; on a GPU into memory that is free again when the product is queued, a quantised
+// one in parts (ops/converted_weights.h).
 //
 // Forward, dgrad (gradient to the input) and wgrad (gradient to the weight) are separate functions:
 // a frozen layer calls the first two and saves no input (docs/method.md, Costs).
@@ -33,7 +35,7 @@ class LinearWeight {
  public:
   LinearWeight();
   LinearWeight(Tensor weight, WeightForm form);
-  // Quantised and frozen: the weight is `values` times `scale`. Products are on the CPU.
+  // Quantised and frozen: the weight is `values` times `scale`. On a GPU the values are e4m3.
   LinearWeight(Tensor values, WeightScale scale);
   ~LinearWeight();
   LinearWeight(LinearWeight&&) noexcept;

@@ -10,6 +10,7 @@
 #include "ops/elementwise.h"
 #include "ops/gathered_read.h"
 #include "ops/rows.h"
+#include "parallel/linear.h"
 #include "parallel/region.h"
 #include "parallel/shard.h"
 
@@ -17,18 +18,22 @@ namespace elastron::parallel {
 
 VocabParallelHead::VocabParallelHead(const std::string& name, int64_t vocab, int64_t hidden,
                                      DType dtype, bool trainable, Communicator& tensor,
-                                     Device& device)
+                                     Device& device, const std::optional<WeightStorage>& storage)
     : owned_(std::make_unique<Parameter>(make_sharded_weight(
-          name, {vocab, hidden}, ceil_partition(0, vocab, tensor.rank(), tensor.size()), dtype,
-          trainable, device))),
+          name, {vocab, hidden}, ceil_partition(0, vocab, tensor.rank(), tensor.size()),
+          storage.value_or(dtype), trainable, device))),
       parameter_(owned_.get()),
-      weight_(parameter_->value, ops::weight_form(trainable)),
+      weight_(read_weight(*parameter_, ops::weight_form(trainable))),
       tensor_(&tensor) {}
 
 VocabParallelHead::VocabParallelHead(Parameter& table, Communicator& tensor)
     : parameter_(&table),
-      weight_(table.value, ops::weight_form(table.trainable)),
+      weight_(read_weight(table, ops::weight_form(table.trainable))),
       tensor_(&tensor) {}
+
+void VocabParallelHead::use_in_place() {
+  weight_ = read_weight(*parameter_, ops::WeightForm::in_place);
+}
 
 ops::CrossEntropyWhole VocabParallelHead::whole_rows(const Tensor& logits,
                                                      const Tensor& labels) const {

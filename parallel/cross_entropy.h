@@ -3,6 +3,7 @@
 // vocabulary; never [tokens, vocab] (docs/method.md, Language-model loss).
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,9 +39,10 @@ struct CrossEntropyResult {
 
 class VocabParallelHead {
  public:
-  // Own weight [vocab, hidden], uninitialised, split as by VocabParallelEmbedding.
+  // Own weight [vocab, hidden], uninitialised, split and kept as by VocabParallelEmbedding.
   VocabParallelHead(const std::string& name, int64_t vocab, int64_t hidden, DType dtype,
-                    bool trainable, Communicator& tensor, Device& device);
+                    bool trainable, Communicator& tensor, Device& device,
+                    const std::optional<WeightStorage>& storage = {});
   // Tied to the embedding's table, which must outlive the head.
   VocabParallelHead(Parameter& table, Communicator& tensor);
 
@@ -54,7 +56,7 @@ class VocabParallelHead {
   Tensor logits(const Tensor& hidden) const;
 
   // As ShardedLinear's.
-  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, ops::WeightForm::in_place); }
+  void use_in_place();
 
   Parameter& parameter() { return *parameter_; }
   const Parameter& parameter() const { return *parameter_; }

@@ -2,6 +2,7 @@
 // ceil(vocab / n) rows, the last ones perhaps shorter or empty.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/parameter.h"
@@ -11,9 +12,11 @@ namespace elastron::parallel {
 
 class VocabParallelEmbedding {
  public:
-  // Table [vocab, hidden], uninitialised. `tensor` must outlive the layer.
+  // Table [vocab, hidden], uninitialised, in `dtype` unless it is frozen and `storage` says
+  // otherwise; rows that are read are in `dtype`. `tensor` must outlive the layer.
   VocabParallelEmbedding(const std::string& name, int64_t vocab, int64_t hidden, DType dtype,
-                         bool trainable, Communicator& tensor, Device& device);
+                         bool trainable, Communicator& tensor, Device& device,
+                         const std::optional<WeightStorage>& storage = {});
 
   // ids [T] int32 in [0, vocab) -> this rank's part of the sum [T, hidden], for
   // TensorRegion::leave().
@@ -26,6 +29,7 @@ class VocabParallelEmbedding {
   const Parameter& parameter() const { return *parameter_; }
 
  private:
+  DType dtype_;
   std::unique_ptr<Parameter> parameter_;
 };
 

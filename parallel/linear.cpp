@@ -31,13 +31,19 @@ Tensor scaled_dgrad(const Tensor& dy, const Parameter& w, double scale) {
 
 }  // namespace
 
+ops::LinearWeight read_weight(const Parameter& p, ops::WeightForm form) {
+  return p.scale.defined() ? ops::LinearWeight(p.value, p.scale) : ops::LinearWeight(p.value, form);
+}
+
 ShardedLinear::ShardedLinear(const LinearShape& shape, DType dtype, bool trainable,
-                             const Communicator& tensor, Device& device)
+                             const Communicator& tensor, Device& device,
+                             const std::optional<WeightStorage>& storage)
     : name_(shape.name),
-      parameter_(std::make_unique<Parameter>(
-          make_sharded_weight(shape.weight_name(), {shape.out, shape.in},
-                              weight_partition(shape, tensor), dtype, trainable, device))),
-      weight_(parameter_->value, ops::weight_form(trainable)) {
+      dtype_(dtype),
+      parameter_(std::make_unique<Parameter>(make_sharded_weight(
+          shape.weight_name(), {shape.out, shape.in}, weight_partition(shape, tensor),
+          storage.value_or(dtype), trainable, device))),
+      weight_(read_weight(*parameter_, ops::weight_form(trainable))) {
   if (!shape.bias) return;
   const bool rows = shape.split == Split::out;
   bias_ = std::make_unique<Parameter>(
@@ -100,8 +106,8 @@ void ShardedLinear::adapt(int64_t rank, double scale, bool trainable) {
   Partition of_a, of_b;
   (rows ? of_b : of_a) = w.partition;
   const auto make = [&](const char* leaf, const Shape& shape, const Partition& partition) {
-    Parameter p = make_sharded_weight(name_ + leaf, shape, partition, w.value.dtype(), trainable,
-                                      w.value.device());
+    Parameter p =
+        make_sharded_weight(name_ + leaf, shape, partition, dtype_, trainable, w.value.device());
     p.group = ParameterGroup::lora;
     p.gradient_partial_over_tensor = partition.replicated();
     p.value.zero();

@@ -17,6 +17,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/parameter.h"
@@ -44,6 +45,9 @@ struct LinearShape {
 // Whether it is a linear's bias, by its name.
 inline bool is_bias(const Parameter& p) { return p.name.ends_with(".bias"); }
 
+// A parameter's weight as products read it.
+ops::LinearWeight read_weight(const Parameter& p, ops::WeightForm form);
+
 // The two factors that stand beside a frozen weight.
 struct LowRankAdapter {
   double scale = 1;
@@ -52,10 +56,11 @@ struct LowRankAdapter {
 
 class ShardedLinear {
  public:
-  // Weight and bias are allocated, not filled. Throws UsageError when the group does not divide the
-  // side that is split.
+  // Weight and bias are allocated, not filled. Activations, bias and adapters are in `dtype`, and so
+  // is the weight unless it is frozen and `storage` says otherwise. Throws UsageError when the group
+  // does not divide the side that is split.
   ShardedLinear(const LinearShape& shape, DType dtype, bool trainable, const Communicator& tensor,
-                Device& device);
+                Device& device, const std::optional<WeightStorage>& storage = {});
 
   Tensor forward(const Tensor& x) const;
   // With `accumulate_into` the product is added to it and it is returned.
@@ -73,7 +78,7 @@ class ShardedLinear {
 
   // Reads a frozen weight where it is, without the repacked copies: slower, half the memory or
   // less.
-  void use_in_place() { weight_ = ops::LinearWeight(parameter_->value, ops::WeightForm::in_place); }
+  void use_in_place() { weight_ = read_weight(*parameter_, ops::WeightForm::in_place); }
 
   // Weight and bias, and the adapter's factors. Their addresses stay the same when the layer is
   // moved.
@@ -88,6 +93,7 @@ class ShardedLinear {
 
  private:
   std::string name_;
+  DType dtype_;
   std::unique_ptr<Parameter> parameter_, bias_;
   bool adds_bias_ = false;  // on this rank
   ops::LinearWeight weight_;

@@ -19,7 +19,8 @@ MPI_Datatype mpi_type(DType t) {
     case DType::bf16: return MPI_UINT16_T;  // moved only; sums are staged in float32
     case DType::i64: return MPI_INT64_T;
     case DType::i32: return MPI_INT32_T;
-    case DType::u8: return MPI_UINT8_T;
+    case DType::u8:
+    case DType::e4m3: return MPI_UINT8_T;  // moved only
   }
   throw LogicError("unknown dtype");
 }

@@ -34,7 +34,8 @@ ncclDataType_t nccl_type(DType t) {
     case DType::bf16: return ncclBfloat16;
     case DType::i64: return ncclInt64;
     case DType::i32: return ncclInt32;
-    case DType::u8: return ncclUint8;
+    case DType::u8:
+    case DType::e4m3: return ncclUint8;  // moved only
   }
   throw LogicError("unknown dtype");
 }

@@ -25,8 +25,10 @@ Partition ceil_partition(int dim, int64_t extent, int rank, int size) {
 }
 
 Parameter make_sharded_weight(const std::string& name, const Shape& logical_shape,
-                              const Partition& partition, DType dtype, bool trainable,
-                              Device& device) {
+                              const Partition& partition, const WeightStorage& storage,
+                              bool trainable, Device& device) {
+  const DType dtype = storage.dtype;
+  ELASTRON_CHECK(!trainable || !storage.blocks, name + " trains and is quantised");
   Parameter p;
   p.name = name;
   p.logical_shape = logical_shape;
@@ -34,6 +36,15 @@ Parameter make_sharded_weight(const std::string& name, const Shape& logical_shap
   p.trainable = trainable;
   const Shape shape = local_shape(p);
   p.value = Tensor::empty(shape, dtype, device);
+  if (storage.blocks) {
+    const auto& [out, in] = *storage.blocks;
+    p.scale = {.values = {},
+               .out_block = out,
+               .in_block = in,
+               .out_offset = partition.dim == 0 ? partition.offset % out : 0,
+               .in_offset = partition.dim == 1 ? partition.offset % in : 0};
+    p.scale.values = Tensor::empty(p.scale.shape_for(shape[0], shape[1]), DType::f32, device);
+  }
   if (trainable) {
     const DType master = accumulator_dtype(dtype);
     p.master = master == dtype ? p.value : Tensor::empty(shape, master, device);

@@ -13,10 +13,11 @@ Partition even_partition(int dim, int64_t extent, int rank, int size, const std:
 // Parts of ceil(extent / size): the last ones may be shorter, or empty. For the vocabulary.
 Partition ceil_partition(int dim, int64_t extent, int rank, int size);
 
-// A backbone parameter with an uninitialised shard in `dtype`; when trainable also with a master
-// (the value itself where that is in master precision) and a zero gradient.
+// A backbone parameter with an uninitialised shard, kept as `storage` says; when trainable also with
+// a master (the value itself where that is in master precision) and a zero gradient. One that trains
+// has no scales.
 Parameter make_sharded_weight(const std::string& name, const Shape& logical_shape,
-                              const Partition& partition, DType dtype, bool trainable,
-                              Device& device);
+                              const Partition& partition, const WeightStorage& storage,
+                              bool trainable, Device& device);
 
 }  // namespace elastron::parallel

@@ -15,6 +15,16 @@ bool Config::trains(Part part) const {
   return std::ranges::find(train.trainable, part) != train.trainable.end();
 }
 
+std::optional<DType> ModelSection::storage_dtype() const {
+  switch (storage) {
+    case WeightsKept::automatic: return {};
+    case WeightsKept::fp8: return DType::e4m3;
+    case WeightsKept::bf16: return DType::bf16;
+    case WeightsKept::fp32: return DType::f32;
+  }
+  throw LogicError("no such storage");
+}
+
 bool Config::has_reward_head() const { return objective_of(*this).has_reward_head(*this); }
 
 bool Config::has_routers() const {
@@ -32,6 +42,9 @@ struct Schema<train::ModelSection> {
       field("path", &C::path, "Hugging Face model folder: config.json, weights, tokenizer.json"),
       field("weights", &C::weights, "load the folder's weights, or start from random ones"),
       field("dtype", &C::dtype, "of weights and activations; sums are in float32 or wider"),
+      field("storage", &C::storage,
+            "how matrices of a frozen backbone are kept: fp8 is e4m3 with a scale per block of 128 "
+            "x 128; auto: in dtype"),
       field("full_attention", &C::full_attention,
             "on a GPU; auto: cuDNN for bfloat16 and 1024 tokens or more; own repeats bit for bit"),
       field("max_position", &C::max_position, between(1, kMostTokens),
@@ -232,6 +245,9 @@ struct Schema<train::Config> {
     }
     check_trainable(c, problems);
     check_context(c, problems);
+    if (c.model.storage != train::WeightsKept::automatic && c.trains(train::Part::backbone)) {
+      problems.add("model.storage", "weights that train are in model.dtype", "set it to auto");
+    }
     if (c.model.weights == train::WeightSource::random && !c.trains(train::Part::backbone) &&
         !train::objective_of(c).makes_backbone()) {
       problems.add("model.weights", "what does not train needs trained weights", "set it to load");

@@ -1,6 +1,7 @@
 // The whole configuration of a run: one struct per YAML section (configs/reference.yaml).
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ namespace elastron::train {
 enum class Part : uint8_t { backbone, router, reward_head, lora };
 enum class WeightSource : uint8_t { load, random };
 enum class ComputeDType : uint8_t { float32, bfloat16, float64 };
+// How the matrices of a frozen backbone are kept; automatic: in model.dtype. The key is
+// model.storage: model.weights already says where weights come from.
+enum class WeightsKept : uint8_t { automatic, fp8, bf16, fp32 };
 // What to do with documents that reach beyond the positions which model.path covers; automatic: an
 // error where something trains, a warning elsewhere.
 enum class BeyondPositions : uint8_t { automatic, warn, error, allow };
@@ -37,6 +41,7 @@ struct ModelSection {
   std::string path;
   WeightSource weights = WeightSource::load;
   ComputeDType dtype = ComputeDType::float32;
+  WeightsKept storage = WeightsKept::automatic;
   config::Auto<int64_t> max_position;
   BeyondPositions beyond_positions = BeyondPositions::automatic;
   model::RopeOverride rope_scaling;
@@ -47,6 +52,7 @@ struct ModelSection {
            : dtype == ComputeDType::bfloat16 ? DType::bf16
                                              : DType::f32;
   }
+  std::optional<DType> storage_dtype() const;  // as model::DecoderOptions has it
 };
 
 struct ParallelSection {
@@ -180,6 +186,12 @@ struct EnumNames<train::ComputeDType> {
   using T = train::ComputeDType;
   static constexpr NameOf<T> names[] = {
       {T::float32, "float32"}, {T::bfloat16, "bfloat16"}, {T::float64, "float64"}};
+};
+template <>
+struct EnumNames<train::WeightsKept> {
+  using T = train::WeightsKept;
+  static constexpr NameOf<T> names[] = {
+      {T::automatic, "auto"}, {T::fp8, "fp8"}, {T::bf16, "bf16"}, {T::fp32, "fp32"}};
 };
 template <>
 struct EnumNames<train::BeyondPositions> {

@@ -6,6 +6,7 @@ namespace elastron::train {
 
 model::DecoderOptions decoder_options(const Config& config, bool training) {
   return {.dtype = config.model.compute_dtype(),
+          .storage = config.model.storage_dtype(),
           .train_backbone = config.trains(Part::backbone) && training,
           .lora = config.has_lora() ? std::optional(config.train.lora) : std::nullopt,
           .train_lora = training,

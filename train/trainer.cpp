@@ -351,7 +351,7 @@ std::string describe_run(const Config& config, parallel::Mesh& mesh, Device& dev
   int64_t backbone = 0, trained = 0;
   const parallel::Communicator* sharing = optimizer_group(config, mesh);
   for (const Parameter* p : session.model().parameters()) {
-    backbone += int64_t(p->value.bytes());
+    backbone += int64_t(stored_bytes(*p));
     if (p->trainable) {
       // Gradient, and what may be shared: two moments, and a master where it is another tensor.
       int64_t state = 2 * int64_t(p->grad.bytes());

@@ -120,6 +120,7 @@ hid_t memory_type(DType t) {
     case DType::i64: return H5T_NATIVE_INT64;
     case DType::i32: return H5T_NATIVE_INT32;
     case DType::u8: return H5T_NATIVE_UINT8;
+    case DType::e4m3: break;  // what is trained is written, and that is never in it
   }
   throw LogicError("unknown dtype");
 }
@@ -132,6 +133,7 @@ hid_t file_type(DType t) {
     case DType::i64: return H5T_STD_I64LE;
     case DType::i32: return H5T_STD_I32LE;
     case DType::u8: return H5T_STD_U8LE;
+    case DType::e4m3: break;
   }
   throw LogicError("unknown dtype");
 }

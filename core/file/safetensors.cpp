@@ -76,7 +76,8 @@ void convert_from(const std::byte* from, DType dtype, std::byte* to, int64_t cou
 }
 
 bool same_layout(Storage storage, DType dtype) {
-  return storage != Storage::f16 && storage != Storage::e4m3 && dtype_of_storage(storage) == dtype;
+  if (storage == Storage::e4m3) return dtype == DType::e4m3;
+  return storage != Storage::f16 && dtype_of_storage(storage) == dtype;
 }
 
 void convert(Storage storage, const std::byte* from, DType dtype, std::byte* to, int64_t count) {
@@ -126,20 +127,24 @@ void SafetensorsFile::read_raw(const SafetensorsEntry& entry, uint64_t offset,
   file_.read_at(header_.data_begin + entry.begin + offset, out);
 }
 
-void SafetensorsFile::read(const std::string& name, const Shape& logical,
-                           const Partition& partition, Tensor& out, const OnSlice& on_slice,
-                           const WeightScale& scale) const {
+void SafetensorsFile::check_read(const std::string& name, const Shape& logical,
+                                 const WeightScale& scale) const {
   const auto it = entries().find(name);
   ELASTRON_CHECK(it != entries().end() && it->second.shape == logical,
                  "tensor not checked: " + name);
-  ELASTRON_CHECK(out.shape() == local_shape(logical, partition) && out.contiguous(),
-                 "wrong destination for " + name);
-  const SafetensorsEntry& entry = it->second;
   ELASTRON_CHECK(!scale.defined() ||
                      (logical.rank() == 2 && scale.in_block > 0 &&
                       scale.values.shape() == WeightScale::shape(logical[0], logical[1],
                                                                  scale.out_block, scale.in_block)),
                  "a scale that does not fit " + name);
+}
+
+void SafetensorsFile::read(const std::string& name, const Shape& logical,
+                           const Partition& partition, Tensor& out, const OnSlice& on_slice,
+                           const WeightScale& scale) const {
+  check_read(name, logical, scale);
+  ELASTRON_CHECK(out.shape() == local_shape(logical, partition) && out.contiguous(),
+                 "wrong destination for " + name);
   if (out.numel() == 0) return;
   if (out.device().kind() != DeviceKind::cpu) {
     Tensor host = Tensor::empty(out.shape(), out.dtype(), host_device());
@@ -147,7 +152,6 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
     out.transfer_from(host);
     return;
   }
-
   // As [outer, split, inner] around the split dim: `outer` runs of count * inner elements each.
   // A tensor that is not split is one run.
   const int dim = partition.replicated() ? 0 : partition.dim;
@@ -156,9 +160,38 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
   for (int i = dim + 1; i < logical.rank(); ++i) inner *= logical[i];
   const int64_t whole = logical.rank() == 0 ? 1 : logical[dim];
   const int64_t begin = partition.replicated() ? 0 : partition.offset;
-  const int64_t run = (partition.replicated() ? whole : partition.size) * inner;
+  const int64_t size = partition.replicated() ? whole : partition.size;
+  read_runs(entries().at(name),
+            {.first = begin * inner, .outer = outer, .run = size * inner, .stride = whole * inner},
+            out, on_slice, scale);
+}
+
+void SafetensorsFile::read_window(const std::string& name, const Shape& logical,
+                                  const Window& window, Tensor& out, const OnSlice& on_slice,
+                                  const WeightScale& scale) const {
+  check_read(name, logical, scale);
+  const auto& [r0, r1, c0, c1] = window;
+  ELASTRON_CHECK(logical.rank() == 2 && r0 >= 0 && r1 <= logical[0] && c0 >= 0 && c1 <= logical[1],
+                 "a window beyond " + name);
+  ELASTRON_CHECK(out.shape() == (Shape{r1 - r0, c1 - c0}) && out.contiguous() &&
+                     out.device().kind() == DeviceKind::cpu,
+                 "wrong destination for " + name);
+  if (out.numel() == 0) return;
+  const int64_t columns = logical[1];
+  const bool one_run = c1 - c0 == columns;
+  read_runs(entries().at(name),
+            {.first = r0 * columns + c0,
+             .outer = one_run ? 1 : r1 - r0,
+             .run = one_run ? out.numel() : c1 - c0,
+             .stride = columns},
+            out, on_slice, scale);
+}
+
+void SafetensorsFile::read_runs(const SafetensorsEntry& entry, const Runs& runs, Tensor& out,
+                                const OnSlice& on_slice, const WeightScale& scale) const {
   const auto stored = int64_t(storage_size(entry.storage));
   const auto held = int64_t(dtype_size(out.dtype()));
+  const int64_t first = runs.first * stored, stride = runs.stride * stored, run = runs.run;
   auto* to = static_cast<std::byte*>(out.raw());
 
   const auto slice = [&](uint64_t offset, std::span<std::byte> bytes) {
@@ -173,29 +206,30 @@ void SafetensorsFile::read(const std::string& name, const Shape& logical,
   // `n` elements that begin at byte `offset` of the tensor, which `bytes` holds.
   const auto place = [&](const std::byte* bytes, int64_t offset, std::byte* at, int64_t n) {
     if (!scale.defined()) return convert(entry.storage, bytes, out.dtype(), at, n);
-    convert_scaled(entry.storage, bytes, scale, logical[1], offset / stored, out.dtype(), at, n);
+    convert_scaled(entry.storage, bytes, scale, entry.shape[1], offset / stored, out.dtype(), at,
+                   n);
   };
-  if (outer == 1 && same_layout(entry.storage, out.dtype()) && !scale.defined()) {
-    const auto from = uint64_t(begin * inner * stored), bytes = uint64_t(run * stored);
+  if (runs.outer == 1 && same_layout(entry.storage, out.dtype()) && !scale.defined()) {
+    const auto bytes = uint64_t(run * stored);
     for (uint64_t at = 0; at < bytes; at += kSlice) {
-      slice(from + at, {to + at, size_t(std::min(kSlice, bytes - at))});
+      slice(uint64_t(first) + at, {to + at, size_t(std::min(kSlice, bytes - at))});
     }
     return;
   }
   // Several short runs are read at once, with what lies between them; a long one in pieces.
-  const int64_t stride = whole * inner * stored;
   const bool together = stride - run * stored < kShortGap;
-  const int64_t runs_at_once = together ? std::clamp<int64_t>(kBufferBytes / stride, 1, outer) : 1;
+  const int64_t runs_at_once =
+      together ? std::clamp<int64_t>(kBufferBytes / stride, 1, runs.outer) : 1;
   const int64_t piece = std::min(run, std::max<int64_t>(kBufferBytes / stored, 1));
   const int64_t span =
       runs_at_once > 1 ? (runs_at_once - 1) * stride + run * stored : piece * stored;
   std::vector<std::byte> buffer(static_cast<size_t>(span));
-  for (int64_t o = 0; o < outer; o += runs_at_once) {
-    const int64_t runs = std::min(runs_at_once, outer - o);
-    const int64_t from = o * stride + begin * inner * stored;
-    if (runs > 1) {
-      slice(uint64_t(from), {buffer.data(), size_t((runs - 1) * stride + run * stored)});
-      for (int64_t r = 0; r < runs; ++r) {
+  for (int64_t o = 0; o < runs.outer; o += runs_at_once) {
+    const int64_t count = std::min(runs_at_once, runs.outer - o);
+    const int64_t from = first + o * stride;
+    if (count > 1) {
+      slice(uint64_t(from), {buffer.data(), size_t((count - 1) * stride + run * stored)});
+      for (int64_t r = 0; r < count; ++r) {
         place(buffer.data() + r * stride, from + r * stride, to + (o + r) * run * held, run);
       }
       continue;

@@ -10,12 +10,13 @@
 
 namespace elastron {
 
-// Describes a stored tensor. float16 and 8-bit floats are read (converted), never held.
+// Describes a stored tensor. float16 is read (converted), never held; 8-bit floats are held by
+// themselves only where their scales are beside them.
 enum class Storage : uint8_t { f64, f32, f16, bf16, e4m3, i64, i32, u8 };
 size_t storage_size(Storage storage);
 const char* storage_name(Storage storage);  // "F64", ...
 bool is_floating(Storage storage);
-// float16 and 8-bit floats have no dtype of their own: float32.
+// As numbers: float16 and 8-bit floats become float32.
 DType dtype_of_storage(Storage storage);
 
 struct SafetensorsEntry {

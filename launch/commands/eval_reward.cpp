@@ -128,12 +128,16 @@ Rows judged(const Options& options, const train::Config& config, parallel::World
       .dtype = std::string(config::enum_name(config.model.dtype)),
       .tensor = int(config.parallel.tensor),
       .overrides = {"model.beyond_positions=" +
-                    std::string(config::enum_name(config.model.beyond_positions))},
+                        std::string(config::enum_name(config.model.beyond_positions)),
+                    "model.storage=" + std::string(config::enum_name(config.model.storage))},
       .shorter = "lower --limit or --max-tokens"};
   const model::RopeOverride& rope = config.model.rope_scaling;
   if (rope.keys) {
     arguments.overrides.push_back("model.rope_scaling=" + model::rope_override_text(rope));
     identity["rope scaling"] = model::rope_override_text(rope);
+  }
+  if (config.model.storage != train::WeightsKept::automatic) {
+    identity["storage"] = std::string(config::enum_name(config.model.storage));
   }
   identity["model"] = arguments.model;
   identity["router"] = arguments.router + " " + arguments.force;

@@ -1,4 +1,6 @@
 // elastron logits --model DIR --tokens FILE.json --out FILE.h5 [--router PATH]
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -12,6 +14,7 @@
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 #include "parallel/hdf5_access.h"
+#include "train/evaluate/logits_difference.h"
 
 namespace elastron::launch {
 
@@ -20,6 +23,7 @@ namespace {
 struct Options {
   EngineArguments engine;
   std::string tokens, out;
+  std::string reference;  // a name of model.storage; empty: nothing to compare with
 };
 
 using Sequences = std::vector<std::vector<int32_t>>;
@@ -64,19 +68,42 @@ std::vector<Hdf5Dataset> datasets_of(const Sequences& sequences, const model::Mo
   return datasets;
 }
 
+// Another storage of the same weights, and how far from its logits they are.
+struct Reference {
+  std::unique_ptr<inference::Engine> engine;
+  train::LogitsDifference difference;
+};
+
+std::optional<DType> storage_named(const std::string& name) {
+  train::ModelSection section;
+  for (const auto& entry : config::EnumNames<train::WeightsKept>::names) {
+    if (entry.name == name) section.storage = entry.value;
+  }
+  return section.storage_dtype();
+}
+
 // Forward pass of one sequence; the tensor group's first rank writes the logits, each rank the
 // gates of its own heads.
 void write_sequence(inference::Engine& engine, const std::vector<int32_t>& ids,
-                    const std::string& group, bool with_gates, DatasetParts& file) {
+                    const std::string& group, bool with_gates, Reference* reference,
+                    DatasetParts& file) {
   constexpr int64_t kChunkBytes = int64_t(64) << 20;
   model::RoutedHeads heads;
   const Tensor hidden = engine.forward(ids, &heads);
+  const Tensor other = reference != nullptr ? reference->engine->forward(ids) : Tensor{};
+  const auto host_logits = [](const inference::Engine& of, const Tensor& rows) {
+    return ops::cast(of.logits(rows), DType::f32).on_host();
+  };
   const int64_t tokens = hidden.size(0), vocab = engine.model().vocab_size;
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * vocab), 1, tokens);
   for (int64_t row = 0; row < tokens; row += chunk) {
-    const Tensor logits = engine.logits(hidden.slice(0, row, std::min(row + chunk, tokens)));
+    const int64_t end = std::min(row + chunk, tokens);
+    const Tensor logits = host_logits(engine, hidden.slice(0, row, end));
+    const Tensor wanted =
+        reference != nullptr ? host_logits(*reference->engine, other.slice(0, row, end)) : Tensor{};
     if (engine.mesh().tensor().rank() != 0) continue;
-    file.write(group + "/logits", ops::cast(logits, DType::f32).on_host(), {row, 0});
+    file.write(group + "/logits", logits, {row, 0});
+    if (reference != nullptr) reference->difference.add(logits, wanted);
   }
   if (!with_gates) return;
   for (size_t l = 0; l < heads.gates.size(); ++l) {
@@ -96,6 +123,12 @@ ExitCode run(const Options& options, parallel::World& world) {
   });
   OpenedEngine opened(world, options.engine, int64_t(longest));
   inference::Engine& engine = opened.engine();
+  std::optional<Reference> reference;
+  if (!options.reference.empty()) {
+    parallel::on_all_ranks(*everyone, [&] {
+      reference.emplace().engine = opened.engine_that_keeps(storage_named(options.reference));
+    });
+  }
 
   const std::string temporary = temporary_name(options.out);
   const TemporaryFile cleanup(world.rank() == 0 ? temporary : "");
@@ -112,12 +145,20 @@ ExitCode run(const Options& options, parallel::World& world) {
   const parallel::Communicator& data = engine.mesh().data();
   for (size_t i = size_t(data.rank()); i < sequences.size(); i += size_t(data.size())) {
     opened.runtime().watchdog().beat();
-    write_sequence(engine, sequences[i], group_of(i), gates, file);
+    write_sequence(engine, sequences[i], group_of(i), gates, reference ? &*reference : nullptr,
+                   file);
   }
   parallel::close_together(file, *everyone);
   parallel::on_all_ranks(*everyone, [&] {
     if (world.rank() == 0) publish_file(temporary, options.out);
   });
+  if (reference) {
+    // Each tensor group's first rank has its sequences; the others have none.
+    const std::string summary = reference->difference.summary(*everyone);
+    if (world.rank() == 0) {
+      fmt::print("against weights stored as {}: {}\n", options.reference, summary);
+    }
+  }
   return ExitCode::ok;
 }
 
@@ -134,6 +175,11 @@ void add_logits(cli::App& app, Command& selected) {
                    "HDF5: /sequence_<i>/logits [tokens, vocab], and with a router or --force "
                    "/sequence_<i>/gates [layers, kv_heads], 1 = full attention")
       ->required();
+  command
+      ->add_option("--reference-storage", options->reference,
+                   "also keep the weights as that value of model.storage says, and print how far "
+                   "the logits are from those: with --set model.storage=fp8, for instance bf16")
+      ->check(cli::IsMember({"auto", "fp8", "bf16", "fp32"}));
   command->callback([&selected, options] {
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });

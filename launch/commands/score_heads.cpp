@@ -63,6 +63,7 @@ class ScoredModel {
       train::check_positions(config, m, "the longest document", {source_.get()}, /*trains=*/false);
       const model::DecoderOptions options{
           .dtype = config.model.compute_dtype(),
+          .storage = config.model.storage_dtype(),
           .repack = false,
           .max_position = config.model.max_position.value_or(config.data.max_tokens),
           .full_attention = config.model.full_attention};
@@ -136,6 +137,7 @@ std::string result_text(const train::Config& config, const Options& options,
                        {"after", options.after},
                        {"kv_scores", "mean over the query heads of a group"},
                        {"dtype", config::enum_name(config.model.dtype)},
+                       {"storage", config::enum_name(config.model.storage)},
                        {"data", data_json(config, model)}}},
                      {"documents", result.documents},
                      {"not_found", result.not_found},

@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "core/misfits.h"
+#include "model/quantised_parameter.h"
 #include "model/weights/expected_tensors.h"
 #include "model/weights/quantization.h"
 #include "model/weights/rope_settings.h"
@@ -31,7 +32,7 @@ constexpr size_t kLongestText = size_t(64) << 20;
 class LoadProgress {
  public:
   explicit LoadProgress(const ParameterList& parameters) {
-    for (const Parameter* p : parameters) total_ += p->value.bytes();
+    for (const Parameter* p : parameters) total_ += stored_bytes(*p);
   }
   ~LoadProgress() {
     if (seconds(start_) > kEvery) say();
@@ -108,6 +109,14 @@ Tensor ModelFolder::read(const std::string& name, Device& device) const {
   return out;
 }
 
+bool ModelFolder::load_quantised(Parameter& p, const SafetensorsFile& file,
+                                 const WeightScale& scale) const {
+  if (scale.defined()) return copy_quantised(p, file, scale, on_slice_);
+  return fill_quantised(p, [&](const SafetensorsFile::Window& window, Tensor& out) {
+    file.read_window(p.name, p.logical_shape, window, out, on_slice_);
+  });
+}
+
 void ModelFolder::load(const ParameterList& parameters, const std::string& unused,
                        int reader) const {
   Misfits misfits;
@@ -145,6 +154,11 @@ void ModelFolder::load(const ParameterList& parameters, const std::string& unuse
     Parameter* p = parameters[(first + i) % count];
     const SafetensorsFile& file = *homes.at(p->name);
     const WeightScale scale = scale_of(p->name);
+    if (p->scale.defined()) {
+      if (!load_quantised(*p, file, scale)) misfits.of("not finite:").push_back(p->name);
+      progress.add(stored_bytes(*p));
+      continue;
+    }
     file.read(p->name, p->logical_shape, p->partition, p->value, on_slice_, scale);
     if (p->trainable && p->master.raw() != p->value.raw()) {
       file.read(p->name, p->logical_shape, p->partition, p->master, on_slice_, scale);

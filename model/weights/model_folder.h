@@ -2,7 +2,7 @@
 // Logical parameter names are Hugging Face's: model.embed_tokens.weight, those of a layer
 // (model/layer_shape.h), model.norm.weight, and lm_head.weight unless the embedding is tied. What is
 // stored in FP8 (model/weights/quantization.h) is multiplied by its scales as it is read, slice by
-// slice.
+// slice, unless the parameter is kept in FP8 too: that gets values and scales as they are.
 #pragma once
 #include <map>
 #include <memory>
@@ -36,7 +36,7 @@ class ModelFolder {
   Tensor read(const std::string& name, Device& device) const;
 
   // Fills every parameter's value (and master) with its part of the stored tensor; beside it takes
-  // a few MB. Says how far it is when it takes long. Names are
+  // a few MB. One that is kept quantised (Parameter::scale) is quantised as it is read. Says how far it is when it takes long. Names are
   // strict: one InputError lists all missing, unexpected and misshapen tensors. `unused`: one that
   // may be there and is not wanted. Processes that load together give each a number, `reader`, and
   // begin at places of their own: what one has read, the others of its machine find in the page
@@ -58,6 +58,9 @@ class ModelFolder {
   bool is_scale(const std::string& name) const {
     return config_.fp8_blocks && name.ends_with(kScaleSuffix);
   }
+  // Fills a parameter that is kept quantised; `scale` is the stored tensor's. False where it holds
+  // what are no numbers.
+  bool load_quantised(Parameter& p, const SafetensorsFile& file, const WeightScale& scale) const;
   // Of a stored tensor; undefined where it has none.
   WeightScale scale_of(const std::string& name) const;
 

@@ -6,14 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include "core/weight_scale.h"
 #include "model/weights/config_reader.h"
 
 namespace elastron::model {
-
-// Values that share a scale.
-struct WeightBlocks {
-  int64_t out = 128, in = 128;
-};
 
 inline constexpr std::string_view kScaleSuffix = ".weight_scale_inv";
 inline std::string scale_name(const std::string& weight) { return weight + "_scale_inv"; }

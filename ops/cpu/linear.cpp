@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/dispatch.h"
+#include "ops/cpu/dequantise.h"
 #include "ops/cpu/elementwise.h"
 #include "ops/cpu/parallel_for.h"
 
@@ -13,12 +14,18 @@ namespace {
 // Converted operands exist for that many rows of tokens, and that many weights, at a time: enough
 // for the library to be fast, and a few MB of memory however large the layer is.
 constexpr int64_t kRows = 1024;
+// Rows that are multiplied as they are: the more, the less often a weight is converted.
+constexpr int64_t kRowsAsTheyAre = 8192;
 constexpr int64_t kWeights = int64_t(1) << 20;
 
 // f(begin, end) over [0, count) in steps.
 template <class F>
 void in_steps(int64_t count, int64_t step, const F& f) {
   for (int64_t begin = 0; begin < count; begin += step) f(begin, std::min(begin + step, count));
+}
+
+int64_t rows_step(const Tensor& x, DType product) {
+  return x.dtype() == product ? kRowsAsTheyAre : kRows;
 }
 
 int64_t weights_step(int64_t other_side) {
@@ -49,7 +56,7 @@ Tensor part_of(const Tensor& x, int64_t r0, int64_t r1, int64_t c0, int64_t c1, 
   const int64_t width = c1 - c0;
   if (x.dtype() == dtype && width == x.size(1)) return x.slice(0, r0, r1);
   Tensor part = Tensor::empty({r1 - r0, width}, dtype, x.device());
-  with_float_dtype(x.dtype(), [&]<class From>() {
+  with_stored_dtype(x.dtype(), [&]<class From>() {
     with_float_dtype(dtype, [&]<class To>() {
       const auto from = window<From>(x, r0, c0, width);
       const auto to = window<To>(part, 0, 0, width);
@@ -62,18 +69,28 @@ Tensor part_of(const Tensor& x, int64_t r0, int64_t r1, int64_t c0, int64_t c1, 
 // The same part of a weight, with its scale.
 Tensor part_of(const WeightView& w, int64_t r0, int64_t r1, int64_t c0, int64_t c1, DType dtype) {
   if (!w.scale.defined()) return part_of(w.values, r0, r1, c0, c1, dtype);
+  const detail::ScaleView scale(w.scale);
+  if (w.values.dtype() == DType::e4m3) {
+    Tensor part = Tensor::empty({r1 - r0, c1 - c0}, dtype, w.values.device());
+    with_float_dtype(dtype, [&]<class To>() {
+      const auto from = window<e4m3>(w.values, r0, 0, w.values.size(1));
+      const auto to = window<To>(part, 0, 0, c1 - c0);
+      parallel_rows(r1 - r0, c1 - c0, [&](int64_t r) {
+        dequantise_row(from.row(r), scale, r0 + r, c0, c1, to.row(r));
+      });
+    });
+    return part;
+  }
   // Scaled in the dtype of sums and rounded once.
   Tensor part = part_of(w.values, r0, r1, c0, c1, accumulator_dtype(dtype));
   if (part.raw() == w.values.slice(0, r0, r1).raw()) part = part.clone();
   with_master_dtype(part.dtype(), [&]<class A>() {
     const auto to = window<A>(part, 0, 0, c1 - c0);
-    const int64_t block = w.scale.in_block;
     parallel_rows(r1 - r0, c1 - c0, [&](int64_t r) {
-      const float* scales =
-          w.scale.values.data<float>() + (r0 + r) / w.scale.out_block * w.scale.values.size(1);
+      const float* scales = scale.row(r0 + r);
       for (int64_t c = c0; c < c1;) {
-        const int64_t end = std::min((c / block + 1) * block, c1);
-        scale_range(to.row(r) + (c - c0), A(scales[c / block]), end - c);
+        const int64_t end = std::min(scale.end_of(c), c1);
+        scale_range(to.row(r) + (c - c0), A(scales[scale.block_of(c)]), end - c);
         c = end;
       }
     });
@@ -119,7 +136,7 @@ void linear_forward(const Tensor& x, const WeightView& w, const Tensor& bias, Te
   const int64_t out = w.values.size(0), in = w.values.size(1);
   Tensor all_bias;
   if (bias.defined()) all_bias = part_of(bias.view({1, out}), 0, 1, 0, out, product).view({out});
-  in_steps(x.size(0), kRows, [&](int64_t r0, int64_t r1) {
+  in_steps(x.size(0), rows_step(x, product), [&](int64_t r0, int64_t r1) {
     const Tensor rows = part_of(x, r0, r1, 0, in, product);
     in_steps(out, weights_step(in), [&](int64_t o0, int64_t o1) {
       Tensor part = Tensor::empty({r1 - r0, o1 - o0}, product, x.device());
@@ -137,7 +154,7 @@ void linear_dgrad(const Tensor& dy, const WeightView& w, bool accumulate, Tensor
     return;
   }
   const int64_t out = w.values.size(0), in = w.values.size(1);
-  in_steps(dy.size(0), kRows, [&](int64_t r0, int64_t r1) {
+  in_steps(dy.size(0), rows_step(dy, product), [&](int64_t r0, int64_t r1) {
     const Tensor rows = part_of(dy, r0, r1, 0, out, product);
     in_steps(in, weights_step(out), [&](int64_t i0, int64_t i1) {
       Tensor part = Tensor::empty({r1 - r0, i1 - i0}, product, dy.device());

@@ -45,13 +45,15 @@ struct Key {
   bool bias;
   uint8_t alignment;      // log2 of what a, b and c all have, at most 8: some algorithms need it
   int64_t rows, out, in;  // rows: a bucket, where products are found again
+  int64_t pitch;          // between the result's rows, which may be a part of wider ones
   bool operator==(const Key&) const = default;
 };
 struct KeyHash {
   size_t operator()(const Key& k) const {
     size_t h =
         size_t(k.product) | size_t(k.dtype) << 4 | size_t(k.bias) << 8 | size_t(k.alignment) << 10;
-    for (const int64_t v : {k.rows, k.out, k.in}) h = h * 0x9E3779B97F4A7C15ull + size_t(v);
+    for (const int64_t v : {k.rows, k.out, k.in, k.pitch})
+      h = h * 0x9E3779B97F4A7C15ull + size_t(v);
     return h;
   }
 };
@@ -106,16 +108,16 @@ Layouts layouts(const Key& key, int64_t columns) {
   switch (key.product) {
     case Product::forward:  // y^T [out, rows] = w [out, in] x^T [in, rows]
       return {layout(type, key.in, key.out, key.in), layout(type, key.in, columns, key.in),
-              layout(type, key.out, columns, key.out)};
+              layout(type, key.out, columns, key.pitch)};
     case Product::dgrad:  // dx^T [in, rows] = w^T [in, out] dy^T [out, rows]
       return {layout(type, key.in, key.out, key.in), layout(type, key.out, columns, key.out),
-              layout(type, key.in, columns, key.in)};
+              layout(type, key.in, columns, key.pitch)};
     case Product::wgrad:  // dw^T [in, out] = x^T [in, rows] dy [rows, out]
       break;
   }
   const cudaDataType_t sums = library_dtype(accumulator_dtype(key.dtype));
   return {layout(type, key.in, key.rows, key.in), layout(type, columns, key.rows, key.out),
-          layout(sums, key.in, columns, key.in)};
+          layout(sums, key.in, columns, key.pitch)};
 }
 int64_t columns_of(const Key& key) { return key.product == Product::wgrad ? key.out : key.rows; }
 
@@ -260,10 +262,10 @@ std::optional<TimingRoom> timing_room(const Key& key, const Call& call, Device& 
   if (call.beta == 0) return TimingRoom{.scratch = {}, .columns = columns};
   const bool sums = key.product == Product::wgrad;
   const DType dtype = sums ? accumulator_dtype(key.dtype) : key.dtype;
-  const int64_t some = std::min(columns, kTimingScratch / (key.in * int64_t(dtype_size(dtype))));
+  const int64_t some = std::min(columns, kTimingScratch / (key.pitch * int64_t(dtype_size(dtype))));
   if (some == 0) return std::nullopt;
   try {
-    return TimingRoom{.scratch = Tensor::empty({some, key.in}, dtype, device), .columns = some};
+    return TimingRoom{.scratch = Tensor::empty({some, key.pitch}, dtype, device), .columns = some};
   } catch (const UsageError&) {  // the run's own memory goes first
     return std::nullopt;
   }
@@ -316,6 +318,7 @@ bool run(Key key, const Multiplied& of, Tensor& c) {
                             reinterpret_cast<uintptr_t>(c.raw());
   key.alignment = uint8_t(std::min(8, std::countr_zero(address)));
   key.bias = of.bias.defined();
+  key.pitch = c.stride(0);
   const auto stream = elastron::cuda::stream_of(device);
   Library& library = device.attached<Library>();
   const std::lock_guard lock(library.mutex);
@@ -359,7 +362,8 @@ Key key_of(Product product, DType dtype, int64_t rows, const Tensor& weight) {
           .alignment = 0,
           .rows = rows,
           .out = weight.size(0),
-          .in = weight.size(1)};
+          .in = weight.size(1),
+          .pitch = 0};
 }
 
 }  // namespace

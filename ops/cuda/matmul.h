@@ -14,6 +14,7 @@ namespace elastron::ops::cuda {
 // Bytes that the library may use while a product runs.
 inline constexpr int64_t kMatmulWorkspace = int64_t(32) << 20;
 
+// The result of the first two may be columns of a wider tensor; with a bias it may not.
 // y [tokens, out] = x [tokens, in] w[out, in]^T (+ bias [out])
 void matmul_forward(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y);
 // dx [tokens, in] = or, with `accumulate`, += dy [tokens, out] w

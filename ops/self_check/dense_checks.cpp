@@ -6,6 +6,7 @@
 #include "ops/boundary_pool.h"
 #include "ops/cross_entropy.h"
 #include "ops/decode_attention.h"
+#include "ops/dequantise.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/expert_choice.h"
@@ -18,6 +19,7 @@
 #include "ops/kv_cache.h"
 #include "ops/linear.h"
 #include "ops/mlp_chain.h"
+#include "ops/quantise.h"
 #include "ops/rms_norm.h"
 #include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
@@ -146,6 +148,22 @@ void rows(Comparison& c, DType t, Device& gpu) {
   }
 }
 
+// Weights in FP8, whole blocks and parts: what is multiplied is the same number, bit for bit.
+void stored_weights(Comparison& c, DType t, Device& gpu) {
+  for (const int64_t n : {45, 160}) {
+    c.same("FP8 weights", host_device(), gpu, 0, {"numbers", "embedding"},
+           [&](Inputs& in) -> Results {
+             const QuantisedWeight q =
+                 quantise(in.normal({140, n}, DType::f32).on_host(), WeightBlocks{});
+             const Tensor values = q.values.to(in.device());
+             WeightScale scale = q.scale;
+             scale.values = scale.values.to(in.device());
+             const Tensor ids = in.numbers(40, 150);
+             return {dequantise(values, scale, t), embedding_forward(ids, values, 5, scale, t)};
+           });
+  }
+}
+
 // A linear layer and its gradients, of these sizes.
 Computation linear_layer(DType t, int64_t tokens, int64_t out, int64_t in_features) {
   return [=](Inputs& in) -> Results {
@@ -170,6 +188,7 @@ std::string check_dense_ops(DType dtype, Device& gpu) {
   norms(c, dtype, gpu);
   rotations(c, dtype, gpu);
   rows(c, dtype, gpu);
+  stored_weights(c, dtype, gpu);
   if (c.difference().empty()) {
     Inputs there(host_device()), here(gpu);
     const Shape shape{5000};

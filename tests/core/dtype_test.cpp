@@ -19,8 +19,10 @@ TEST(DType, SizesAndNames) {
     DType type;
     size_t size;
     const char* name;
-  } table[] = {{DType::f64, 8, "float64"}, {DType::f32, 4, "float32"}, {DType::bf16, 2, "bfloat16"},
-               {DType::i64, 8, "int64"},   {DType::i32, 4, "int32"},   {DType::u8, 1, "uint8"}};
+  } table[] = {{DType::f64, 8, "float64"},       {DType::f32, 4, "float32"},
+               {DType::bf16, 2, "bfloat16"},     {DType::i64, 8, "int64"},
+               {DType::i32, 4, "int32"},         {DType::u8, 1, "uint8"},
+               {DType::e4m3, 1, "float8_e4m3fn"}};
   for (const auto& row : table) {
     EXPECT_EQ(dtype_size(row.type), row.size);
     EXPECT_EQ(dtype_name(row.type), row.name);
@@ -64,6 +66,30 @@ TEST(Float8, EveryValueByItsDefinition) {
   }
   EXPECT_EQ(float(e4m3::from_bits(0x7e)), 448.0f);
   EXPECT_EQ(float(e4m3::from_bits(0x08)), 0x1p-6f);
+}
+
+// Against the definition: the nearer neighbour, the even one in the middle, and beyond the largest
+// the largest.
+TEST(Float8, RoundsToNearestEven) {
+  for (int bits = 0; bits < 0x7e; ++bits) {
+    const float below = e4m3::from_bits(uint8_t(bits)), above = e4m3::from_bits(uint8_t(bits + 1));
+    EXPECT_EQ(e4m3(below).bits, bits);
+    const float middle = (below + above) / 2;  // exact
+    for (const float x : {std::nextafter(below, above), std::nextafter(middle, below), middle,
+                          std::nextafter(middle, above), std::nextafter(above, below)}) {
+      const bool up = x > middle || (x == middle && bits % 2 == 1);
+      EXPECT_EQ(e4m3(x).bits, bits + int(up)) << x;
+      EXPECT_EQ(e4m3(-x).bits, (bits + int(up)) | 0x80) << -x;
+    }
+  }
+  EXPECT_EQ(e4m3(-0.0f).bits, 0x80);
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float x : {448.0f, 449.0f, 464.0f, 480.0f, 1e30f, infinity}) {
+    EXPECT_EQ(float(e4m3(x)), 448.0f) << x;
+    EXPECT_EQ(float(e4m3(-x)), -448.0f) << x;
+  }
+  EXPECT_TRUE(std::isnan(float(e4m3(std::numeric_limits<float>::quiet_NaN()))));
+  EXPECT_EQ(float(e4m3(std::numeric_limits<float>::denorm_min())), 0.0f);
 }
 
 // Against the definition: the nearer neighbour, the even one in the middle.

@@ -235,6 +235,23 @@ KERNELS = [
           case("inference", "generation_cuda_emulated_test", "GenerationOnAGpu.*"), "HasTheIdsOfTheCpu"),
 ]
 
+# Weights in FP8.
+STORAGE = [
+    Fault("a tensor rank's part begins with a block of its own", "parallel/shard.cpp",
+          "               .out_offset = partition.dim == 0 ? partition.offset % out : 0,",
+          "               .out_offset = 0,",
+          ["model_test"], case("model", "model_test", "QuantisedFolder.*"), "AnySplitHasTheWholesValuesAndScales"),
+    Fault("a scale that changes in memory goes unnoticed", "train/step/frozen_weights.cpp",
+          "  return digest(p.value) + (p.scale.defined() ? digest(p.scale.values) : \"\");",
+          "  return digest(p.value);",
+          ["train_test"], case("train", "train_test", "Frozen.*"), "AScaleThatChangedIsNamedToo"),
+    Fault("parts of a converted weight are not what a plan counts", "ops/linear.cpp",
+          "  if (step >= side) return f(as_multiplied(w, activations), 0, side);",
+          "  if (step >= side || w.tensor().device().kind() == DeviceKind::meta) {\n"
+          "    return f(as_multiplied(w, activations), 0, side);\n  }",
+          [EMULATED], case("ops", EMULATED, "QuantisedProducts.*"), "InPartsAsPlanned"),
+]
+
 # The check of a GPU.
 CHECK = [
     Fault("a step that takes no TERM is left alone", "bench/gpu/check/bounded.py",
@@ -269,4 +286,4 @@ EXPERTS = [
           ["families_test"], case("launch", "families_test", "MixtureOfExperts.Routers*"), "sequence=true"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + CHECK + EXPERTS
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + CHECK + EXPERTS

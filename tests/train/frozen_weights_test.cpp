@@ -22,8 +22,9 @@ std::vector<std::byte> bytes_of(const Parameter& p) {
 // A small model whose routers, or adapters, train.
 class SmallRun {
  public:
-  explicit SmallRun(std::vector<Part> trainable) {
+  explicit SmallRun(std::vector<Part> trainable, WeightsKept storage = WeightsKept::automatic) {
     config_.train.trainable = std::move(trainable);
+    config_.model.storage = storage;
     config_.train.warmup_ratio = 0;
     config_.train.steps = 10;
     config_.train.lora = {.rank = 2, .targets = {"q_proj", "down_proj"}};
@@ -84,8 +85,12 @@ class SmallRun {
 };
 
 TEST(Frozen, EveryByteStaysWhileTheRestMoves) {
-  for (const auto& trainable : {std::vector{Part::router}, {Part::lora}}) {
-    SmallRun run(trainable);
+  for (const auto& [trainable, storage] :
+       {std::pair{std::vector{Part::router}, WeightsKept::automatic},
+        {{Part::lora}, WeightsKept::automatic},
+        {{Part::router}, WeightsKept::fp8},
+        {{Part::lora}, WeightsKept::fp8}}) {
+    SmallRun run(trainable, storage);
     std::vector<std::vector<std::byte>> before;
     for (const Parameter* p : run.parameters()) before.push_back(bytes_of(*p));
     const FrozenWeights frozen(run.parameters());
@@ -125,6 +130,22 @@ TEST(Frozen, AByteThatChangedIsNamed) {
     }
     bytes[p->value.bytes() - 1] ^= 1;
   }
+  EXPECT_NO_THROW(frozen.check(0));
+}
+
+TEST(Frozen, AScaleThatChangedIsNamedToo) {
+  SmallRun run({Part::router}, WeightsKept::fp8);
+  const FrozenWeights frozen(run.parameters());
+  int scaled = 0;
+  for (Parameter* p : run.parameters()) {
+    if (!p->scale.defined()) continue;
+    ++scaled;
+    auto* bytes = static_cast<unsigned char*>(p->scale.values.raw());
+    bytes[0] ^= 1;
+    EXPECT_THROW(frozen.check(0), NumericalError) << p->name;
+    bytes[0] ^= 1;
+  }
+  EXPECT_EQ(scaled, 2 * 7 + 2);
   EXPECT_NO_THROW(frozen.check(0));
 }
 

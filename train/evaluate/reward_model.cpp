@@ -42,6 +42,11 @@ Config as_trained(const Config& config, const std::optional<RewardCheckpoint>& t
   c.train.lora = t.train.lora;
   c.train.seed = t.train.seed;
   c.data.chat_template = t.data.chat_template;
+  if (c.model.storage != WeightsKept::automatic && c.trains(Part::backbone)) {
+    throw UsageError("the checkpoint holds a whole backbone, which is in model.dtype",
+                     "model.storage",
+                     "set it to auto, or export the checkpoint and name its folder");
+  }
   return c;
 }
 

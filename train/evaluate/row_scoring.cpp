@@ -67,6 +67,9 @@ reward::EvaluationIdentity RowScoring::identity(reward::EvaluationIdentity of_ro
   of_rows["settings"] = fmt::format("group {}, untrained {}, force {}, dtype {}", pairs_->group(),
                                     rows_.options().untrained, config_.router.force,
                                     config::enum_name(config_.model.dtype));
+  if (config_.model.storage != WeightsKept::automatic) {
+    of_rows["settings"] += fmt::format(", storage {}", config::enum_name(config_.model.storage));
+  }
   // Everything else that a score may depend on.
   Config model;
   model.router = config_.router;

@@ -112,7 +112,7 @@ void add_phases(const std::vector<RangeRecord>& ranges, const std::vector<RangeR
 
 // Bytes of a parameter and of what an optimiser has for it.
 int64_t bytes_of(const Parameter& p) {
-  int64_t bytes = int64_t(p.value.bytes());
+  auto bytes = int64_t(stored_bytes(p));
   if (p.grad.defined()) bytes += int64_t(p.grad.bytes());
   if (p.master.defined() && p.master.raw() != p.value.raw()) bytes += int64_t(p.master.bytes());
   return bytes;

@@ -9,9 +9,13 @@ namespace elastron::train {
 
 namespace {
 
-std::string digest(const Parameter& p) {
-  const Tensor host = p.value.on_host();
+std::string digest(const Tensor& t) {
+  const Tensor host = t.on_host();
   return checksum(std::span(static_cast<const std::byte*>(host.raw()), host.bytes()));
+}
+
+std::string digest(const Parameter& p) {
+  return digest(p.value) + (p.scale.defined() ? digest(p.scale.values) : "");
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "core/cuda/device.h"
+#include "core/meta_device.h"
+#include "ops/converted_weights.h"
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/row_bucket.h"
 #include "ops/linear.h"
@@ -22,6 +24,48 @@ using emulator::blas;
 
 constexpr int64_t kWidth = 1024;
 constexpr uint64_t kFastest = emulator::kAlgorithms - 1;
+
+// How many products a quantised weight takes that may not be converted as a whole, and that a plan
+// counts the same: 32 of 140 outputs at a time forward, 64 of 200 inputs backward.
+TEST(QuantisedProducts, InPartsAsPlanned) {
+  elastron::cuda::CudaDevice gpu(0);
+  MetaDevice meta(DeviceKind::cuda);
+  struct Counts {
+    int64_t forward = 0, backward = 0;
+  };
+  const auto counts = [](Device& device) {
+    device.attached<ConvertedWeights>().most = 64 * 140;
+    const WeightScale scale{.values = Tensor::empty({10, 7}, DType::f32, device),
+                            .out_block = 16,
+                            .in_block = 32,
+                            .out_offset = 5,
+                            .in_offset = 8};
+    const LinearWeight w(Tensor::empty({140, 200}, DType::e4m3, device), scale);
+    const Tensor x = Tensor::empty({5, 200}, DType::bf16, device);
+    const Tensor dy = Tensor::empty({5, 140}, DType::bf16, device);
+    Counts c;
+    int64_t before = blas().products;
+    linear_forward(x, w);
+    c.forward = blas().products - before;
+    before = blas().products;
+    linear_dgrad(dy, w);
+    c.backward = blas().products - before;
+    return c;
+  };
+  const Counts of_gpu = counts(gpu);
+  EXPECT_EQ(of_gpu.forward, 5);
+  EXPECT_EQ(of_gpu.backward, 4);
+  counts(meta);
+  double launches = 0, flops = 0;
+  for (const RangeRecord& range : meta.ranges()) {
+    for (const OpRecord& op : range.ops) {
+      launches += double(op.sum.launches);
+      flops += op.sum.flops;
+    }
+  }
+  EXPECT_EQ(launches, 2 * (5 + 4));  // each with a conversion
+  EXPECT_EQ(flops, 2 * 2.0 * 5 * 140 * 200);
+}
 
 TEST(RowBuckets, HoldEverySizeInAFewSteps) {
   std::set<int64_t> buckets;

@@ -34,6 +34,14 @@ TEST(PlannedStepOfAGpu, HoldsLaunchesCopiesAndWaitsAsAStepDoes) {
        {of("routers", Recompute::none, DType::f32, nothing),
         of("routers, selective", Recompute::selective, DType::bf16, nothing),
         of("routers, layer", Recompute::layer, DType::bf16, nothing),
+        of("routers beside FP8", Recompute::selective, DType::bf16,
+           [](Config& c) { c.model.storage = WeightsKept::fp8; }),
+        of("adapters beside FP8", Recompute::none, DType::f32,
+           [](Config& c) {
+             c.model.storage = WeightsKept::fp8;
+             c.train.objective = kReward;
+             c.train.trainable = {Part::reward_head, Part::lora};
+           }),
         of("backbone", Recompute::none, DType::bf16,
            [](Config& c) { c.train.objective = kPretrain; }),
         of("pairs", Recompute::selective, DType::bf16, [](Config& c) {

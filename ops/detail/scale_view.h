@@ -1,0 +1,29 @@
+// Scales of a quantised weight, for plain loops on either device.
+#pragma once
+#include "core/host_device.h"
+#include "core/weight_scale.h"
+
+namespace elastron::ops::detail {
+
+struct ScaleView {
+  const float* values;
+  int64_t blocks;  // of a row
+  int64_t out_block, in_block, out_offset, in_offset;
+
+  explicit ScaleView(const WeightScale& s)
+      : values(s.values.data<float>()),
+        blocks(s.values.size(1)),
+        out_block(s.out_block),
+        in_block(s.in_block),
+        out_offset(s.out_offset),
+        in_offset(s.in_offset) {}
+  // Those of row r, by block.
+  ELASTRON_HD const float* row(int64_t r) const {
+    return values + (out_offset + r) / out_block * blocks;
+  }
+  // Of column c; and where the next one begins.
+  ELASTRON_HD int64_t block_of(int64_t c) const { return (in_offset + c) / in_block; }
+  ELASTRON_HD int64_t end_of(int64_t c) const { return (block_of(c) + 1) * in_block - in_offset; }
+};
+
+}  // namespace elastron::ops::detail
