@@ -128,7 +128,8 @@ std::unique_ptr<inference::Engine> OpenedEngine::engine_that_keeps(std::optional
                                .routing = config_.router},
       runtime_->mesh(), runtime_->device());
   const auto& m = engine->model();
-  const auto forced = router::parse_force(arguments_.force, m.num_layers, m.kv_heads, config_.router.granularity);
+  const auto forced =
+      router::parse_force(arguments_.force, m.num_layers, m.kv_heads, config_.router.granularity);
   if (forced.active) {
     engine->route_by(forced.gates);
   } else if (stored_) {
