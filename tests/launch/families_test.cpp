@@ -78,11 +78,11 @@ TEST(FamilyWithBiases, IsExportedWithThem) {
 // Adapters are trained beside `backbone`, merged into its weights, and the folder is a classifier's
 // of that name, with the same scores.
 void expect_exported_classifier(const std::string& backbone, const std::string& architecture,
-                                const std::string& more) {
+                                const std::string& settings_of_run) {
   const Scratch scratch;
   const std::string settings = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml ";
-  const auto run =
-      elastron(0, train("reward", backbone, scratch / "run", "--set train.steps=3 " + more));
+  const auto run = elastron(
+      0, train("reward", backbone, scratch / "run", "--set train.steps=3 " + settings_of_run));
   ASSERT_EQ(run.code, 0) << run.err;
   const auto written = elastron(2, "export --format hf-reference --checkpoint " +
                                        (scratch / "run") + " --out " + (scratch / "model"));
@@ -190,7 +190,8 @@ const std::string& tiny_mixture() {
   return folder;
 }
 
-const std::string kOfAttention = "--set train.lora.targets=[q_proj,v_proj,o_proj] ";
+const std::string kAdapters = "--set train.trainable=[reward_head,lora] ";
+const std::string kOfAttention = kAdapters + "--set train.lora.targets=[q_proj,v_proj,o_proj] ";
 
 TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
   std::vector<Layout> layouts = kLayouts;
@@ -228,7 +229,7 @@ TEST(MixtureOfExperts, WhatExpertsDoNotHaveIsRefusedInOneLine) {
   const Scratch scratch;
   expect_error(elastron(0, train("pretrain", tiny_mixture(), scratch / "a")), 2,
                {"experts of a Qwen3MoeForCausalLM do not train"});
-  expect_error(elastron(2, train("reward", tiny_mixture(), scratch / "b")), 2,
+  expect_error(elastron(2, train("reward", tiny_mixture(), scratch / "b", kAdapters)), 2,
                {"adapters of 'gate_proj'", "[q_proj, k_proj, v_proj, o_proj]"});
   const std::string narrow = mixture(scratch / "narrow", 12);
   expect_error(elastron(8, train("router", narrow, scratch / "c", "--set parallel.tensor=8")), 2,
