@@ -129,6 +129,10 @@ void check_experts(const ModelConfig& config, const DecoderOptions& options) {
     throw UsageError("the experts of a " + config.architecture + " do not train here", "model",
                      "train routers or adapters of the attention's linears beside them");
   }
+  if (options.storage && *options.storage != options.dtype) {
+    throw UsageError("the experts of a " + config.architecture + " are kept in the run's dtype",
+                     "model.storage", "set it to auto; a folder in FP8 is read all the same");
+  }
   if (options.lora) check_adapters(config, *options.lora);
 }
 

@@ -70,7 +70,8 @@ class ExpertMlp {
   Linears gate_, up_, down_;
 };
 
-// Throws a UsageError where the options ask for what experts do not have: weights that train, adapters.
+// Throws a UsageError where the options ask for what experts do not have: weights that train, adapters, a
+// storage of their own.
 void check_experts(const ModelConfig& config, const DecoderOptions& options);
 
 }  // namespace elastron::model

@@ -231,6 +231,9 @@ TEST(MixtureOfExperts, WhatExpertsDoNotHaveIsRefusedInOneLine) {
                {"experts of a Qwen3MoeForCausalLM do not train"});
   expect_error(elastron(2, train("reward", tiny_mixture(), scratch / "b", kAdapters)), 2,
                {"adapters of 'gate_proj'", "[q_proj, k_proj, v_proj, o_proj]"});
+  expect_error(
+      elastron(2, train("router", tiny_mixture(), scratch / "d", "--set model.storage=fp8")), 2,
+      {"experts of a Qwen3MoeForCausalLM are kept in the run's dtype", "model.storage"});
   const std::string narrow = mixture(scratch / "narrow", 12);
   expect_error(elastron(8, train("router", narrow, scratch / "c", "--set parallel.tensor=8")), 2,
                {"moe_intermediate_size = 12", "parallel.tensor = 8"});
