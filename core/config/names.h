@@ -17,8 +17,8 @@ struct Auto {
 };
 
 // The words of an enumeration. Specialise:
-//   template <> struct EnumNames<Objective> {
-//     static constexpr NameOf<Objective> names[] = {{Objective::router, "router"}, ...}; };
+//   template <> struct EnumNames<Rule> {
+//     static constexpr NameOf<Rule> names[] = {{Rule::warn, "warn"}, {Rule::error, "error"}}; };
 template <class E>
 struct NameOf {
   E value;

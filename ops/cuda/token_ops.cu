@@ -137,8 +137,9 @@ __global__ void pool_backward_kernel(const accumulator_t<T>* d_pooled, int64_t s
   }
 }
 
-// One block per row: the largest logit with the least index, then the sum of exponentials.
-template <class T>
+// One block per row: the largest logit with the least index, then the sum of exponentials. A thread
+// reads N neighbours at a time; N divides `shard`.
+template <int N, class T>
 __global__ void cross_entropy_kernel(const T* logits, const int32_t* labels, int64_t shard,
                                      int64_t first_id, double* parts) {
   using A = accumulator_t<T>;
@@ -150,11 +151,15 @@ __global__ void cross_entropy_kernel(const T* logits, const int32_t* labels, int
   const T* l = logits + row * shard;
   A most = -std::numeric_limits<A>::infinity();
   int64_t first = shard;
-  for (int64_t i = threadIdx.x; i < shard; i += kThreads) {
-    const A x = A(l[i]);
-    if (x > most) {
-      most = x;
-      first = i;
+  for (int64_t i = int64_t(threadIdx.x) * N; i < shard; i += kThreads * N) {
+    const auto pack = *reinterpret_cast<const Pack<T, N>*>(l + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const A x = A(pack.v[k]);
+      if (x > most) {
+        most = x;
+        first = i + k;
+      }
     }
   }
   const auto take = [&](A other, int64_t other_first) {
@@ -176,7 +181,11 @@ __global__ void cross_entropy_kernel(const T* logits, const int32_t* labels, int
   __syncthreads();
   for (int i = 0; i < kWarps; ++i) take(most_of[i], first_of[i]);
   A sum = 0;
-  for (int64_t i = threadIdx.x; i < shard; i += kThreads) sum += detail::fast_exp(A(l[i]) - most);
+  for (int64_t i = int64_t(threadIdx.x) * N; i < shard; i += kThreads * N) {
+    const auto pack = *reinterpret_cast<const Pack<T, N>*>(l + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum += detail::fast_exp(A(pack.v[k]) - most);
+  }
   sum = block_sum<kThreads>(sum, sums);
   if (threadIdx.x != 0) return;
   const int64_t label = int64_t(labels[row]) - first_id;
@@ -198,7 +207,7 @@ __global__ void cross_entropy_combine_kernel(const double* parts, int64_t shards
   argmax[row] = whole.argmax;
 }
 
-template <class T>
+template <int N, class T>
 __global__ void cross_entropy_backward_kernel(T* logits, const int32_t* labels,
                                               const accumulator_t<T>* lse, int64_t shard,
                                               int64_t first_id, accumulator_t<T> scale) {
@@ -208,10 +217,15 @@ __global__ void cross_entropy_backward_kernel(T* logits, const int32_t* labels,
   const A keep = labels[row] == kIgnoreLabel ? A(0) : scale;
   const A shift = lse[row];
   T* l = logits + row * shard;
-  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < shard; i += stride) {
-    const A p = keep == A(0) ? A(0) : detail::fast_exp(A(l[i]) - shift);
-    detail::put(l[i], (i == label ? p - A(1) : p) * keep);
+  const int64_t stride = int64_t(gridDim.x) * blockDim.x * N;
+  for (int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < shard; i += stride) {
+    auto pack = *reinterpret_cast<const Pack<T, N>*>(l + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const A p = keep == A(0) ? A(0) : detail::fast_exp(A(pack.v[k]) - shift);
+      detail::put(pack.v[k], (i + k == label ? p - A(1) : p) * keep);
+    }
+    *reinterpret_cast<Pack<T, N>*>(l + i) = pack;
   }
 }
 
@@ -283,7 +297,8 @@ void boundary_pool_backward(const accumulator_t<T>* d_pooled, int64_t stride, in
 template <class T>
 void cross_entropy_rows(const T* logits, const int32_t* labels, int64_t rows, int64_t shard,
                         int64_t first_id, double* parts, Stream stream) {
-  launch("cross_entropy", cross_entropy_kernel<T>,
+  const bool packs = shard % kPackOf<T> == 0 && aligned_for(logits, kPackOf<T>);
+  launch("cross_entropy", packs ? cross_entropy_kernel<kPackOf<T>, T> : cross_entropy_kernel<1, T>,
          LaunchShape{dim3(unsigned(rows)), dim3(kThreads)}, stream, logits, labels, shard, first_id,
          parts);
 }
@@ -305,11 +320,15 @@ void cross_entropy_backward(T* logits, const int32_t* labels, const accumulator_
                             Stream stream) {
   using A = accumulator_t<T>;
   constexpr int64_t kRows = kCrossEntropyRows;
+  const bool packs = shard % kPackOf<T> == 0 && aligned_for(logits, kPackOf<T>);
   for (int64_t begin = 0; begin < rows; begin += kRows) {
-    LaunchShape shape = over_items(shard, kThreads, 64);
+    LaunchShape shape = over_items(packs ? shard / kPackOf<T> : shard, kThreads, 64);
     shape.grid.y = unsigned(rows - begin < kRows ? rows - begin : kRows);
-    launch("cross_entropy_backward", cross_entropy_backward_kernel<T>, shape, stream,
-           logits + begin * shard, labels + begin, lse + begin, shard, first_id, A(scale));
+    launch(
+        "cross_entropy_backward",
+        packs ? cross_entropy_backward_kernel<kPackOf<T>, T> : cross_entropy_backward_kernel<1, T>,
+        shape, stream, logits + begin * shard, labels + begin, lse + begin, shard, first_id,
+        A(scale));
   }
 }
 

@@ -45,6 +45,11 @@ MACHINE_CODE = [
     machine_code("dk, dv: a branch on the mask between the waits", "dk, dv", "backward_hopper.cu",
                  "      if constexpr (kMask != KeyMask::none) rows.template hide<kMask>(p, sights, dense_from);",
                  "      if (rows.mask != KeyMask::none) rows.template hide<KeyMask::shown>(p, sights, dense_from);"),
+    machine_code("dk, dv: too few registers for the sums", "dk, dv", "backward_hopper.cu",
+                 "kDim == 64 ? kConsumerRegisters : 224;", "kDim == 64 ? kConsumerRegisters : 168;"),
+    machine_code("dq: a product is of half of head_dim", "dq", "backward_hopper_dq.cu",
+                 "      multiply_rows<kDim, kKeys>(ds, d_rows, values);\n",
+                 "      multiply_rows<kDim / 2, kKeys>(ds, d_rows, values);\n"),
     machine_code("forward: the scores are waited for with everything else", "forward", "forward_hopper.cu",
                  "        products_wait<1>(s);\n", "        products_wait<0>(s);\n"),
 ]
@@ -66,6 +71,11 @@ COUNTED = [
           "        [&](auto stream) {\n          cuda::gather_rows(pieces, rows, n, item, stream);\n"
           "          cuda::gather_rows(pieces, rows, n, item, stream);\n        },",
           ["planned_ranks_cuda_test"], listed(r"planned_ranks_cuda_test\.np2"), "launches"),
+    Fault("a layer asks for a block of memory more, and clears it", "model/mlp.cpp",
+          "  Tensor y = region_.leave(down_.forward(ops::swiglu_forward(g.gate, g.up)));",
+          "  const Tensor more = Tensor::zeros({1}, x.dtype(), x.device());\n"
+          "  Tensor y = region_.leave(down_.forward(ops::swiglu_forward(g.gate, g.up)));",
+          ["plan_test"], case("train/plan", "plan_test", "Budgets.OfALayer"), "calls.allocations"),
     Fault("a decoded token is a kernel more in each layer", "model/attention.cpp",
           "  in.cache->append(layer_, in.positions, p.k, p.v);",
           "  in.cache->append(layer_, in.positions, p.k, p.v);\n  in.cache->append(layer_, in.positions, p.k, p.v);",
@@ -94,6 +104,56 @@ COUNTED = [
           "  return int64_t(std::bit_ceil(uint64_t(std::max<int64_t>(size, 128))));",
           "  return std::max<int64_t>(size, 128);",
           [ATTENTION], case("ops", ATTENTION, "LibraryBatch.*"), "NaturalPacksShareAFewPlans"),
+]
+
+def train_test(only):
+    return case("train", "train_test", only)
+
+
+# What trains, on the CPU: tests of one object each.
+TRAINING = [
+    Fault("rows of a checkpoint that nobody holds are no fault", "train/checkpoint/coverage.cpp",
+          '    if (p.offset > at) return "rows from " + std::to_string(at) + " are held by nobody";\n', "",
+          ["train_test"], train_test("Tiling.*"), "Tiling.Faults"),
+    Fault("the smallest parameters are shared out first", "train/step/optimizer.cpp",
+          "parameters[a]->logical_shape.numel() > parameters[b]->logical_shape.numel()",
+          "parameters[a]->logical_shape.numel() < parameters[b]->logical_shape.numel()",
+          ["train_test"], train_test("ShareParameters.*"), "TheLargestGoFirstToWhoHasLeast"),
+    Fault("micro batches go in turns whatever they cost", "train/step/step_batches.cpp",
+          "? data::balance(costs, ranks)", "? data::round_robin(count, ranks)",
+          ["train_test"], train_test("Deal.*"), "ByCostIsEvenWhereTurnsAreNot"),
+    Fault("an attribute of a checkpoint is not guarded", "train/checkpoint/header.cpp",
+          '{"format", "elastron_version", "objective", "backbone_fingerprint"}',
+          '{"format", "elastron_version", "backbone_fingerprint"}',
+          ["train_test"], train_test("Header.*"), "EveryAttributeIsGuarded"),
+    Fault("an answer's last token may be wrong", "train/evaluate/evaluate.cpp",
+          "    const int64_t answer_end = answer_begin + batch.answer_lengths[i];",
+          "    const int64_t answer_end = answer_begin + batch.answer_lengths[i] - 1;",
+          ["train_test"], train_test("Evaluate.*"), "FiguresAreThoseByHand"),
+    Fault("a pair's margin is left out of its loss", "train/evaluate/pair_scorer.cpp",
+          "config.margin ? packed.margin : 0.0", "config.margin && head_ == nullptr ? packed.margin : 0.0",
+          ["train_test"], train_test("PairScores.*"), "LossesAndFiguresAreThoseOfTheirScores"),
+    Fault("a fingerprint is not of the weights", "train/session.cpp",
+          "        checksums = folder->tensor_checksums(mesh.world().rank(), mesh.world().size());",
+          "        checksums = std::to_string(mesh.world().size());",
+          ["train_test"], train_test("SessionTest.*"), "TheFingerprintIsOfTheWeights"),
+    Fault("documents are numbered by micro batch", "train/step/step_batches.cpp",
+          "    batch.place_in_step(before[size_t(index)]);", "    batch.place_in_step(before[0]);",
+          ["step_batches_test"], listed(r"step_batches_test\.np2"), "DocumentsAreNumberedThroughTheStep"),
+    Fault("a frozen weight may change in memory", "train/step/frozen_weights.cpp",
+          "    if (digest(*parameters_[i]) == checksums_[i]) continue;",
+          "    if (digest(*parameters_[i]).size() == checksums_[i].size()) continue;",
+          ["train_test"], train_test("Frozen.*"), "AByteThatChangedIsNamed"),
+    Fault("a plan counts blocks smaller than they are", "core/meta_device.cpp",
+          "CpuDevice::size_class(bytes) : cuda", "bytes : cuda",
+          ["plan_test"], case("train/plan", "plan_test", "PlannedStep.*"), "PlannedStep"),
+    Fault("a sum over ranks is missing in a plan", "parallel/recording.cpp",
+          '  if (op != ReduceOp::sum || !is_planned_sum(t)) return record("all_reduce", t.bytes(), {t});',
+          "  if (op != ReduceOp::sum || !is_planned_sum(t)) return Pending([] {});",
+          ["planned_collectives_test"], listed(r"planned_collectives_test\.np2"), "PlannedCollectives"),
+    Fault("a gradient that all ranks hold counts once for each", "parallel/gradient_reducer.cpp",
+          "    if (p->partition.replicated() && tensor.rank() != 0) continue;\n", "",
+          ["elastron", "layout_test"], case("launch", "layout_test", "Layout.RouterCurve*"), "grad_norm"),
 ]
 
 # Order between streams and ranks.
@@ -163,6 +223,12 @@ CHECK = [
     Fault("a step that takes no TERM is left alone", "bench/gpu/check/bounded.py",
           "((signal.SIGTERM, grace), (signal.SIGKILL, 5))", "((signal.SIGTERM, grace),)",
           [], listed("gpu_check"), "FAIL"),
+    Fault("a step may take as long as it likes", "bench/gpu/check/bounded.py",
+          "            code = process.wait(timeout=limit)", "            code = process.wait()",
+          [], listed("gpu_check"), "FAIL"),
+    Fault("a step may take what is left of the whole, and more", "bench/gpu/check/steps.py",
+          "min(limit, left, self.budget.limit)", "min(limit, self.budget.limit)",
+          [], listed("gpu_check"), "FAIL"),
     Fault("what a step leaves behind lives on", "bench/gpu/check/bounded.py",
           "        left, stuck = end_all(grace if late else min(grace, 1))", "        left, stuck = 0, 0",
           [], listed("gpu_check"), "FAIL"),
@@ -183,7 +249,7 @@ EXPERTS = [
     Fault("rows of padding count in the load of experts", "train/step/step_figures.cpp",
           "if (p.padded) expert_loads_.take_out(layer, p.reading.whole_numbers(next++));",
           "if (p.padded) p.reading.whole_numbers(next++);",
-          ["families_test"], case("launch", "families_test", "MixtureOfExperts.Routers*"), "sequence=true"),
+          ["experts_test"], case("launch", "experts_test", "MixtureOfExperts.Routers*"), "sequence=true"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + ORDER + KERNELS + CHECK + EXPERTS
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + KERNELS + CHECK + EXPERTS

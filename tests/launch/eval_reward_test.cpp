@@ -329,7 +329,7 @@ TEST_F(EvalReward, RealRowsOfTheBenchmark) {
 
 TEST_F(EvalReward, BadInput) {
   const Scratch out;
-  expect_error(evaluate(2, out.path(), "--set model.path=" + tiny_llama_backbone()), 4,
+  expect_error(evaluate(2, out.path(), "--set model.path=" + tiny_backbone("llama")), 4,
                {"another backbone"});
   const auto run = [&](const std::string& more) {
     return elastron(2, "eval-reward " + kConfig + " --set model.path=" + tiny_backbone() +

@@ -219,13 +219,13 @@ TEST_F(Refused, DamagedFiles) {
 
 TEST_F(Refused, AnotherBackbone) {
   const std::string out = here_ / "out";
-  expect_error(import_to(in("own"), out, 2, tiny_llama_backbone()), 3, {"another backbone"});
+  expect_error(import_to(in("own"), out, 2, tiny_backbone("llama")), 3, {"another backbone"});
   const std::string own = copy("own");
   std::string settings = read_text(own + "/router.json");
   const size_t at = settings.find("  \"backbone_fingerprint\"");
   settings.erase(at, settings.find('\n', at) + 1 - at);
   write_text(own + "/router.json", settings);
-  EXPECT_EQ(import_to(own, out, 0, tiny_llama_backbone()).code, 0);
+  EXPECT_EQ(import_to(own, out, 0, tiny_backbone("llama")).code, 0);
 }
 
 TEST_F(Refused, NoMultipliersWhereTheyAreWanted) {

@@ -74,7 +74,7 @@ void expect_any_layout(const F& arguments, const std::vector<Layout>& layouts) {
 TEST(Layout, RouterOfALlamaBackboneToo) {
   const auto arguments = [](const std::string& folder, int tensor) {
     return "train " + config("router") +
-           " --set train.steps=12 --set model.path=" + tiny_llama_backbone() +
+           " --set train.steps=12 --set model.path=" + tiny_backbone("llama") +
            " --set output.dir=" + folder + " --set parallel.tensor=" + std::to_string(tensor);
   };
   expect_any_layout(arguments, {{2, 1}, {2, 2}, {4, 2}});

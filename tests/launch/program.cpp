@@ -160,33 +160,44 @@ const std::string& tiny_backbone() {
   return folder;
 }
 
-const std::string& tiny_llama_backbone() {
+namespace {
+
+// What the config.json of a family has that the tiny shapes lack.
+const std::map<std::string, nlohmann::json>& families() {
+  static const std::map<std::string, nlohmann::json> keys = {
+      {"llama",
+       {{"architectures", {"LlamaForCausalLM"}},
+        {"tie_word_embeddings", false},
+        {"rope_scaling",
+         {{"rope_type", "llama3"},
+          {"factor", 8.0},
+          {"low_freq_factor", 1.0},
+          {"high_freq_factor", 4.0},
+          {"original_max_position_embeddings", 32}}}}},
+      {"mistral", {{"architectures", {"MistralForCausalLM"}}, {"sliding_window", nullptr}}},
+      {"qwen2", {{"architectures", {"Qwen2ForCausalLM"}}}}};
+  return keys;
+}
+
+}  // namespace
+
+const std::string& tiny_shapes(const std::string& family) {
   static const Scratch scratch;
-  static const std::string folder =
-      pretrained(shapes_with({{"architectures", {"LlamaForCausalLM"}},
-                              {"model_type", "llama"},
-                              {"tie_word_embeddings", false},
-                              {"rope_scaling",
-                               {{"rope_type", "llama3"},
-                                {"factor", 8.0},
-                                {"low_freq_factor", 1.0},
-                                {"high_freq_factor", 4.0},
-                                {"original_max_position_embeddings", 32}}}},
-                             scratch / "shapes"),
-                 scratch.path());
+  static std::map<std::string, std::string> folders;
+  std::string& folder = folders[family];
+  if (folder.empty()) {
+    nlohmann::json keys = families().at(family);
+    keys["model_type"] = family;
+    folder = shapes_with(keys, scratch / family);
+  }
   return folder;
 }
 
-const std::string& tiny_qwen2_shapes() {
+const std::string& tiny_backbone(const std::string& family) {
   static const Scratch scratch;
-  static const std::string folder = shapes_with(
-      {{"architectures", {"Qwen2ForCausalLM"}}, {"model_type", "qwen2"}}, scratch / "shapes");
-  return folder;
-}
-
-const std::string& tiny_qwen2_backbone() {
-  static const Scratch scratch;
-  static const std::string folder = pretrained(tiny_qwen2_shapes(), scratch.path());
+  static std::map<std::string, std::string> folders;
+  std::string& folder = folders[family];
+  if (folder.empty()) folder = pretrained(tiny_shapes(family), scratch / family);
   return folder;
 }
 

@@ -52,11 +52,10 @@ const std::string& tiny_shapes();
 
 // A model folder with random weights: exported by a short pretraining run, made once per process.
 const std::string& tiny_backbone();
-// The same of a Llama model with llama3 rope scaling, which the documents are longer than.
-const std::string& tiny_llama_backbone();
-// Of a Qwen2 model: biases on q, k and v, no q/k norm. The backbone's biases are not 0 any more.
-const std::string& tiny_qwen2_shapes();
-const std::string& tiny_qwen2_backbone();
+// The same of another family, by its model_type: "llama" has llama3 rope scaling, which the
+// documents are longer than, and "qwen2" biases that are not 0 any more.
+const std::string& tiny_shapes(const std::string& family);
+const std::string& tiny_backbone(const std::string& family);
 
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, const std::string& text);

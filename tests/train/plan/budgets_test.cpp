@@ -39,6 +39,9 @@ constexpr LayerBudget kLayers[] = {
     {"1 x 64K, 8 ranks", 65536, 8, false, 123, 32, 203},
     {"8 x 8K, 8 ranks", 8192, 8, false, 127, 32, 203},
     {"64 x 1K, 8 ranks", 1024, 8, false, 123, 32, 203},
+    {"1 x 64K, 8 ranks, cuDNN", 65536, 8, true, 143, 71, 238},
+    {"8 x 8K, 8 ranks, cuDNN", 8192, 8, true, 147, 71, 238},
+    {"64 x 1K, 8 ranks, cuDNN", 1024, 8, true, 143, 71, 238},
 };
 
 static_assert(std::ranges::all_of(kLayers, [](const LayerBudget& layer) {
