@@ -112,7 +112,7 @@ def make_folder(path, case, seed):
             if "norm" in name:
                 p.add_(torch.randn_like(p) * 0.1)
             elif name.endswith("mlp.gate.weight"):  # choices that rounding does not change
-                p.add_(torch.randn_like(p) * 0.5)
+                p.add_(torch.randn_like(p) * 0.2)
             elif name.endswith("bias"):  # the library starts them at 0
                 p.add_(torch.randn_like(p) * 0.5)
     model = model.to(getattr(torch, case.dtype)).eval()
