@@ -20,6 +20,7 @@ enum class KernelFamily : uint8_t {
   hopper_gradients,
   library_forward,  // full attention
   library_gradients,
+  mma_groups,  // products of rows in groups, on tensor cores
 };
 
 // A set of them.

@@ -4,6 +4,7 @@
 #include "core/dispatch.h"
 #include "ops/cuda/grouped_linear.h"
 #include "ops/cuda/tensor_core.h"
+#include "ops/kernel_families.h"
 
 namespace elastron::ops::cuda {
 
@@ -268,16 +269,17 @@ void multiply_by_mma(const GroupedProduct<bf16>& p, int64_t rows, Stream stream)
   }
 }
 
-bool on_tensor_cores(const GroupedProduct<bf16>& p) {
+bool on_tensor_cores(const GroupedProduct<bf16>& p, Device& device) {
   return p.inner % 8 == 0 && p.columns % 8 == 0 && aligned_for(p.x, 8) &&
-         aligned_for(p.weights, 8) && aligned_for(p.y, 8);
+         aligned_for(p.weights, 8) && aligned_for(p.y, 8) &&
+         !is_forbidden(device, KernelFamily::mma_groups);
 }
 
 template <class T>
-void multiply(const GroupedProduct<T>& p, int64_t rows, Stream stream) {
+void multiply(const GroupedProduct<T>& p, int64_t rows, Device& device, Stream stream) {
   if (rows == 0 || p.groups == 0) return;
   if constexpr (std::is_same_v<T, bf16>) {
-    if (on_tensor_cores(p)) {
+    if (on_tensor_cores(p, device)) {
       if (p.k_stride == 1) {
         multiply_by_mma<true>(p, rows, stream);
       } else {
@@ -316,7 +318,7 @@ void grouped_linear_forward(const Tensor& x, const Tensor& weights, const RowGro
     auto p = product_of<T>(x, weights, groups, false, y);
     p.k_stride = 1;
     p.column_stride = weights.size(2);
-    multiply(p, y.size(0), stream);
+    multiply(p, y.size(0), x.device(), stream);
   });
 }
 
@@ -326,7 +328,7 @@ void grouped_linear_dgrad(const Tensor& dy, const Tensor& weights, const RowGrou
     auto p = product_of<T>(dy, weights, groups, accumulate, dx);
     p.k_stride = weights.size(2);
     p.column_stride = 1;
-    multiply(p, dx.size(0), stream);
+    multiply(p, dx.size(0), dy.device(), stream);
   });
 }
 

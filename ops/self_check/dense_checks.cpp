@@ -327,7 +327,10 @@ std::string check_library_products(DType dtype, bool tuned, Device& gpu) {
   return c.difference();
 }
 
-std::string check_experts(DType dtype, Device& gpu) {
+std::string check_experts(DType dtype, bool mma, Device& gpu) {
+  const Forbidding tensor_cores(
+      gpu, mma ? std::initializer_list<KernelFamily>{}
+               : std::initializer_list<KernelFamily>{KernelFamily::mma_groups});
   Comparison c;
   const ExpertRule rule{.per_token = 3, .normalise = true};
   // Rows for large tiles and for small ones; widths that vectors divide, with a rest, and one odd.

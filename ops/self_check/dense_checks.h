@@ -21,8 +21,9 @@ std::string check_optimizer(DType dtype, Device& gpu);
 std::string check_plain_products(DType dtype, Device& gpu);
 // The library's, against the plain ones: its first choice of algorithm, or the fastest one.
 std::string check_library_products(DType dtype, bool tuned, Device& gpu);
-// Choices, rows and products of a mixture of experts, in groups of few rows and of many.
-std::string check_experts(DType dtype, Device& gpu);
+// Choices, rows and products of a mixture of experts, in groups of few rows and of many: products by
+// mma, where it takes their dtype, or by the plain kernels.
+std::string check_experts(DType dtype, bool mma, Device& gpu);
 std::string check_decoding(DType dtype, int64_t head_dim, int64_t group, Device& gpu);
 
 }  // namespace elastron::ops::self_check

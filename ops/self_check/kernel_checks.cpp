@@ -50,7 +50,12 @@ class Checks {
           [t](Device& gpu) { return self_check::check_optimizer(t, gpu); });
     }
     if (use_.experts) {
-      add("experts, " + dtype_, {}, [t](Device& gpu) { return self_check::check_experts(t, gpu); });
+      add("experts, plain kernels, " + dtype_, {},
+          [t](Device& gpu) { return self_check::check_experts(t, false, gpu); });
+    }
+    if (use_.experts && t == DType::bf16) {
+      add("experts, tensor cores (mma), " + dtype_, KernelFamily::mma_groups,
+          [t](Device& gpu) { return self_check::check_experts(t, true, gpu); });
     }
     products(t);
     // Routers and heads are in float32.

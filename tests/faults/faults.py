@@ -283,7 +283,7 @@ EXPERTS = [
     Fault("rows of padding count in the load of experts", "train/step/step_figures.cpp",
           "if (p.padded) expert_loads_.take_out(layer, p.reading.whole_numbers(next++));",
           "if (p.padded) p.reading.whole_numbers(next++);",
-          ["families_test"], case("launch", "families_test", "MixtureOfExperts.Routers*"), "sequence=true"),
+          ["experts_test"], case("launch", "experts_test", "MixtureOfExperts.Routers*"), "sequence=true"),
 ]
 
 FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + CHECK + EXPERTS

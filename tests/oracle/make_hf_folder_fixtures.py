@@ -22,23 +22,21 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
-from compare_logits import make_folder, reference
+from compare_logits import Case, make_folder, reference
 from quantise_fp8 import quantise
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "hf")
-# As in compare_logits.py: family, q heads, kv heads, head_dim, hidden, MLP, layers, vocabulary, tied,
-# dtype, shard size.
 CASES = {
-    "llama": ("llama", 8, 4, 6, 32, 48, 2, 61, False, "float16", "20KB"),
-    "qwen3": ("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16", None),
-    "qwen2": ("qwen2", 8, 4, 4, 32, 48, 2, 71, False, "float32", None),
-    "qwen3_fp8": ("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16", None),
-    "mistral": ("mistral", 8, 4, 10, 32, 48, 2, 59, False, "float16", None),
-    "qwen3_moe": ("qwen3_moe", 8, 4, 6, 32, 24, 3, 53, False, "float32", None,
-                  dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12, norm_topk_prob=True,
-                       mlp_only_layers=[1])),
-    "qwen3_moe_fp8": ("qwen3_moe", 8, 4, 6, 32, 24, 2, 59, True, "float32", None,
-                      dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8)),
+    "llama": Case("llama", 8, 4, 6, 32, 48, 2, 61, False, "float16", "20KB", "llama3"),
+    "qwen3": Case("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16"),
+    "qwen2": Case("qwen2", 8, 4, 4, 32, 48, 2, 71, False),
+    "qwen3_fp8": Case("qwen3", 8, 4, 10, 32, 48, 2, 67, True, "bfloat16"),
+    "mistral": Case("mistral", 8, 4, 10, 32, 48, 2, 59, False, "float16"),
+    "qwen3_moe": Case("qwen3_moe", 8, 4, 6, 32, 24, 3, 53, False,
+                      experts=dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
+                                   norm_topk_prob=True, mlp_only_layers=[1])),
+    "qwen3_moe_fp8": Case("qwen3_moe", 8, 4, 6, 32, 24, 2, 59, True,
+                          experts=dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8)),
 }
 # Of those in FP8, no divisor of any side.
 BLOCK = (25, 21)
@@ -60,7 +58,7 @@ def main():
         else:
             make_folder(folder, case, seed + 10)
         rng = np.random.default_rng(seed)
-        sequences = [rng.integers(0, case[7], n).tolist() for n in LENGTHS]
+        sequences = [rng.integers(0, case.vocabulary, n).tolist() for n in LENGTHS]
         with open(os.path.join(folder, "tokens.json"), "w") as f:
             json.dump(sequences, f)
         logits = reference(full, sequences, torch.float32)

@@ -54,6 +54,14 @@ TEST_F(KernelCheckFaults, OfBlockScores) {
   EXPECT_EQ(found("mma:tile", "blocks", use), std::vector{Family::mma_scores});
 }
 
+TEST_F(KernelCheckFaults, OfProductsOfGroups) {
+  ops::KernelUse use = training(DType::bf16, 64, 2, {});
+  use.experts = true;
+  for (const char* fault : {"mma:tile", "mma:stale"}) {
+    EXPECT_EQ(found(fault, "experts", use), std::vector{Family::mma_groups}) << fault;
+  }
+}
+
 TEST_F(KernelCheckFaults, OfLibraries) {
   ops::KernelUse use = training(DType::bf16, 64, 2, {});
   EXPECT_EQ(
