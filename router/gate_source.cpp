@@ -66,9 +66,9 @@ class RouterGates final : public GateSource {
   }
   int64_t decisions(const Tensor& states) const { return by_layer_ ? 1 : kv_heads(states); }
   // Of the model, or of a kv head: the heads that one pooled row is the mean of.
-  double averaged(const Tensor& states) const {
+  int64_t averaged(const Tensor& states) const {
     const int ranks = by_layer_ && heads_.tensor != nullptr ? heads_.tensor->size() : 1;
-    return double(states.size(1) / decisions(states)) * ranks;
+    return states.size(1) / decisions(states) * ranks;
   }
 
   // states [T, H, D] -> [S, decisions, D].
@@ -76,14 +76,14 @@ class RouterGates final : public GateSource {
     const Tensor rows = batch.pooled ? batch.pooled->collect(states) : states;
     Tensor pooled = ops::boundary_pool_forward(rows, batch.segments, pool_);
     if (!by_layer_ && averaged(states) == 1) return pooled;
-    Tensor mean = ops::sum_heads(pooled, decisions(states), 1 / averaged(states));
+    Tensor mean = ops::sum_heads(pooled, decisions(states), 1 / double(averaged(states)));
     if (by_layer_) add_over_ranks(mean);
     return mean;
   }
 
   void pool_backward(Tensor d_pooled, const RouterBatch& batch, Tensor& d_states) const {
     if (by_layer_ || averaged(d_states) != 1) {
-      d_pooled = ops::spread_over_heads(d_pooled, d_states.size(1), 1 / averaged(d_states));
+      d_pooled = ops::spread_over_heads(d_pooled, d_states.size(1), 1 / double(averaged(d_states)));
     }
     if (!batch.pooled) {
       ops::boundary_pool_backward(d_pooled, batch.segments, pool_, d_states);

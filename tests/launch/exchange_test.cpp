@@ -93,6 +93,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"sigmoid", "--set router.kind=sigmoid --set router.hidden_mult=2"},
                       Case{"static_masks", "--set router.kind=static-l0 --set router.l0.init=0.5"},
                       Case{"without_multipliers", "--set router.reg.enabled=false"},
+                      Case{"layers", "--set router.preset=flux"},
                       Case{"positions",
                            "--set 'model.rope_scaling={rope_type: yarn, factor: 2.0, truncate: "
                            "false}'"},

@@ -196,7 +196,9 @@ StepTime step_time(const Config& config, const model::ModelConfig& m,
   const int split =
       layout.tensor * (config.parallel.context_kind == ContextKind::ulysses ? layout.context : 1);
   time.sparse = shares.sparse / shares.retrieval;
-  time.uneven = msr > 0 ? head_imbalance(m.kv_heads, split, msr, time.sparse) : 1;
+  // A layer that is decided as one has the same heads on every rank.
+  const bool differ = msr > 0 && !config.router.by_layer();
+  time.uneven = differ ? head_imbalance(m.kv_heads, split, msr, time.sparse) : 1;
   const std::string heads = time.uneven > 1.05 ? fmt::format("uneven heads (x{:.2f})", time.uneven)
                                                : std::string("attention rate");
   const auto add_attention = [&](Phase phase, const std::string& what, const Seconds& seconds,

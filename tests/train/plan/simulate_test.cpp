@@ -99,6 +99,25 @@ TEST(Simulation, GatheredKeysLeaveNobodyWaiting) {
   EXPECT_LT((u.computing + u.in_collectives) / u.seconds, 0.95);
 }
 
+// A layer's heads are alike wherever they are: draws change how much there is to do.
+TEST(Simulation, LayersThatAreDecidedAsOneLeaveNobodyWaiting) {
+  Config config;
+  config.data.max_tokens = 16384;
+  config.train.global_batch = 16;
+  config.router = router::RouterConfig::of(router::Preset::flux);
+  const auto p = plan_layout(config, shapes(), {1, 1, 8}, device(), {});
+  EXPECT_EQ(p.time.uneven, 1);
+  ASSERT_GT(plan({1, 1, 8}).time.uneven, 1.5);
+  double sum = 0;
+  constexpr int kSteps = 100;
+  for (int step = 0; step < kSteps; ++step) {
+    const auto s = simulate(p, {.draw_heads = true}, {}, 1, step);
+    EXPECT_NEAR((s.computing + s.in_collectives) / s.seconds, 1, 1e-12);
+    sum += s.seconds;
+  }
+  EXPECT_NEAR(sum / kSteps / p.time.seconds(), 1, 0.01);
+}
+
 TEST(Simulation, WaitsForTheSlowest) {
   const auto p = plan({8, 1, 1});
   const double planned = p.time.seconds();
