@@ -37,6 +37,10 @@ nlohmann::ordered_json mean_json(const MeanScore& mean, int digits) {
   return object;
 }
 
+nlohmann::ordered_json or_null(const std::optional<double>& score) {
+  return score ? nlohmann::ordered_json(*score) : nlohmann::ordered_json(nullptr);
+}
+
 std::string shown(const std::optional<double>& score, int digits) {
   return score ? fmt::format("{:.{}f}", *score, digits) : "missing";
 }

@@ -21,6 +21,7 @@ MeanScore mean_of(std::span<const MeanScore> means);
 
 // {"score": 12.34, "interval_95": [11.0, 13.5]}, both null where the mean is missing.
 nlohmann::ordered_json mean_json(const MeanScore& mean, int digits = 2);
+nlohmann::ordered_json or_null(const std::optional<double>& score);
 // "12.34", or "missing".
 std::string shown(const std::optional<double>& score, int digits = 2);
 // "11.00 to 13.50", or nothing.

@@ -64,8 +64,6 @@ std::optional<double> bucket_score(const std::vector<double>& scores) {
   return round_as_numpy(100 * mean_as_numpy(scores));
 }
 
-Json or_null(const std::optional<double>& score) { return score ? Json(*score) : Json(nullptr); }
-
 std::optional<double> set_score(const SetScores& scores) {
   if (scores.rows.empty()) return {};
   return round_as_python(100 * sum_in_order(scores.rows) / double(scores.rows.size()), 2);

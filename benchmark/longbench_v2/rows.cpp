@@ -7,7 +7,6 @@
 #include "core/error.h"
 #include "core/file/input_file.h"
 #include "core/utf8.h"
-#include "data/space.h"
 
 namespace elastron::benchmark {
 
@@ -18,10 +17,6 @@ namespace {
 constexpr size_t kContextKept = 1000;  // characters
 constexpr uint64_t kLargestPrompt = uint64_t(1) << 20;
 constexpr std::array<std::string_view, 4> kLetters = {"A", "B", "C", "D"};
-
-std::string_view stripped(std::string_view text) {
-  return data::without_trailing_space(data::without_leading_space(text));
-}
 
 void replace_all(std::string& text, std::string_view mark, std::string_view by) {
   std::string out;

@@ -56,8 +56,6 @@ std::optional<double> percent(const std::vector<double>& rows) {
   return round_as_python(100 * sum_in_order(rows) / double(rows.size()), 1);
 }
 
-Json or_null(const std::optional<double>& score) { return score ? Json(*score) : Json(nullptr); }
-
 // The name without its last ending: files of a model are named by it, dots and all.
 std::string name_of(const std::string& path) {
   const std::string file = path.substr(path.rfind('/') + 1);

@@ -140,7 +140,7 @@ ScoredRuler score_ruler(const std::string& folder, const std::vector<std::string
                              "95 % interval");
   Json by_task = Json::object();
   for (const TaskScores& task : scored) {
-    result.published[task.name] = task.score() ? Json(*task.score()) : Json(nullptr);
+    result.published[task.name] = or_null(task.score());
     by_task[task.name] = mean_json(task.mean);
     by_task[task.name]["score"] = result.published[task.name];
     by_task[task.name]["rows"] = task.rows.size();

@@ -4,7 +4,6 @@
 
 #include "benchmark/scores/python_text.h"
 #include "core/error.h"
-#include "data/space.h"
 
 namespace elastron::benchmark {
 
@@ -25,10 +24,6 @@ constexpr RulerTask kTasks[] = {
     {"qa_1", 32, true},
     {"qa_2", 32, true},
 };
-
-std::string_view stripped(std::string_view text) {
-  return data::without_trailing_space(data::without_leading_space(text));
-}
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include "benchmark/scores/letter_case.h"
 #include "core/error.h"
 #include "core/utf8.h"
+#include "data/space.h"
 
 namespace elastron::benchmark {
 
@@ -105,6 +106,10 @@ std::string lower(std::string_view text) {
     }
   }
   return small;
+}
+
+std::string_view stripped(std::string_view text) {
+  return data::without_trailing_space(data::without_leading_space(text));
 }
 
 std::string_view without_leading_newlines(std::string_view text) {

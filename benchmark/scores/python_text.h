@@ -14,6 +14,8 @@ std::u32string code_points(std::string_view text);
 // str.lower(): the full mapping, with the final form of sigma at the end of a word.
 std::string lower(std::string_view text);
 
+// str.strip().
+std::string_view stripped(std::string_view text);
 // str.lstrip('\n').
 std::string_view without_leading_newlines(std::string_view text);
 // The text up to its first newline: text.split('\n')[0].

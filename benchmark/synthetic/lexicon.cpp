@@ -86,7 +86,9 @@ std::string essay_sentence(const uint32_t (&bits)[6]) {
   const auto who = of(kTrades, bits[5] / 8);
   switch (bits[5] % 5) {
     case 0: return fmt::format("The {} {} the {} {} beside the {} {}.", who, verb, a, x, b, y);
-    case 1: return fmt::format("On most mornings a {} {} stood nearer to the {} than to the road.", a, x, y);
+    case 1:
+      return fmt::format("On most mornings a {} {} stood nearer to the {} than to the road.", a, x,
+                         y);
     case 2:
       return fmt::format("Nobody remembers why the {} {} a {} {} before the {} one.", who, verb, a,
                          x, b);

@@ -1,7 +1,6 @@
 // Needles in a haystack: codes of lockers, hidden in sentences, in an essay, or among other codes.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <set>
 
 #include "benchmark/synthetic/draft.h"
