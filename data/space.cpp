@@ -39,4 +39,19 @@ std::string_view without_trailing_space(std::string_view text) {
   return text;
 }
 
+std::vector<std::string_view> split_at_space(std::string_view text) {
+  std::vector<std::string_view> pieces;
+  size_t begin = 0;  // of the piece that is being read
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = std::min(length_of(uint8_t(text[at])), text.size() - at);
+    if (is_space(text.substr(at, length))) {
+      if (at > begin) pieces.push_back(text.substr(begin, at - begin));
+      begin = at + length;
+    }
+    at += length;
+  }
+  if (text.size() > begin) pieces.push_back(text.substr(begin));
+  return pieces;
+}
+
 }  // namespace elastron::data

@@ -11,7 +11,7 @@
 #include "core/file/atomic_file.h"
 #include "core/file/line_reader.h"
 #include "core/json.h"
-#include "reward/json_fields.h"
+#include "core/json_fields.h"
 
 namespace elastron::reward {
 

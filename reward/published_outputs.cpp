@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "core/json.h"
+#include "core/json_fields.h"
 #include "data/jsonl.h"
-#include "reward/json_fields.h"
 #include "reward/results_table.h"
 
 namespace elastron::reward {

@@ -286,4 +286,21 @@ EXPERTS = [
           ["experts_test"], case("launch", "experts_test", "MixtureOfExperts.Routers*"), "sequence=true"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + CHECK + EXPERTS
+# Scores of benchmarks.
+SCORES = [
+    Fault("a class name behind one that is taken out is looked at", "benchmark/scores/text_scores.cpp",
+          "    found.erase(std::ranges::find(found, name));", "    found.erase(found.begin() + ptrdiff_t(i--));",
+          ["benchmark_scores_test"], case("benchmark", "benchmark_scores_test", "Scores.*"), "EqualThePackages"),
+    Fault("of equal subsequences another one is walked", "benchmark/scores/rouge.cpp",
+          "lengths[(i - 1) * row + j] > lengths[i * row + j - 1]", "lengths[(i - 1) * row + j] >= lengths[i * row + j - 1]",
+          ["benchmark_scores_test"], case("benchmark", "benchmark_scores_test", "Scores.*"), "EqualThePackages"),
+    Fault("a bucket without rows has the score 0", "benchmark/longbench/score_folder.cpp",
+          "  if (scores.empty()) return {};\n  return round_as_numpy", "  if (scores.empty()) return 0.0;\n  return round_as_numpy",
+          ["benchmark_score_folder_test"], case("benchmark", "benchmark_score_folder_test", "ScoreLongBench.*"),
+          "BucketsAndMissingOnes"),
+    Fault("half a prediction is gone on with", "benchmark/prediction_file.cpp",
+          "    if (torn) cut_off(path, whole);", "    (void)torn;",
+          ["benchmark_rows_test"], case("benchmark", "benchmark_rows_test", "Predictions.*"), "AStoppedRunGoesOn"),
+]
+
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + CHECK + EXPERTS + SCORES

@@ -26,10 +26,12 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"router", {"core", "ops", "parallel"}},
     {"model", {"core", "ops", "parallel", "data", "router"}},
     {"inference", {"core", "ops", "parallel", "data", "router", "model"}},
+    {"benchmark", {"core", "data"}},
     {"reward", {"core", "ops", "parallel", "data", "router", "model", "inference"}},
     {"train", {"core", "ops", "parallel", "data", "router", "model", "inference", "reward"}},
     {"launch",
-     {"core", "ops", "parallel", "data", "router", "model", "inference", "reward", "train"}},
+     {"core", "ops", "parallel", "data", "router", "model", "inference", "benchmark", "reward",
+      "train"}},
 };
 
 // Headers by how their names begin, and the files by how their paths begin that may include them.

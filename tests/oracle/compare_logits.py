@@ -68,6 +68,8 @@ SHAPES = [
     Case("llama", 8, 2, 64, 512, 768, 3, 1003, False),
     Case("qwen2", 14, 2, 64, 896, 512, 2, 1003, False),
     Case("mistral", 8, 2, 128, 320, 512, 3, 1003, False),
+    Case("qwen3_moe", 8, 4, 64, 256, 512, 3, 1003, False,
+         experts=dict(num_experts=16, num_experts_per_tok=4, moe_intermediate_size=96, norm_topk_prob=True)),
 ]
 CASES = [shape._replace(rope=rope, dtype=dtype)
          for shape in SHAPES for rope in ROPES for dtype in ("float32", "bfloat16")]
@@ -80,8 +82,6 @@ CASES += [
     Case("llama", 8, 1, 80, 640, 512, 2, 1111, False, dtype="float16", rope="llama3"),
     Case("llama", 8, 2, 64, 512, 768, 3, 1003, False, rope="yarn, mscale"),
     Case("qwen2", 8, 4, 32, 256, 384, 3, 517, True),
-    Case("qwen3_moe", 8, 4, 64, 256, 512, 3, 1003, False, shards="900KB",
-         experts=dict(num_experts=16, num_experts_per_tok=4, moe_intermediate_size=96, norm_topk_prob=True)),
     Case("qwen3_moe", 8, 4, 32, 192, 320, 4, 517, True, dtype="float16",
          experts=dict(num_experts=128, num_experts_per_tok=8, moe_intermediate_size=32, decoder_sparse_step=2,
                       mlp_only_layers=[3])),

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-namespace elastron::reward {
+namespace elastron {
 
 // A view: the object must outlive it. A null counts as missing. What is missing or mistyped is an
 // InputError naming the field and `where` ("file:line"), with `todo`.
@@ -26,4 +26,4 @@ class JsonFields {
   std::string where_, todo_;
 };
 
-}  // namespace elastron::reward
+}  // namespace elastron

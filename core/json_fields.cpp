@@ -1,11 +1,11 @@
-#include "reward/json_fields.h"
+#include "core/json_fields.h"
 
 #include <limits>
 #include <utility>
 
 #include "core/error.h"
 
-namespace elastron::reward {
+namespace elastron {
 
 using nlohmann::json;
 
@@ -52,4 +52,4 @@ bool JsonFields::flag(const std::string& name) const {
   return value.get<bool>();
 }
 
-}  // namespace elastron::reward
+}  // namespace elastron
