@@ -44,9 +44,6 @@ MORE_ROPES = {
     "yarn, betas": ({"type": "yarn", "beta_fast": 16, "beta_slow": 2, "attention_factor": 0.9, "factor": 4.0,
                      "original_max_position_embeddings": ORIGINAL}, True),
 }
-THETA = 1000000.0
-
-
 class Case(typing.NamedTuple):
     family: str
     q: int
@@ -89,12 +86,16 @@ CASES += [
 ]
 
 
+def theta(case):
+    return 500000.0 if case.family == "llama" else 1000000.0
+
+
 def make_folder(path, case, seed):
     common = dict(hidden_size=case.hidden, intermediate_size=case.mlp, num_hidden_layers=case.layers,
                   num_attention_heads=case.q, num_key_value_heads=case.kv, head_dim=case.dim,
                   vocab_size=case.vocabulary, tie_word_embeddings=case.tied,
                   max_position_embeddings=4 * ORIGINAL, bos_token_id=0, eos_token_id=1,
-                  initializer_range=0.06, rope_theta=THETA)
+                  initializer_range=0.06, rope_theta=theta(case))
     if case.family == "qwen3":
         config = Qwen3Config(**common)
     elif case.family == "qwen3_moe":
@@ -119,19 +120,19 @@ def make_folder(path, case, seed):
     model.save_pretrained(path, **({"max_shard_size": case.shards} if case.shards else {}))
     scaling, old = (ROPES | MORE_ROPES)[case.rope]
     if scaling is not None:
-        scale_positions(path, scaling, old)
+        scale_positions(path, theta(case), scaling, old)
 
 
-def scale_positions(path, scaling, old):
+def scale_positions(path, base, scaling, old):
     """Puts a rope scaling into the config.json of a folder."""
     name = os.path.join(path, "config.json")
     with open(name) as f:
         config = json.load(f)
     config.pop("rope_parameters")
     if old:
-        config |= {"rope_theta": THETA, "rope_scaling": scaling}
+        config |= {"rope_theta": base, "rope_scaling": scaling}
     else:
-        config["rope_parameters"] = {"rope_theta": THETA, **scaling}
+        config["rope_parameters"] = {"rope_theta": base, **scaling}
     with open(name, "w") as f:
         json.dump(config, f)
 

@@ -35,7 +35,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig,
                           Qwen2Config, Qwen3Config, logging)
 
-from compare_logits import LLAMA3
+from compare_logits import ROPES
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 TOKENIZER = os.path.join(ROOT, "configs", "tiny", "backbone", "tokenizer.json")
@@ -68,7 +68,7 @@ def make_case(folder, case):
             return Qwen3Config(rope_theta=1000000.0, **common, **more)
         if family == "qwen2":
             return Qwen2Config(rope_theta=1000000.0, **common, **more)
-        return LlamaConfig(rope_parameters=dict(LLAMA3), rms_norm_eps=1e-5, **common, **more)
+        return LlamaConfig(rope_parameters={"rope_theta": 500000.0, **ROPES["llama3"][0]}, rms_norm_eps=1e-5, **common, **more)
 
     causal = AutoModelForCausalLM.from_config(config())
     randomize(causal, lambda n: "norm" in n, 0.1)
