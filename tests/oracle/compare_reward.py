@@ -68,7 +68,8 @@ def make_case(folder, case):
             return Qwen3Config(rope_theta=1000000.0, **common, **more)
         if family == "qwen2":
             return Qwen2Config(rope_theta=1000000.0, **common, **more)
-        return LlamaConfig(rope_parameters={"rope_theta": 500000.0, **ROPES["llama3"][0]}, rms_norm_eps=1e-5, **common, **more)
+        rope = {"rope_theta": 500000.0, **ROPES["llama3"][0]}
+        return LlamaConfig(rope_parameters=rope, rms_norm_eps=1e-5, **common, **more)
 
     causal = AutoModelForCausalLM.from_config(config())
     randomize(causal, lambda n: "norm" in n, 0.1)
