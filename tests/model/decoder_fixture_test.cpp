@@ -305,7 +305,7 @@ TEST_P(DecoderOf, RouterTraining) {
 // A gate per layer from its queries, where the backbone trains too: what is pooled is reached by the
 // way back through RoPE and q_norm as well.
 TEST_F(DecoderFixture, RouterByLayerAndBackbone) {
-  const SafetensorsFile file(kFolder + "/layer_router.safetensors");
+  const SafetensorsFile file(folder_ + "/layer_router.safetensors");
   const auto expect = [&](const Tensor& got, const std::string& name, double tolerance) {
     const auto want = file.read(name, cpu_).to_vector<double>(), have = got.to_vector<double>();
     ASSERT_EQ(want.size(), have.size()) << name;
