@@ -71,7 +71,7 @@ TEST(LayerRouter, KeysOfALayerAndQueriesOfAHead) {
 }
 
 TEST(LayerRouter, BackbonesWithoutQueryNormToo) {
-  expect_the_same_curve(kFlux + "--set train.steps=8 --set model.path=" + tiny_llama_backbone(),
+  expect_the_same_curve(kFlux + "--set train.steps=8 --set model.path=" + tiny_backbone("llama"),
                         {{2, kTensor + "2"}});
 }
 
