@@ -2,85 +2,12 @@
 // is not there, refused.
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "core/file/safetensors.h"
 #include "core/philox.h"
-#include "tests/launch/program.h"
+#include "tests/launch/families.h"
 
 namespace elastron::test {
 namespace {
-
-std::string train(const std::string& config, const std::string& model, const std::string& folder,
-                  const std::string& more = "") {
-  return "train " + std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/" + config +
-         ".yaml --set model.path=" + model + " --set output.dir=" + folder + " " + more;
-}
-
-struct Layout {
-  int ranks;
-  const char* sets;
-};
-
-void expect_same_on_layouts(const std::string& config, const std::string& model,
-                            const std::string& common, const std::vector<Layout>& layouts) {
-  const Scratch one;
-  const auto golden = elastron(0, train(config, model, one.path(), common));
-  ASSERT_EQ(golden.code, 0) << golden.err;
-  for (const Layout& l : layouts) {
-    const Scratch other;
-    const auto run = elastron(l.ranks, train(config, model, other.path(), common + l.sets));
-    ASSERT_EQ(run.code, 0) << run.err;
-    expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5, config + " " + l.sets);
-  }
-}
-
-const std::vector<Layout> kLayouts = {
-    {2, " --set parallel.tensor=2"},
-    {2, " --set parallel.context=2"},
-    {4, " --set parallel.tensor=4 --set parallel.sequence=true --set train.recompute=layer"}};
-
-// Adapters are trained beside `backbone`, merged into its weights, and the folder is a classifier's
-// of that name, with the same scores.
-void expect_exported_classifier(const std::string& backbone, const std::string& architecture,
-                                const std::string& settings_of_run) {
-  const Scratch scratch;
-  const std::string settings = std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/reward.yaml ";
-  const auto run = elastron(
-      0, train("reward", backbone, scratch / "run", "--set train.steps=3 " + settings_of_run));
-  ASSERT_EQ(run.code, 0) << run.err;
-  const auto written = elastron(2, "export --format hf-reference --checkpoint " +
-                                       (scratch / "run") + " --out " + (scratch / "model"));
-  ASSERT_EQ(written.code, 0) << written.err;
-  const auto config = nlohmann::json::parse(read_text(scratch / "model/config.json"));
-  EXPECT_EQ(config["architectures"][0], architecture);
-  std::filesystem::create_directory(scratch / "data");
-  const auto made = elastron(0,
-                             "synthesize --pairs --form benchmark --lexicon coded --length 128 "
-                             "--records 4 --kind sequential-noise --out " +
-                                 (scratch / "data/Sequential.jsonl"));
-  ASSERT_EQ(made.code, 0) << made.err;
-  const auto scores = [&](const std::string& model, const std::string& more,
-                          const std::string& out) {
-    const auto scored = elastron(2, "eval-reward " + settings + "--set model.path=" + model + more +
-                                        " --data " + (scratch / "data") + " --out " + out);
-    EXPECT_EQ(scored.code, 0) << scored.err;
-    std::vector<double> all;
-    std::istringstream rows(read_text(out + "/rows.jsonl"));
-    for (std::string line; std::getline(rows, line);) {
-      const auto row = nlohmann::json::parse(line);
-      all.push_back(row["score_chosen"]);
-      all.push_back(row["score_rejected"]);
-    }
-    return all;
-  };
-  const auto trained = scores(backbone, " --checkpoint " + (scratch / "run"), scratch / "trained");
-  const auto exported =
-      scores(scratch / "model", " --set train.trainable=[]", scratch / "exported");
-  ASSERT_EQ(trained.size(), 8u);
-  ASSERT_EQ(exported.size(), trained.size());
-  for (size_t i = 0; i < trained.size(); ++i) EXPECT_NEAR(trained[i], exported[i], 1e-4);
-}
 
 constexpr int64_t kExperts = 6;
 
@@ -146,16 +73,16 @@ const std::string kAdapters = "--set train.trainable=[reward_head,lora] ";
 const std::string kOfAttention = kAdapters + "--set train.lora.targets=[q_proj,v_proj,o_proj] ";
 
 TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
-  std::vector<Layout> layouts = kLayouts;
+  std::vector<Layout> layouts = kFamilyLayouts;
   layouts.push_back({2, " --set parallel.data=2"});
   const std::string common = "--set train.steps=10";
   const Scratch one;
-  ASSERT_EQ(elastron(0, train("router", tiny_mixture(), one.path(), common)).code, 0);
+  ASSERT_EQ(elastron(0, train_command("router", tiny_mixture(), one.path(), common)).code, 0);
   const auto golden = metrics(one.path());
   for (const Layout& l : layouts) {
     const Scratch other;
     const auto run =
-        elastron(l.ranks, train("router", tiny_mixture(), other.path(), common + l.sets));
+        elastron(l.ranks, train_command("router", tiny_mixture(), other.path(), common + l.sets));
     ASSERT_EQ(run.code, 0) << run.err;
     const auto same = metrics(other.path());
     expect_same_curve(golden, same, 1e-5, l.sets);
@@ -170,7 +97,8 @@ TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
 }
 
 TEST(MixtureOfExperts, AdaptersOfTheAttentionTrainOnAnyLayout) {
-  expect_same_on_layouts("reward", tiny_mixture(), kOfAttention + "--set train.steps=4", kLayouts);
+  expect_same_on_layouts("reward", tiny_mixture(), kOfAttention + "--set train.steps=4",
+                         kFamilyLayouts);
 }
 
 TEST(MixtureOfExperts, ARewardModelIsExportedAsAClassifier) {
@@ -179,16 +107,18 @@ TEST(MixtureOfExperts, ARewardModelIsExportedAsAClassifier) {
 
 TEST(MixtureOfExperts, WhatExpertsDoNotHaveIsRefusedInOneLine) {
   const Scratch scratch;
-  expect_error(elastron(0, train("pretrain", tiny_mixture(), scratch / "a")), 2,
+  expect_error(elastron(0, train_command("pretrain", tiny_mixture(), scratch / "a")), 2,
                {"experts of a Qwen3MoeForCausalLM do not train"});
-  expect_error(elastron(2, train("reward", tiny_mixture(), scratch / "b", kAdapters)), 2,
+  expect_error(elastron(2, train_command("reward", tiny_mixture(), scratch / "b", kAdapters)), 2,
                {"adapters of 'gate_proj'", "[q_proj, k_proj, v_proj, o_proj]"});
   expect_error(
-      elastron(2, train("router", tiny_mixture(), scratch / "d", "--set model.storage=fp8")), 2,
-      {"experts of a Qwen3MoeForCausalLM are kept in the run's dtype", "model.storage"});
+      elastron(2,
+               train_command("router", tiny_mixture(), scratch / "d", "--set model.storage=fp8")),
+      2, {"experts of a Qwen3MoeForCausalLM are kept in the run's dtype", "model.storage"});
   const std::string narrow = mixture(scratch / "narrow", 12);
-  expect_error(elastron(8, train("router", narrow, scratch / "c", "--set parallel.tensor=8")), 2,
-               {"moe_intermediate_size = 12", "parallel.tensor = 8"});
+  expect_error(
+      elastron(8, train_command("router", narrow, scratch / "c", "--set parallel.tensor=8")), 2,
+      {"moe_intermediate_size = 12", "parallel.tensor = 8"});
 }
 
 TEST(MixtureOfExperts, AMissingExpertIsNamed) {
@@ -202,7 +132,7 @@ TEST(MixtureOfExperts, AMissingExpertIsNamed) {
     if (name != gone) tensors[name] = file.read(name, cpu);
   }
   write_safetensors(scratch / "model/model.safetensors", tensors);
-  expect_error(elastron(0, train("router", scratch / "model", scratch / "run")), 3,
+  expect_error(elastron(0, train_command("router", scratch / "model", scratch / "run")), 3,
                {"missing " + gone});
 }
 

@@ -4,46 +4,31 @@
 
 #include <cmath>
 #include <filesystem>
-#include <sstream>
 
-#include "tests/launch/program.h"
+#include "tests/launch/families.h"
 
 namespace elastron::test {
 namespace {
 
 std::string train(const std::string& config, const std::string& folder, const std::string& more) {
-  return "train " + std::string(ELASTRON_SOURCE_DIR) + "/tests/launch/" + config +
-         ".yaml --set model.path=" + tiny_backbone() + " --set output.dir=" + folder + " " + more;
+  return train_command(config, tiny_backbone(), folder, more);
 }
 
 constexpr const char* kFp8 = "--set model.storage=fp8 ";
 
-struct Layout {
-  int ranks;
-  const char* sets;
-};
-
-void expect_same_on_layouts(const std::string& config, const std::string& common) {
-  const Scratch one;
-  const auto golden = elastron(0, train(config, one.path(), common));
-  ASSERT_EQ(golden.code, 0) << golden.err;
-  for (const Layout& l : {Layout{2, "--set parallel.tensor=2"},
-                          {2, "--set parallel.context=2"},
-                          {2, ""},
-                          {4, "--set parallel.tensor=4 --set train.recompute=layer"}}) {
-    const Scratch other;
-    const auto run = elastron(l.ranks, train(config, other.path(), common + l.sets));
-    ASSERT_EQ(run.code, 0) << run.err;
-    expect_same_curve(metrics(one.path()), metrics(other.path()), 1e-5, config + " " + l.sets);
-  }
-}
+const std::vector<Layout> kLayouts = {{2, "--set parallel.tensor=2"},
+                                      {2, "--set parallel.context=2"},
+                                      {2, ""},
+                                      {4, "--set parallel.tensor=4 --set train.recompute=layer"}};
 
 TEST(Storage, RoutersTrainOnAnyLayout) {
-  expect_same_on_layouts("router", std::string(kFp8) + "--set train.steps=10 ");
+  expect_same_on_layouts("router", tiny_backbone(), std::string(kFp8) + "--set train.steps=10 ",
+                         kLayouts);
 }
 
 TEST(Storage, AdaptersTrainOnAnyLayout) {
-  expect_same_on_layouts("reward", std::string(kFp8) + "--set train.steps=4 ");
+  expect_same_on_layouts("reward", tiny_backbone(), std::string(kFp8) + "--set train.steps=4 ",
+                         kLayouts);
 }
 
 // bfloat16 and float32 are the same numbers here: the folder is in float32 and its weights are not
@@ -105,12 +90,7 @@ TEST(Storage, RewardModelsBesideIt) {
   const auto run =
       elastron(0, train("reward", scratch / "run", kFp8 + lora + "--set train.steps=3"));
   ASSERT_EQ(run.code, 0) << run.err;
-  std::filesystem::create_directory(scratch / "data");
-  const auto made = elastron(0,
-                             "synthesize --pairs --form benchmark --lexicon coded --length 128 "
-                             "--records 4 --kind sequential-noise --out " +
-                                 (scratch / "data/Sequential.jsonl"));
-  ASSERT_EQ(made.code, 0) << made.err;
+  make_benchmark(scratch / "data");
   const auto evaluate = [&](int ranks, const std::string& out, const std::string& more) {
     return elastron(ranks, "eval-reward " + settings + "--data " + (scratch / "data") + " --out " +
                                out + " " + more);
@@ -118,14 +98,7 @@ TEST(Storage, RewardModelsBesideIt) {
   const auto scores = [&](int ranks, const std::string& out, const std::string& more) {
     const auto scored = evaluate(ranks, out, more);
     EXPECT_EQ(scored.code, 0) << scored.err;
-    std::vector<double> all;
-    std::istringstream rows(read_text(out + "/rows.jsonl"));
-    for (std::string line; std::getline(rows, line);) {
-      const auto row = nlohmann::json::parse(line);
-      all.push_back(row["score_chosen"]);
-      all.push_back(row["score_rejected"]);
-    }
-    return all;
+    return row_scores(out);
   };
   const std::string beside = "--set model.path=" + tiny_backbone() + " " + lora + "--checkpoint " +
                              (scratch / "run") + " ";
