@@ -2,7 +2,6 @@
 
 #include "core/dispatch.h"
 #include "ops/backend.h"
-#include "ops/cpu/dequantise.h"
 #include "ops/cpu/embedding.h"
 #include "ops/cuda/dequantise.h"
 #include "ops/cuda/token_ops.h"

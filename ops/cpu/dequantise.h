@@ -46,19 +46,4 @@ void dequantise(const e4m3* values, int64_t stride, const detail::ScaleView& sca
   });
 }
 
-// As cpu::embedding_forward.
-template <class T>
-void embedding_forward(const int32_t* ids, const e4m3* table, const detail::ScaleView& scale, T* y,
-                       int64_t tokens, int64_t rows, int64_t hidden, int64_t first_row) {
-  parallel_rows(tokens, hidden, [=](int64_t t) {
-    const int64_t row = int64_t(ids[t]) - first_row;
-    T* yr = y + t * hidden;
-    if (row < 0 || row >= rows) {
-      std::memset(static_cast<void*>(yr), 0, size_t(hidden) * sizeof(T));
-    } else {
-      dequantise_row(table + row * hidden, scale, row, 0, hidden, yr);
-    }
-  });
-}
-
 }  // namespace elastron::ops::cpu

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from philox import gate_uniform, gumbel
+from router_networks import sequential
 from safetensors_file import write_safetensors
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "layer_router")
@@ -52,15 +53,6 @@ def pool(states):
         rows.append(torch.cat([part[:BUDGET], part[-BUDGET:]]).mean(0) if len(part) else
                     torch.zeros(states.shape[1:]))
     return torch.stack(rows)
-
-
-def sequential(widths):
-    layers = []
-    for i in range(len(widths) - 1):
-        layers.append(torch.nn.Linear(widths[i], widths[i + 1]))
-        if i + 2 < len(widths):
-            layers.append(torch.nn.SiLU())
-    return torch.nn.Sequential(*layers)
 
 
 def main():

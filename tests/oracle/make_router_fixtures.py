@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from philox import gate_uniform, gumbel
+from router_networks import sequential
 from safetensors_file import write_safetensors
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "router")
@@ -51,15 +52,6 @@ def pool(k, pooling):
         else:
             rows.append(torch.cat([part[:BUDGET], part[-BUDGET:]]).mean(0))
     return torch.stack(rows)
-
-
-def sequential(widths):
-    layers = []
-    for i in range(len(widths) - 1):
-        layers.append(torch.nn.Linear(widths[i], widths[i + 1]))
-        if i + 2 < len(widths):
-            layers.append(torch.nn.SiLU())
-    return torch.nn.Sequential(*layers)
 
 
 def main():
