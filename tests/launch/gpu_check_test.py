@@ -6,6 +6,7 @@ TERM, crash or leave processes behind:
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -205,9 +206,13 @@ class GpuCheck(unittest.TestCase):
                          self.text)
 
     def test_the_whole_has_an_end(self):
-        code, report, _ = self.check("elastron_bench_gpu:linear:deaf", GPU_CHECK_LIMIT="600",
-                                     GPU_CHECK_SECONDS="8")
+        code, report, failed = self.check("elastron:--version:deaf", GPU_CHECK_LIMIT="600",
+                                          GPU_CHECK_SECONDS="8")
         self.assertEqual(code, 1)
+        # What the step asks for is more than the whole has.
+        limit = re.fullmatch(r"failed \(ran past ([\d.]+) s\)", failed["version"])
+        self.assertTrue(limit, failed)
+        self.assertLessEqual(float(limit[1]), 8)
         self.assertTrue(report["finished"])
         self.assertIn("train on the GPU", report["left_out"])
 
