@@ -3,7 +3,7 @@
 //   elastron_bench_expert_products [--tokens N] [--experts N] [--turns N] [--json FILE]
 //
 // Widths are Qwen3-30B-A3B's: hidden 2,048, experts of 768, 8 of them per token. The MLP is as wide as
-// a token's experts together, frozen, and packed as in a run. Choices are random. Times are CPU time of
+// a token's experts together; weights are frozen, and packed as in a run. Choices are random. Times are CPU time of
 // one thread, the best of the turns: the machine may be shared.
 #include <omp.h>
 
@@ -57,7 +57,7 @@ nlohmann::json measure(DType dtype, const Options& o) {
   const Tensor x = rnd({o.tokens, kHidden}, 1), dy = rnd({o.tokens, wide}, 2);
   const Tensor of_rows = rnd({rows, kWidth}, 3);
   const ops::LinearWeight dense(rnd({wide, kHidden}, 4), ops::WeightForm::packed);
-  const Tensor experts = rnd({o.experts, kWidth, kHidden}, 5);
+  const ops::GroupedWeight experts(rnd({o.experts, kWidth, kHidden}, 5), ops::WeightForm::packed);
   const auto chosen = ops::choose_experts(rnd({o.tokens, o.experts}, 6), {kPerToken, true});
   const auto by_expert = ops::rows_by_expert(chosen.experts, o.experts);
   struct Pair {

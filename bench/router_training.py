@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Router-training tokens per second on the CPU: Elastron against the same step in PyTorch.
 
-    /usr/bin/python3 bench/router_training.py [--build build] [--json FILE]
+    /usr/bin/python3 bench/router_training.py [--build build] [--json FILE] [--against BUILD]
 
 Debian packages: python3-torch and libopenblas0-pthread; without the latter PyTorch multiplies matrices
 with the reference BLAS, fifty times slower, which is refused here.
@@ -15,6 +15,8 @@ does: full and sparse attention of every head, blended by the hard gate, backwar
 Also: two data-parallel ranks against one, one thread each, and the share of the floor: the step's
 arithmetic (FLOOR_FLOPS, exponentials included) at the FMA peak that elastron_bench_cpu_peak's probe
 finds between the turns.
+
+--against: that build of another version in turns with --build, nothing else.
 """
 import argparse
 import json
@@ -214,13 +216,33 @@ def torch_matmul_gflops(threads):
     return 2e-9 * 4096 * 256 * 768 / best
 
 
+def compare(folder, builds, turns):
+    """Prints, for each length on one and two threads, tokens/s of both builds."""
+    make_model(folder + "/model")
+    for length, batch in BATCH.items():
+        make_data(f"{folder}/{length}.jsonl", length, 16)
+        for threads in (1, 2):
+            seconds, losses = {b: [] for b in builds}, {}
+            for turn in range(turns):
+                for build in builds if turn % 2 else builds[::-1]:
+                    more, losses[build] = elastron_turn(build, folder, length, batch, 10, threads)
+                    seconds[build] += more
+            rate = [batch * length / statistics.median(seconds[b]) for b in builds]
+            print(f"{length} tokens x {batch}, {threads} threads: {rate[0]:.0f} tok/s against {rate[1]:.0f}: "
+                  f"{rate[0] / rate[1]:.2f} x; loss {losses[builds[0]]:.6f} / {losses[builds[1]]:.6f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--json")
+    parser.add_argument("--against")
     a = parser.parse_args()
+    if a.against:
+        with tempfile.TemporaryDirectory() as folder:
+            return compare(folder, [a.build, a.against], a.turns)
     matmul, peak = torch_matmul_gflops(a.threads), peak_gflops(a.build, a.threads)
     print(f"PyTorch's matrix product: {matmul:.0f} GFLOP/s of {peak:.0f}")
     if matmul < 0.4 * peak:

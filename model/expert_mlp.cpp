@@ -2,10 +2,10 @@
 
 #include <utility>
 
+#include "core/matrix_stack.h"
 #include "core/trace.h"
 #include "model/backbone_parameter.h"
 #include "ops/elementwise.h"
-#include "ops/grouped_linear.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 #include "parallel/shard.h"
@@ -15,8 +15,12 @@ namespace elastron::model {
 ExpertMlp::Linears ExpertMlp::linears(int64_t layer, const ModelConfig& config, ExpertLinearId id,
                                       const DecoderOptions& options,
                                       const parallel::Communicator& tensor, Device& device) {
+  const int64_t count = config.experts->count;
+  const WeightStorage storage = matrix_storage(config, options);
   Linears all;
-  for (int64_t e = 0; e < config.experts->count; ++e) {
+  Tensor values;
+  WeightScale scale;
+  for (int64_t e = 0; e < count; ++e) {
     const parallel::LinearShape shape = expert_shape(config, layer, e, id);
     Parameter p;
     p.name = shape.weight_name();
@@ -26,11 +30,22 @@ ExpertMlp::Linears ExpertMlp::linears(int64_t layer, const ModelConfig& config, 
         parallel::even_partition(side, p.logical_shape[side], tensor.rank(), tensor.size(), p.name);
     const Shape local = local_shape(p);
     if (e == 0) {
-      all.weights =
-          Tensor::empty({config.experts->count, local[0], local[1]}, options.dtype, device);
+      values = Tensor::empty({count, local[0], local[1]}, storage.dtype, device);
+      if (storage.blocks) {
+        scale = parallel::scale_of_part(*storage.blocks, p.partition);
+        const Shape blocks = scale.shape_for(local[0], local[1]);
+        scale.values = Tensor::empty({count, blocks[0], blocks[1]}, DType::f32, device);
+      }
     }
-    p.value = all.weights.slice(0, e, e + 1).view(local);
+    p.value = matrix_of(values, e);
+    p.scale = scale;
+    if (scale.defined()) p.scale.values = matrix_of(scale.values, e);
     all.parameters.push_back(std::move(p));
+  }
+  if (scale.defined()) {
+    all.weights = {std::move(values), std::move(scale)};
+  } else {
+    all.weights = {std::move(values), ops::weight_form(!options.repack)};
   }
   return all;
 }
@@ -128,10 +143,6 @@ void check_experts(const ModelConfig& config, const DecoderOptions& options) {
   if (options.train_backbone) {
     throw UsageError("the experts of a " + config.architecture + " do not train here", "model",
                      "train routers or adapters of the attention's linears beside them");
-  }
-  if (options.storage && *options.storage != options.dtype) {
-    throw UsageError("the experts of a " + config.architecture + " are kept in the run's dtype",
-                     "model.storage", "set it to auto; a folder in FP8 is read all the same");
   }
   if (options.lora) check_adapters(config, *options.lora);
 }

@@ -13,6 +13,7 @@
 #include "model/layer_io.h"
 #include "ops/expert_choice.h"
 #include "ops/expert_rows.h"
+#include "ops/grouped_linear.h"
 #include "parallel/region.h"
 
 namespace elastron::model {
@@ -52,7 +53,7 @@ class ExpertMlp {
  private:
   // A linear of all experts: a parameter each, side by side in one tensor.
   struct Linears {
-    Tensor weights;  // [E, out, in] of this rank
+    ops::GroupedWeight weights;  // [E, out, in] of this rank
     std::vector<Parameter> parameters;
   };
   static Linears linears(int64_t layer, const ModelConfig& config, ExpertLinearId id,
@@ -70,8 +71,7 @@ class ExpertMlp {
   Linears gate_, up_, down_;
 };
 
-// Throws a UsageError where the options ask for what experts do not have: weights that train, adapters, a
-// storage of their own.
+// Throws a UsageError where the options ask for what experts do not have: weights that train, adapters.
 void check_experts(const ModelConfig& config, const DecoderOptions& options);
 
 }  // namespace elastron::model

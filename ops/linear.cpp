@@ -16,10 +16,6 @@
 
 namespace elastron::ops {
 
-struct LinearWeight::Packed {
-  cpu::PackedWeight forward, dgrad;
-};
-
 LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(weight)) {
   ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
   check_contiguous(weight_, "linear weight");
@@ -78,7 +74,7 @@ bool by_library(Device& device) { return !is_forbidden(device, KernelFamily::lib
 // c from sums over `inner` products of a and b each. What is converted a few rows at a time is not
 // counted.
 void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Tensor& b,
-                  const Tensor& c, int64_t inner, cpu::PackedWeight* packed, cpu::Product product) {
+                  const Tensor& c, int64_t inner) {
   if (a.numel() == 0 || b.numel() == 0) return;
   meta.record({.name = name,
                .kind = WorkKind::products,
@@ -88,9 +84,6 @@ void meta_product(MetaDevice& meta, const char* name, const Tensor& a, const Ten
     if (!by_library(meta)) return;
     const TraceRange range("workspace");
     Tensor::empty({cuda::kMatmulWorkspace}, DType::u8, meta);
-  } else if (packed != nullptr && !packed->bytes.defined() && cpu::is_packed(a.dtype(), b)) {
-    const TraceRange range("packed weights");
-    packed->bytes = Tensor::empty({cpu::packed_bytes(product, b)}, DType::u8, meta);
   }
 }
 
@@ -106,12 +99,7 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
   check_dense("linear", x, w.tensor());
   Tensor y = Tensor::empty({x.size(0), w.out_features()}, x.dtype(), x.device());
   run_on(
-      x.device(),
-      [&] {
-        const cpu::WeightView weight{w.tensor(), w.scale(),
-                                     w.packed() ? &w.packed()->forward : nullptr};
-        cpu::linear_forward(x, weight, bias, y);
-      },
+      x.device(), [&] { cpu::linear_forward(x, cpu::view_of(w, cpu::Product::forward), bias, y); },
       [&](auto stream) {
         const bool library = by_library(x.device());
         for_parts(w, x.dtype(), 0, !library || bias.defined(),
@@ -123,13 +111,14 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
       },
       [&](MetaDevice& meta) {
         if (meta.behaves_as() != DeviceKind::cuda) {
-          return meta_product(meta, "linear", x, w.tensor(), y, w.in_features(),
-                              w.packed() ? &w.packed()->forward : nullptr, cpu::Product::forward);
+          meta_product(meta, "linear", x, w.tensor(), y, w.in_features());
+          if (x.numel() > 0) cpu::plan_packing(w, cpu::Product::forward, x.dtype());
+          return;
         }
         for_parts(w, x.dtype(), 0, !by_library(meta) || bias.defined(),
                   [&](const Tensor& weight, int64_t begin, int64_t end) {
-                    meta_product(meta, "linear", x, weight, y.slice(1, begin, end), w.in_features(),
-                                 nullptr, cpu::Product::forward);
+                    meta_product(meta, "linear", x, weight, y.slice(1, begin, end),
+                                 w.in_features());
                   });
       });
   return y;
@@ -150,11 +139,7 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
   const bool accumulate = accumulate_into.defined();
   run_on(
       dy.device(),
-      [&] {
-        const cpu::WeightView weight{w.tensor(), w.scale(),
-                                     w.packed() ? &w.packed()->dgrad : nullptr};
-        cpu::linear_dgrad(dy, weight, accumulate, dx);
-      },
+      [&] { cpu::linear_dgrad(dy, cpu::view_of(w, cpu::Product::dgrad), accumulate, dx); },
       [&](auto stream) {
         const bool library = by_library(dy.device());
         for_parts(w, dy.dtype(), 1, !library,
@@ -166,13 +151,14 @@ Tensor linear_dgrad(const Tensor& dy, const LinearWeight& w, const Tensor& accum
       },
       [&](MetaDevice& meta) {
         if (meta.behaves_as() != DeviceKind::cuda) {
-          return meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features(),
-                              w.packed() ? &w.packed()->dgrad : nullptr, cpu::Product::dgrad);
+          meta_product(meta, "linear_dgrad", dy, w.tensor(), dx, w.out_features());
+          if (dy.numel() > 0) cpu::plan_packing(w, cpu::Product::dgrad, dy.dtype());
+          return;
         }
         for_parts(w, dy.dtype(), 1, !by_library(meta),
                   [&](const Tensor& weight, int64_t begin, int64_t end) {
                     meta_product(meta, "linear_dgrad", dy, weight, dx.slice(1, begin, end),
-                                 w.out_features(), nullptr, cpu::Product::dgrad);
+                                 w.out_features());
                   });
       });
   return dx;
@@ -191,9 +177,7 @@ void linear_wgrad(const Tensor& dy, const Tensor& x, Tensor& dw) {
         if (by_library(x.device())) return cuda::matmul_wgrad(dy, x, dw);
         cuda::plain_matmul_wgrad(dy, x, dw, stream);
       },
-      [&](MetaDevice& meta) {
-        meta_product(meta, "linear_wgrad", dy, x, dw, x.size(0), nullptr, cpu::Product::wgrad);
-      });
+      [&](MetaDevice& meta) { meta_product(meta, "linear_wgrad", dy, x, dw, x.size(0)); });
 }
 
 void linear_bias_grad(const Tensor& dy, Tensor& db) {

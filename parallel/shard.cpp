@@ -24,6 +24,14 @@ Partition ceil_partition(int dim, int64_t extent, int rank, int size) {
   return {.dim = dim, .offset = begin, .size = std::min(begin + part, extent) - begin};
 }
 
+WeightScale scale_of_part(const WeightBlocks& blocks, const Partition& partition) {
+  return {.values = {},
+          .out_block = blocks.out,
+          .in_block = blocks.in,
+          .out_offset = partition.dim == 0 ? partition.offset % blocks.out : 0,
+          .in_offset = partition.dim == 1 ? partition.offset % blocks.in : 0};
+}
+
 Parameter make_sharded_weight(const std::string& name, const Shape& logical_shape,
                               const Partition& partition, const WeightStorage& storage,
                               bool trainable, Device& device) {
@@ -37,12 +45,7 @@ Parameter make_sharded_weight(const std::string& name, const Shape& logical_shap
   const Shape shape = local_shape(p);
   p.value = Tensor::empty(shape, dtype, device);
   if (storage.blocks) {
-    const auto& [out, in] = *storage.blocks;
-    p.scale = {.values = {},
-               .out_block = out,
-               .in_block = in,
-               .out_offset = partition.dim == 0 ? partition.offset % out : 0,
-               .in_offset = partition.dim == 1 ? partition.offset % in : 0};
+    p.scale = scale_of_part(*storage.blocks, partition);
     p.scale.values = Tensor::empty(p.scale.shape_for(shape[0], shape[1]), DType::f32, device);
   }
   if (trainable) {

@@ -13,6 +13,9 @@ Partition even_partition(int dim, int64_t extent, int rank, int size, const std:
 // Parts of ceil(extent / size): the last ones may be shorter, or empty. For the vocabulary.
 Partition ceil_partition(int dim, int64_t extent, int rank, int size);
 
+// The blocks of a shard of a weight, without values.
+WeightScale scale_of_part(const WeightBlocks& blocks, const Partition& partition);
+
 // A backbone parameter with an uninitialised shard, kept as `storage` says; when trainable also with
 // a master (the value itself where that is in master precision) and a zero gradient. One that trains
 // has no scales.

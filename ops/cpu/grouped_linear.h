@@ -1,6 +1,7 @@
 // CPU back end of ops/grouped_linear.h: one product after another by ops/cpu/linear.h, each with all
 // threads.
 #pragma once
+#include "ops/cpu/matmul.h"
 #include "ops/grouped_linear.h"
 
 namespace elastron::ops::cpu {
@@ -17,9 +18,12 @@ struct GroupedScratch {
   GroupedScratch(int64_t rows, int64_t in_width, int64_t out_width, DType dtype, Device& device);
 };
 
-void grouped_linear_forward(const Tensor& x, const Tensor& weights, const RowGroups& groups,
+// As of ops/cpu/linear.h.
+void plan_packing(const GroupedWeight& weights, Product product, DType activations);
+
+void grouped_linear_forward(const Tensor& x, const GroupedWeight& weights, const RowGroups& groups,
                             GroupedScratch& scratch, Tensor& y);
-void grouped_linear_dgrad(const Tensor& dy, const Tensor& weights, const RowGroups& groups,
+void grouped_linear_dgrad(const Tensor& dy, const GroupedWeight& weights, const RowGroups& groups,
                           bool accumulate, GroupedScratch& scratch, Tensor& dx);
 
 }  // namespace elastron::ops::cpu

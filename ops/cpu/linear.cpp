@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/dispatch.h"
+#include "core/trace.h"
 #include "ops/cpu/dequantise.h"
 #include "ops/cpu/elementwise.h"
 #include "ops/cpu/parallel_for.h"
@@ -125,6 +126,15 @@ bool direct(const Tensor& x, const WeightView& w, DType product) {
 
 DType product_dtype(DType dtype, Device& device) {
   return has_products(dtype, device) ? dtype : DType::f32;
+}
+
+void plan_packing(const LinearWeight& w, Product product, DType activations) {
+  const WeightView view = view_of(w, product);
+  if (view.packed == nullptr || view.packed->bytes.defined()) return;
+  if (!is_packed(activations, view.values)) return;
+  const TraceRange range("packed weights");
+  view.packed->bytes =
+      Tensor::empty({packed_bytes(product, view.values)}, DType::u8, view.values.device());
 }
 
 void linear_forward(const Tensor& x, const WeightView& w, const Tensor& bias, Tensor& y) {

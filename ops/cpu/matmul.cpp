@@ -131,13 +131,25 @@ memory::desc packed_layout(Library& library, const Key& key) {
   return describe(usual, layouts_of(usual), library.engine).weights_desc();
 }
 
+Key packed_key(Product product, const Tensor& w) {
+  return {.product = product,
+          .dtype = w.dtype(),
+          .packed = true,
+          .threads = omp_get_max_threads(),
+          .rows = 0,
+          .out = w.size(0),
+          .in = w.size(1)};
+}
+
 void pack(Library& library, const Key& key, const Tensor& weights, PackedWeight& packed) {
   const memory::desc layout = packed_layout(library, key);
   Key usual = usual_batch(key);
   usual.packed = false;
   memory from(layouts_of(usual).weights, library.engine, weights.raw());
   packed.layout = layout;
-  packed.bytes = Tensor::empty({int64_t(layout.get_size())}, DType::u8, weights.device());
+  if (!packed.bytes.defined()) {
+    packed.bytes = Tensor::empty({int64_t(layout.get_size())}, DType::u8, weights.device());
+  }
   memory to(layout, library.engine, packed.bytes.raw());
   dnnl::reorder(from, to).execute(library.stream, from, to);
   library.stream.wait();
@@ -194,16 +206,17 @@ bool is_packed(DType activations, const Tensor& w) {
          has_products(activations, host_device());
 }
 
+void pack(Product product, const Tensor& w, const Tensor& bytes, PackedWeight& packed) {
+  Library& library = w.device().attached<Library>();
+  const std::lock_guard lock(library.mutex);
+  packed.bytes = bytes;
+  pack(library, packed_key(product, w), w, packed);
+}
+
 int64_t packed_bytes(Product product, const Tensor& w) {
   Library& library = host_device().attached<Library>();
   const std::lock_guard lock(library.mutex);
-  const Key key = usual_batch({.product = product,
-                               .dtype = w.dtype(),
-                               .packed = true,
-                               .threads = omp_get_max_threads(),
-                               .rows = 0,
-                               .out = w.size(0),
-                               .in = w.size(1)});
+  const Key key = usual_batch(packed_key(product, w));
   const auto [found, is_new] = library.packed_bytes.emplace(key, 0);
   if (is_new) found->second = int64_t(packed_layout(library, key).get_size());
   return found->second;

@@ -28,6 +28,9 @@ enum class Product : uint8_t { forward, dgrad, wgrad };
 // PackedWeight then. No tensor is read.
 bool is_packed(DType activations, const Tensor& w);
 int64_t packed_bytes(Product product, const Tensor& w);
+// Now, rather than on first use, in memory of the caller's choice, packed_bytes() of it. Only where
+// is_packed().
+void pack(Product product, const Tensor& w, const Tensor& bytes, PackedWeight& packed);
 
 // All operands in one dtype that the CPU has products of (the sums `dw` in float32 or float64).
 // `packed` null: the weight is read in place. No extent of `w` or `dw` is 0; rows may be. Results

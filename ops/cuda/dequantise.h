@@ -12,8 +12,9 @@ namespace elastron::ops::cuda {
 using elastron::cuda::Stream;
 
 template <class T>
-void dequantise(const e4m3* values, int64_t stride, const detail::ScaleView& scale, int64_t rows,
-                int64_t columns, T* to, Stream stream);  // [rows, columns], stored rows apart
+void dequantise(const e4m3* values, const detail::StackView& at, int64_t count,
+                const detail::ScaleView& scale, int64_t rows, int64_t columns, T* to,
+                Stream stream);  // [count, rows, columns]; `scale` is the first matrix's
 template <class T>
 void embedding_forward(const int32_t* ids, const e4m3* table, const detail::ScaleView& scale, T* y,
                        int64_t tokens, int64_t rows, int64_t hidden, int64_t first_row,

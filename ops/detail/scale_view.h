@@ -5,6 +5,12 @@
 
 namespace elastron::ops::detail {
 
+// How matrices lie in a stack, and their scales: from a row to the next, and from a matrix to the
+// next.
+struct StackView {
+  int64_t stride, values, scales;
+};
+
 struct ScaleView {
   const float* values;
   int64_t blocks;  // of a row
@@ -12,7 +18,7 @@ struct ScaleView {
 
   explicit ScaleView(const WeightScale& s)
       : values(s.values.data<float>()),
-        blocks(s.values.size(1)),
+        blocks(s.values.size(s.values.rank() - 1)),
         out_block(s.out_block),
         in_block(s.in_block),
         out_offset(s.out_offset),

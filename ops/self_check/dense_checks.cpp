@@ -342,7 +342,7 @@ std::string check_experts(DType dtype, bool mma, Device& gpu) {
              const Tensor logits = cast(cast(in.normal({tokens, 6}, dtype), DType::bf16), dtype);
              const auto chosen = choose_experts(logits, rule);
              const ExpertRows rows = rows_by_expert(chosen.experts, 6);
-             const Tensor up = in.normal({6, width, 72}, dtype);
+             const GroupedWeight up(in.normal({6, width, 72}, dtype), WeightForm::in_place);
              const Tensor x = in.normal({tokens, 72}, dtype), d = in.normal({tokens, width}, dtype);
              const Tensor hidden = grouped_linear_forward(x, up, {rows.bounds, rows.tokens});
              Tensor back = in.normal({3 * tokens, 72}, dtype);

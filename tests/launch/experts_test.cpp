@@ -72,10 +72,10 @@ const std::string& tiny_mixture() {
 const std::string kAdapters = "--set train.trainable=[reward_head,lora] ";
 const std::string kOfAttention = kAdapters + "--set train.lora.targets=[q_proj,v_proj,o_proj] ";
 
-TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
+// Curves and how even the load is, on all layouts as on one rank.
+void expect_same_loads_on_layouts(const std::string& common) {
   std::vector<Layout> layouts = kFamilyLayouts;
   layouts.push_back({2, " --set parallel.data=2"});
-  const std::string common = "--set train.steps=10";
   const Scratch one;
   ASSERT_EQ(elastron(0, train_command("router", tiny_mixture(), one.path(), common)).code, 0);
   const auto golden = metrics(one.path());
@@ -85,7 +85,6 @@ TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
         elastron(l.ranks, train_command("router", tiny_mixture(), other.path(), common + l.sets));
     ASSERT_EQ(run.code, 0) << run.err;
     const auto same = metrics(other.path());
-    expect_same_curve(golden, same, 1e-5, l.sets);
     for (const auto& [step, figures] : golden) {
       for (const char* name : {"expert_load_max", "expert_load_variation"}) {
         EXPECT_NEAR(figures.at(name), same.at(step).at(name), 1e-12) << l.sets;
@@ -93,7 +92,12 @@ TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
       const double most = figures["expert_load_max"];
       EXPECT_TRUE(most > 1 && most <= double(kExperts) / 2) << most;
     }
+    expect_same_curve(golden, same, 1e-5, l.sets);
   }
+}
+
+TEST(MixtureOfExperts, RoutersTrainOnAnyLayoutAndSayHowEvenTheLoadIs) {
+  expect_same_loads_on_layouts("--set train.steps=10");
 }
 
 TEST(MixtureOfExperts, AdaptersOfTheAttentionTrainOnAnyLayout) {
@@ -105,16 +109,35 @@ TEST(MixtureOfExperts, ARewardModelIsExportedAsAClassifier) {
   expect_exported_classifier(tiny_mixture(), "Qwen3MoeForSequenceClassification", kOfAttention);
 }
 
+// Experts in e4m3, whose blocks a rank's part begins in the middle of: the same curve on any layout, near
+// the one of all bits and not the same.
+TEST(MixtureOfExperts, AreKeptInFp8OnAnyLayout) {
+  // With this seed no token is so near a tie of two experts that rounding decides.
+  const std::string seed = "--set train.seed=3 --set train.steps=4 ";
+  const std::string fp8 = "--set model.storage=fp8 " + seed;
+  expect_same_loads_on_layouts(fp8);
+  const auto losses = [](const std::string& sets) {
+    const Scratch scratch;
+    const auto run = elastron(0, train_command("router", tiny_mixture(), scratch.path(), sets));
+    EXPECT_EQ(run.code, 0) << run.err;
+    std::vector<double> all;
+    for (const auto& [step, m] : metrics(scratch.path())) all.push_back(m["loss"]);
+    return all;
+  };
+  const auto kept = losses(fp8), whole = losses(seed);
+  ASSERT_EQ(kept.size(), whole.size());
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_NE(kept[i], whole[i]);
+    EXPECT_NEAR(kept[i], whole[i], 0.06 * whole[i]);
+  }
+}
+
 TEST(MixtureOfExperts, WhatExpertsDoNotHaveIsRefusedInOneLine) {
   const Scratch scratch;
   expect_error(elastron(0, train_command("pretrain", tiny_mixture(), scratch / "a")), 2,
                {"experts of a Qwen3MoeForCausalLM do not train"});
   expect_error(elastron(2, train_command("reward", tiny_mixture(), scratch / "b", kAdapters)), 2,
                {"adapters of 'gate_proj'", "[q_proj, k_proj, v_proj, o_proj]"});
-  expect_error(
-      elastron(2,
-               train_command("router", tiny_mixture(), scratch / "d", "--set model.storage=fp8")),
-      2, {"experts of a Qwen3MoeForCausalLM are kept in the run's dtype", "model.storage"});
   const std::string narrow = mixture(scratch / "narrow", 12);
   expect_error(
       elastron(8, train_command("router", narrow, scratch / "c", "--set parallel.tensor=8")), 2,

@@ -7,12 +7,15 @@
 #include <limits>
 #include <numeric>
 
+#include "core/matrix_stack.h"
 #include "core/meta_device.h"
+#include "ops/dequantise.h"
 #include "ops/elementwise.h"
 #include "ops/expert_choice.h"
 #include "ops/expert_rows.h"
 #include "ops/grouped_linear.h"
 #include "ops/linear.h"
+#include "ops/quantise.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/thread_counts.h"
 
@@ -31,6 +34,8 @@ class Experts : public ::testing::Test {
   Tensor ints(const std::vector<int32_t>& values) {
     return Tensor::from(values, {int64_t(values.size())}, cpu_);
   }
+  void expect_both_products(const GroupedWeight& w, const Tensor& numbers, DType activations,
+                            double tolerance);
   CpuDevice cpu_;
 };
 
@@ -185,10 +190,31 @@ void expect_products(const Tensor& x, const Tensor& weights, const RowGroups& gr
   }
 }
 
-TEST_F(Experts, GroupedLinearEqualsPlainLoops) {
+// Rows of groups, as they stand and taken from others, through both products: against plain loops over
+// `numbers` [5, 12, 18].
+void Experts::expect_both_products(const GroupedWeight& w, const Tensor& numbers, DType activations,
+                                   double tolerance) {
   const std::vector<int32_t> bounds = {0, 3, 3, 20, 21, 60};
   std::vector<int32_t> rows;
   for (int32_t i = 0; i < 60; ++i) rows.push_back(i * 7 % 11);
+  for (const bool indexed : {false, true}) {
+    const RowGroups groups{ints(bounds), indexed ? ints(rows) : Tensor{}};
+    const Tensor x = cast(rnd({indexed ? 11 : 60, 18}, 2), activations);
+    expect_products(x, numbers, groups, grouped_linear_forward(x, w, groups), false, tolerance);
+    const Tensor dy = cast(rnd({indexed ? 11 : 60, 12}, 3), activations);
+    const Tensor dx = grouped_linear_dgrad(dy, w, groups);
+    expect_products(dy, numbers, groups, dx, true, tolerance);
+    Tensor sum = dx.clone();
+    grouped_linear_dgrad(dy, w, groups, sum);
+    Tensor twice = dx.clone();
+    scale_into(twice, 2);
+    const auto a = cast(sum, DType::f64).to_vector<double>(),
+               b = cast(twice, DType::f64).to_vector<double>();
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], tolerance * (1 + std::abs(b[i])));
+  }
+}
+
+TEST_F(Experts, GroupedLinearEqualsPlainLoops) {
   const Tensor w64 = rnd({5, 12, 18}, 1);
   struct Case {
     DType activations, stored;
@@ -198,29 +224,45 @@ TEST_F(Experts, GroupedLinearEqualsPlainLoops) {
                        Case{DType::bf16, DType::bf16, 0.02}, Case{DType::f32, DType::bf16, 1e-5},
                        Case{DType::bf16, DType::f32, 0.03}}) {
     const Tensor w = cast(w64, c.stored);
-    for (const bool indexed : {false, true}) {
-      const RowGroups groups{ints(bounds), indexed ? ints(rows) : Tensor{}};
-      const Tensor x = cast(rnd({indexed ? 11 : 60, 18}, 2), c.activations);
-      expect_products(x, w, groups, grouped_linear_forward(x, w, groups), false, c.tolerance);
-      const Tensor dy = cast(rnd({indexed ? 11 : 60, 12}, 3), c.activations);
-      const Tensor dx = grouped_linear_dgrad(dy, w, groups);
-      expect_products(dy, w, groups, dx, true, c.tolerance);
-      Tensor sum = dx.clone();
-      grouped_linear_dgrad(dy, w, groups, sum);
-      Tensor twice = dx.clone();
-      scale_into(twice, 2);
-      const auto a = cast(sum, DType::f64).to_vector<double>(),
-                 b = cast(twice, DType::f64).to_vector<double>();
-      for (size_t i = 0; i < a.size(); ++i)
-        EXPECT_NEAR(a[i], b[i], c.tolerance * (1 + std::abs(b[i])));
+    for (const WeightForm form : {WeightForm::in_place, WeightForm::packed}) {
+      expect_both_products(GroupedWeight(w, form), w, c.activations, c.tolerance);
     }
+  }
+}
+
+// A group's scales are its own; blocks that begin before the weight, as those of a rank's part.
+TEST_F(Experts, GroupedLinearOfQuantisedWeights) {
+  const WeightBlocks blocks{.out = 5, .in = 8};
+  Tensor values = Tensor::empty({5, 12, 18}, DType::e4m3, cpu_);
+  Tensor numbers = Tensor::empty({5, 12, 18}, DType::f64, cpu_);
+  WeightScale scale;
+  for (int64_t g = 0; g < 5; ++g) {
+    WeightScale one = quantise(rnd({12, 18}, uint64_t(10 + g), DType::f32), blocks).scale;
+    one.out_offset = 2;
+    one.values = rnd(one.shape_for(12, 18), uint64_t(20 + g), DType::f32);
+    scale_into(one.values, 1.0 / 448);
+    if (g == 0) {
+      scale = one;
+      scale.values = Tensor::empty({5, one.values.size(0), one.values.size(1)}, DType::f32, cpu_);
+    }
+    const Tensor own = quantise(rnd({12, 18}, uint64_t(10 + g), DType::f32), blocks).values;
+    matrix_of(values, g).copy_from(own);
+    matrix_of(scale.values, g).copy_from(one.values);
+    matrix_of(numbers, g).copy_from(dequantise(own, one, DType::f64));
+  }
+  EXPECT_EQ(dequantise(values, scale, DType::f64).to_vector<double>(), numbers.to_vector<double>());
+  const GroupedWeight w(values, scale);
+  for (const auto& [activations, tolerance] :
+       {std::pair{DType::f64, 1e-13}, {DType::f32, 1e-5}, {DType::bf16, 0.03}}) {
+    expect_both_products(w, numbers, activations, tolerance);
   }
 }
 
 TEST_F(Experts, GroupedLinearHasTheGradientOfItsInput) {
   const RowGroups groups{ints({0, 2, 2, 7}), ints({4, 1, 0, 2, 3, 1, 4})};
   Tensor x = rnd({5, 6}, 1);
-  const Tensor w = rnd({3, 4, 6}, 2), d = rnd({7, 4}, 3);
+  const GroupedWeight w(rnd({3, 4, 6}, 2), WeightForm::in_place);
+  const Tensor d = rnd({7, 4}, 3);
   const Tensor by_row = grouped_linear_dgrad(d, w, {groups.bounds, {}});
   Tensor dx = Tensor::zeros({5, 6}, DType::f64, cpu_);
   const auto rows = groups.rows.to_vector<int32_t>();
@@ -236,9 +278,13 @@ TEST_F(Experts, GroupedLinearHasTheGradientOfItsInput) {
 // Groups of every kind of size, more than one product takes among them: a row is what it is alone,
 // on any number of threads.
 TEST_F(Experts, GroupsGiveARowTheSameBitsInAnyCompany) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const auto& [dtype, form] : {std::pair{DType::f32, WeightForm::in_place},
+                                    {DType::f32, WeightForm::packed},
+                                    {DType::bf16, WeightForm::in_place},
+                                    {DType::bf16, WeightForm::packed}}) {
     const std::vector<int32_t> bounds = {0, 1, 18, 18, 307, 2600};
-    const Tensor w = rnd({5, 24, 40}, 1, dtype), x = rnd({2600, 40}, 2, dtype);
+    const GroupedWeight w(rnd({5, 24, 40}, 1, dtype), form);
+    const Tensor x = rnd({2600, 40}, 2, dtype);
     const Tensor d = rnd({2600, 24}, 3, dtype), before = rnd({2600, 40}, 4, dtype);
     const auto bits = [](const Tensor& t) {
       const Tensor wide = cast(t, DType::f32);
@@ -276,7 +322,7 @@ TEST_F(Experts, WhatGroupsTakeIsKnownBeforehand) {
   const auto peak = [](Device& device, int32_t first) {
     const std::vector<int32_t> bounds = {0, first, 700};
     const Tensor at = Tensor::from(bounds, {3}, device);
-    const Tensor w = Tensor::zeros({2, 24, 40}, DType::f32, device);
+    const GroupedWeight w(Tensor::zeros({2, 24, 40}, DType::f32, device), WeightForm::packed);
     const Tensor x = Tensor::zeros({700, 40}, DType::f32, device);
     device.reset_peak();
     const Tensor y = grouped_linear_forward(x, w, {at, {}});

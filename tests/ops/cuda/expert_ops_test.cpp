@@ -1,7 +1,11 @@
 // Mixtures of experts on the GPU, against the CPU.
+#include "core/matrix_stack.h"
+#include "ops/converted_weights.h"
+#include "ops/dequantise.h"
 #include "ops/expert_choice.h"
 #include "ops/expert_rows.h"
 #include "ops/grouped_linear.h"
+#include "ops/quantise.h"
 #include "tests/ops/cuda/both_devices.h"
 
 namespace elastron::ops {
@@ -79,7 +83,9 @@ TEST_F(CudaExperts, ProductsOfGroups) {
         for (int32_t i = 0; i < rows; ++i) index.push_back(i * 7 % 23);
         const std::string what = std::string(dtype_name(t)) + " " + std::to_string(w.out) + " x " +
                                  std::to_string(w.in) + ", rows " + std::to_string(rows);
-        const Tensor weights = rnd({4, w.out, w.in}, 1, t), there = on_gpu(weights);
+        const Tensor numbers = rnd({4, w.out, w.in}, 1, t);
+        const GroupedWeight weights(numbers, WeightForm::packed);
+        const GroupedWeight there(on_gpu(numbers), WeightForm::packed);
         const RowGroups taken{ints(bounds), ints(index)}, plain{ints(bounds), {}};
         const auto over = [&](const RowGroups& g) {
           return RowGroups{on_gpu(g.bounds), on_gpu(g.rows)};
@@ -101,11 +107,48 @@ TEST_F(CudaExperts, ProductsOfGroups) {
   }
 }
 
+// Weights that are converted: all groups', or of some at a time, with the same bits.
+TEST_F(CudaExperts, ProductsWithQuantisedWeights) {
+  if (gpu_ == nullptr) return;
+  const std::vector<int32_t> bounds = {0, 1, 1, 34, 40, 90};
+  for (const auto& [out, in] : {std::pair<int64_t, int64_t>{24, 40}, {10, 13}}) {
+    Tensor values = Tensor::empty({5, out, in}, DType::e4m3, cpu_);
+    WeightScale scale{
+        .values = {}, .out_block = 16, .in_block = 8, .out_offset = 4, .in_offset = 0};
+    const Shape blocks = scale.shape_for(out, in);
+    scale.values = rnd({5, blocks[0], blocks[1]}, 9, DType::f32);
+    for (int64_t g = 0; g < 5; ++g) {
+      matrix_of(values, g).copy_from(quantise(rnd({out, in}, uint64_t(g), DType::f32), {}).values);
+    }
+    WeightScale gpu_scale = scale;
+    gpu_scale.values = on_gpu(scale.values);
+    const GroupedWeight cpu(values, scale), gpu(on_gpu(values), gpu_scale);
+    for (const DType t : {DType::f64, DType::f32, DType::bf16}) {
+      const std::string what = std::string(dtype_name(t)) + " " + values.shape().str();
+      expect_same(dequantise(values, scale, t), dequantise(gpu.tensor(), gpu.scale(), t), what, 0);
+      const Tensor x = rnd({90, in}, 2, t), d = rnd({90, out}, 3, t), before = rnd({90, in}, 4, t);
+      const RowGroups here{ints(bounds), {}}, there{on_gpu(ints(bounds)), {}};
+      const auto of_cpu = grouped_linear_forward(x, cpu, here);
+      Tensor sum = before.clone();
+      grouped_linear_dgrad(d, cpu, here, sum);
+      for (const int64_t most : {int64_t(1) << 26, 2 * out * in}) {
+        gpu_->attached<ConvertedWeights>().most = most;
+        expect_same(of_cpu, grouped_linear_forward(on_gpu(x), gpu, there), "y " + what);
+        Tensor gpu_sum = on_gpu(before);
+        grouped_linear_dgrad(on_gpu(d), gpu, there, gpu_sum);
+        expect_same(sum, gpu_sum, "sum with dx " + what);
+      }
+      gpu_->attached<ConvertedWeights>() = {};
+    }
+  }
+}
+
 // A row is what it is alone, in tiles of either size.
 TEST_F(CudaExperts, GroupsGiveARowTheSameBitsInAnyCompany) {
   if (gpu_ == nullptr) return;
   const std::vector<int32_t> bounds = {0, 130, 131, 260};
-  const Tensor w = on_gpu(rnd({3, 24, 72}, 1, DType::bf16)), x = rnd({260, 72}, 2, DType::bf16);
+  const GroupedWeight w(on_gpu(rnd({3, 24, 72}, 1, DType::bf16)), WeightForm::packed);
+  const Tensor x = rnd({260, 72}, 2, DType::bf16);
   const Tensor whole = grouped_linear_forward(on_gpu(x), w, {on_gpu(ints(bounds)), {}}).on_host();
   for (const int64_t r : {0, 77, 129, 130, 131, 259}) {
     std::vector<int32_t> alone;
@@ -122,8 +165,8 @@ TEST_F(CudaExperts, OfNoRows) {
   const auto choice = choose_experts(none, {2, true});
   const ExpertRows rows = rows_by_expert(choice.experts, 8);
   EXPECT_EQ(rows.bounds.to_vector<int32_t>(), std::vector<int32_t>(9, 0));
-  const Tensor y = grouped_linear_forward(none, on_gpu(rnd({8, 16, 8}, 1, DType::bf16)),
-                                          {rows.bounds, rows.tokens});
+  const GroupedWeight w(on_gpu(rnd({8, 16, 8}, 1, DType::bf16)), WeightForm::packed);
+  const Tensor y = grouped_linear_forward(none, w, {rows.bounds, rows.tokens});
   EXPECT_EQ(y.size(0), 0);
   EXPECT_EQ(sum_expert_rows(y, rows, 0).size(0), 0);
 }
