@@ -238,8 +238,8 @@ KERNELS = [
 # Weights in FP8.
 STORAGE = [
     Fault("a tensor rank's part begins with a block of its own", "parallel/shard.cpp",
-          "               .out_offset = partition.dim == 0 ? partition.offset % out : 0,",
-          "               .out_offset = 0,",
+          "          .out_offset = partition.dim == 0 ? partition.offset % blocks.out : 0,",
+          "          .out_offset = 0,",
           ["model_test"], case("model", "model_test", "QuantisedFolder.*"), "AnySplitHasTheWholesValuesAndScales"),
     Fault("a scale that changes in memory goes unnoticed", "train/step/frozen_weights.cpp",
           "  return digest(p.value) + (p.scale.defined() ? digest(p.scale.values) : \"\");",

@@ -90,8 +90,8 @@ std::string train(const std::string& model, const std::string& output,
 
 // ---- the head that is scored, and where
 
-// tests/fixtures/classifier, made by tests/oracle/make_classifier_fixtures.py.
-class Classifier : public ::testing::Test {
+// Folders of tests/fixtures, made by tests/oracle/make_classifier_fixtures.py.
+class Classifier : public ::testing::TestWithParam<const char*> {
  protected:
   void pad(const std::string& name) {
     folder_.set("pad_token_id", name == "end" ? Json(1) : name == "other" ? Json(2) : Json());
@@ -113,11 +113,11 @@ class Classifier : public ::testing::Test {
     }
     EXPECT_EQ(i, expected_.size());
   }
-  Folder folder_{kFixtures + "/classifier"};
+  Folder folder_{kFixtures + "/" + GetParam()};
   Json expected_;
 };
 
-TEST_F(Classifier, IsScoredWhereTheLibraryDoesWhateverItPadsWith) {
+TEST_P(Classifier, IsScoredWhereTheLibraryDoesWhateverItPadsWith) {
   for (const std::string name : {"end", "other", "none"}) {
     pad(name);
     expect_scores(folder_.path(), "");
@@ -128,7 +128,7 @@ TEST_F(Classifier, IsScoredWhereTheLibraryDoesWhateverItPadsWith) {
 }
 
 // Training sees the same scores, and what it exports goes on with the same padding.
-TEST_F(Classifier, IsTrainedAndExportedAsItIsScored) {
+TEST_P(Classifier, IsTrainedAndExportedAsItIsScored) {
   pad("end");
   const Scratch scratch;
   const auto run = elastron(
@@ -150,7 +150,7 @@ TEST_F(Classifier, IsTrainedAndExportedAsItIsScored) {
   expect_scores(scratch / "model", "");
 }
 
-TEST_F(Classifier, OtherHeadsAreRefused) {
+TEST_P(Classifier, OtherHeadsAreRefused) {
   const Scratch scratch;
   const auto refused = [&](const std::vector<std::string>& fragments) {
     expect_error(elastron(0, "eval-reward " + kReward + " --set model.path=" + folder_.path() +
@@ -173,10 +173,17 @@ TEST_F(Classifier, OtherHeadsAreRefused) {
   tensors["score.weight"] = Tensor::zeros({2, 16}, DType::f32, cpu());
   folder_.save(tensors);
   refused({"misshapen score.weight", "[2, 16]"});
-  folder_.set("architectures", {"Qwen3ForCausalLM"});
+  std::string architecture =
+      Json::parse(read_text(folder_.file("config.json")))["architectures"][0];
+  const std::string classifier = "SequenceClassification";
+  architecture.replace(architecture.find(classifier), classifier.size(), "CausalLM");
+  folder_.set("architectures", {architecture});
   folder_.save(whole);
   refused({"unexpected score.weight"});
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, Classifier, ::testing::Values("classifier", "classifier_moe"),
+                         [](const auto& of) { return std::string(of.param); });
 
 // ---- weights
 
