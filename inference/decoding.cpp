@@ -12,32 +12,48 @@ constexpr int64_t kWorthRecording = 8;
 
 }  // namespace
 
-Decoding::Decoding(Engine& engine, HeadCache& cache)
+Decoding::Decoding(Engine& engine, CacheBatch& sequences)
     : engine_(engine),
-      cache_(cache),
-      token_and_position_(Tensor::empty({2}, DType::i32, engine.device())),
-      logits_(Tensor::empty({1, engine.model().vocab_size}, DType::f32, engine.device())) {}
+      sequences_(sequences),
+      ids_and_positions_(Tensor::empty({2, sequences.slots()}, DType::i32, engine.device())),
+      logits_(Tensor::empty({sequences.slots(), engine.model().vocab_size}, DType::f32,
+                            engine.device())) {}
 
-std::vector<float> Decoding::logits(int32_t id, int64_t position, int64_t to_come) {
-  ELASTRON_CHECK(position < cache_.max_tokens(), "more tokens than the cache has room for");
-  ELASTRON_CHECK(position < engine_.max_position(), "beyond max_position");
-  const int32_t now[] = {id, int32_t(position)};
-  engine_.device().copy_from_host(token_and_position_.raw(), now, sizeof now);
+std::span<const float> Decoding::logits(std::span<const Next> tokens, int64_t texts,
+                                        int64_t to_come) {
+  const int64_t slots = sequences_.slots();
+  ELASTRON_CHECK(int64_t(tokens.size()) == slots && texts <= slots, "a token of each slot");
+  std::vector<int32_t> now;
+  for (const Next& token : tokens) now.push_back(token.id);
+  for (const Next& token : tokens) {
+    ELASTRON_CHECK(token.position < engine_.max_position(), "beyond max_position");
+    now.push_back(token.position);
+  }
+  sequences_.send();
+  engine_.device().copy_from_host(ids_and_positions_.raw(), now.data(),
+                                  now.size() * sizeof(int32_t));
+  if (recorded_rows_ != sequences_.most_rows()) {
+    recorded_.reset();
+    recorded_rows_ = 0;
+  }
   if (recorded_ != nullptr) {
     recorded_->run();
-  } else if (!tried_to_record_ && to_come >= kWorthRecording &&
+  } else if (recorded_rows_ == 0 && to_come >= kWorthRecording &&
              engine_.mesh().tensor().size() == 1) {
-    tried_to_record_ = true;
+    recorded_rows_ = sequences_.most_rows();
     recorded_ = record_work(engine_.device(), [this] { issue(); });
   } else {
     issue();
   }
-  return logits_.to_vector<float>();
+  on_host_ = logits_.slice(0, 0, texts).to_vector<float>();
+  return on_host_;
 }
 
 void Decoding::issue() {
-  const Tensor hidden = engine_.decode(token_and_position_.slice(0, 0, 1),
-                                       token_and_position_.slice(0, 1, 2), cache_);
+  const auto row = [&](int64_t i) {
+    return ids_and_positions_.slice(0, i, i + 1).view({sequences_.slots()});
+  };
+  const Tensor hidden = engine_.decode(row(0), row(1), sequences_);
   logits_.copy_from(ops::cast(engine_.logits(hidden), DType::f32));
 }
 

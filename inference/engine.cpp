@@ -45,19 +45,26 @@ void Engine::route_by(const router::StaticGates& gates) {
 
 int64_t Engine::first_kv_head() const { return kv_heads().first; }
 
+int64_t Engine::dense_tiles(int64_t tokens) const {
+  return ops::dense_tiles(options_.routing.head_pattern(), model().q_heads / model().kv_heads,
+                          tokens, tokens);
+}
+
 router::KvHeads Engine::kv_heads() const {
   const int64_t own = model().kv_heads / mesh_.tensor().size();
   return {model().kv_heads, own * mesh_.tensor().rank(), own};
 }
 
-HeadCache Engine::make_cache(int64_t tokens, const CacheOptions& options) const {
+CacheShape Engine::cache_shape(int64_t tokens, const CacheOptions& options) const {
   router::RouterConfig rule = options_.routing;
   if (!options.whole_blocks) rule.ssa.block = 1;
-  HeadCache cache(model().num_layers, kv_heads().own, model().head_dim, tokens,
-                  rule.streaming_rule(), options_.dtype, device_);
   // Heads that read chosen blocks decode with full attention (docs/method.md, Decoding).
-  cache.keep_all(options.keep_all || rule.head_pattern().sparse.kind != ops::KeySetKind::streaming);
-  return cache;
+  const bool chosen = rule.head_pattern().sparse.kind != ops::KeySetKind::streaming;
+  return {.layers = model().num_layers,
+          .kv_heads = kv_heads().own,
+          .most_tokens = tokens,
+          .rule = rule.streaming_rule(),
+          .keep_all = options.keep_all || chosen};
 }
 
 Tensor Engine::forward(std::span<const int32_t> ids, model::RoutedHeads* heads,
@@ -72,8 +79,8 @@ Tensor Engine::forward(std::span<const int32_t> ids, model::RoutedHeads* heads,
                           {.heads = heads, .cache = cache});
 }
 
-Tensor Engine::decode(const Tensor& id, const Tensor& position, model::KvCache& cache) {
-  return decoder_.decode(id, position, cache);
+Tensor Engine::decode(const Tensor& ids, const Tensor& positions, const model::KvBatch& sequences) {
+  return decoder_.decode(ids, positions, sequences);
 }
 
 }  // namespace elastron::inference

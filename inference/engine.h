@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "inference/head_cache.h"
+#include "inference/cache_batch.h"
 #include "model/decoder.h"
 #include "model/weights/model_folder.h"
 #include "parallel/mesh.h"
@@ -52,20 +52,27 @@ class Engine {
   const model::ModelConfig& model() const { return decoder_.config(); }
   parallel::Mesh& mesh() const { return mesh_; }
   Device& device() const { return device_; }
+  DType dtype() const { return options_.dtype; }
   int64_t max_position() const { return options_.max_position; }
   int64_t first_kv_head() const;  // of this rank
+  // ops::RoutedAttentionOutput::visited of a head with full attention.
+  int64_t dense_tiles(int64_t tokens) const;
 
-  // Room for `tokens` positions of one sequence.
-  HeadCache make_cache(int64_t tokens, const CacheOptions& options) const;
+  // Of a sequence of up to `tokens` tokens.
+  CacheShape cache_shape(int64_t tokens, const CacheOptions& options) const;
+  // For sequences of this engine.
+  PagePool make_pool(const PoolOptions& options) const {
+    return {model().head_dim, options_.dtype, options, device_};
+  }
 
   // All of these are collective over the tensor group, on each rank of which the results are the
   // same; E hidden size.
   // One sequence of at least one token id -> hidden states after the last norm [T, E]. `heads` says
-  // what the heads did; `cache` is filled for decode().
+  // what the heads did; `cache` is filled, for decode().
   Tensor forward(std::span<const int32_t> ids, model::RoutedHeads* heads = nullptr,
                  model::KvCache* cache = nullptr);
-  // A token and its position, [1] int32 each, behind those in the cache -> [1, E].
-  Tensor decode(const Tensor& id, const Tensor& position, model::KvCache& cache);
+  // A token of each sequence and its position, [B] int32 each, behind those in the cache -> [B, E].
+  Tensor decode(const Tensor& ids, const Tensor& positions, const model::KvBatch& sequences);
   // hidden [rows, E] -> [rows, vocab], whole. For few rows at a time.
   Tensor logits(const Tensor& hidden) const { return decoder_.logits(hidden); }
 

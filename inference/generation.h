@@ -1,14 +1,14 @@
-// Continues a prompt token by token, with keys and values of the tokens so far: what `generate` and
-// generative judges run on. Several generations of one engine may take turns.
+// Continues one prompt token by token: what `generate` and generative judges run on. Several
+// generations of one engine may take turns.
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "inference/decoding.h"
-#include "inference/sampling.h"
+#include "inference/scheduler.h"
 
 namespace elastron::inference {
 
@@ -39,21 +39,12 @@ class Generation {
   // tensor group. Collective.
   std::string report() const;
 
-  Generation(const Generation&) = delete;
-  Generation& operator=(const Generation&) = delete;
-
  private:
-  // Of what follows the last token so far.
-  std::vector<float> logits();
-
   Engine& engine_;
-  std::vector<int32_t> prompt_, generated_;
-  size_t vocab_size_;
-  GenerationOptions options_;
+  std::unique_ptr<Scheduler> scheduler_;  // of this request alone
   bool ended_;
-  HeadCache cache_;
-  Decoding decoding_;
-  model::RoutedHeads heads_;
+  std::vector<int32_t> generated_;
+  std::shared_ptr<const PromptFigures> prompt_;
 };
 
 }  // namespace elastron::inference

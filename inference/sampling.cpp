@@ -22,6 +22,9 @@ int32_t next_token(std::span<const float> logits, const Sampling& sampling, int6
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(
       order, [&](int32_t a, int32_t b) { return logits[size_t(a)] > logits[size_t(b)]; });
+  if (sampling.top_k > 0 && size_t(sampling.top_k) < order.size()) {
+    order.resize(size_t(sampling.top_k));
+  }
   std::vector<double> weight;
   double all = 0;
   for (const int32_t id : order) {
@@ -29,10 +32,11 @@ int32_t next_token(std::span<const float> logits, const Sampling& sampling, int6
         std::exp((double(logits[size_t(id)]) - double(*largest)) / sampling.temperature));
     all += weight.back();
   }
-  // The token that reaches top_p is still among them.
+  // The token that reaches top_p is still among them. The likeliest one has the weight 1.
   size_t kept = 0;
   double among = 0;
-  while (kept < weight.size() && (kept == 0 || among < sampling.top_p * all)) {
+  while (kept < weight.size() &&
+         (kept == 0 || (among < sampling.top_p * all && weight[kept] >= sampling.min_p))) {
     among += weight[kept++];
   }
   const RandomStream stream(sampling.seed, RandomPurpose::next_token, uint32_t(position),

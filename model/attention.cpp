@@ -154,13 +154,12 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
 }
 
 Tensor Attention::decode(const Tensor& x, const LayerInputs& in) const {
-  ELASTRON_CHECK(!region_.split(), "one token cannot be split over ranks");
+  ELASTRON_CHECK(!region_.split(), "tokens of single sequences are not split over ranks");
   const Projections p = project(x, in, /*queries_alone=*/false, {}, nullptr, /*keep_normed=*/false);
-  in.cache->append(layer_, in.positions, p.k, p.v);
-  const Tensor rows =
-      ops::decode_attention(p.q.view({q_heads_, head_dim_}), in.cache->layer(layer_), in.positions,
-                            1.0 / std::sqrt(double(head_dim_)));
-  return residual(x, rows.view({1, q_heads_, head_dim_}));
+  const ops::CachedLayer& cached = in.decoded->layer(layer_);
+  ops::append_to_cache(p.k, p.v, in.positions, cached);
+  return residual(
+      x, ops::decode_attention(p.q, cached, in.positions, 1.0 / std::sqrt(double(head_dim_))));
 }
 
 Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& routed,

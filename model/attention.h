@@ -46,7 +46,8 @@ class Attention {
   LayerOutput forward(const Tensor& x, const LayerInputs& in, const router::RoutedLayer& routed,
                       SavedAttention* saved) const;
 
-  // Inference: x [1, E] of the token at in.positions, which comes next after those in in.cache.
+  // Inference: x [B, E] of a token of each of the sequences of in.decoded, which comes next after
+  // those that are there, at its place in in.positions.
   Tensor decode(const Tensor& x, const LayerInputs& in) const;
 
   // First part of the backward pass: computes again what forward() did not keep, with the gate as

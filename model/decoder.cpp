@@ -173,9 +173,10 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
   return region_.enter(normed);
 }
 
-Tensor Decoder::decode(const Tensor& token, const Tensor& position, KvCache& cache) {
-  const LayerInputs in = {.positions = position, .rope_table = rope_table_, .cache = &cache};
-  Tensor x = region_.leave(embedding_->forward(token));
+Tensor Decoder::decode(const Tensor& tokens, const Tensor& positions, const KvBatch& sequences) {
+  const LayerInputs in = {
+      .positions = positions, .rope_table = rope_table_, .decoded = &sequences};
+  Tensor x = region_.leave(embedding_->forward(tokens));
   for (const auto& layer : layers_) x = layer->decode(x, in);
   return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;
 }

@@ -78,10 +78,10 @@ class Decoder {
   Tensor forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                  std::vector<router::RoutedLayer>& routed, const ForwardExtras& extras = {});
 
-  // Inference: a token and its position, [1] int32 each, after those in the cache. -> hidden state
-  // after the last norm [1, E]. What the device is asked for does not depend on their values; that
-  // the position is below max_position is the caller's care.
-  Tensor decode(const Tensor& token, const Tensor& position, KvCache& cache);
+  // Inference: a token of each sequence and its position, [B] int32 each, after those that are in
+  // `sequences`. -> hidden states after the last norm [B, E]. What the device is asked for does not
+  // depend on their values; that positions are below max_position is the caller's care.
+  Tensor decode(const Tensor& tokens, const Tensor& positions, const KvBatch& sequences);
 
   // LM head and cross-entropy over the labelled positions (docs/method.md, Language-model loss),
   // options().loss_chunk_rows of them at a time, whatever `options` say. hidden [T, E], targets

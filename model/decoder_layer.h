@@ -29,7 +29,8 @@ class DecoderLayer {
   LayerOutput forward(const Tensor& x, const LayerInputs& in, const router::RoutedLayer& routed,
                       SavedLayer* saved) const;
 
-  // Inference: x [1, E] of the token at in.positions, which comes next after those in in.cache.
+  // Inference: x [B, E] of a token of each of the sequences of in.decoded, which comes next after
+  // those that are there, at its place in in.positions.
   Tensor decode(const Tensor& x, const LayerInputs& in) const;
 
   // d_out [R, E], which is written over -> gradient to x, or an undefined tensor where it is not

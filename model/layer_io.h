@@ -19,7 +19,8 @@ struct LayerInputs {
   const AttentionExchange* exchange = nullptr;        // not read by decode()
   int64_t documents = 0;                              // that get a routing decision
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
-  KvCache* cache = nullptr;  // inference: filled by forward(), read and extended by decode()
+  KvCache* cache = nullptr;                           // inference: filled by forward()
+  const KvBatch* decoded = nullptr;                   // read and extended by decode()
   AttentionObserver* observer = nullptr;  // of forward()
 };
 

@@ -8,56 +8,77 @@
 
 namespace elastron::ops {
 
-Tensor decode_attention(const Tensor& q, const CachedLayer& layer, const Tensor& position,
+namespace {
+
+template <class T>
+void decode_on_cpu(const T* q, const CachedLayer& layer, const int32_t* positions, int64_t group,
+                   double scale, T* out) {
+  const auto* heads = static_cast<const CachedHead*>(layer.heads.raw());
+  const int64_t head_dim = layer.page.head_dim, all = layer.sequences * layer.kv_heads;
+  int64_t keys = 0;
+  for (int64_t h = 0; h < all; ++h) {
+    const VisibleRows visible = heads[h].rows.visible(positions[h / layer.kv_heads]);
+    for (const auto& range : visible.ranges) {
+      ELASTRON_CHECK(range.end <= heads[h].room, "decode_attention: rows outside of the cache");
+    }
+    keys += visible.keys();
+  }
+  cpu::parallel_ranges(
+      all, keys * group * head_dim / std::max<int64_t>(all, 1), [&](int64_t begin, int64_t end) {
+        for (int64_t h = begin; h < end; ++h) {
+          cpu::decode_head<T>(q + h * group * head_dim, heads[h], positions[h / layer.kv_heads],
+                              layer.page, group, scale, out + h * group * head_dim);
+        }
+      });
+}
+
+}  // namespace
+
+Tensor decode_attention(const Tensor& q, const CachedLayer& layer, const Tensor& positions,
                         double softmax_scale) {
-  const auto& heads = layer.heads();
-  ELASTRON_CHECK(q.rank() == 2 && !heads.empty() && q.size(0) % int64_t(heads.size()) == 0,
-                 "decode_attention takes [q_heads, head_dim]");
-  const int64_t q_heads = q.size(0), head_dim = q.size(1);
-  const int64_t group = q_heads / int64_t(heads.size());
-  ELASTRON_CHECK(heads.front().k.size(1) == head_dim && heads.front().k.dtype() == q.dtype(),
+  const PageShape& page = layer.page;
+  ELASTRON_CHECK(q.rank() == 3 && q.size(0) == layer.sequences && q.size(1) % layer.kv_heads == 0,
+                 "decode_attention takes [sequences, q_heads, head_dim]");
+  ELASTRON_CHECK(page.head_dim == q.size(2) && page.dtype == q.dtype(),
                  "decode_attention: keys of another model");
-  check_dense("decode_attention", q, heads.front().k, position);
-  check_shape(position, {1}, "decode_attention");
+  check_dense("decode_attention", q, layer.heads, positions);
+  check_shape(positions, {layer.sequences}, "decode_attention");
+  const int64_t group = q.size(1) / layer.kv_heads;
   Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
   with_float_dtype(q.dtype(), [&]<class T>() {
     const T* from = q.data<T>();
     T* to = out.data<T>();
+    const cuda::DecodeShape shape{.sequences = layer.sequences,
+                                  .kv_heads = layer.kv_heads,
+                                  .group = group,
+                                  .head_dim = q.size(2),
+                                  .page_rows = page.rows,
+                                  .most_rows = layer.most_rows};
+    const auto scratch = [&] {
+      const int64_t numbers = cuda::decode_scratch(shape);
+      return numbers == 0 ? Tensor()
+                          : Tensor::empty({numbers}, accumulator_dtype(q.dtype()), q.device());
+    };
     run_on(
         q.device(),
-        [&] {
-          const int64_t at = position.data<int32_t>()[0];
-          int64_t keys = 0;
-          for (const CachedHead& head : heads) {
-            const VisibleRows visible = head.rows.visible(at);
-            for (const auto& range : visible.ranges) {
-              ELASTRON_CHECK(range.end <= head.k.size(0),
-                             "decode_attention: rows outside of the cache");
-            }
-            keys = std::max(keys, visible.keys());
-          }
-          cpu::parallel_ranges(q_heads, keys * head_dim, [&](int64_t begin, int64_t end) {
-            for (int64_t h = begin; h < end; ++h) {
-              const CachedHead& head = heads[size_t(h / group)];
-              cpu::decode_head<T>(from + h * head_dim, head, head.rows.visible(at), softmax_scale,
-                                  head_dim, to + h * head_dim);
-            }
-          });
-        },
+        [&] { decode_on_cpu<T>(from, layer, positions.data<int32_t>(), group, softmax_scale, to); },
         [&](auto stream) {
-          cuda::decode_attention<T>(from, static_cast<const cuda::DecodeHead*>(layer.table().raw()),
-                                    position.data<int32_t>(), q_heads, group, head_dim,
-                                    softmax_scale, to, stream);
+          const Tensor parts = scratch();
+          cuda::decode_attention<T>(from, static_cast<const CachedHead*>(layer.heads.raw()),
+                                    positions.data<int32_t>(), shape, softmax_scale,
+                                    parts.defined() ? parts.data<accumulator_t<T>>() : nullptr, to,
+                                    stream);
         },
-        [&] {
+        [&](MetaDevice& meta) {
+          const Tensor parts = scratch();
           // A product with each key and each value, which are read once; of a full cache, as the
-          // position is not known here.
-          double rows = 0;
-          for (const CachedHead& head : heads) rows += double(head.k.size(0));
-          return OpCost{.name = "decode_attention",
-                        .kind = WorkKind::attention_selected,
-                        .flops = 4 * rows * double(group * head_dim),
-                        .bytes = 2 * rows * double(head_dim) * double(dtype_size(q.dtype()))};
+          // positions are not known here.
+          meta.record(
+              {.name = "decode_attention",
+               .kind = WorkKind::attention_selected,
+               .flops = 4 * layer.all_rows * double(group * q.size(2)),
+               .bytes = 2 * layer.all_rows * double(q.size(2)) * double(dtype_size(q.dtype())),
+               .launches = cuda::decode_launches(shape)});
         });
   });
   return out;

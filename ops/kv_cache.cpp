@@ -1,6 +1,5 @@
 #include "ops/kv_cache.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "ops/backend.h"
@@ -8,55 +7,43 @@
 
 namespace elastron::ops {
 
-CachedLayer::CachedLayer(std::vector<CachedHead> heads) : heads_(std::move(heads)) {
-  ELASTRON_CHECK(!heads_.empty(), "a layer has kv heads");
-  const Tensor& first = heads_.front().k;
-  std::vector<cuda::DecodeHead> there;
-  for (const CachedHead& head : heads_) {
-    ELASTRON_CHECK(
-        head.k.rank() == 2 && head.k.size(1) == first.size(1) && head.k.dtype() == first.dtype(),
-        "kv heads of different models");
-    check_same(head.k, head.v, "a kv head's cache");
-    check_dense("a kv head's cache", first, head.k, head.v);
-    there.push_back({head.k.raw(), head.v.raw(), head.rows});
-  }
-  Device& device = first.device();
-  if (device.behaves_as() == DeviceKind::cuda) {
-    table_ = on_device(std::span<const cuda::DecodeHead>(there), device);
-  }
-}
-
 void append_to_cache(const Tensor& k, const Tensor& v, const Tensor& first,
                      const CachedLayer& layer) {
-  const auto& heads = layer.heads();
-  ELASTRON_CHECK(k.rank() == 3 && k.size(1) == int64_t(heads.size()) &&
-                     k.size(2) == heads.front().k.size(1) && k.dtype() == heads.front().k.dtype(),
+  const PageShape& page = layer.page;
+  ELASTRON_CHECK(k.rank() == 3 && k.size(1) == layer.kv_heads && k.size(2) == page.head_dim &&
+                     k.size(0) % layer.sequences == 0 && k.dtype() == page.dtype,
                  "append_to_cache: keys of another model");
   check_same(k, v, "append_to_cache");
-  check_dense("append_to_cache", k, v, first, heads.front().k);
-  check_shape(first, {1}, "append_to_cache");
-  const int64_t tokens = k.size(0), row_bytes = k.size(2) * int64_t(dtype_size(k.dtype()));
+  check_dense("append_to_cache", k, v, first, layer.heads);
+  check_shape(first, {layer.sequences}, "append_to_cache");
+  const int64_t tokens = k.size(0) / layer.sequences;
+  const int64_t row_bytes = page.head_dim * int64_t(dtype_size(k.dtype()));
+  const auto* heads = static_cast<const CachedHead*>(layer.heads.raw());
   run_on(
       k.device(),
       [&] {
-        const int64_t begin = first.data<int32_t>()[0], last = begin + tokens - 1;
-        for (size_t h = 0; h < heads.size(); ++h) {
+        const auto copy = [&](const Tensor& source, int64_t from, char* to) {
+          std::memcpy(to, static_cast<const char*>(source.raw()) + from * row_bytes,
+                      size_t(row_bytes));
+        };
+        for (int64_t h = 0; h < layer.sequences * layer.kv_heads; ++h) {
+          const int64_t sequence = h / layer.kv_heads;
+          const int64_t begin = first.data<int32_t>()[sequence], last = begin + tokens - 1;
           for (int64_t t = 0; t < tokens; ++t) {
             const int64_t row = heads[h].rows.row(begin + t, last);
-            ELASTRON_CHECK(row < heads[h].k.size(0), "more tokens than the cache has room for");
+            ELASTRON_CHECK(row < heads[h].room, "more tokens than the cache has room for");
             if (row < 0) continue;
-            const int64_t from = (t * int64_t(heads.size()) + int64_t(h)) * row_bytes;
-            for (const auto& [cache, source] : {std::pair{&heads[h].k, &k}, {&heads[h].v, &v}}) {
-              std::memcpy(static_cast<char*>(cache->raw()) + row * row_bytes,
-                          static_cast<const char*>(source->raw()) + from, size_t(row_bytes));
-            }
+            char* to =
+                static_cast<char*>(heads[h].pages[row / page.rows]) + row % page.rows * row_bytes;
+            const int64_t from = (sequence * tokens + t) * layer.kv_heads + h % layer.kv_heads;
+            copy(k, from, to);
+            copy(v, from, to + page.rows * row_bytes);
           }
         }
       },
       [&](auto stream) {
-        cuda::append_to_cache(k.raw(), v.raw(), first.data<int32_t>(),
-                              static_cast<const cuda::DecodeHead*>(layer.table().raw()), tokens,
-                              int64_t(heads.size()), row_bytes, stream);
+        cuda::append_to_cache(k.raw(), v.raw(), first.data<int32_t>(), heads, page.rows,
+                              layer.sequences, tokens, layer.kv_heads, row_bytes, stream);
       },
       [&] {
         return OpCost{.name = "append_to_cache", .bytes = 2 * double(k.bytes() + v.bytes())};

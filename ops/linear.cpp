@@ -7,6 +7,7 @@
 #include "ops/backend.h"
 #include "ops/converted_weights.h"
 #include "ops/cpu/column_sums.h"
+#include "ops/cpu/few_rows.h"
 #include "ops/cpu/linear.h"
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/plain_matmul.h"
@@ -99,7 +100,12 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
   check_dense("linear", x, w.tensor());
   Tensor y = Tensor::empty({x.size(0), w.out_features()}, x.dtype(), x.device());
   run_on(
-      x.device(), [&] { cpu::linear_forward(x, cpu::view_of(w, cpu::Product::forward), bias, y); },
+      x.device(),
+      [&] {
+        const cpu::WeightView weight = cpu::view_of(w, cpu::Product::forward);
+        if (cpu::few_rows_fit(x, weight)) return cpu::few_rows_forward(x, weight, bias, y);
+        cpu::linear_forward(x, weight, bias, y);
+      },
       [&](auto stream) {
         const bool library = by_library(x.device());
         for_parts(w, x.dtype(), 0, !library || bias.defined(),

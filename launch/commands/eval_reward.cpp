@@ -224,6 +224,11 @@ void add_eval_reward(cli::App& app, Command& selected) {
   command->add_option("--seed", generation.sampling.seed, "generative: of orders and tokens")
       ->capture_default_str();
   command
+      ->add_option("--batch", options->generative.texts,
+                   "generative: answers that a rank writes side by side, each with a cache")
+      ->check(cli::Range(1, 1024))
+      ->capture_default_str();
+  command
       ->add_option("--outputs", options->outputs,
                    "score files that the published evaluator wrote; no model is needed")
       ->excludes(data);

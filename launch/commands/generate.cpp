@@ -127,8 +127,16 @@ void add_generate(cli::App& app, Command& selected) {
                    "0: the likeliest token")
       ->check(cli::NonNegativeNumber);
   command
+      ->add_option("--top-k", options->generation.sampling.top_k,
+                   "draw among so many of the likeliest tokens; 0: all")
+      ->check(cli::NonNegativeNumber);
+  command
       ->add_option("--top-p", options->generation.sampling.top_p,
                    "draw among the likeliest tokens that have this probability together")
+      ->check(cli::Range(0.0, 1.0));
+  command
+      ->add_option("--min-p", options->generation.sampling.min_p,
+                   "draw among tokens that have this share of the likeliest one's probability")
       ->check(cli::Range(0.0, 1.0));
   command->add_option("--seed", options->generation.sampling.seed, "of drawn tokens");
   command->add_flag("--ignore-eos", options->generation.ignore_eos,

@@ -20,6 +20,15 @@ struct VisibleRows {
     for (const Range& r : ranges) n += r.end - r.begin;
     return n;
   }
+
+  // The row of the i-th of these keys, 0 <= i < keys().
+  ELASTRON_HD constexpr int64_t row(int64_t i) const {
+    for (const Range& r : ranges) {
+      if (i < r.end - r.begin) return r.begin + i;
+      i -= r.end - r.begin;
+    }
+    return -1;
+  }
 };
 
 // Either a row for every position, or the sink's rows and behind them a ring of the local window,

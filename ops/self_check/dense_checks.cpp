@@ -26,6 +26,7 @@
 #include "ops/rows.h"
 #include "ops/self_check/comparison.h"
 #include "ops/self_check/forbidding.h"
+#include "ops/self_check/paged_heads.h"
 #include "ops/sparsity_objective.h"
 #include "ops/swiglu.h"
 #include "ops/timed_products.h"
@@ -369,21 +370,17 @@ std::string check_decoding(DType dtype, int64_t head_dim, int64_t group, Device&
     constexpr int64_t kTokens = 150;
     const CacheRows ring{.every_position = false,
                          .rule = {.block = 16, .sink_blocks = 1, .local_blocks = 5}};
-    const Tensor q = in.normal({2 * group, head_dim}, dtype);
-    const Tensor k = in.normal({kTokens, 2, head_dim}, dtype);
-    const Tensor v = in.normal({kTokens, 2, head_dim}, dtype);
-    std::vector<CachedHead> heads;
-    for (const CacheRows& rows : {CacheRows{}, ring}) {
-      const Shape shape{rows.count(kTokens), head_dim};
-      heads.push_back({Tensor::zeros(shape, dtype, in.device()),
-                       Tensor::zeros(shape, dtype, in.device()), rows});
-    }
-    const CachedLayer layer(std::move(heads));
-    const auto position = [&](int64_t at) {
-      return Tensor::from(std::vector<int32_t>{int32_t(at)}, {1}, in.device());
+    const Tensor q = in.normal({2, 2 * group, head_dim}, dtype);
+    const Tensor k = in.normal({2 * kTokens, 2, head_dim}, dtype);
+    const Tensor v = in.normal({2 * kTokens, 2, head_dim}, dtype);
+    const CacheRows rows[] = {CacheRows{}, ring, ring, CacheRows{}};
+    const PagedHeads cache({.rows = 16, .head_dim = head_dim, .dtype = dtype}, rows, 2, kTokens,
+                           in.device());
+    const auto positions = [&](int32_t at) {
+      return Tensor::from(std::vector<int32_t>{at, at}, {2}, in.device());
     };
-    append_to_cache(k, v, position(0), layer);
-    return {decode_attention(q, layer, position(kTokens - 1), 0.2)};
+    append_to_cache(k, v, positions(0), cache.layer);
+    return {decode_attention(q, cache.layer, positions(kTokens - 1), 0.2)};
   });
   return c.difference();
 }

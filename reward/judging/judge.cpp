@@ -1,10 +1,13 @@
 #include "reward/judging/judge.h"
 
 #include <algorithm>
+#include <exception>
+#include <utility>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "inference/scheduler.h"
 #include "model/weights/model_config.h"
 #include "parallel/agree.h"
 
@@ -83,36 +86,59 @@ int64_t Judge::longest(parallel::Communicator& everyone, std::span<const JudgeTa
   return most[0] + options_.generation.max_tokens;
 }
 
-JudgeAnswer Judge::answer(inference::Engine& engine, const JudgeTask& task, bool chosen_is_a,
-                          const std::function<void()>& beat) const {
-  JudgePrompt prompt = prompts_.prompt(*task.row, task.file, chosen_is_a);
-  JudgeAnswer answer = {.chosen_is_a = chosen_is_a,
+std::vector<JudgeOutput> Judge::answers(inference::Engine& engine, std::span<const JudgeTask> tasks,
+                                        const std::function<void()>& beat) const {
+  const auto& how = options_.generation;
+  inference::Scheduler scheduler(
+      engine, {.slots = options_.texts, .cache = how.cache, .vocab_size = vocab_size_});
+  std::vector<JudgeOutput> outputs;
+  // By the request's number: whose answer it is, and its ids.
+  std::vector<std::pair<size_t, size_t>> place;
+  std::vector<std::vector<int32_t>> generated;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const JudgeTask& task = tasks[i];
+    JudgeOutput& output = outputs.emplace_back();
+    for (const bool chosen_is_a : orders(task)) {
+      beat();
+      JudgePrompt prompt = prompts_.prompt(*task.row, task.file, chosen_is_a);
+      output.push_back({.chosen_is_a = chosen_is_a,
                         .prompt_tokens = prompt.whole_tokens,
                         .truncated = prompt.truncated,
-                        .skipped = prompt.skipped};
-  if (prompt.skipped) return answer;
-  inference::GenerationOptions options = options_.generation;
-  options.sampling.stream = stream_of(task, chosen_is_a);
-  inference::Generation generation(engine, std::move(prompt.ids), vocab_size_, options);
-  const auto generated = generation.run(beat);
-  answer.output_tokens = int64_t(generated.size());
-  answer.text = tokenizer_->decode(generated);
-  return answer;
+                        .skipped = prompt.skipped});
+      if (prompt.skipped) continue;
+      inference::Sampling sampling = how.sampling;
+      sampling.stream = stream_of(task, chosen_is_a);
+      scheduler.submit({.prompt = std::move(prompt.ids),
+                        .max_tokens = how.max_tokens,
+                        .sampling = sampling,
+                        .ignore_eos = how.ignore_eos});
+      place.emplace_back(i, output.size() - 1);
+      generated.emplace_back();
+    }
+  }
+  while (!scheduler.idle()) {
+    beat();
+    for (const inference::Event& event : scheduler.step()) {
+      if (event.error != nullptr) std::rethrow_exception(event.error);
+      if (event.token) generated[size_t(event.request)].push_back(event.token->id);
+    }
+  }
+  for (size_t n = 0; n < place.size(); ++n) {
+    JudgeAnswer& answer = outputs[place[n].first][place[n].second];
+    answer.output_tokens = int64_t(generated[n].size());
+    answer.text = tokenizer_->decode(generated[n]);
+  }
+  return outputs;
 }
 
 std::vector<JudgeOutput> Judge::judge(inference::Engine& engine, std::span<const JudgeTask> tasks,
                                       const std::function<void()>& beat) const {
   parallel::Communicator& data = engine.mesh().data();
   const auto n = size_t(data.size());
+  std::vector<JudgeTask> own;
+  for (size_t i = size_t(data.rank()); i < tasks.size(); i += n) own.push_back(tasks[i]);
   Json mine = Json::array();
-  for (size_t i = size_t(data.rank()); i < tasks.size(); i += n) {
-    JudgeOutput output;
-    for (const bool chosen_is_a : orders(tasks[i])) {
-      beat();
-      output.push_back(answer(engine, tasks[i], chosen_is_a, beat));
-    }
-    mine.push_back(to_json(output));
-  }
+  for (const JudgeOutput& output : answers(engine, own, beat)) mine.push_back(to_json(output));
   const std::vector<std::string> all = data.all_gather_host(mine.dump());
   std::vector<JudgeOutput> outputs(tasks.size());
   for (size_t rank = 0; rank < n; ++rank) {

@@ -22,6 +22,7 @@ struct JudgeOptions {
   // As published. sampling.seed is the order's too; sampling.stream is set per text.
   inference::GenerationOptions generation = {
       .max_tokens = 16384, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 42}};
+  int64_t texts = 1;  // that a data rank writes side by side, each with a cache of its own
 };
 
 // The row must outlive its use. `index`: the row's number in the file, from 0.
@@ -49,6 +50,7 @@ class Judge {
   // Reads the model folder's configuration, tokenizer and chat template. No communication. Throws
   // what JudgePrompts throws.
   Judge(const std::string& model_folder, JudgeOptions options);
+  const JudgeOptions& options() const { return options_; }
 
   // Positions of the longest sequence that judging the tasks may take, for the engine. Tokenises
   // every prompt, the ranks sharing the work, so that what is wrong with a row is said before the
@@ -56,15 +58,16 @@ class Judge {
   int64_t longest(parallel::Communicator& everyone, std::span<const JudgeTask> tasks) const;
 
   // Collective. One output per task, in order, on every rank; task i is judged by data rank i % n.
-  // longest() must have passed the tasks. `beat` is called before each token. To be able to stop
+  // longest() must have passed the tasks. `beat` is called before each step. To be able to stop
   // and go on, call it for some tasks after another.
   std::vector<JudgeOutput> judge(inference::Engine& engine, std::span<const JudgeTask> tasks,
                                  const std::function<void()>& beat) const;
 
  private:
   std::vector<bool> orders(const JudgeTask& task) const;
-  JudgeAnswer answer(inference::Engine& engine, const JudgeTask& task, bool chosen_is_a,
-                     const std::function<void()>& beat) const;
+  // Of this rank's tasks.
+  std::vector<JudgeOutput> answers(inference::Engine& engine, std::span<const JudgeTask> tasks,
+                                   const std::function<void()>& beat) const;
 
   JudgeOptions options_;
   std::unique_ptr<data::Tokenizer> tokenizer_;

@@ -14,8 +14,6 @@ namespace elastron::reward {
 
 namespace {
 
-// Texts take long: they are kept every so many rows per data rank.
-constexpr size_t kRowsAtATime = 1;
 constexpr const char* kTooLong = "the prompt is longer than the limit";
 
 JudgedRow judged(const EvaluationFile& file, const PreferenceRow& row, const JudgeOutput& output) {
@@ -96,7 +94,8 @@ const EvaluationFile& RowJudging::file_of(const JudgeTask& task) const {
 }
 
 bool RowJudging::run(inference::Engine& engine, const LongRun& around) {
-  const size_t at_a_time = kRowsAtATime * size_t(engine.mesh().data().size());
+  // Texts take long: they are kept as soon as may be.
+  const size_t at_a_time = size_t(judge_->options().texts * engine.mesh().data().size());
   Progress progress(first_);
   for (size_t begin = 0; begin < tasks_.size(); begin += at_a_time) {
     progress.show("judging", begin, tasks_.size(),

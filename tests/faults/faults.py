@@ -77,8 +77,9 @@ COUNTED = [
           "  Tensor y = region_.leave(down_.forward(ops::swiglu_forward(g.gate, g.up)));",
           ["plan_test"], case("train/plan", "plan_test", "Budgets.OfALayer"), "calls.allocations"),
     Fault("a decoded token is a kernel more in each layer", "model/attention.cpp",
-          "  in.cache->append(layer_, in.positions, p.k, p.v);",
-          "  in.cache->append(layer_, in.positions, p.k, p.v);\n  in.cache->append(layer_, in.positions, p.k, p.v);",
+          "  ops::append_to_cache(p.k, p.v, in.positions, cached);",
+          "  ops::append_to_cache(p.k, p.v, in.positions, cached);\n"
+          "  ops::append_to_cache(p.k, p.v, in.positions, cached);",
           ["plan_test"], case("train/plan", "plan_test", "DecodingBudgets.*"), "DecodingBudgets"),
     Fault("the norm is a reduction for each tensor", "ops/elementwise.cpp",
           "double sum_of_squares(std::span<const Tensor> tensors) {",
@@ -229,8 +230,8 @@ KERNELS = [
           "        zero_row(p, item, i);", "        (void)item;",
           ["ops_dense_test"], case("ops", "ops_dense_test", "Rows.*"), "NegativeOnesAreZeros"),
     Fault("decoding by a graph stays at one position", "inference/decoding.cpp",
-          "  const int32_t now[] = {id, int32_t(position)};",
-          "  const int32_t now[] = {id, int32_t(position / 8 * 8)};",
+          "    now.push_back(token.position);",
+          "    now.push_back(token.position / 8 * 8);",
           ["generation_cuda_emulated_test"],
           case("inference", "generation_cuda_emulated_test", "GenerationOnAGpu.*"), "HasTheIdsOfTheCpu"),
 ]
@@ -250,6 +251,30 @@ STORAGE = [
           "  if (step >= side || w.tensor().device().kind() == DeviceKind::meta) {\n"
           "    return f(as_multiplied(w, activations), 0, side);\n  }",
           [EMULATED], case("ops", EMULATED, "QuantisedProducts.*"), "InPartsAsPlanned"),
+]
+
+# Texts that are decoded side by side.
+INFERENCE = [
+    Fault("a row is summed otherwise where others are beside it", "ops/cpu/few_rows.cpp",
+          "  return x.size(0) <= kRowsAlike &&", "  return x.size(0) > 1 && x.size(0) <= kRowsAlike &&",
+          ["ops_dense_test"], case("ops", "ops_dense_test", "*LinearOfFewRows.*"), "GivesARowWhatItGetsAlone"),
+    Fault("more texts in a batch than have products of their own", "inference/scheduler.cpp",
+          "records ? options_.slots : ops::kRowsAlike;", "options_.slots;",
+          ["inference_test"], case("inference", "inference_test", "Requests.*"), "BringWhatTheyBringAlone"),
+    Fault("pages of a text that has ended stay", "inference/sequence_cache.cpp",
+          "  for (const Layer& layer : layers_) pool_.give_back(layer.pages);",
+          "  pool_.give_back(layers_.front().pages);",
+          ["inference_test"], case("inference", "inference_test", "Requests.*"), "used_pages"),
+    Fault("a request is let in before its pages are free", "inference/scheduler.cpp",
+          "         shape_of(waiting_.front().request).most_pages(pool_) <= pool_.free_pages()) {",
+          "         shape_of(waiting_.front().request).most_pages(pool_) / 2 <= pool_.free_pages()) {",
+          ["inference_test"], case("inference", "inference_test", "Requests.*"), "AreLetInAsMemoryAllows"),
+    Fault("a request that fails takes the others with it", "inference/scheduler.cpp",
+          "  } catch (const NumericalError&) {\n", "  } catch (const NumericalError&) {\n    throw;\n",
+          ["inference_test"], case("inference", "inference_test", "Requests.*"), "FailAlone"),
+    Fault("the beginning of a stop string is given away", "inference/text_stream.cpp",
+          "    if (text.ends_with(stop.substr(0, n))) return n;", "    if (text == stop.substr(0, n)) return n;",
+          ["inference_test"], case("inference", "inference_test", "TextStreams.*"), "TextStreams"),
 ]
 
 # The check of a GPU.
@@ -303,4 +328,4 @@ SCORES = [
           ["benchmark_rows_test"], case("benchmark", "benchmark_rows_test", "Predictions.*"), "AStoppedRunGoesOn"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + CHECK + EXPERTS + SCORES
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + INFERENCE + CHECK + EXPERTS + SCORES

@@ -79,5 +79,25 @@ TEST(Sampling, RefusesWhatIsNoNumber) {
   }
 }
 
+// Among 0.5, 0.3, 0.15 and 0.05.
+TEST(Sampling, RulesLeaveTheLikeliest) {
+  const std::vector<float> logits = {std::log(0.3f), std::log(0.5f), std::log(0.05f),
+                                     std::log(0.15f)};
+  const auto left = [&](Sampling sampling) {
+    sampling.temperature = 1;
+    std::vector<int32_t> ids;
+    for (const auto& [id, n] : draw(logits, sampling, 2000)) ids.push_back(id);
+    return ids;
+  };
+  EXPECT_EQ(left({}), (std::vector<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(left({.top_k = 2}), (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(left({.top_k = 9}), (std::vector<int32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(left({.min_p = 0.25}), (std::vector<int32_t>{0, 1, 3}));
+  EXPECT_EQ(left({.min_p = 1}), (std::vector<int32_t>{1}));
+  // Of two, 0.5 / 0.8 is less than 0.7 of their probability.
+  EXPECT_EQ(left({.top_k = 2, .top_p = 0.6}), (std::vector<int32_t>{1}));
+  EXPECT_EQ(left({.top_k = 2, .top_p = 0.7}), (std::vector<int32_t>{0, 1}));
+}
+
 }  // namespace
 }  // namespace elastron::inference

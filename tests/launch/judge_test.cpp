@@ -72,6 +72,13 @@ TEST(Judge, IsTheSameOnAnyLayout) {
     ASSERT_EQ(again.code, 0) << again.err;
     EXPECT_EQ(report(one / "report"), report(other.path())) << l.ranks;
   }
+  // Nor do texts depend on those beside them.
+  for (const Layout l : {Layout{0, 1}, {2, 2}}) {
+    const Scratch other;
+    const auto again = judge(l.ranks, other.path(), tensor(l) + " --batch 3");
+    ASSERT_EQ(again.code, 0) << again.err;
+    EXPECT_EQ(report(one / "report"), report(other.path())) << l.ranks;
+  }
   // Prompts that are too long even without their middle are in the rows, with the reason.
   const Scratch small;
   ASSERT_EQ(judge(0, small.path(), "--limit 32").code, 0);

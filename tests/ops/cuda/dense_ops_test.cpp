@@ -11,6 +11,7 @@
 #include "ops/rms_norm.h"
 #include "ops/rms_norm_rope.h"
 #include "ops/rope.h"
+#include "ops/self_check/paged_heads.h"
 #include "ops/swiglu.h"
 #include "tests/ops/cuda/both_devices.h"
 
@@ -368,42 +369,39 @@ TEST_F(CudaOps, Linear) {
   }
 }
 
-// A head that keeps every position and one with a sink and a ring, which is filled, and then
-// extended beyond its end.
+// Two sequences at different positions. Of each a head that keeps every position and one with a
+// sink and a ring, which is filled, and then extended beyond its end; long ones in several parts.
 TEST_F(CudaOps, DecodeAttention) {
-  constexpr int64_t kTokens = 50, kMore = 7;
+  constexpr int32_t kBehind = 13;
   const CacheRows every,
       ring{.every_position = false, .rule = {.block = 4, .sink_blocks = 1, .local_blocks = 5}};
-  for (const DType t : kFloats) {
-    for (const int64_t dim : {16, 80, 128, 200}) {
-      const auto layer = [&](Device& device) {
-        std::vector<CachedHead> heads;
-        for (const CacheRows& rows : {every, ring}) {
-          const Shape shape{rows.count(kTokens + kMore), dim};
-          heads.push_back({Tensor::zeros(shape, t, device), Tensor::zeros(shape, t, device), rows});
-        }
-        return CachedLayer(std::move(heads));
+  const CacheRows rows[] = {every, ring, ring, every};
+  const auto compare = [&](DType t, int64_t dim, int64_t page_rows, int32_t tokens, int32_t more) {
+    SCOPED_TRACE(std::string(dtype_name(t)) + " " + std::to_string(dim) + " " +
+                 std::to_string(tokens));
+    const PageShape page{.rows = page_rows, .head_dim = dim, .dtype = t};
+    const int64_t room = tokens + more + kBehind;
+    const self_check::PagedHeads cpu(page, rows, 2, room, cpu_), gpu(page, rows, 2, room, *gpu_);
+    for (int32_t first = 0, n = tokens; first < tokens + more; first += n, n = 1) {
+      const Tensor k = rnd({2 * n, 2, dim}, uint64_t(2 + first), t);
+      const Tensor v = rnd({2 * n, 2, dim}, uint64_t(99 + first), t);
+      const Tensor q = rnd({2, 6, dim}, uint64_t(1 + first), t);
+      const auto at = [&](int32_t position) {
+        return Tensor::from(std::vector<int32_t>{position, position + kBehind}, {2}, cpu_);
       };
-      const CachedLayer cpu_layer = layer(cpu_), gpu_layer = layer(*gpu_);
-      for (int64_t first = 0, n = kTokens; first < kTokens + kMore; first += n, n = 1) {
-        const Tensor k = rnd({n, 2, dim}, uint64_t(2 + first), t);
-        const Tensor v = rnd({n, 2, dim}, uint64_t(99 + first), t);
-        const Tensor q = rnd({6, dim}, uint64_t(1 + first), t);
-        const auto at = [&](int64_t position) {
-          return Tensor::from(std::vector<int32_t>{int32_t(position)}, {1}, cpu_);
-        };
-        append_to_cache(k, v, at(first), cpu_layer);
-        append_to_cache(on_gpu(k), on_gpu(v), on_gpu(at(first)), gpu_layer);
-        const Tensor last = at(first + n - 1);
-        expect_same(decode_attention(q, cpu_layer, last, 0.2),
-                    decode_attention(on_gpu(q), gpu_layer, on_gpu(last), 0.2), "decode");
-      }
-      for (size_t h = 0; h < 2; ++h) {
-        expect_same(cpu_layer.heads()[h].k, gpu_layer.heads()[h].k, "keys in the cache", 0);
-        expect_same(cpu_layer.heads()[h].v, gpu_layer.heads()[h].v, "values in the cache", 0);
-      }
+      append_to_cache(k, v, at(first), cpu.layer);
+      append_to_cache(on_gpu(k), on_gpu(v), on_gpu(at(first)), gpu.layer);
+      const Tensor last = at(first + n - 1);
+      expect_same(decode_attention(q, cpu.layer, last, 0.2),
+                  decode_attention(on_gpu(q), gpu.layer, on_gpu(last), 0.2), "decode");
     }
+    expect_same(cpu.memory, gpu.memory, "the cache", 0);
+  };
+  for (const DType t : kFloats) {
+    for (const int64_t dim : {16, 80, 128, 200}) compare(t, dim, dim == 80 ? 7 : 16, 50, 7);
   }
+  compare(DType::f32, 16, 64, 1200, 2);
+  compare(DType::bf16, 128, 64, 500, 20);
 }
 
 TEST_F(CudaOps, CopiesOfViews) {

@@ -1,0 +1,274 @@
+#include "inference/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.h"
+#include "ops/elementwise.h"
+#include "ops/linear.h"
+
+namespace elastron::inference {
+
+namespace {
+
+// Rows of the prompt whose logits exist at a time.
+constexpr int64_t kScoredRows = 64;
+// A slab of this many bytes at once, where the cache has a limit.
+constexpr int64_t kSlabBytes = int64_t(64) << 20;
+
+PoolOptions pool_options(const Engine& engine, const SchedulerOptions& options) {
+  PoolOptions pool{.page_rows = options.page_rows};
+  if (options.cache_bytes == 0) return pool;
+  const PagePool shape = engine.make_pool(pool);
+  pool.most_pages = options.cache_bytes / shape.page().bytes();
+  pool.slab_pages = std::max<int64_t>(kSlabBytes / shape.page().bytes(), 1);
+  return pool;
+}
+
+// What is wrong with one text's numbers is that text's end.
+template <class F>
+void or_fail(Event& event, const F& f) {
+  try {
+    f();
+  } catch (const NumericalError&) {
+    event.error = std::current_exception();
+    event.finish = Finish::failed;
+  }
+}
+
+}  // namespace
+
+Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
+    : engine_(engine),
+      options_(options),
+      pool_(engine.model().head_dim, engine.dtype(), pool_options(engine, options),
+            engine.device()) {
+  ELASTRON_CHECK(options.slots >= 1 && options.vocab_size >= 1 &&
+                     options.vocab_size <= engine.model().vocab_size,
+                 "slots, and ids of the model");
+  ELASTRON_CHECK(
+      options.tokenizer == nullptr || options.vocab_size <= options.tokenizer->vocab_size(),
+      "ids of the tokenizer");
+}
+
+CacheShape Scheduler::shape_of(const Request& request) const {
+  const int64_t tokens =
+      int64_t(request.prompt.size()) + std::min(request.max_tokens, engine_.max_position());
+  return engine_.cache_shape(std::min(tokens, engine_.max_position()), options_.cache);
+}
+
+int64_t Scheduler::submit(Request request) {
+  ELASTRON_CHECK(!request.prompt.empty() && request.max_tokens >= 0, "a prompt with tokens");
+  ELASTRON_CHECK(request.stops.empty() || options_.tokenizer != nullptr,
+                 "stop strings are found in text");
+  const auto [least, most] = std::ranges::minmax(request.prompt);
+  if (least < 0 || most >= engine_.model().vocab_size) {
+    throw UsageError(fmt::format("the prompt has the id {}, and the model's are below {}",
+                                 least < 0 ? least : most, engine_.model().vocab_size),
+                     "prompt", "use the tokenizer of this model");
+  }
+  const auto tokens = int64_t(request.prompt.size());
+  if (tokens > engine_.max_position()) {
+    throw UsageError(fmt::format("the prompt has {} tokens, and the model's positions are {}",
+                                 tokens, engine_.max_position()),
+                     "prompt", "shorten it");
+  }
+  const int64_t pages = shape_of(request).most_pages(pool_);
+  if (pages > pool_.free_pages() + pool_.used_pages()) {
+    throw UsageError(
+        fmt::format(
+            "a prompt of {} tokens and up to {} more may need {:.2f} GB of cache, of {:.2f}",
+            tokens, request.max_tokens, double(pages * pool_.page().bytes()) * 1e-9,
+            double(options_.cache_bytes) * 1e-9),
+        "max_tokens", "ask for fewer tokens, or give the cache more memory");
+  }
+  waiting_.push_back({.number = submitted_, .request = std::move(request)});
+  return submitted_++;
+}
+
+void Scheduler::cancel(int64_t request) {
+  std::erase_if(waiting_, [&](const Text& text) { return text.number == request; });
+  if (std::erase_if(running_, [&](const auto& text) { return text->number == request; }) > 0) {
+    placed_ = false;
+  }
+}
+
+std::vector<Event> Scheduler::step() {
+  std::vector<Event> events;
+  const bool others_wait = !running_.empty();
+  if (others_wait) decode(events);
+  while (!waiting_.empty() && running() < options_.slots &&
+         shape_of(waiting_.front().request).most_pages(pool_) <= pool_.free_pages()) {
+    auto text = std::make_unique<Text>(std::move(waiting_.front()));
+    waiting_.pop_front();
+    events.push_back(read_prompt(*text));
+    if (!events.back().finish) {
+      running_.push_back(std::move(text));
+      placed_ = false;
+    }
+    if (others_wait) break;
+  }
+  ELASTRON_CHECK(!running_.empty() || pool_.used_pages() == 0, "pages of texts that have ended");
+  place();  // now, so that a step that only decodes has nothing to send but its tokens
+  return events;
+}
+
+Event Scheduler::read_prompt(Text& text) {
+  const Request& request = text.request;
+  auto figures = std::make_shared<PromptFigures>();
+  text.cache = std::make_unique<SequenceCache>(shape_of(request), pool_);
+  if (options_.tokenizer != nullptr) {
+    text.stream = std::make_unique<TextStream>(*options_.tokenizer, request.stops);
+  }
+  model::RoutedHeads heads;
+  const Tensor hidden = engine_.forward(request.prompt, &heads, text.cache.get());
+  figures->tokens = int64_t(request.prompt.size());
+  for (size_t l = 0; l < heads.gates.size(); ++l) {
+    figures->gates.push_back(heads.gates[l].to_vector<uint8_t>());
+    for (const int64_t n : heads.visited[l].to_vector<int64_t>()) figures->visited += double(n);
+    figures->dense +=
+        double(engine_.dense_tiles(figures->tokens)) * double(figures->gates.back().size());
+  }
+  figures->cache_bytes = text.cache->bytes();
+  figures->full_cache_bytes = text.cache->full_bytes();
+  Event event{.request = text.number, .prompt = figures};
+  or_fail(event, [&] {
+    const auto last = score_prompt(hidden, request, *figures).to_vector<float>();
+    if (request.max_tokens == 0) {
+      event.finish = Finish::length;
+    } else {
+      go_on(text, last, event);
+    }
+  });
+  return event;
+}
+
+// -> the logits of what follows the prompt, [1, vocab] float32
+Tensor Scheduler::score_prompt(const Tensor& hidden, const Request& request,
+                               PromptFigures& figures) const {
+  const auto rows = int64_t(request.prompt.size());
+  const auto logits = [&](int64_t begin, int64_t end) {
+    return ops::cast(engine_.logits(hidden.slice(0, begin, end).clone()), DType::f32);
+  };
+  if (request.prompt_logprobs) {
+    const auto all = size_t(engine_.model().vocab_size);
+    figures.scored.push_back({.id = request.prompt.front()});
+    for (int64_t begin = 0; begin < rows - 1; begin += kScoredRows) {
+      const int64_t end = std::min(begin + kScoredRows, rows - 1);
+      const auto values = logits(begin, end).to_vector<float>();
+      for (int64_t r = begin; r < end; ++r) {
+        const auto row = std::span(values).subspan(size_t(r - begin) * all, all);
+        figures.scored.push_back(
+            scored(row, request.prompt[size_t(r) + 1], request.top_logprobs.value_or(0)));
+      }
+    }
+  }
+  return logits(rows - 1, rows);
+}
+
+ScoredToken Scheduler::scored(std::span<const float> logits, int32_t id,
+                              std::optional<int> top) const {
+  ScoredToken token{.id = id};
+  if (!top) return token;
+  const double largest = *std::ranges::max_element(logits);
+  double sum = 0;
+  for (const float x : logits) sum += std::exp(double(x) - largest);
+  const double log_sum = largest + std::log(sum);
+  if (!std::isfinite(log_sum)) {
+    throw NumericalError("a logit is not a number", "log-probabilities",
+                         "check the model's weights, or compute in float32");
+  }
+  token.logprob = double(logits[size_t(id)]) - log_sum;
+  std::vector<int32_t> order(size_t(options_.vocab_size));
+  std::iota(order.begin(), order.end(), 0);
+  const auto n = std::min<size_t>(size_t(std::max(*top, 0)), order.size());
+  std::ranges::partial_sort(order, order.begin() + std::ptrdiff_t(n), [&](int32_t a, int32_t b) {
+    const float x = logits[size_t(a)], y = logits[size_t(b)];
+    return x > y || (x == y && a < b);
+  });
+  for (size_t i = 0; i < n; ++i) {
+    token.top.emplace_back(order[i], double(logits[size_t(order[i])]) - log_sum);
+  }
+  return token;
+}
+
+void Scheduler::go_on(Text& text, std::span<const float> logits, Event& event) const {
+  const Request& request = text.request;
+  const int32_t id =
+      next_token(logits.first(size_t(options_.vocab_size)), request.sampling, text.length());
+  const auto among = [&](const std::vector<int32_t>& ids) {
+    return std::ranges::find(ids, id) != ids.end();
+  };
+  if ((!request.ignore_eos && among(engine_.model().stop_token_ids)) || among(request.stop_ids)) {
+    if (text.stream != nullptr) event.text = text.stream->finish();
+    event.finish = Finish::stop;
+    return;
+  }
+  event.token = scored(logits, id, request.top_logprobs);
+  text.generated.push_back(id);
+  if (int64_t(text.generated.size()) == request.max_tokens ||
+      text.length() == text.cache->shape().most_tokens) {
+    event.finish = Finish::length;
+  }
+  if (text.stream == nullptr) return;
+  event.text = text.stream->add(id);
+  if (event.finish) event.text += text.stream->finish();
+  if (text.stream->stopped()) event.finish = Finish::stop;
+}
+
+// On a GPU, which is shown a batch once and whose products may round by their number of rows, the
+// batch has all slots, whoever has them. A CPU's gives each row what it gets alone, up to a number.
+void Scheduler::place() {
+  if (placed_) return;
+  const bool records = engine_.device().behaves_as() == DeviceKind::cuda;
+  const int64_t most = records ? options_.slots : ops::kRowsAlike;
+  if (!records) batches_.clear();
+  for (int64_t first = 0; first < running(); first += most) {
+    const int64_t n = std::min(most, running() - first);
+    if (!records || batches_.empty()) {
+      batches_.push_back(std::make_unique<Batch>(engine_, running_.front()->cache->shape().kv_heads,
+                                                 records ? most : n, pool_));
+    }
+    Batch& batch = *batches_.back();
+    batch.first = first;
+    for (int64_t slot = 0; slot < batch.caches.slots(); ++slot) {
+      batch.caches.place(slot, slot < n ? running_[size_t(first + slot)]->cache.get() : nullptr);
+    }
+    batch.caches.send();
+  }
+  placed_ = true;
+}
+
+void Scheduler::decode(std::vector<Event>& events) {
+  place();
+  for (const auto& batch : batches_) decode(*batch, events);
+  // Events are those of running_ so far.
+  for (size_t i = running_.size(); i-- > 0;) {
+    if (!events[i].finish) continue;
+    running_.erase(running_.begin() + std::ptrdiff_t(i));
+    placed_ = false;
+  }
+}
+
+void Scheduler::decode(Batch& batch, std::vector<Event>& events) {
+  const int64_t slots = batch.caches.slots(), texts = std::min(slots, running() - batch.first);
+  std::vector<Decoding::Next> next(static_cast<size_t>(slots));
+  int64_t to_come = 0;
+  for (int64_t i = 0; i < texts; ++i) {
+    const Text& text = *running_[size_t(batch.first + i)];
+    next[size_t(i)] = {text.generated.back(), int32_t(text.length() - 1)};
+    to_come = std::max(to_come, text.request.max_tokens - int64_t(text.generated.size()));
+  }
+  const auto logits = batch.decoding.logits(next, texts, to_come);
+  const auto vocab = size_t(engine_.model().vocab_size);
+  for (int64_t i = 0; i < texts; ++i) {
+    Text& text = *running_[size_t(batch.first + i)];
+    Event& event = events.emplace_back(Event{.request = text.number});
+    or_fail(event, [&] { go_on(text, logits.subspan(size_t(i) * vocab, vocab), event); });
+  }
+}
+
+}  // namespace elastron::inference
