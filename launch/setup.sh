@@ -11,7 +11,7 @@ frontend=nvidia-cudnn-frontend==1.32.0
 
 packages=(g++ cmake ninja-build ccache pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
           libyaml-cpp-dev libgoogle-glog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
-          libxxhash-dev librandom123-dev libutf8proc-dev libpcre2-dev libdnnl-dev libprotobuf-dev protobuf-compiler
+          libxxhash-dev librandom123-dev libutf8proc-dev libpcre2-dev libcpp-httplib-dev libdnnl-dev libprotobuf-dev protobuf-compiler
           libgtest-dev libbenchmark-dev iproute2 procps python3)
 has_cuda=false
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then

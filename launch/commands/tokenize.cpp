@@ -11,6 +11,7 @@
 #include "data/chat_template.h"
 #include "data/config.h"
 #include "data/tokenizer.h"
+#include "launch/chat_template_argument.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
 
@@ -27,22 +28,6 @@ struct Options {
   bool chat = false, decode = false;
   std::string chat_template = "auto";
 };
-
-// Names of settings that render: without none.
-std::vector<std::string> form_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : config::EnumNames<ChatTemplateSetting>::names) {
-    if (entry.value != ChatTemplateSetting::none) names.emplace_back(entry.name);
-  }
-  return names;
-}
-
-ChatTemplateSetting setting(const std::string& name) {
-  for (const auto& entry : config::EnumNames<ChatTemplateSetting>::names) {
-    if (entry.name == name) return entry.value;
-  }
-  return ChatTemplateSetting::automatic;
-}
 
 std::string ids_line(const std::vector<int32_t>& ids) {
   std::string line = "[";
@@ -86,8 +71,9 @@ ExitCode tokenize(const Options& options) {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
   const Log log({});
   const auto tokenizer = data::load_tokenizer(options.model);
-  const auto chat = ChatTemplate::open(
-      options.model, options.chat ? setting(options.chat_template) : ChatTemplateSetting::none);
+  const auto chat =
+      ChatTemplate::open(options.model, options.chat ? chat_template_setting(options.chat_template)
+                                                     : ChatTemplateSetting::none);
   if (options.chat && chat.kind() == ChatTemplateSetting::none) {
     throw InputError("the model has no chat template", options.model,
                      "name one with --chat-template");
@@ -119,7 +105,7 @@ void add_tokenize(cli::App& app, Command& selected) {
       R"(each line is a conversation: [{"role": "user", "content": "Hello"}, ...])");
   command
       ->add_option("--chat-template", options->chat_template, "default: auto, the model folder's")
-      ->check(cli::IsMember(form_names()))
+      ->check(cli::IsMember(chat_template_forms()))
       ->needs(chat);
   command
       ->add_flag("--decode", options->decode, "lines are lists of ids; prints text as JSON strings")

@@ -115,8 +115,9 @@ bool is_text(const fs::path& path) {
 TEST(Citations, EveryDocumentThatCommentsCiteIsHere) {
   const fs::path root = ELASTRON_SOURCE_DIR;
   int cited = 0;
-  for (const char* folder : {"bench", "cmake", "configs", "core", "data", "inference", "launch",
-                             "model", "ops", "parallel", "reward", "router", "tests", "train"}) {
+  for (const char* folder :
+       {"bench", "cmake", "configs", "core", "data", "inference", "launch", "model", "ops",
+        "parallel", "reward", "router", "serving", "tests", "train"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
       const fs::path& path = entry.path();
       if (!entry.is_regular_file() || !is_text(path) || path.filename() == "citations_test.cpp") {

@@ -26,12 +26,13 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"router", {"core", "ops", "parallel"}},
     {"model", {"core", "ops", "parallel", "data", "router"}},
     {"inference", {"core", "ops", "parallel", "data", "router", "model"}},
+    {"serving", {"core", "parallel", "data", "inference"}},
     {"benchmark", {"core", "data"}},
     {"reward", {"core", "ops", "parallel", "data", "router", "model", "inference"}},
     {"train", {"core", "ops", "parallel", "data", "router", "model", "inference", "reward"}},
     {"launch",
-     {"core", "ops", "parallel", "data", "router", "model", "inference", "benchmark", "reward",
-      "train"}},
+     {"core", "ops", "parallel", "data", "router", "model", "inference", "serving", "benchmark",
+      "reward", "train"}},
 };
 
 // Headers by how their names begin, and the files by how their paths begin that may include them.
@@ -54,6 +55,7 @@ const std::vector<Guard> kGuards = {
     {"cuda.h", {"core/cuda/", "ops/cuda/"}, true},
     {"cuda_", {"core/cuda/", "ops/cuda/"}, true},
     {"pcre2", {"data/tokenizer/"}, true},
+    {"httplib.h", {"serving/http_server.cpp"}, true},
     // What takes seconds to compile is for few files, and for no header that others include.
     {"CLI/", {"launch/command_line.cpp", "launch/main.cpp"}, true},
     {"core/config/schema.h",

@@ -1,0 +1,45 @@
+// Bodies of /v1/completions and /v1/chat/completions as requests of the engine.
+#pragma once
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "data/chat_template.h"
+#include "data/tokenizer.h"
+#include "inference/request.h"
+
+namespace elastron::serving {
+
+// What is served; all of it outlives the server.
+struct ServedModel {
+  std::string name;
+  const data::Tokenizer* tokenizer;
+  const data::ChatTemplate* chat;  // kind() none: conversations are refused
+  int64_t vocab_size;              // ids below it are the model's
+  int64_t max_position;            // tokens of the longest sequence, prompt and text together
+};
+
+enum class ApiKind : uint8_t { completion, chat };
+
+struct ApiRequest {
+  ApiKind kind = ApiKind::completion;
+  // Each is continued n times: choice i * n + j is the j-th of prompt i.
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<std::string> prompt_texts;  // for `echo`
+  int64_t n = 1;
+  bool stream = false, usage_chunk = false, echo = false, gates = false;
+  bool chat_logprobs = false;
+  // One per choice, with its prompt.
+  std::vector<inference::Request> choices;
+};
+
+inline constexpr int64_t kMostChoices = 128, kMostTopLogprobs = 20;
+
+// Throw ApiError: 400, or 404 for another model. What OpenAI's interface has and this server has not is
+// refused unless it has its neutral value; what it does not have is refused, but for the sampling rules
+// top_k, min_p, ignore_eos and stop_token_ids, and `elastron`: {"gates": true}.
+ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model);
+ApiRequest parse_chat(const nlohmann::json& body, const ServedModel& model);
+
+}  // namespace elastron::serving
