@@ -56,6 +56,8 @@ struct Event {
   // tokenizer makes of all tokens, up to the first stop string.
   std::string text;
   std::optional<Finish> finish;  // with the last event
+  // The id that ended the text, where one did: no part of it.
+  std::optional<ScoredToken> end;
   // A NumericalError of this request alone; the others go on.
   std::exception_ptr error;
 };

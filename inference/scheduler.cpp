@@ -204,6 +204,7 @@ void Scheduler::go_on(Text& text, std::span<const float> logits, Event& event) c
   };
   if ((!request.ignore_eos && among(engine_.model().stop_token_ids)) || among(request.stop_ids)) {
     if (text.stream != nullptr) event.text = text.stream->finish();
+    event.end = scored(logits, id, request.top_logprobs);
     event.finish = Finish::stop;
     return;
   }

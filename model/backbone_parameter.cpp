@@ -36,7 +36,7 @@ parallel::ShardedLinear layer_linear(const ModelConfig& config, int64_t layer, L
   parallel::ShardedLinear linear(linear_shape(config, layer, id), options.dtype,
                                  options.train_backbone, tensor, device,
                                  matrix_storage(config, options));
-  if (!options.repack) linear.use_in_place();
+  if (!options.repack) linear.use_as_stored();
   if (options.lora && options.lora->adapts(kLayerLinears[size_t(id)].leaf)) {
     linear.adapt(options.lora->rank, options.lora->scale(), options.train_lora);
   }

@@ -79,7 +79,7 @@ Decoder::Decoder(const ModelConfig& config, const DecoderOptions& options,
         options.train_backbone, tensor, device, storage);
     parameters_.push_back(&head_->parameter());
   }
-  if (head_ && !options.repack) head_->use_in_place();
+  if (head_ && !options.repack) head_->use_as_stored();
   const TraceRange range("rotary table");
   rope_table_ = ops::rope_table(config.head_dim, config.rope, options.max_position,
                                 accumulator_dtype(options.dtype), device);

@@ -56,6 +56,7 @@ ExpertMlp::ExpertMlp(int64_t layer, const ModelConfig& config, const DecoderOpti
       recompute_(options.recompute),
       rule_{.per_token = config.experts->per_token, .normalise = config.experts->normalise},
       experts_(config.experts->count),
+      choice_form_(options.repack ? ops::WeightForm::in_place : ops::WeightForm::as_stored),
       region_(tensor, options.split_rows),
       norm_(layer_norm(config, layer, NormId::post_attention, options, device)),
       gate_(linears(layer, config, ExpertLinearId::gate, options, tensor, device)),
@@ -78,8 +79,7 @@ ExpertGateUp ExpertMlp::gate_up(const Tensor& x, const Tensor& experts) const {
   auto [own_normed, inv_rms] = ops::rms_norm_forward(x, norm_.value, eps_);
   g.inv_rms = inv_rms;
   const Tensor normed = region_.enter(own_normed);
-  g.logits =
-      ops::linear_forward(normed, ops::LinearWeight(choice_.value, ops::WeightForm::in_place));
+  g.logits = ops::linear_forward(normed, ops::LinearWeight(choice_.value, choice_form_));
   if (experts.defined()) {
     g.chosen = {experts, ops::expert_weights(g.logits, experts, rule_)};
   } else {

@@ -66,6 +66,7 @@ class ExpertMlp {
   Recompute recompute_;
   ops::ExpertRule rule_;
   int64_t experts_;
+  ops::WeightForm choice_form_;
   parallel::TensorRegion region_;
   Parameter norm_, choice_;
   Linears gate_, up_, down_;

@@ -17,7 +17,8 @@
 
 namespace elastron::ops {
 
-LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(weight)) {
+LinearWeight::LinearWeight(Tensor weight, WeightForm form)
+    : weight_(std::move(weight)), form_(form) {
   ELASTRON_CHECK(weight_.rank() == 2, "a linear weight is [out, in]");
   check_contiguous(weight_, "linear weight");
   // The GPU's library reads every layout at full speed.
@@ -27,8 +28,8 @@ LinearWeight::LinearWeight(Tensor weight, WeightForm form) : weight_(std::move(w
   }
 }
 
-LinearWeight::LinearWeight(Tensor values, WeightScale scale)
-    : LinearWeight(std::move(values), WeightForm::in_place) {
+LinearWeight::LinearWeight(Tensor values, WeightScale scale, WeightForm form)
+    : LinearWeight(std::move(values), form) {
   check_scale(weight_, scale);
   scale_ = std::move(scale);
 }
@@ -103,7 +104,9 @@ Tensor linear_forward(const Tensor& x, const LinearWeight& w, const Tensor& bias
       x.device(),
       [&] {
         const cpu::WeightView weight = cpu::view_of(w, cpu::Product::forward);
-        if (cpu::few_rows_fit(x, weight)) return cpu::few_rows_forward(x, weight, bias, y);
+        if (w.form() == WeightForm::as_stored && cpu::few_rows_fit(x, weight)) {
+          return cpu::few_rows_forward(x, weight, bias, y);
+        }
         cpu::linear_forward(x, weight, bias, y);
       },
       [&](auto stream) {

@@ -24,14 +24,17 @@ enum class WeightForm : uint8_t {
   in_place,  // as the tensor lies: one that trains, so that an optimiser step needs no notification
   packed,    // frozen: on the CPU once more per direction, in the layout the library likes best,
              // built on first use and kept. Where it would have to be converted, as in_place.
+  as_stored,  // frozen, for decoding: as it lies, without copies, and few rows are multiplied by
+              // their own product
 };
 
 inline WeightForm weight_form(bool trains) {
   return trains ? WeightForm::in_place : WeightForm::packed;
 }
 
-// On a CPU, products of at most so many rows with a weight in place, in float32 or bfloat16, give
-// each row what it gets alone, bit for bit.
+// On a CPU, products of at most so many rows with a weight as stored, in float32 or bfloat16, give
+// each row what it gets alone, bit for bit. (They are summed otherwise than those of more rows, so
+// that weights that meet both, as a router's do, are in place.)
 inline constexpr int64_t kRowsAlike = 16;
 
 // A weight [out, in], which it keeps alive. Movable, not copyable.
@@ -40,7 +43,7 @@ class LinearWeight {
   LinearWeight();
   LinearWeight(Tensor weight, WeightForm form);
   // Quantised and frozen: the weight is `values` times `scale`. On a GPU the values are e4m3.
-  LinearWeight(Tensor values, WeightScale scale);
+  LinearWeight(Tensor values, WeightScale scale, WeightForm form = WeightForm::in_place);
   ~LinearWeight();
   LinearWeight(LinearWeight&&) noexcept;
   LinearWeight& operator=(LinearWeight&&) noexcept;
@@ -52,9 +55,11 @@ class LinearWeight {
 
   struct Packed;  // owned by ops/cpu
   Packed* packed() const { return packed_.get(); }
+  WeightForm form() const { return form_; }
 
  private:
   Tensor weight_;
+  WeightForm form_ = WeightForm::in_place;
   WeightScale scale_;
   std::unique_ptr<Packed> packed_;
 };

@@ -31,8 +31,8 @@ VocabParallelHead::VocabParallelHead(Parameter& table, Communicator& tensor)
       weight_(read_weight(table, ops::weight_form(table.trainable))),
       tensor_(&tensor) {}
 
-void VocabParallelHead::use_in_place() {
-  weight_ = read_weight(*parameter_, ops::WeightForm::in_place);
+void VocabParallelHead::use_as_stored() {
+  weight_ = read_weight(*parameter_, ops::WeightForm::as_stored);
 }
 
 ops::CrossEntropyWhole VocabParallelHead::whole_rows(const Tensor& logits,

@@ -56,7 +56,7 @@ class VocabParallelHead {
   Tensor logits(const Tensor& hidden) const;
 
   // As ShardedLinear's.
-  void use_in_place();
+  void use_as_stored();
 
   Parameter& parameter() { return *parameter_; }
   const Parameter& parameter() const { return *parameter_; }

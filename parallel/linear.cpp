@@ -32,7 +32,10 @@ Tensor scaled_dgrad(const Tensor& dy, const Parameter& w, double scale) {
 }  // namespace
 
 ops::LinearWeight read_weight(const Parameter& p, ops::WeightForm form) {
-  return p.scale.defined() ? ops::LinearWeight(p.value, p.scale) : ops::LinearWeight(p.value, form);
+  if (!p.scale.defined()) return {p.value, form};
+  // Quantised, no library copy is kept.
+  const bool packed = form == ops::WeightForm::packed;
+  return {p.value, p.scale, packed ? ops::WeightForm::in_place : form};
 }
 
 ShardedLinear::ShardedLinear(const LinearShape& shape, DType dtype, bool trainable,

@@ -76,9 +76,9 @@ class ShardedLinear {
   // nullptr without one.
   LowRankAdapter* adapter() { return adapter_.get(); }
 
-  // Reads a frozen weight where it is, without the repacked copies: slower, half the memory or
-  // less.
-  void use_in_place() { weight_ = read_weight(*parameter_, ops::WeightForm::in_place); }
+  // Reads a frozen weight where it is, without the repacked copies: slower but for few rows, half the
+  // memory or less.
+  void use_as_stored() { weight_ = read_weight(*parameter_, ops::WeightForm::as_stored); }
 
   // Weight and bias, and the adapter's factors. Their addresses stay the same when the layer is
   // moved.

@@ -125,9 +125,11 @@ std::vector<json> ApiAnswer::take(size_t choice, const Update& u) {
     }
   }
   text += u.text;
-  if (u.token) {
+  // An end of the text was generated, too, and clients that score look for it.
+  for (const auto& token : {u.token, u.end}) {
+    if (!token) continue;
     ++generated_tokens_;
-    if (wants_logprobs()) scored.push_back(*u.token);
+    if (wants_logprobs()) scored.push_back(*token);
   }
   if (u.finish) {
     c.finish = u.finish == inference::Finish::stop ? "stop" : "length";

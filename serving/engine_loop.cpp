@@ -154,6 +154,7 @@ Update EngineLoop::update_of(const inference::Event& event) {
   u.token = event.token;
   u.text = event.text;
   u.finish = event.finish;
+  u.end = event.end;
   if (event.error) {
     try {
       std::rethrow_exception(event.error);
@@ -185,7 +186,7 @@ void EngineLoop::deliver(std::vector<Update> updates) {
   if (queue_ == nullptr) return;
   for (Update& u : updates) {
     figures_.prompt_tokens += u.prompt ? u.prompt->tokens : 0;
-    figures_.generated_tokens += u.token ? 1 : 0;
+    figures_.generated_tokens += int(u.token.has_value()) + int(u.end.has_value());
     if (u.finish) {
       ++(*u.finish == inference::Finish::failed ? figures_.failed : figures_.finished);
       const auto it = group_of_.find(u.number);

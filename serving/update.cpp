@@ -34,6 +34,7 @@ void to_json(json& out, const Update& u) {
   }
   if (u.token) out["token"] = of_token(*u.token);
   if (u.finish) out["finish"] = int(*u.finish);
+  if (u.end) out["end"] = of_token(*u.end);
 }
 
 void from_json(const json& in, Update& u) {
@@ -52,6 +53,7 @@ void from_json(const json& in, Update& u) {
     for (const json& t : p->at("scored")) u.prompt->scored.push_back(token_of(t));
   }
   if (const auto t = in.find("token"); t != in.end()) u.token = token_of(*t);
+  if (const auto t = in.find("end"); t != in.end()) u.end = token_of(*t);
   if (const auto f = in.find("finish"); f != in.end()) u.finish = inference::Finish(f->get<int>());
 }
 

@@ -105,7 +105,7 @@ struct FewRows {
 bool few_rows_fit(const Tensor& x, const WeightView& w) {
   const auto small = [](DType t) { return t == DType::f32 || t == DType::bf16; };
   const DType stored = w.values.dtype();
-  return x.size(0) <= kRowsAlike && w.packed == nullptr && small(x.dtype()) &&
+  return x.size(0) <= kRowsAlike && small(x.dtype()) &&
          (w.scale.defined() ? stored == DType::e4m3 : small(stored));
 }
 

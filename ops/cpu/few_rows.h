@@ -1,6 +1,7 @@
 // Products of so few rows that reading the weights is what takes the time: decoding. A weight is
 // read once for all rows, and a row's results do not depend on how many others there are, bit for
-// bit. Grouped products, whose rows may be few in one company and many in another, are not made so.
+// bit. For weights as stored (WeightForm). Grouped products, whose rows may be few in one company and
+// many in another, are not made so.
 #pragma once
 #include "core/tensor.h"
 #include "ops/cpu/linear.h"

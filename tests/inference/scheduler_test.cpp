@@ -27,6 +27,7 @@ struct Answer {
   std::shared_ptr<const PromptFigures> prompt;
   std::string text;
   std::optional<Finish> finish;
+  std::optional<ScoredToken> end;
   std::exception_ptr error;
 };
 
@@ -67,6 +68,7 @@ class Requests : public ::testing::Test {
         Answer& answer = all[event.request];
         EXPECT_FALSE(answer.finish.has_value());
         if (event.prompt) answer.prompt = event.prompt;
+        if (event.end) answer.end = event.end;
         if (event.token) {
           answer.ids.push_back(event.token->id);
           answer.tokens.push_back(*event.token);
@@ -332,6 +334,8 @@ TEST_F(Requests, EndAtAStopId) {
   const Answer answer = answers(scheduler).at(1);
   EXPECT_EQ(answer.ids, std::vector<int32_t>(all.begin(), stop));
   EXPECT_EQ(answer.finish, Finish::stop);
+  ASSERT_TRUE(answer.end);
+  EXPECT_EQ(answer.end->id, *stop);
 }
 
 TEST_F(Requests, EndAtAStopString) {

@@ -40,7 +40,7 @@ class LinearOfFewRows : public ::testing::TestWithParam<std::pair<DType, DType>>
   Weight weight(const Shapes& s) {
     if (storage() != DType::e4m3) {
       const Tensor w = rnd({s.out, s.in}, 2, storage());
-      return {LinearWeight(w, WeightForm::in_place), doubles(w)};
+      return {LinearWeight(w, WeightForm::as_stored), doubles(w)};
     }
     const auto normal = rnd({s.out, s.in}, 2, DType::f32).to_vector<float>();
     std::vector<e4m3> stored;
@@ -54,7 +54,9 @@ class LinearOfFewRows : public ::testing::TestWithParam<std::pair<DType, DType>>
       const int64_t block = (i / s.in + 3) / 8 * across + (i % s.in + 5) / 12;
       values.push_back(double(float(stored[size_t(i)])) * double(scale.data<float>()[block]));
     }
-    return {LinearWeight(Tensor::from(stored, {s.out, s.in}, cpu_), {scale, 8, 12, 3, 5}), values};
+    return {LinearWeight(Tensor::from(stored, {s.out, s.in}, cpu_), {scale, 8, 12, 3, 5},
+                         WeightForm::as_stored),
+            values};
   }
 
   CpuDevice cpu_;

@@ -107,6 +107,20 @@ TEST_F(ApiAnswers, ChunksComeToTheSame) {
   EXPECT_EQ(rest[0]["usage"], all["usage"]);
 }
 
+// As other servers have it: clients that score with one token to generate count on it.
+TEST_F(ApiAnswers, TheEndOfATextIsScoredAndNoPartOfIt) {
+  const ApiRequest r = request(json::object());
+  ApiAnswer answer(r, served_.model, "x", 1);
+  Update u = first(4, -1, "");
+  u.end = std::exchange(u.token, std::nullopt);
+  u.finish = Finish::stop;
+  answer.take(0, u);
+  const json all = answer.whole();
+  EXPECT_EQ(all["choices"][0]["text"], "a b");
+  EXPECT_EQ(all["choices"][0]["logprobs"]["tokens"], json({"a", "b", "d"}));
+  EXPECT_EQ(all["usage"]["completion_tokens"], 1);
+}
+
 TEST_F(ApiAnswers, Failures) {
   const ApiRequest r = request(json::object());
   ApiAnswer answer(r, served_.model, "x", 1);
@@ -129,7 +143,9 @@ TEST_F(ApiAnswers, Failures) {
 
 // Between data ranks an update travels as JSON.
 TEST_F(ApiAnswers, AnUpdateIsWhatItWasAfterItsWay) {
-  for (const Update& u : {first(4, -1, "x"), last(2, -0.5, "\xc3\xa9", Finish::stop), Update{}}) {
+  Update ended = last(2, -0.5, "\xc3\xa9", Finish::stop);
+  ended.end = ended.token;
+  for (const Update& u : {first(4, -1, "x"), ended, Update{}}) {
     const auto back = json::from_cbor(json::to_cbor(json(u))).get<Update>();
     EXPECT_EQ(json(back), json(u));
     EXPECT_EQ(back.prompt.has_value(), u.prompt.has_value());
