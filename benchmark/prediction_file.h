@@ -25,6 +25,7 @@ class PredictionFile {
   };
   const std::vector<Row>& rows() const { return rows_; }
   int64_t count() const { return count_; }
+  const std::string& path() const { return out_->path(); }
 
   // One line, as the published programs write it: all but control characters as they are, in UTF-8.
   // Throws UsageError where the disk does not take it.

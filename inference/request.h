@@ -17,6 +17,7 @@ struct Request {
   int64_t max_tokens = 128;     // 0: only the prompt is read
   Sampling sampling;
   bool ignore_eos = false;
+  int64_t min_tokens = 0;           // before so many there is no end by an id
   std::vector<int32_t> stop_ids;    // end the text beside the model's own, and are no part of it
   std::vector<std::string> stops;   // likewise, in the text; SchedulerOptions::tokenizer is needed
   std::optional<int> top_logprobs;  // of each token: its log-probability and the n likeliest

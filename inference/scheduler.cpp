@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/error.h"
@@ -195,10 +196,29 @@ ScoredToken Scheduler::scored(std::span<const float> logits, int32_t id,
   return token;
 }
 
+// The logits as they are, but for ids that end the text, which cannot come.
+std::vector<float> Scheduler::without_ends(std::span<const float> logits,
+                                           const Request& request) const {
+  std::vector<float> values(logits.begin(), logits.end());
+  const auto remove = [&](const std::vector<int32_t>& ids) {
+    for (const int32_t id : ids) {
+      if (id >= 0 && size_t(id) < values.size()) {
+        values[size_t(id)] = -std::numeric_limits<float>::infinity();
+      }
+    }
+  };
+  if (!request.ignore_eos) remove(engine_.model().stop_token_ids);
+  remove(request.stop_ids);
+  return values;
+}
+
 void Scheduler::go_on(Text& text, std::span<const float> logits, Event& event) const {
   const Request& request = text.request;
+  const auto candidates = logits.first(size_t(options_.vocab_size));
+  const bool too_early = int64_t(text.generated.size()) < request.min_tokens;
   const int32_t id =
-      next_token(logits.first(size_t(options_.vocab_size)), request.sampling, text.length());
+      next_token(too_early ? std::span<const float>(without_ends(candidates, request)) : candidates,
+                 request.sampling, text.length());
   const auto among = [&](const std::vector<int32_t>& ids) {
     return std::ranges::find(ids, id) != ids.end();
   };

@@ -76,6 +76,7 @@ class Scheduler {
   void decode(std::vector<Event>& events);
   void decode(Batch& batch, std::vector<Event>& events);
   void place();
+  std::vector<float> without_ends(std::span<const float> logits, const Request& request) const;
   // The text goes on by what `logits` say: its token, or its end.
   void go_on(Text& text, std::span<const float> logits, Event& event) const;
   ScoredToken scored(std::span<const float> logits, int32_t id, std::optional<int> top) const;

@@ -10,8 +10,9 @@
 
 namespace elastron::launch {
 
-void EngineArguments::add_to(cli::App& command) {
-  command.add_option("--model", model, "Hugging Face model folder")->required();
+void EngineArguments::add_to(cli::App& command, bool needed) {
+  auto* folder = command.add_option("--model", model, "Hugging Face model folder");
+  if (needed) folder->required();
   command.add_option("--router", router,
                      "trained router: a checkpoint, or what export made of one; without it every "
                      "head attends fully");
@@ -117,6 +118,16 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
   runtime_->check_kernels(config, /*trains=*/false);
   parallel::on_all_ranks(*everyone,
                          [&] { engine_ = engine_that_keeps(config.model.storage_dtype()); });
+}
+
+void OpenedEngine::force(const std::string& gates) {
+  const auto& m = engine_->model();
+  parallel::on_all_ranks(runtime_->mesh().world(), [&] {
+    const auto forced =
+        router::parse_force(gates, m.num_layers, m.kv_heads, config_.router.granularity);
+    ELASTRON_CHECK(forced.active, "gates that a router does not decide");
+    engine_->route_by(forced.gates);
+  });
 }
 
 std::unique_ptr<inference::Engine> OpenedEngine::engine_that_keeps(std::optional<DType> storage) {

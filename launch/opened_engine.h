@@ -27,7 +27,8 @@ struct EngineArguments {
   // Says what the user can do where sequences reach beyond the model's positions.
   std::string shorter = "give shorter sequences";
 
-  void add_to(cli::App& command);
+  // `needed`: the command does nothing without a model.
+  void add_to(cli::App& command, bool needed = true);
 };
 
 class OpenedEngine {
@@ -38,6 +39,9 @@ class OpenedEngine {
   inference::Engine& engine() { return *engine_; }
   // Another one of the same model, gates and dtype whose weights are kept in `storage`.
   std::unique_ptr<inference::Engine> engine_that_keeps(std::optional<DType> storage);
+  // From now on the engine's gates are these, as --force has them. Collective. Throws UsageError for
+  // another form.
+  void force(const std::string& gates);
   Runtime& runtime() { return *runtime_; }
 
  private:

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -72,53 +70,6 @@ bool has_rows(const std::string& path) {
   std::error_code none;
   const auto size = std::filesystem::file_size(path, none);
   return !none && size > 0;
-}
-
-// The end of a long value: paths differ there.
-std::string shown(const EvaluationIdentity& identity, const std::string& name) {
-  const auto it = identity.find(name);
-  if (it == identity.end()) return "not given";
-  const std::string& value = it->second;
-  return "'" + (value.size() > 80 ? "..." + value.substr(value.size() - 77) : value) + "'";
-}
-
-EvaluationIdentity parse_identity(const std::string& text, const std::string& path,
-                                  const std::string& todo) {
-  const nlohmann::json object = parse_json_strict(text, path);
-  const JsonFields fields(object, path, todo);
-  EvaluationIdentity identity;
-  for (const auto& [name, value] : object.items()) identity[name] = fields.text(name);
-  return identity;
-}
-
-// Writes the identity next to rows that are still to come, or compares it with what is there.
-void claim(const std::string& folder, const std::string& rows_path,
-           const EvaluationIdentity& identity) {
-  const std::string path = folder + "/rows.meta.json";
-  const std::string todo = "use another --out, or remove the folder";
-  const std::string text =
-      Json(identity).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (!has_rows(rows_path)) {
-    write_text_atomically(path, text, ExitCode::usage);
-    return;
-  }
-  if (!has_rows(path)) throw UsageError("rows of an unknown evaluation are there", rows_path, todo);
-  std::ifstream in(path, std::ios::binary);
-  const std::string text_there{std::istreambuf_iterator<char>(in), {}};
-  if (text_there == text) return;
-
-  const EvaluationIdentity there = parse_identity(text_there, path, todo);
-  const EvaluationIdentity here = parse_identity(text, path, todo);
-  EvaluationIdentity all = there;
-  all.insert(here.begin(), here.end());
-  std::string differences;
-  for (const auto& [name, value] : all) {
-    if (there.contains(name) && here.contains(name) && there.at(name) == here.at(name)) continue;
-    differences += (differences.empty() ? "" : "; ") + name + " was " + shown(there, name) +
-                   ", is " + shown(here, name);
-  }
-  if (differences.empty()) return;
-  throw UsageError("rows of another evaluation are there: " + differences, rows_path, todo);
 }
 
 }  // namespace
@@ -196,7 +147,8 @@ JudgedRowsFile::JudgedRowsFile(const std::string& folder, const EvaluationIdenti
                                std::vector<std::string> files)
     : files_(std::move(files)), path_(folder + "/rows.jsonl") {
   make_folder(folder);
-  claim(folder, path_, identity);
+  claim_rows(folder + "/rows.meta.json", path_, identity,
+             "use another --out, or remove the folder");
   if (has_rows(path_)) take_up(path_);
   out_ = std::make_unique<AppendFile>(path_);
 }

@@ -2,7 +2,6 @@
 // while an evaluation goes on. (docs/method.md, Results table)
 #pragma once
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "core/file/append_file.h"
+#include "core/file/rows_identity.h"
 #include "reward/verdict.h"
 
 namespace elastron::reward {
@@ -59,7 +59,7 @@ JudgedRow parse_judged_row(std::string_view line, const std::string& where);
 void sort_judged_rows(std::vector<JudgedRow>& rows, const std::vector<std::string>& files);
 
 // Names and values that an evaluation depends on: model, checkpoint, data, limits.
-using EvaluationIdentity = std::map<std::string, std::string>;
+using EvaluationIdentity = RowsIdentity;
 
 // <folder>/rows.jsonl of an evaluation that may stop at any moment and go on later, with the
 // identity beside it in rows.meta.json. One process opens it.

@@ -52,6 +52,7 @@ void common_fields(BodyFields& f, const ServedModel& model, ApiRequest& r,
   each.stops = f.texts("stop", kMostStops);
   each.stop_ids = f.ids("stop_token_ids", kMostStops, model.vocab_size);
   each.ignore_eos = f.flag("ignore_eos");
+  each.min_tokens = f.integer("min_tokens", 0, std::numeric_limits<int32_t>::max()).value_or(0);
   f.only("presence_penalty", 0);
   f.only("frequency_penalty", 0);
   f.only("logit_bias", nlohmann::json::object());

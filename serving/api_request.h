@@ -38,7 +38,7 @@ inline constexpr int64_t kMostChoices = 128, kMostTopLogprobs = 20;
 
 // Throw ApiError: 400, or 404 for another model. What OpenAI's interface has and this server has not is
 // refused unless it has its neutral value; what it does not have is refused, but for the sampling rules
-// top_k, min_p, ignore_eos and stop_token_ids, and `elastron`: {"gates": true}.
+// top_k, min_p, ignore_eos, min_tokens and stop_token_ids, and `elastron`: {"gates": true}.
 ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model);
 ApiRequest parse_chat(const nlohmann::json& body, const ServedModel& model);
 

@@ -18,6 +18,7 @@ json of_request(const inference::Request& r) {
           {"max_tokens", r.max_tokens},
           {"sampling", {s.temperature, s.top_k, s.top_p, s.min_p, s.seed, s.stream}},
           {"ignore_eos", r.ignore_eos},
+          {"min_tokens", r.min_tokens},
           {"stop_ids", r.stop_ids},
           {"stops", r.stops},
           {"top_logprobs", r.top_logprobs ? json(*r.top_logprobs) : json()},
@@ -36,6 +37,7 @@ inference::Request request_of(const json& j) {
                 .seed = s[4].get<uint64_t>(),
                 .stream = s[5].get<uint64_t>()};
   r.ignore_eos = j.at("ignore_eos").get<bool>();
+  r.min_tokens = j.at("min_tokens").get<int64_t>();
   r.stop_ids = j.at("stop_ids").get<std::vector<int32_t>>();
   r.stops = j.at("stops").get<std::vector<std::string>>();
   if (!j.at("top_logprobs").is_null()) r.top_logprobs = j.at("top_logprobs").get<int>();

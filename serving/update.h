@@ -26,7 +26,7 @@ struct Update {
   std::string text;
   std::optional<inference::Finish> finish;    // with the last
   std::optional<inference::ScoredToken> end;  // the id that ended the text, if one did
-  std::string error;                        // why it failed
+  std::string error;                          // why it failed
   bool refused = false;  // it could never be let in: the request's fault, not the engine's
 };
 

@@ -105,13 +105,12 @@ void add_mean(ScoredRuler& result, const std::vector<TaskScores>& scored, std::s
   result.table += "\n";
 }
 
-size_t place(const std::string& name) {
-  const auto tasks = ruler_tasks();
-  const auto own = name.starts_with(kOwnTask) ? tasks.size() : 0;
-  return own + size_t(ruler_task(name) - tasks.data());
-}
-
 }  // namespace
+
+std::string ScoredRuler::summary_path(const std::string& folder) const {
+  const std::string one = published.size() == 1 ? "-" + published.begin().key() : "";
+  return folder + "/summary" + one + ".csv";
+}
 
 ScoredRuler score_ruler(const std::string& folder, const std::vector<std::string>& tasks) {
   const auto files = prediction_files(folder);
@@ -131,7 +130,7 @@ ScoredRuler score_ruler(const std::string& folder, const std::vector<std::string
     throw InputError("no predictions of RULER's tasks", folder,
                      "files are named by the task, such as niah_single_1.jsonl");
   }
-  std::ranges::sort(scored, {}, [](const TaskScores& scores) { return place(scores.name); });
+  std::ranges::sort(scored, {}, [](const TaskScores& scores) { return ruler_place(scores.name); });
 
   ScoredRuler result;
   result.published = Json::object();

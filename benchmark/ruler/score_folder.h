@@ -9,6 +9,8 @@ namespace elastron::benchmark {
 
 struct ScoredRuler : ScoredFolder {
   std::string summary_csv, submission_csv;  // whole files, in the published layout
+  // In a folder, by the name that the published program gives the summary.
+  std::string summary_path(const std::string& folder) const;
 };
 
 // {task: score}. `tasks`: those to score; empty: all thirteen that have a file, and those of the

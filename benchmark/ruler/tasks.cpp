@@ -35,6 +35,12 @@ const RulerTask* ruler_task(std::string_view name) {
   return task == std::end(kTasks) ? nullptr : task;
 }
 
+size_t ruler_place(std::string_view name) {
+  const RulerTask* const task = ruler_task(name);
+  ELASTRON_CHECK(task != nullptr, "a task of RULER");
+  return (name.starts_with(kOwnTask) ? std::size(kTasks) : 0) + size_t(task - kTasks);
+}
+
 std::string ruler_answer(std::string_view prediction) {
   std::string answer(stripped(prediction));
   std::ranges::replace_if(

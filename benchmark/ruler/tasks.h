@@ -21,6 +21,8 @@ inline constexpr std::string_view kOwnTask = "elastron-";
 std::span<const RulerTask> ruler_tasks();
 // By name, with or without kOwnTask; nullptr for any other.
 const RulerTask* ruler_task(std::string_view name);
+// The place of a task's name among those of ruler_tasks() and, behind them, ours.
+size_t ruler_place(std::string_view name);
 
 // A prediction as it is scored: without white space at its ends, with a newline for each of the
 // characters 0x00 to 0x1f, and again without white space at its ends.

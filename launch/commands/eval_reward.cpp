@@ -77,7 +77,7 @@ ExitCode score_outputs(const Options& options, parallel::World& world) {
   return ExitCode::ok;
 }
 
-reward::LongRun around(Runtime& runtime) {
+LongRun around(Runtime& runtime) {
   return {.beat = [&] { runtime.watchdog().beat(); }, .stop_requested = stop_requested};
 }
 

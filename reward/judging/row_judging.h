@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "core/long_run.h"
 #include "parallel/communicator.h"
 #include "reward/judged_rows.h"
 #include "reward/judging/evaluation_rows.h"
 #include "reward/judging/judge.h"
-#include "reward/judging/long_run.h"
 
 namespace elastron::reward {
 

@@ -269,6 +269,9 @@ INFERENCE = [
           "         shape_of(waiting_.front().request).most_pages(pool_) <= pool_.free_pages()) {",
           "         shape_of(waiting_.front().request).most_pages(pool_) / 2 <= pool_.free_pages()) {",
           ["inference_test"], case("inference", "inference_test", "Requests.*"), "AreLetInAsMemoryAllows"),
+    Fault("an end comes before the least number of tokens", "inference/scheduler.cpp",
+          "int64_t(text.generated.size()) < request.min_tokens;", "int64_t(text.generated.size()) < request.min_tokens - 1;",
+          ["inference_test"], case("inference", "inference_test", "Requests.*"), "EndByAnIdOnlyAfterTheLeastNumber"),
     Fault("a request that fails takes the others with it", "inference/scheduler.cpp",
           "  } catch (const NumericalError&) {\n", "  } catch (const NumericalError&) {\n    throw;\n",
           ["inference_test"], case("inference", "inference_test", "Requests.*"), "FailAlone"),
@@ -326,6 +329,18 @@ SCORES = [
     Fault("half a prediction is gone on with", "benchmark/prediction_file.cpp",
           "    if (torn) cut_off(path, whole);", "    (void)torn;",
           ["benchmark_rows_test"], case("benchmark", "benchmark_rows_test", "Predictions.*"), "AStoppedRunGoesOn"),
+    Fault("predictions are written as they come", "benchmark/running/shared_rows.cpp",
+          "it != early.end() && it->first == next; ++next", "it != early.end(); ++next",
+          ["benchmark_shared_rows_test"], case("benchmark", "benchmark_shared_rows_test", "SharedRows.*"),
+          "AreKeptInTheirOrder"),
+    Fault("a bare prompt begins with its text", "benchmark/running/prompter.cpp",
+          "  if (!begun) question.ids.insert(", "  if (!begun && question.ids.empty()) question.ids.insert(",
+          ["benchmark_run_tasks_test"], case("benchmark", "benchmark_run_tasks_test", "Prompts.*"),
+          "BeginWithWhatTheTokenizerPutsBeforeAText"),
+    Fault("a summary of a dialogue may be empty", "benchmark/longbench/run_tasks.cpp",
+          "question.min_tokens = stop_ids_.empty() ? 0 : 1;", "question.min_tokens = 0;",
+          ["benchmark_run_tasks_test"], case("benchmark", "benchmark_run_tasks_test", "Prompts.*"),
+          "OfLongBenchAreBareForSomeSets"),
 ]
 
 FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + INFERENCE + CHECK + EXPERTS + SCORES

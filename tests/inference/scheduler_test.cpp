@@ -338,6 +338,30 @@ TEST_F(Requests, EndAtAStopId) {
   EXPECT_EQ(answer.end->id, *stop);
 }
 
+// Before their least number of tokens texts have others in the place of an end: the likeliest of
+// the rest, at the same step as without an end.
+TEST_F(Requests, EndByAnIdOnlyAfterTheLeastNumber) {
+  Scheduler scheduler(engine_, options(2));
+  Request request{.prompt = ids(20, 1), .max_tokens = 6, .ignore_eos = true, .top_logprobs = 2};
+  scheduler.submit(request);
+  const auto first = answers(scheduler).at(0).tokens.front();
+  request.stop_ids = {first.id};
+  request.min_tokens = 1;
+  scheduler.submit(request);
+  const Answer later = answers(scheduler).at(1);
+  ASSERT_FALSE(later.ids.empty());
+  EXPECT_EQ(later.ids.front(), first.top.at(1).first);
+  EXPECT_TRUE(later.finish == Finish::stop || later.ids.size() == 6u);
+  request.min_tokens = 6;
+  scheduler.submit(request);
+  const Answer never = answers(scheduler).at(2);
+  EXPECT_EQ(never.ids.size(), 6u);
+  EXPECT_EQ(std::ranges::count(never.ids, first.id), 0);
+  request.min_tokens = 0;
+  scheduler.submit(request);
+  EXPECT_TRUE(answers(scheduler).at(3).ids.empty());
+}
+
 TEST_F(Requests, EndAtAStopString) {
   const auto tokenizer = data::load_tokenizer(ELASTRON_TEST_FIXTURES "/tokenizer/qwen3");
   SchedulerOptions how = options(3);

@@ -27,7 +27,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"model", {"core", "ops", "parallel", "data", "router"}},
     {"inference", {"core", "ops", "parallel", "data", "router", "model"}},
     {"serving", {"core", "parallel", "data", "inference"}},
-    {"benchmark", {"core", "data"}},
+    {"benchmark", {"core", "ops", "parallel", "data", "router", "model", "inference"}},
     {"reward", {"core", "ops", "parallel", "data", "router", "model", "inference"}},
     {"train", {"core", "ops", "parallel", "data", "router", "model", "inference", "reward"}},
     {"launch",

@@ -61,6 +61,7 @@ TEST_F(ApiRequests, EveryFieldArrives) {
                                    {"stream_options", {{"include_usage", true}}},
                                    {"elastron", {{"gates", true}}},
                                    {"ignore_eos", true},
+                                   {"min_tokens", 2},
                                    {"presence_penalty", 0.0},
                                    {"logit_bias", json::object()},
                                    {"user", "somebody"},
@@ -81,6 +82,7 @@ TEST_F(ApiRequests, EveryFieldArrives) {
     EXPECT_EQ(c.top_logprobs, 2);
     EXPECT_TRUE(c.prompt_logprobs && c.ignore_eos);
     EXPECT_EQ(c.max_tokens, 3);
+    EXPECT_EQ(c.min_tokens, 2);
   }
 }
 

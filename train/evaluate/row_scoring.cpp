@@ -85,7 +85,7 @@ reward::EvaluationIdentity RowScoring::identity(reward::EvaluationIdentity of_ro
   return of_rows;
 }
 
-bool RowScoring::run(const reward::LongRun& around) {
+bool RowScoring::run(const LongRun& around) {
   parallel::on_all_ranks(rows_.everyone(), [&] {
     if (file_) append_skipped();
   });

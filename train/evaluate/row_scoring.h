@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/long_run.h"
 #include "reward/judged_rows.h"
-#include "reward/judging/long_run.h"
 #include "train/evaluate/pair_scorer.h"
 #include "train/evaluate/rows_to_score.h"
 
@@ -25,7 +25,7 @@ class RowScoring {
 
   // Collective. Scores the rows that are left. -> false where it was stopped on request before the
   // end.
-  bool run(const reward::LongRun& around);
+  bool run(const LongRun& around);
 
   // Collective, after the end: all rows in canonical order on rank 0, elsewhere none.
   std::vector<reward::JudgedRow> finish();

@@ -2,11 +2,11 @@
 #pragma once
 #include <functional>
 
-namespace elastron::reward {
+namespace elastron {
 
 struct LongRun {
   std::function<void()> beat;            // called between forward passes: the watchdog listens
   std::function<bool()> stop_requested;  // of this rank; asked after each part that is kept
 };
 
-}  // namespace elastron::reward
+}  // namespace elastron

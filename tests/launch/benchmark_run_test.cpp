@@ -1,0 +1,452 @@
+// elastron benchmark with a model, as a user calls it: the shipped backbone on questions that it can
+// answer, asked in the benchmarks' forms.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "tests/launch/program.h"
+
+namespace elastron::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const std::string kModel = std::string(ELASTRON_SOURCE_DIR) + "/configs/tiny/backbone";
+const std::string kRouting =
+    " --set router.ssa.sink=16 --set router.ssa.local=32 --set router.ssa.block=16";
+
+std::vector<json> lines_of(const std::string& text) {
+  std::vector<json> rows;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) rows.push_back(json::parse(line));
+  return rows;
+}
+
+// Documents of the synthetic tasks, in whose words the backbone was trained.
+std::vector<json> documents(const std::string& kind, int words, int records) {
+  const Scratch scratch;
+  const Outcome made =
+      elastron(0, "synthesize --out " + (scratch / "r.jsonl") + " --kind " + kind + " --length " +
+                      std::to_string(words) + " --records " + std::to_string(records));
+  EXPECT_EQ(made.code, 0) << made.err;
+  return lines_of(read_text(scratch / "r.jsonl"));
+}
+
+std::string last_word(const json& document) {
+  const std::string answer = document["answer"];
+  return answer.substr(answer.find_last_of(' ') + 1);
+}
+
+// <folder>/<words>/{niah_single_1,vt,elastron-qa_1}/validation.jsonl
+void make_ruler(const Scratch& scratch) {
+  for (const int words : {128, 256}) {
+    for (const auto& [kind, task] :
+         std::map<std::string, std::string>{{"needle", "niah_single_1"}, {"trace", "vt"}}) {
+      std::string rows;
+      int index = 0;
+      for (const json& d : documents(kind, words, 5)) {
+        rows += json{{"index", 10 + index++},
+                     {"input", d["context"].get<std::string>() + " "},
+                     {"answer_prefix", d["question"]},
+                     {"outputs", {last_word(d)}},
+                     {"length", words}}
+                    .dump() +
+                "\n";
+      }
+      scratch.write(std::to_string(words) + "/data/" + task + "/validation.jsonl", rows);
+    }
+  }
+  const Outcome own = elastron(0, "synthesize --ruler --model " + kModel + " --out " +
+                                      (scratch / "own") + " --length 128 --records 3 --kind qa_1");
+  ASSERT_EQ(own.code, 0) << own.err;
+  fs::rename(scratch / "own/elastron-qa_1", scratch / "128/data/elastron-qa_1");
+}
+
+// Predictions and published results by path, of which no byte may depend on how they came about.
+std::map<std::string, std::string> made_by(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string path = entry.path().string();
+    if (!entry.is_regular_file() || path.find("/figures/") != path.npos ||
+        path.ends_with("results.json")) {
+      continue;
+    }
+    files[path.substr(folder.size())] = read_text(path);
+  }
+  return files;
+}
+
+class BenchmarkRun : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    data_ = new Scratch;
+    make_ruler(*data_);
+  }
+  static void TearDownTestSuite() { delete data_; }
+
+  static Outcome ruler(int ranks, const std::string& out, const std::string& more = "",
+                       const std::string& prefix = "") {
+    return elastron(ranks,
+                    "benchmark ruler --model " + kModel + kRouting + " --data " + data_->path() +
+                        " --out " + out + " " + more,
+                    prefix);
+  }
+  static Scratch* data_;
+};
+Scratch* BenchmarkRun::data_ = nullptr;
+
+TEST_F(BenchmarkRun, RulerIsAskedAndScored) {
+  const Scratch out;
+  const Outcome o = ruler(0, out / "full");
+  ASSERT_EQ(o.code, 0) << o.err;
+  const json all = json::parse(read_text(out / "full/results.json"));
+  EXPECT_EQ(all["benchmark"], "ruler");
+  for (const char* length : {"128", "256"}) {
+    for (const char* task : {"niah_single_1", "vt"}) {
+      const json& result = all["results"][length]["tasks"][task];
+      EXPECT_EQ(result["score"], 100.0) << length << task;
+      EXPECT_EQ(result["rows"], 5);
+      EXPECT_EQ(result["nulls"], 0);
+      EXPECT_EQ(result["truncated"], 0);
+      EXPECT_EQ(result["msr"], 0.0);
+      EXPECT_EQ(result["esr"], 0.0);
+      EXPECT_GT(result["prompt_tokens_per_second"], 0.0);
+      EXPECT_EQ(result["interval_95"], json({100.0, 100.0}));
+    }
+  }
+  EXPECT_EQ(all["results"]["128"]["tasks"]["elastron-qa_1"]["rows"], 3);
+  EXPECT_NE(o.out.find("niah_single_1                    256      5      0      0   100.00"),
+            o.out.npos)
+      << o.out;
+  // A row as the published program writes it, with what the model saw.
+  const json row = lines_of(read_text(out / "full/128/vt.jsonl")).front();
+  EXPECT_EQ(row["index"], 10);
+  EXPECT_TRUE(row["input"].get<std::string>().find(" lookup ") != std::string::npos ||
+              row["input"].get<std::string>().find(" follow ") != std::string::npos)
+      << row["input"];
+  // The same as --score has.
+  const Outcome again = elastron(0, "benchmark ruler --score " + (out / "full/256") + " --out " +
+                                        (out / "again.json") + " --csv " + (out / "again"));
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(read_text(out / "again.json"), read_text(out / "full/256/result.json"));
+  EXPECT_EQ(read_text(out / "again/summary.csv"), read_text(out / "full/256/summary.csv"));
+  EXPECT_EQ(read_text(out / "again/submission.csv"), read_text(out / "full/256/submission.csv"));
+
+  ASSERT_EQ(ruler(0, out / "sparse", "--force sparse --task vt").code, 0);
+  const json sparse =
+      json::parse(read_text(out / "sparse/results.json"))["results"]["256"]["tasks"];
+  EXPECT_EQ(sparse.size(), 1u);
+  EXPECT_EQ(sparse["vt"]["msr"], 1.0);
+  EXPECT_LT(sparse["vt"]["score"], 50.0);
+  EXPECT_GT(sparse["vt"]["esr"], 0.1);
+  EXPECT_LT(sparse["vt"]["cache_kept"], 0.5);
+}
+
+TEST_F(BenchmarkRun, IsTheSameOnAnyLayout) {
+  const Scratch out;
+  const std::string gates = "--force random:0.5:3 ";
+  ASSERT_EQ(ruler(0, out / "one", gates).code, 0);
+  const auto whole = made_by(out / "one");
+  EXPECT_EQ(whole.size(), 11u);  // five of predictions, and three beside each length's
+  struct Case {
+    int ranks;
+    const char* more;
+  };
+  for (const Case& c :
+       {Case{0, "--batch 1"}, Case{2, "--tensor 1 --batch 2"}, Case{2, "--tensor 2"},
+        Case{3, "--tensor 1 --batch 7"}, Case{4, "--tensor 2 --batch 1"}}) {
+    const Scratch other;
+    const Outcome o = ruler(c.ranks, other.path(), gates + c.more);
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(made_by(other.path()), whole) << c.ranks << " " << c.more;
+  }
+}
+
+TEST_F(BenchmarkRun, StoppedAnywhereAndGoneOnWith) {
+  const Scratch out;
+  ASSERT_EQ(ruler(0, out / "whole").code, 0);
+  const auto whole = made_by(out / "whole");
+  // A disk that takes no more ends it in the middle of a file, or of a row; the next start goes on.
+  const std::string parts = out / "parts";
+  int stopped = 0;
+  for (int blocks = 1; blocks <= 8; blocks *= 2) {
+    const Outcome o =
+        ruler(0, parts, "", "trap '' XFSZ; ulimit -f " + std::to_string(blocks) + ";");
+    if (o.code == 0) continue;
+    ++stopped;
+    expect_error(o, 2, {"could not be written", parts});
+  }
+  EXPECT_GT(stopped, 0);
+  const Outcome rest = ruler(0, parts, "--batch 2");
+  ASSERT_EQ(rest.code, 0) << rest.err;
+  EXPECT_EQ(made_by(parts), whole);
+  // Files cut off anywhere, as by a kill; figures may be of a row more.
+  for (const uintmax_t share : {0, 1, 3, 5, 8}) {
+    const std::string copy = out / "copy";
+    fs::remove_all(copy);
+    fs::copy(out / "whole", copy, fs::copy_options::recursive);
+    for (const auto& [name, text] : whole) {
+      if (!name.ends_with(".jsonl")) continue;
+      fs::resize_file(copy + name, text.size() * share / 9);
+    }
+    const Outcome o = ruler(share % 2 == 0 ? 0 : 2, copy, "--tensor 1");
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(made_by(copy), whole) << share;
+    EXPECT_EQ(lines_of(read_text(copy + "/128/figures/vt.jsonl")).size(), 5u);
+  }
+  for (const char* seconds : {"0.1", "0.15", "0.2", "0.3"}) {
+    ruler(0, out / "killed", "", std::string("timeout -s KILL ") + seconds);
+  }
+  ASSERT_EQ(ruler(0, out / "killed").code, 0);
+  EXPECT_EQ(made_by(out / "killed"), whole);
+}
+
+TEST_F(BenchmarkRun, GoesOnOnlyWithItsOwn) {
+  const Scratch out;
+  ASSERT_EQ(ruler(0, out.path()).code, 0);
+  expect_error(ruler(2, out.path(), "--force sparse"), 2,
+               {"gates was 'none', is 'sparse'", "niah_single_1.jsonl", "--out"});
+  expect_error(ruler(0, out.path(), "--decode full"), 2, {"decode was 'sparse', is 'full'"});
+  // All is there: nothing is opened, and the table is the same again.
+  const Outcome again = ruler(0, out.path());
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.out.find("100.00"), again.out.npos);
+  fs::remove(out / "128/figures/vt.jsonl");
+  expect_error(ruler(0, out.path()), 3, {"figures of 0 rows", "figures/vt.jsonl"});
+}
+
+TEST_F(BenchmarkRun, BadRowsAreNamedBeforeTheModelIsRead) {
+  const Scratch bad;
+  const std::string call =
+      "benchmark ruler --model " + kModel + " --data " + bad.path() + " --out " + (bad / "out");
+  expect_error(elastron(0, call), 3, {"no data of RULER's tasks", bad.path()});
+  const std::string first = R"({"index": 0, "input": "find", "outputs": ["v1"]})";
+  for (const int ranks : {0, 2}) {
+    bad.write("vt/validation.jsonl", first + "\n{\"index\": 1, \"outputs\": [\"v1\"]}\n");
+    expect_error(elastron(ranks, call), 3, {"field 'input' is missing", "vt/validation.jsonl:2"});
+    bad.write("vt/validation.jsonl", first + "\n{\"index\": 1, \"input\": \"\xff\"}\n");
+    expect_error(elastron(ranks, call), 3, {"UTF-8", "vt/validation.jsonl:2"});
+    bad.write("vt/validation.jsonl", "[]");
+    expect_error(elastron(ranks, call), 3, {"the set has no rows", "vt/validation.jsonl"});
+    bad.write("vt/validation.jsonl", R"({"index": 3, "input": " ", "outputs": ["v1"]})");
+    expect_error(elastron(ranks, call), 3, {"the prompt is empty", "vt/validation.jsonl, index 3"});
+  }
+  // Longer than the model's positions, and nothing may be cut.
+  std::string text;
+  for (int i = 0; i < 4090; ++i) text += "n1 ";
+  bad.write("vt/validation.jsonl", json{{"index", 0}, {"input", text}, {"outputs", {"v1"}}}.dump());
+  const Outcome beyond = elastron(0, call);
+  EXPECT_NE(beyond.err.find("the model's positions cover 4096"), beyond.err.npos) << beyond.err;
+  fs::remove_all(bad / "out");
+  EXPECT_EQ(elastron(0, call + " --limit 200").code, 0);
+  const json all = json::parse(read_text(bad / "out/results.json"))["results"]["all"];
+  EXPECT_EQ(all["tasks"]["vt"]["truncated"], 1);
+  expect_error(elastron(0, call + " --task qa_1"), 3, {"no data of 'qa_1'"});
+  expect_error(elastron(0, call + " --chat"), 2, {"no chat template", "--chat"});
+}
+
+// Sets of the published files' form, with words that the backbone knows.
+void make_longbench(const Scratch& scratch) {
+  std::string rows;
+  for (const json& d : documents("needle", 160, 4)) {
+    rows += json{{"input", "find the secret"},
+                 {"context", d["context"]},
+                 {"answers", {d["answer"], "no"}},
+                 {"length", rows.empty() ? 5000 : 100},
+                 {"dataset", "qasper"},
+                 {"language", "en"},
+                 {"all_classes", nullptr},
+                 {"_id", "a"}}
+                .dump() +
+            "\n";
+  }
+  scratch.write("data/qasper_e.jsonl", rows);
+  scratch.write("data/qasper.jsonl", rows);
+  scratch.write("data/samsum_e.jsonl", rows);
+  scratch.write("config/dataset2prompt.json",
+                R"({"qasper": "{context} {input}", "samsum": "{context} copy {input}"})");
+  scratch.write("config/dataset2maxlen.json", R"({"qasper": 4, "samsum": 12})");
+}
+
+TEST(BenchmarkLongBench, IsAskedAndScored) {
+  const Scratch s;
+  make_longbench(s);
+  const auto longbench = [&](int ranks, const std::string& out, const std::string& more = "") {
+    return elastron(ranks, "benchmark longbench --model " + kModel + kRouting + " --data " +
+                               s.path() + " --prompts " + (s / "config") + " --out " + out + " " +
+                               more);
+  };
+  const Outcome o = longbench(0, s / "out", "--e");
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.err.find("no chat template"), o.err.npos) << o.err;
+  const json published = json::parse(read_text(s / "out/result.json"));
+  EXPECT_EQ(published["qasper"], json({{"0-4k", 100.0}, {"4-8k", 100.0}, {"8k+", nullptr}}));
+  const json all = json::parse(read_text(s / "out/results.json"))["results"]["all"];
+  EXPECT_EQ(all["sets"]["qasper"]["rows"], 4);
+  EXPECT_EQ(all["sets"]["qasper"]["msr"], 0.0);
+  EXPECT_EQ(all["groups"]["S-Doc QA"]["score"], nullptr);  // multifieldqa_en is missing
+  const auto rows = lines_of(read_text(s / "out/qasper.jsonl"));
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_EQ(rows[0]["length"], 5000);
+  EXPECT_EQ(rows[0]["answers"][1], "no");
+  for (const int tensor : {1, 2}) {
+    const Scratch other;
+    ASSERT_EQ(longbench(2, other.path(), "--e --batch 1 --tensor " + std::to_string(tensor)).code,
+              0);
+    EXPECT_EQ(made_by(other.path()), made_by(s / "out"));
+  }
+  // A cut prompt still has its question.
+  ASSERT_EQ(longbench(0, s / "cut", "--limit 40 --task qasper").code, 0);
+  EXPECT_EQ(json::parse(
+                read_text(s / "cut/results.json"))["results"]["all"]["sets"]["qasper"]["truncated"],
+            4);
+
+  s.write("config/dataset2prompt.json", R"({"qasper": "{input}"})");
+  expect_error(longbench(2, s / "x"), 3, {"no {context}", "dataset2prompt.json"});
+  s.write("config/dataset2prompt.json", R"({"other": "{context}"})");
+  expect_error(longbench(0, s / "x"), 3, {"nothing for the set 'qasper'", "dataset2prompt.json"});
+  make_longbench(s);
+  s.write("data/qasper.jsonl", "{\"input\": \"a\", \"context\": \"b\"}");
+  expect_error(longbench(2, s / "x"), 3, {"field 'answers' is missing", "qasper.jsonl:1"});
+  expect_error(longbench(0, s / "x", "--task trec"), 3, {"no data of 'trec'"});
+  expect_error(longbench(0, s / "x", "--task vcsum"), 3, {"jieba"});
+}
+
+TEST(BenchmarkLongBenchV2, AsksOnceOrForThoughtsFirst) {
+  const Scratch s;
+  json rows = json::array();
+  for (int i = 0; i < 3; ++i) {
+    rows.push_back({{"_id", "r" + std::to_string(i)},
+                    {"domain", "d"},
+                    {"sub_domain", "s"},
+                    {"difficulty", i == 0 ? "easy" : "hard"},
+                    {"length", i == 1 ? "long" : "short"},
+                    {"question", " find the secret "},
+                    {"choice_A", "n1"},
+                    {"choice_B", "n2"},
+                    {"choice_C", "n3"},
+                    {"choice_D", "n4"},
+                    {"answer", "A"},
+                    {"context", "secret v3 . n1 n2 $Q$ n3"}});
+  }
+  s.write("data.json", rows.dump());
+  s.write("prompts/0shot.txt", "$DOC$ $C_A$ $C_B$ $C_C$ $C_D$ $Q$");
+  s.write("prompts/0shot_cot.txt", "$DOC$ about $Q$");
+  s.write("prompts/0shot_cot_ans.txt", "$DOC$ $COT$ $Q$");
+  s.write("prompts/0shot_no_context.txt", "$C_A$ $Q$");
+  const auto v2 = [&](int ranks, const std::string& out, const std::string& more = "") {
+    return elastron(ranks, "benchmark longbench-v2 --model " + kModel + kRouting + " --data " +
+                               s.path() + " --prompts " + (s / "prompts") + " --out " + out + " " +
+                               more);
+  };
+  const Outcome o = v2(0, s / "out");
+  ASSERT_EQ(o.code, 0) << o.err;
+  const auto made = lines_of(read_text(s / "out/backbone.jsonl"));
+  ASSERT_EQ(made.size(), 3u);
+  EXPECT_EQ(made[0]["judge"], false);
+  const json all = json::parse(read_text(s / "out/results.json"))["results"]["all"];
+  EXPECT_EQ(all["files"]["backbone"]["rows"], 3);
+  EXPECT_EQ(all["files"]["backbone"]["unanswered"], 3);
+  ASSERT_EQ(v2(0, s / "out", "--cot").code, 0);
+  ASSERT_EQ(v2(2, s / "out", "--no-context --tensor 1").code, 0);
+  const auto thoughts = lines_of(read_text(s / "out/backbone_cot.jsonl"));
+  EXPECT_TRUE(thoughts.at(2).contains("response_cot"));
+  EXPECT_TRUE(fs::exists(s / "out/backbone_no_context.jsonl"));
+  const Scratch other;
+  ASSERT_EQ(v2(2, other.path(), "--cot --tensor 1 --batch 1").code, 0);
+  EXPECT_EQ(read_text(other / "backbone_cot.jsonl"), read_text(s / "out/backbone_cot.jsonl"));
+  expect_error(v2(0, s / "out", "--cot --no-context"), 2, {"--no-context"});
+}
+
+TEST_F(BenchmarkRun, ComparesWaysOfDecidingGates) {
+  const Scratch s;
+  const Outcome trained =
+      elastron(0, "train " + std::string(ELASTRON_SOURCE_DIR) +
+                      "/tests/launch/router.yaml --set train.steps=2 --set model.path=" + kModel +
+                      " --set output.dir=" + (s / "run"));
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const std::string more = " --compare --router " + (s / "run");
+  const Outcome o = ruler(0, s / "out", more);
+  ASSERT_EQ(o.code, 0) << o.err;
+  const json compared = json::parse(read_text(s / "out/compare.json"));
+  ASSERT_EQ(compared.size(), 5u);
+  EXPECT_EQ(compared[0]["gates"], "full");
+  EXPECT_EQ(compared[0]["cells"]["256"]["score"], 100.0);
+  EXPECT_EQ(compared[0]["cells"]["256"]["msr"], 0.0);
+  EXPECT_EQ(compared[1]["gates"], "router");
+  EXPECT_EQ(compared[2]["gates"], "random-1");
+  // A twelfth is one head of this model.
+  const double routed = (compared[1]["cells"]["128"]["msr"].get<double>() +
+                         compared[1]["cells"]["256"]["msr"].get<double>()) /
+                        2;
+  for (int i = 2; i < 5; ++i) {
+    EXPECT_NEAR(compared[size_t(i)]["cells"]["256"]["msr"], routed, 1.5 / 12);
+  }
+  EXPECT_NE(o.out.find("score   MSR"), o.out.npos) << o.out;
+  // Gone on with: the last way again, and nothing else.
+  fs::remove_all(s / "out/random-3");
+  const auto first = json::parse(read_text(s / "out/compare.json"));
+  ASSERT_EQ(ruler(2, s / "out", more).code, 0);
+  EXPECT_EQ(json::parse(read_text(s / "out/compare.json")), first);
+  EXPECT_EQ(ruler(0, s / "x", "--compare").code, 2);
+}
+
+// The last word of a document is the answer, which full attention foresees, and all others are
+// drawn: a score of the word before or behind would be as high as theirs.
+TEST(BenchmarkPerplexity, OfTheEndsOfDocuments) {
+  const Scratch s;
+  std::string rows;
+  int64_t words = 0;
+  for (const json& d : documents("needle", 128, 6)) {
+    const std::string text = d["context"].get<std::string>() + " " +
+                             d["question"].get<std::string>() + " " +
+                             d["answer"].get<std::string>();
+    words = 1 + std::ranges::count(text, ' ');
+    rows += json{{"text", text}}.dump() + "\n";
+  }
+  s.write("texts/a.jsonl", rows);
+  s.write("texts/b.txt", "n1 n2 n3");  // too short to count
+  const auto perplexity = [&](int ranks, const std::string& out, const std::string& more = "") {
+    return elastron(ranks, "benchmark perplexity --model " + kModel + kRouting +
+                               " --force sparse --data " + (s / "texts") + " --out " + out +
+                               " --length " + std::to_string(words) + " --window 1 " + more);
+  };
+  const Outcome o = perplexity(0, s / "out");
+  ASSERT_EQ(o.code, 0) << o.err;
+  const json all = json::parse(read_text(s / "out/results.json"))["results"][std::to_string(words)];
+  EXPECT_EQ(all["documents"], 6);
+  EXPECT_LT(all["full"]["perplexity"], 1.1);
+  EXPECT_GE(all["full"]["perplexity"], 1.0);
+  EXPECT_EQ(all["full"]["msr"], 0.0);
+  EXPECT_GT(all["perplexity"], 2.0);
+  EXPECT_EQ(all["msr"], 1.0);
+  EXPECT_NE(o.out.find("perplexity"), o.out.npos);
+  for (const int tensor : {1, 2}) {
+    const Scratch other;
+    const Outcome again = perplexity(2, other.path(), "--tensor " + std::to_string(tensor));
+    ASSERT_EQ(again.code, 0) << again.err;
+    const json there =
+        json::parse(read_text(other / "results.json"))["results"][std::to_string(words)];
+    EXPECT_NEAR(there["perplexity"].get<double>() / all["perplexity"].get<double>(), 1, 1e-5);
+    if (tensor == 1) {
+      EXPECT_EQ(read_text(other / "gates.jsonl"), read_text(s / "out/gates.jsonl"));
+    }
+  }
+  // Stopped within a row, and gone on with.
+  const std::string whole = read_text(s / "out/full.jsonl");
+  fs::resize_file(s / "out/full.jsonl", whole.size() / 2);
+  ASSERT_EQ(perplexity(2, s / "out", "--tensor 1").code, 0);
+  EXPECT_EQ(read_text(s / "out/full.jsonl"), whole);
+  expect_error(perplexity(0, s / "out", "--length 100"), 2, {"lengths was"});
+  expect_error(perplexity(2, s / "x", "--length 5000"), 3, {"no text has 5000 tokens"});
+  s.write("texts/b.txt", "n1 \xff");
+  expect_error(perplexity(2, s / "x"), 3, {"not UTF-8", "b.txt"});
+  s.write("texts/b.txt", "n1");
+  s.write("texts/a.jsonl", "{\"txt\": 1}");
+  expect_error(perplexity(0, s / "x"), 3, {"field 'text' is missing", "a.jsonl:1"});
+}
+
+}  // namespace
+}  // namespace elastron::test
