@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "tests/launch/program.h"
@@ -39,21 +40,29 @@ std::string last_word(const json& document) {
   return answer.substr(answer.find_last_of(' ') + 1);
 }
 
-// <folder>/<words>/{niah_single_1,vt,elastron-qa_1}/validation.jsonl
+// RULER's row of a document: its question, if it is asked, stands where answers begin.
+std::string ruler_row(const json& document, int index, bool asked) {
+  return json{{"index", index},
+              {"input", document["context"].get<std::string>() + " "},
+              {"answer_prefix", asked ? document["question"] : json("")},
+              {"outputs", {last_word(document)}},
+              {"length", 0}}
+             .dump() +
+         "\n";
+}
+
+// <folder>/<words>/data/{niah_single_1,vt,fwe,elastron-qa_1}/validation.jsonl. fwe's questions are
+// left out: what the backbone goes on with is none or as long as may be, so that rows are finished
+// in another order than they are asked.
 void make_ruler(const Scratch& scratch) {
+  const std::map<std::string, std::string> kinds = {
+      {"needle", "niah_single_1"}, {"trace", "vt"}, {"pattern", "fwe"}};
   for (const int words : {128, 256}) {
-    for (const auto& [kind, task] :
-         std::map<std::string, std::string>{{"needle", "niah_single_1"}, {"trace", "vt"}}) {
+    for (const auto& [kind, task] : kinds) {
       std::string rows;
-      int index = 0;
+      int index = 10;
       for (const json& d : documents(kind, words, 5)) {
-        rows += json{{"index", 10 + index++},
-                     {"input", d["context"].get<std::string>() + " "},
-                     {"answer_prefix", d["question"]},
-                     {"outputs", {last_word(d)}},
-                     {"length", words}}
-                    .dump() +
-                "\n";
+        rows += ruler_row(d, index++, task != "fwe");
       }
       scratch.write(std::to_string(words) + "/data/" + task + "/validation.jsonl", rows);
     }
@@ -120,6 +129,13 @@ TEST_F(BenchmarkRun, RulerIsAskedAndScored) {
   EXPECT_NE(o.out.find("niah_single_1                    256      5      0      0   100.00"),
             o.out.npos)
       << o.out;
+  // Some were finished before rows that were asked before.
+  std::set<int64_t> new_tokens;
+  for (const json& row : lines_of(read_text(out / "full/128/figures/fwe.jsonl"))) {
+    new_tokens.insert(row["new_tokens"].get<int64_t>());
+  }
+  EXPECT_GT(new_tokens.size(), 1u);
+  EXPECT_EQ(*new_tokens.rbegin(), 50);
   // A row as the published program writes it, with what the model saw.
   const json row = lines_of(read_text(out / "full/128/vt.jsonl")).front();
   EXPECT_EQ(row["index"], 10);
@@ -149,7 +165,7 @@ TEST_F(BenchmarkRun, IsTheSameOnAnyLayout) {
   const std::string gates = "--force random:0.5:3 ";
   ASSERT_EQ(ruler(0, out / "one", gates).code, 0);
   const auto whole = made_by(out / "one");
-  EXPECT_EQ(whole.size(), 11u);  // five of predictions, and three beside each length's
+  EXPECT_EQ(whole.size(), 13u);  // seven of predictions, and three beside each length's
   struct Case {
     int ranks;
     const char* more;
@@ -367,7 +383,7 @@ TEST_F(BenchmarkRun, ComparesWaysOfDecidingGates) {
                       "/tests/launch/router.yaml --set train.steps=2 --set model.path=" + kModel +
                       " --set output.dir=" + (s / "run"));
   ASSERT_EQ(trained.code, 0) << trained.err;
-  const std::string more = " --compare --router " + (s / "run");
+  const std::string more = " --task vt niah_single_1 --compare --router " + (s / "run");
   const Outcome o = ruler(0, s / "out", more);
   ASSERT_EQ(o.code, 0) << o.err;
   const json compared = json::parse(read_text(s / "out/compare.json"));
