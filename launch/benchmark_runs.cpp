@@ -12,7 +12,7 @@
 #include "benchmark/running/report.h"
 #include "benchmark/running/run.h"
 #include "core/file/atomic_file.h"
-#include "data/config.h"
+#include "launch/chat_template_argument.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
 
@@ -115,10 +115,7 @@ class Runs {
   data::ChatTemplateSetting chat_template() const {
     // RULER's rows have what a template adds already, unless --chat says otherwise.
     const bool used = arguments_.benchmark != "ruler" || arguments_.chat;
-    for (const auto& entry : config::EnumNames<data::ChatTemplateSetting>::names) {
-      if (used && entry.name == arguments_.chat_template) return entry.value;
-    }
-    return data::ChatTemplateSetting::none;
+    return used ? chat_template_setting(arguments_.chat_template) : data::ChatTemplateSetting::none;
   }
 
   void open(const benchmark::BenchmarkRun& run) {

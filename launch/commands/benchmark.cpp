@@ -12,8 +12,8 @@
 #include "benchmark/ruler/score_folder.h"
 #include "core/file/atomic_file.h"
 #include "core/log.h"
-#include "data/config.h"
 #include "launch/benchmark_runs.h"
+#include "launch/chat_template_argument.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
 #include "launch/perplexity_run.h"
@@ -62,11 +62,10 @@ ExitCode run_scores(const Options& options) {
   return ExitCode::ok;
 }
 
+// Of templates, and none.
 std::vector<std::string> template_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : config::EnumNames<data::ChatTemplateSetting>::names) {
-    names.emplace_back(entry.name);
-  }
+  std::vector<std::string> names = chat_template_forms();
+  names.emplace_back("none");
   return names;
 }
 
