@@ -5,6 +5,8 @@
 #include <exception>
 #include <span>
 
+#include "inference/prompt_summary.h"
+
 namespace elastron::inference {
 
 Generation::Generation(Engine& engine, std::vector<int32_t> prompt, int64_t vocab_size,
@@ -39,21 +41,12 @@ std::vector<int32_t> Generation::run(const std::function<void()>& beat) {
 }
 
 std::string Generation::report() const {
-  parallel::Communicator& tensor = engine_.mesh().tensor();
-  std::vector<std::string> mine;
-  for (const auto& gates : prompt_->gates) {
-    std::string& line = mine.emplace_back();
-    for (const uint8_t z : gates) line += z != 0 ? 'F' : 's';
-  }
+  const PromptSummary all = summary_of(*prompt_, engine_.mesh().tensor());
   std::string text = "gates, one line per layer and one letter per kv head (F full, s sparse):\n";
-  for (const std::string& line : mine) {
-    for (const std::string& part : tensor.all_gather_host(line)) text += part;
-    text += "\n";
-  }
-  double bytes[] = {double(prompt_->cache_bytes), double(prompt_->full_cache_bytes)};
-  tensor.all_reduce_host(std::span<double>(bytes), parallel::ReduceOp::sum);
+  for (const std::string& line : all.gates) text += line + "\n";
   return text + fmt::format("key-value cache: {:.2f} MB in place of {:.2f} MB, {:.1f} % saved\n",
-                            bytes[0] * 1e-6, bytes[1] * 1e-6, 100 * (1 - bytes[0] / bytes[1]));
+                            all.cache_bytes * 1e-6, all.full_cache_bytes * 1e-6,
+                            100 * (1 - all.cache_bytes / all.full_cache_bytes));
 }
 
 }  // namespace elastron::inference

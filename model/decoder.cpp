@@ -174,8 +174,7 @@ Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& rou
 }
 
 Tensor Decoder::decode(const Tensor& tokens, const Tensor& positions, const KvBatch& sequences) {
-  const LayerInputs in = {
-      .positions = positions, .rope_table = rope_table_, .decoded = &sequences};
+  const LayerInputs in = {.positions = positions, .rope_table = rope_table_, .decoded = &sequences};
   Tensor x = region_.leave(embedding_->forward(tokens));
   for (const auto& layer : layers_) x = layer->decode(x, in);
   return ops::rms_norm_forward(x, final_norm_.value, config_.rms_norm_eps).y;

@@ -21,7 +21,7 @@ struct LayerInputs {
   const router::RouterBatch* router_batch = nullptr;  // segments, sample keys, step
   KvCache* cache = nullptr;                           // inference: filled by forward()
   const KvBatch* decoded = nullptr;                   // read and extended by decode()
-  AttentionObserver* observer = nullptr;  // of forward()
+  AttentionObserver* observer = nullptr;              // of forward()
 };
 
 // Where a layer's tokens went; undefined without experts.

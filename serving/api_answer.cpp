@@ -21,7 +21,7 @@ json bytes_of(const std::string& text) {
 }
 
 // What the method has to tell of a request.
-json own_figures(const PromptReport& p, bool gates) {
+json own_figures(const inference::PromptSummary& p, bool gates) {
   json own = {{"msr", p.msr},
               {"esr_tiles", p.esr_tiles},
               {"cache_bytes", p.cache_bytes},
@@ -118,7 +118,7 @@ std::vector<json> ApiAnswer::take(size_t choice, const Update& u) {
   std::string text;
   std::vector<inference::ScoredToken> scored;
   if (u.prompt) {
-    c.own = own_figures(*u.prompt, request_.gates);
+    c.own = own_figures(u.prompt->summary, request_.gates);
     if (request_.echo) {
       text = request_.prompt_texts[choice / size_t(request_.n)];
       scored = u.prompt->scored;

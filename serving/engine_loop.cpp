@@ -124,35 +124,14 @@ void EngineLoop::obey(const Turn& turn, std::vector<Update>& updates) {
   }
 }
 
-PromptReport EngineLoop::report_of(const inference::PromptFigures& f) const {
-  parallel::Communicator& tensor = engine_.mesh().tensor();
-  PromptReport r{.tokens = f.tokens, .scored = f.scored};
-  std::string mine;
-  for (const auto& layer : f.gates) {
-    for (const uint8_t z : layer) mine += z != 0 ? 'F' : 's';
-  }
-  const auto parts = tensor.all_gather_host(mine);
-  const size_t heads = f.gates.empty() ? 0 : f.gates.front().size();
-  int64_t sparse = 0, all = 0;
-  for (size_t layer = 0; layer < f.gates.size(); ++layer) {
-    std::string line;
-    for (const std::string& part : parts) line += part.substr(layer * heads, heads);
-    sparse += std::ranges::count(line, 's');
-    all += int64_t(line.size());
-    r.gates.push_back(std::move(line));
-  }
-  double sums[] = {f.visited, f.dense, double(f.cache_bytes), double(f.full_cache_bytes)};
-  tensor.all_reduce_host(std::span<double>(sums), parallel::ReduceOp::sum);
-  r.msr = all > 0 ? double(sparse) / double(all) : 0;
-  r.esr_tiles = sums[1] > 0 ? 1 - sums[0] / sums[1] : 0;
-  r.cache_bytes = sums[2];
-  r.full_cache_bytes = sums[3];
-  return r;
-}
-
 Update EngineLoop::update_of(const inference::Event& event) {
   Update u{.number = number_of_.at(event.request)};
-  if (event.prompt) u.prompt = report_of(*event.prompt);
+  if (event.prompt) {
+    u.prompt =
+        PromptReport{.tokens = event.prompt->tokens,
+                     .summary = inference::summary_of(*event.prompt, engine_.mesh().tensor()),
+                     .scored = event.prompt->scored};
+  }
   u.token = event.token;
   u.text = event.text;
   u.finish = event.finish;

@@ -35,7 +35,6 @@ class EngineLoop {
   void obey(const Turn& turn, std::vector<Update>& updates);
   void step(std::vector<Update>& updates);
   Update update_of(const inference::Event& event);
-  PromptReport report_of(const inference::PromptFigures& figures) const;
   void deliver(std::vector<Update> updates);
   int group_with_least() const;
 

@@ -24,12 +24,13 @@ void to_json(json& out, const Update& u) {
   if (u.prompt) {
     json scored = json::array();
     for (const auto& t : u.prompt->scored) scored.push_back(of_token(t));
+    const inference::PromptSummary& p = u.prompt->summary;
     out["prompt"] = {{"tokens", u.prompt->tokens},
-                     {"gates", u.prompt->gates},
-                     {"msr", u.prompt->msr},
-                     {"esr_tiles", u.prompt->esr_tiles},
-                     {"cache", u.prompt->cache_bytes},
-                     {"full", u.prompt->full_cache_bytes},
+                     {"gates", p.gates},
+                     {"msr", p.msr},
+                     {"esr_tiles", p.esr_tiles},
+                     {"cache", p.cache_bytes},
+                     {"full", p.full_cache_bytes},
                      {"scored", scored}};
   }
   if (u.token) out["token"] = of_token(*u.token);
@@ -44,11 +45,11 @@ void from_json(const json& in, Update& u) {
        .refused = in.at("refused").get<bool>()};
   if (const auto p = in.find("prompt"); p != in.end()) {
     u.prompt = PromptReport{.tokens = p->at("tokens").get<int64_t>(),
-                            .gates = p->at("gates").get<std::vector<std::string>>(),
-                            .msr = p->at("msr").get<double>(),
-                            .esr_tiles = p->at("esr_tiles").get<double>(),
-                            .cache_bytes = p->at("cache").get<double>(),
-                            .full_cache_bytes = p->at("full").get<double>(),
+                            .summary = {.gates = p->at("gates").get<std::vector<std::string>>(),
+                                        .msr = p->at("msr").get<double>(),
+                                        .esr_tiles = p->at("esr_tiles").get<double>(),
+                                        .cache_bytes = p->at("cache").get<double>(),
+                                        .full_cache_bytes = p->at("full").get<double>()},
                             .scored = {}};
     for (const json& t : p->at("scored")) u.prompt->scored.push_back(token_of(t));
   }

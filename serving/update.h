@@ -6,16 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "inference/prompt_summary.h"
 #include "inference/request.h"
 
 namespace elastron::serving {
 
-// Of all ranks of the tensor group.
 struct PromptReport {
   int64_t tokens = 0;
-  std::vector<std::string> gates;  // a line per layer, a letter per kv head: F full, s sparse
-  double msr = 0, esr_tiles = 0;   // docs/figures.md
-  double cache_bytes = 0, full_cache_bytes = 0;
+  inference::PromptSummary summary;
   std::vector<inference::ScoredToken> scored;
 };
 

@@ -74,12 +74,8 @@ class LongBenchV2RunTask final : public Task {
   }
   int64_t rows_done(const PredictionFile& file) const override {
     const auto done = longbench_v2_rows_done(file, rows_);
-    for (size_t i = 0; i < done.size(); ++i) {
-      if (done.contains(rows_[i].id)) continue;
-      throw InputError("predictions that are not of the data's first rows", file.path(),
-                       "predict into another folder, or remove the file");
-    }
-    return int64_t(done.size());
+    return first_rows_done(done.size(), file.path(),
+                           [&](size_t i) { return done.contains(rows_[i].id); });
   }
   RowsIdentity identity() const override {
     Checksum prompts;

@@ -1,12 +1,12 @@
 #include "benchmark/running/answering.h"
 
 #include <algorithm>
-#include <array>
 #include <exception>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file/checksum.h"
+#include "inference/prompt_summary.h"
 
 namespace elastron::benchmark {
 
@@ -89,23 +89,12 @@ std::vector<FinishedRow> Answering::step() {
 }
 
 void Answering::add_prompt(Open& open, const inference::PromptFigures& prompt) const {
-  double sparse = 0, heads = 0;
-  for (const auto& layer : prompt.gates) {
-    heads += double(layer.size());
-    sparse += double(std::ranges::count(layer, uint8_t(0)));
-  }
-  std::array<double, 6> sums = {sparse,
-                                heads,
-                                prompt.visited,
-                                prompt.dense,
-                                double(prompt.cache_bytes),
-                                double(prompt.full_cache_bytes)};
-  engine_.mesh().tensor().all_reduce_host(std::span<double>(sums), parallel::ReduceOp::sum);
+  const auto all = inference::summary_of(prompt, engine_.mesh().tensor());
   open.figures.prompt_tokens = prompt.tokens;
-  open.figures.msr = sums[0] / sums[1];
-  open.figures.esr = 1 - sums[2] / sums[3];
-  open.figures.cache_bytes = sums[4];
-  open.figures.full_cache_bytes = sums[5];
+  open.figures.msr = all.msr;
+  open.figures.esr = all.esr_tiles;
+  open.figures.cache_bytes = all.cache_bytes;
+  open.figures.full_cache_bytes = all.full_cache_bytes;
 }
 
 void Answering::finish(int64_t request, std::vector<FinishedRow>& finished) {

@@ -15,11 +15,11 @@ using nlohmann::json;
 Update first(int64_t id, double logprob, const std::string& text) {
   Update u;
   u.prompt = PromptReport{.tokens = 2,
-                          .gates = {"Fs"},
-                          .msr = 0.5,
-                          .esr_tiles = 0.25,
-                          .cache_bytes = 10,
-                          .full_cache_bytes = 20,
+                          .summary = {.gates = {"Fs"},
+                                      .msr = 0.5,
+                                      .esr_tiles = 0.25,
+                                      .cache_bytes = 10,
+                                      .full_cache_bytes = 20},
                           .scored = {{.id = 1, .logprob = {}, .top = {}},
                                      {.id = 2, .logprob = -0.5, .top = {{3, -0.25}}}}};
   u.token = {.id = int32_t(id), .logprob = logprob, .top = {{3, -0.125}, {int32_t(id), logprob}}};
