@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <ctime>
 
-#include "ops/cpu/routed_attention_simd.h"
+#include "ops/cpu/simd.h"
 
 namespace elastron::bench {
 

@@ -1,5 +1,7 @@
 #include "ops/decode_attention.h"
 
+#include <vector>
+
 #include "core/dispatch.h"
 #include "ops/backend.h"
 #include "ops/cpu/decode_attention.h"
@@ -15,21 +17,20 @@ void decode_on_cpu(const T* q, const CachedLayer& layer, const int32_t* position
                    double scale, T* out) {
   const auto* heads = static_cast<const CachedHead*>(layer.heads.raw());
   const int64_t head_dim = layer.page.head_dim, all = layer.sequences * layer.kv_heads;
-  int64_t keys = 0;
+  std::vector<int64_t> work;
   for (int64_t h = 0; h < all; ++h) {
     const VisibleRows visible = heads[h].rows.visible(positions[h / layer.kv_heads]);
     for (const auto& range : visible.ranges) {
       ELASTRON_CHECK(range.end <= heads[h].room, "decode_attention: rows outside of the cache");
     }
-    keys += visible.keys();
+    work.push_back((work.empty() ? 0 : work.back()) + visible.keys() * group * head_dim);
   }
-  cpu::parallel_ranges(
-      all, keys * group * head_dim / std::max<int64_t>(all, 1), [&](int64_t begin, int64_t end) {
-        for (int64_t h = begin; h < end; ++h) {
-          cpu::decode_head<T>(q + h * group * head_dim, heads[h], positions[h / layer.kv_heads],
-                              layer.page, group, scale, out + h * group * head_dim);
-        }
-      });
+  cpu::parallel_shares(work, [&](int64_t begin, int64_t end) {
+    for (int64_t h = begin; h < end; ++h) {
+      cpu::decode_head<T>(q + h * group * head_dim, heads[h], positions[h / layer.kv_heads],
+                          layer.page, group, scale, out + h * group * head_dim);
+    }
+  });
 }
 
 }  // namespace

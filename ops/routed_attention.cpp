@@ -240,8 +240,7 @@ RoutedAttentionOutput routed_attention_forward(const RoutedAttentionInput& in, B
 
   const int threads = omp_get_max_threads();
   const auto threads_memory = [&] {
-    return workspace_for(
-        threads, cpu::attention_forward_workspace(shape.head_dim, dtype_size(accumulator)), device);
+    return workspace_for(threads, cpu::attention_forward_workspace(shape.head_dim, dtype), device);
   };
   run_on(
       device,

@@ -13,9 +13,10 @@ namespace elastron::ops {
 
 struct AttentionTile {
   int32_t sequence;
-  int32_t head;  // forward: the tile's first query head; backward: kv head
-  int32_t tile;  // query tile (forward) or key tile (backward) of the sequence
-  int64_t cost;  // in tile pairs; only compared
+  int32_t head;       // forward: the tile's first query head; backward: kv head
+  int32_t tile;       // query tile (forward) or key tile (backward) of the sequence
+  int64_t cost;       // in tile pairs; only compared
+  int32_t tiles = 1;  // forward: so many query tiles, up to the sequence's end
 };
 
 inline void longest_first(std::vector<AttentionTile>& work) {
@@ -23,9 +24,13 @@ inline void longest_first(std::vector<AttentionTile>& work) {
                    [](const auto& a, const auto& b) { return a.cost > b.cost; });
 }
 
-// Query tiles; `both` branches of every head are wanted, or only the selected one.
-inline std::vector<AttentionTile> forward_schedule(const AttentionArgs& args, bool both) {
-  const int64_t heads = args.tile_heads(), tokens = tile_tokens(heads);
+// Query tiles; `both` branches of every head are wanted, or only the selected one. `at_once`: so many
+// are one piece of work, unless each may read blocks of its own.
+inline std::vector<AttentionTile> forward_schedule(const AttentionArgs& args, bool both,
+                                                   int at_once = 1) {
+  const int64_t heads = args.tile_heads();
+  const int64_t tiles = args.sets.has(KeySetKind::blocks) ? 1 : at_once;
+  const int64_t tokens = tile_tokens(heads) * tiles;
   std::vector<AttentionTile> work;
   for (int64_t s = 0; s < args.varlen.sequences(); ++s) {
     const int64_t length = args.varlen.length(s), offset = args.varlen.offset(s);
@@ -35,7 +40,7 @@ inline std::vector<AttentionTile> forward_schedule(const AttentionArgs& args, bo
         const bool open = args.open(s, h / args.shape.group());
         const auto counts = count_key_tiles<kTileKeys>(args.key_pattern(s, h, begin), begin, end,
                                                        both || open, both || !open);
-        work.push_back({int32_t(s), int32_t(h), int32_t(t), counts.all()});
+        work.push_back({int32_t(s), int32_t(h), int32_t(t * tiles), counts.all(), int32_t(tiles)});
       }
     }
   }

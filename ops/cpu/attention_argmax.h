@@ -1,9 +1,20 @@
 // CPU back end of ops/attention_argmax.h: plain pointers, everything checked by the caller.
 #pragma once
+#include <limits>
+
+#include "core/dtype.h"
 #include "ops/attention_argmax.h"
-#include "ops/cpu/decode_attention.h"
 
 namespace elastron::ops::cpu {
+
+template <class T>
+accumulator_t<T> dot_row(const T* a, const T* b, int64_t n) {
+  using A = accumulator_t<T>;
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += A(a[i]) * A(b[i]);
+  return sum;
+}
 
 // q [head_dim]; k: of its kv head, rows `stride` numbers apart. -> token
 template <class T>

@@ -1,12 +1,12 @@
 #include "ops/cpu/few_rows.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <vector>
 
+#include "ops/cpu/amx.h"
 #include "ops/cpu/dequantise.h"
 #include "ops/cpu/parallel_for.h"
+#include "ops/cpu/simd.h"
 #include "ops/detail/vector_math.h"
 #include "ops/linear.h"
 
@@ -14,45 +14,47 @@ namespace elastron::ops::cpu {
 
 namespace {
 
-// A register of float32. Plain vectors of GCC: loops that the compiler is to vectorise by itself
-// keep their sums in memory here.
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRowsAtOnce = 8;
-#else
-constexpr int kLanes = 8, kRowsAtOnce = 4;
-#endif
-using Lanes __attribute__((vector_size(kLanes * sizeof(float)))) = float;
-using Halves __attribute__((vector_size(kLanes * sizeof(uint16_t)))) = uint16_t;
-using Words __attribute__((vector_size(kLanes * sizeof(uint32_t)))) = uint32_t;
+constexpr int kLanes = ops::cpu::kLanes<float>;
+constexpr int kRowsAtOnce = kLanes == 16 ? 8 : 4;  // as there are registers
 
-inline Lanes load(const float* from) {
-  Lanes x;
-  std::memcpy(&x, from, sizeof x);
-  return x;
-}
-inline Lanes load(const bf16* from) {
-  Halves x;
-  std::memcpy(&x, from, sizeof x);
-  return std::bit_cast<Lanes>(__builtin_convertvector(x, Words) << 16);
-}
+inline vec<float> load_as_float(const float* from) { return load<float>(from); }
+inline vec<float> load_as_float(const bf16* from) { return load_bf16(from); }
 
-// sums[r][o] = <row r of x, row o of w>. The order of a sum depends on `in` alone.
-template <int R, int O, class W>
+constexpr int64_t kLineBytes = 64;
+// Weights are asked for so far ahead: the processor does not by itself go on fast enough over rows
+// as short as a layer's.
+constexpr int64_t kAheadBytes = 8192;
+
+// sums[r][o] = <row r of x, row o of w>. The order of a sum depends on `in` alone. kAsk: the weights
+// that come later are asked for.
+template <int R, int O, bool kAsk, class W>
 void multiply_tile(const float* x, const W* w, int64_t in, float (&sums)[R][O]) {
-  Lanes lanes[R][O] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= in; i += kLanes) {
-    Lanes weight[O];
-    for (int o = 0; o < O; ++o) weight[o] = load(w + o * in + i);
+  constexpr int64_t kLine = kLineBytes / int64_t(sizeof(W));
+  vec<float> lanes[R][O] = {};
+  const auto add = [&](int64_t i) {
+    vec<float> weight[O];
+    for (int o = 0; o < O; ++o) weight[o] = load_as_float(w + o * in + i);
     for (int r = 0; r < R; ++r) {
-      const Lanes values = load(x + r * in + i);
-      for (int o = 0; o < O; ++o) lanes[r][o] += values * weight[o];
+      const vec<float> values = load<float>(x + r * in + i);
+      for (int o = 0; o < O; ++o) {
+        lanes[r][o] = multiply_add<float>(values, weight[o], lanes[r][o]);
+      }
     }
+  };
+  int64_t i = 0;
+  for (; i + kLine <= in; i += kLine) {
+    if constexpr (kAsk) {
+      for (int o = 0; o < O; ++o) {
+        __builtin_prefetch(w + o * in + i + kAheadBytes / int64_t(sizeof(W)));
+      }
+    }
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kLine; j += kLanes) add(i + j);
   }
+  for (; i + kLanes <= in; i += kLanes) add(i);
   for (int r = 0; r < R; ++r) {
     for (int o = 0; o < O; ++o) {
-      float sum = 0;
-      for (int l = 0; l < kLanes; ++l) sum += lanes[r][o][l];
+      float sum = add_lanes<float>(lanes[r][o]);
       for (int64_t j = i; j < in; ++j) sum += x[r * in + j] * float(w[o * in + j]);
       sums[r][o] = sum;
     }
@@ -70,7 +72,11 @@ struct FewRows {
   template <int R, int O>
   void tile(int64_t row, int64_t o) const {
     float sums[R][O];
-    multiply_tile<R, O>(x + row * in, w + o * in, in, sums);
+    if (row == 0) {
+      multiply_tile<R, O, true>(x, w + o * in, in, sums);
+    } else {
+      multiply_tile<R, O, false>(x + row * in, w + o * in, in, sums);
+    }
     for (int r = 0; r < R; ++r) {
       for (int j = 0; j < O; ++j) {
         const float add = bias == nullptr ? 0.0f : float(bias[o + j]);
@@ -93,7 +99,7 @@ struct FewRows {
     int64_t o = begin;
     // One row alone needs several sums under way.
     if (rows == 1) {
-      for (; o + 8 <= end; o += 8) tile<1, 8>(0, o);
+      for (; o + 4 <= end; o += 4) tile<1, 4>(0, o);
     }
     for (; o + 2 <= end; o += 2) outputs<2>(o);
     for (; o < end; ++o) outputs<1>(o);
@@ -141,10 +147,59 @@ void scaled_range(const FewRows<float, Y>& product, const WeightView& w, int64_t
   }
 }
 
+#if defined(ELASTRON_AMX)
+
+static_assert(kRowsAlike <= 16, "a tile has 16 columns");
+
+// In tile registers: 16 outputs are a tile's rows, and the rows of x its columns, whose sums know
+// nothing of each other.
+void in_tiles(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
+  const int64_t rows = x.size(0), in = x.size(1), out = w.size(0);
+  const auto* from = x.data<bf16>();
+  std::vector<bf16> pairs(size_t(in * 16));  // [in / 2][row][2]
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < in; ++i) {
+      pairs[size_t((i / 2 * 16 + r) * 2 + i % 2)] = from[r * in + i];
+    }
+  }
+  const auto put_tile = [&](const float* sums, int64_t o) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t j = 0; j < 16; ++j) {
+        const float add = bias.defined() ? float(bias.data<bf16>()[o + j]) : 0.0f;
+        detail::put(y.data<bf16>()[r * out + o + j], sums[j * 16 + r] + add);
+      }
+    }
+  };
+  parallel_ranges(out / 16, 16 * rows * in, [&](int64_t begin, int64_t end) {
+    const AmxTiles registers;
+    alignas(64) float sums[2 * 16 * 16];
+    for (int64_t o = begin; o < end;) {
+      const AmxOperands operands{
+          w.data<bf16>() + o * 16 * in, in, pairs.data(), nullptr, 32, sums, 16};
+      const int64_t tiles = std::min<int64_t>(end - o, 2);
+      if (tiles == 2) {
+        amx_block<2, 1, false>(operands, 0, 0, in);
+      } else {
+        amx_block<1, 1, false>(operands, 0, 0, in);
+      }
+      for (int64_t t = 0; t < tiles; ++t) put_tile(sums + t * 16 * 16, (o + t) * 16);
+      o += tiles;
+    }
+  });
+}
+
+#endif
+
 }  // namespace
 
 void few_rows_forward(const Tensor& x, const WeightView& w, const Tensor& bias, Tensor& y) {
   const int64_t rows = x.size(0), in = x.size(1), out = w.values.size(0);
+#if defined(ELASTRON_AMX)
+  if (x.dtype() == DType::bf16 && w.values.dtype() == DType::bf16 && in % 32 == 0 &&
+      out % 16 == 0 && has_amx()) {
+    return in_tiles(x, w.values, bias, y);
+  }
+#endif
   const std::vector<float> values =
       x.dtype() == DType::bf16 ? as_floats<bf16>(x) : as_floats<float>(x);
   const auto run = [&]<class W, class Y>(const W* weights) {

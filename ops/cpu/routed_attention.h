@@ -6,8 +6,9 @@
 
 namespace elastron::ops::cpu {
 
-// Bytes of scratch one thread needs, a multiple of 64. `accumulator_bytes` is 4 or 8.
-size_t attention_forward_workspace(int64_t head_dim, size_t accumulator_bytes);
+// Bytes of scratch one thread needs, a multiple of 64.
+size_t attention_forward_workspace(int64_t head_dim, DType storage);
+// `accumulator_bytes` is 4 or 8.
 size_t attention_backward_workspace(int64_t head_dim, size_t accumulator_bytes);
 
 // Storage: double, float or bf16. `threads` slices of `workspace` bytes each start at `workspace`,

@@ -4,7 +4,7 @@
 #pragma once
 #include <algorithm>
 
-#include "ops/cpu/routed_attention_simd.h"
+#include "ops/cpu/simd.h"
 
 namespace elastron::ops::cpu {
 

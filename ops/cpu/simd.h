@@ -1,7 +1,8 @@
-// Registers of the attention kernels: a thin layer over GCC's vectors, with intrinsics where the
+// Registers of the CPU kernels: a thin layer over GCC's vectors, with intrinsics where the
 // compiler would not find the instruction. One scalar type T (float or double), as many lanes as
 // the machine's registers hold.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -166,19 +167,34 @@ template <class T, int kStep = kLanes<T> / 2>
   }
 }
 
-// `count` <= lanes elements of the storage type, widened; the rest of the lanes is zero.
+// As many numbers of bfloat16 as there are lanes, which is exact.
+[[gnu::always_inline]] inline vec<float> load_bf16(const bf16* p) {
+#if defined(__AVX512F__)
+  const auto* bits = reinterpret_cast<const __m256i*>(p);
+  return reinterpret_cast<vec<float>>(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(bits)), 16));
+#elif defined(__AVX2__)
+  const auto* bits = reinterpret_cast<const __m128i*>(p);
+  return reinterpret_cast<vec<float>>(
+      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(bits)), 16));
+#else
+  vec<float> x;
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = float(p[i]);
+  return x;
+#endif
+}
+
+// `count` elements of the storage type, at most a register of them, widened; the rest of the lanes
+// is zero.
 template <class T, class Storage>
 [[gnu::always_inline]] inline vec<T> load_widened(const Storage* p, int64_t count) {
   constexpr int n = kLanes<T>;
-  if constexpr (std::is_same_v<T, Storage>) {
-    if (count >= n) return load<T>(p);
+  if (count >= n) {
+    if constexpr (std::is_same_v<T, Storage>) return load<T>(p);
+    if constexpr (std::is_same_v<Storage, bf16> && sizeof(T) == 4) return load_bf16(p);
   }
   T lanes[n] = {};
-  if (count >= n) {
-    for (int i = 0; i < n; ++i) lanes[i] = T(p[i]);
-  } else {
-    for (int64_t i = 0; i < count; ++i) lanes[i] = T(p[i]);
-  }
+  for (int64_t i = 0; i < std::min<int64_t>(count, n); ++i) lanes[i] = T(p[i]);
   return load<T>(lanes);
 }
 template <class T, class Storage>
