@@ -97,19 +97,23 @@ template <int R, int S, bool kAdd>
 // C [16 rows, 16 columns] = or += A [.., depth] B; `depth` a multiple of 32.
 template <bool kAdd>
 inline void amx_multiply(const AmxOperands& o, int64_t rows, int64_t columns, int64_t depth) {
-  for (int64_t r = 0; r < rows; r += 2) {
+  const auto block = [&](int64_t r, int64_t s) {
+    if (r + 1 < rows) {
+      if (s + 1 < columns) return amx_block<2, 2, kAdd>(o, r, s, depth);
+      return amx_block<2, 1, kAdd>(o, r, s, depth);
+    }
+    if (s + 1 < columns) return amx_block<1, 2, kAdd>(o, r, s, depth);
+    amx_block<1, 1, kAdd>(o, r, s, depth);
+  };
+  // One operand is read once and the other again and again: in the order that reads less.
+  const int64_t b_columns = o.b_rest == nullptr ? columns : 2 * columns;
+  if (rows + b_columns * ((rows + 1) / 2) <= b_columns + rows * ((columns + 1) / 2)) {
+    for (int64_t r = 0; r < rows; r += 2) {
+      for (int64_t s = 0; s < columns; s += 2) block(r, s);
+    }
+  } else {
     for (int64_t s = 0; s < columns; s += 2) {
-      if (r + 1 < rows) {
-        if (s + 1 < columns)
-          amx_block<2, 2, kAdd>(o, r, s, depth);
-        else
-          amx_block<2, 1, kAdd>(o, r, s, depth);
-      } else {
-        if (s + 1 < columns)
-          amx_block<1, 2, kAdd>(o, r, s, depth);
-        else
-          amx_block<1, 1, kAdd>(o, r, s, depth);
-      }
+      for (int64_t r = 0; r < rows; r += 2) block(r, s);
     }
   }
 }

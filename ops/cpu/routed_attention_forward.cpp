@@ -236,7 +236,7 @@ class AmxProducts {
 
  public:
   // What is done to keys and values before their products is done once for so many query tiles.
-  static constexpr int kTilesAtOnce = 4;
+  static constexpr int kTilesAtOnce = 8;
   // The more, the less often sums come and go.
   static constexpr int kKeysAtOnce = AmxAttentionSpace::kKeys;
 

@@ -200,16 +200,19 @@ template <class T, class Storage>
 template <class T, class Storage>
 [[gnu::always_inline]] inline void store_narrowed(Storage* p, vec<T> v, int64_t count) {
   constexpr int n = kLanes<T>;
-  if constexpr (std::is_same_v<T, Storage>) {
-    if (count >= n) return store<T>(p, v);
+  if (count >= n) {
+    if constexpr (std::is_same_v<T, Storage>) return store<T>(p, v);
+#if defined(__AVX512BF16__)
+    if constexpr (std::is_same_v<Storage, bf16> && sizeof(T) == 4) {
+      const __m256bh rounded = _mm512_cvtneps_pbh(__m512(v));
+      std::memcpy(&p->bits, &rounded, sizeof rounded);
+      return;
+    }
+#endif
   }
   T lanes[n];
   store<T>(lanes, v);
-  if (count >= n) {
-    for (int i = 0; i < n; ++i) p[i] = Storage(lanes[i]);
-  } else {
-    for (int64_t i = 0; i < count; ++i) p[i] = Storage(lanes[i]);
-  }
+  for (int64_t i = 0; i < std::min<int64_t>(count, n); ++i) p[i] = Storage(lanes[i]);
 }
 
 // out[d * stride + r] = row(r)[d] * factor for r < rows (zero up to whole registers), d < depth.
