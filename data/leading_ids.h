@@ -11,4 +11,7 @@ namespace elastron::data {
 // for a post_processor that does something else to a text.
 std::vector<int32_t> leading_ids(const std::string& folder);
 
+// Puts them before a text's ids, unless these begin so: a chat template may have written the same.
+void lead(std::vector<int32_t>& ids, const std::vector<int32_t>& leading);
+
 }  // namespace elastron::data

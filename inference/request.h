@@ -20,6 +20,7 @@ struct Request {
   int64_t min_tokens = 0;           // before so many there is no end by an id
   std::vector<int32_t> stop_ids;    // end the text beside the model's own, and are no part of it
   std::vector<std::string> stops;   // likewise, in the text; SchedulerOptions::tokenizer is needed
+  bool skip_controls = false;       // the text is without control tokens
   std::optional<int> top_logprobs;  // of each token: its log-probability and the n likeliest
   bool prompt_logprobs = false;     // of the prompt's tokens too; with top_logprobs
 };
@@ -54,12 +55,13 @@ struct Event {
   std::shared_ptr<const PromptFigures> prompt;  // with the first event
   std::optional<ScoredToken> token;
   // With a tokenizer: text that is sure to come next, UTF-8. The events' texts together are what the
-  // tokenizer makes of all tokens, up to the first stop string.
+  // tokenizer makes of all tokens (Request::skip_controls), up to the first stop string.
   std::string text;
   std::optional<Finish> finish;  // with the last event
   // The id that ended the text, where one did: no part of it.
   std::optional<ScoredToken> end;
-  // A NumericalError of this request alone; the others go on.
+  // Of this request alone, the others go on: a NumericalError, or a UsageError where the device had
+  // no memory for it.
   std::exception_ptr error;
 };
 

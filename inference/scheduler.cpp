@@ -55,6 +55,12 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
       "ids of the tokenizer");
 }
 
+int64_t Scheduler::most_cache_bytes(const Engine& engine, const SchedulerOptions& options,
+                                    int64_t tokens) {
+  const PagePool shape = engine.make_pool({.page_rows = options.page_rows});
+  return engine.cache_shape(tokens, options.cache).most_pages(shape) * shape.page().bytes();
+}
+
 CacheShape Scheduler::shape_of(const Request& request) const {
   const int64_t tokens =
       int64_t(request.prompt.size()) + std::min(request.max_tokens, engine_.max_position());
@@ -105,7 +111,7 @@ std::vector<Event> Scheduler::step() {
          shape_of(waiting_.front().request).most_pages(pool_) <= pool_.free_pages()) {
     auto text = std::make_unique<Text>(std::move(waiting_.front()));
     waiting_.pop_front();
-    events.push_back(read_prompt(*text));
+    events.push_back(let_in(*text));
     if (!events.back().finish) {
       running_.push_back(std::move(text));
       placed_ = false;
@@ -117,12 +123,22 @@ std::vector<Event> Scheduler::step() {
   return events;
 }
 
+Event Scheduler::let_in(Text& text) {
+  try {
+    return read_prompt(text);
+  } catch (const UsageError&) {
+    if (engine_.mesh().tensor().size() > 1) throw;
+    return {.request = text.number, .finish = Finish::failed, .error = std::current_exception()};
+  }
+}
+
 Event Scheduler::read_prompt(Text& text) {
   const Request& request = text.request;
   auto figures = std::make_shared<PromptFigures>();
   text.cache = std::make_unique<SequenceCache>(shape_of(request), pool_);
   if (options_.tokenizer != nullptr) {
-    text.stream = std::make_unique<TextStream>(*options_.tokenizer, request.stops);
+    text.stream =
+        std::make_unique<TextStream>(*options_.tokenizer, request.stops, request.skip_controls);
   }
   model::RoutedHeads heads;
   const Tensor hidden = engine_.forward(request.prompt, &heads, text.cache.get());

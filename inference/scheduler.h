@@ -32,6 +32,10 @@ class Scheduler {
   // The engine must outlive it.
   Scheduler(Engine& engine, const SchedulerOptions& options);
 
+  // Bytes of cache that a text of so many tokens may need at the most: whether it can ever be let in.
+  static int64_t most_cache_bytes(const Engine& engine, const SchedulerOptions& options,
+                                  int64_t tokens);
+
   // Ranks of a tensor group submit, cancel and step alike.
   // -> the request's number, in the order of their coming from 0. Throws UsageError for one that can
   // never be let in, or has ids that the model lacks.
@@ -42,8 +46,8 @@ class Scheduler {
   // Collective over the tensor group, on each rank of which the result is the same but for
   // PromptFigures. Decodes a token of each text under way, and lets in what there is room for: one
   // request at a time where others wait for their next token. Events come in the order of the
-  // requests, those that were let in at the end. Throws UsageError where the device has no memory
-  // for a request, which then is forgotten.
+  // requests, those that were let in at the end. A request that the device has no memory for fails;
+  // over several ranks, of which the others would wait for this one, that is thrown (UsageError).
   std::vector<Event> step();
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
@@ -71,6 +75,7 @@ class Scheduler {
   };
 
   CacheShape shape_of(const Request& request) const;
+  Event let_in(Text& text);
   Event read_prompt(Text& text);
   Tensor score_prompt(const Tensor& hidden, const Request& request, PromptFigures& figures) const;
   void decode(std::vector<Event>& events);

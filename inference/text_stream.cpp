@@ -24,13 +24,15 @@ size_t begun(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
-TextStream::TextStream(const data::Tokenizer& tokenizer, std::vector<std::string> stops)
-    : tokenizer_(tokenizer), stops_(std::move(stops)) {
+TextStream::TextStream(const data::Tokenizer& tokenizer, std::vector<std::string> stops,
+                       bool skip_controls)
+    : tokenizer_(tokenizer), stops_(std::move(stops)), skip_controls_(skip_controls) {
   std::erase(stops_, std::string());
 }
 
 std::string TextStream::add(int32_t id) {
   ELASTRON_CHECK(!stopped_, "the text has ended");
+  if (skip_controls_ && tokenizer_.is_control(id)) return {};
   ids_.push_back(id);
   const std::string more = behind_before();
   if (more.ends_with(kNoCharacter)) return {};

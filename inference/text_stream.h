@@ -12,8 +12,9 @@ namespace elastron::inference {
 class TextStream {
  public:
   // The tokenizer must outlive it. The text ends before the first place where one of `stops` is;
-  // empty ones are none.
-  TextStream(const data::Tokenizer& tokenizer, std::vector<std::string> stops);
+  // empty ones are none. `skip_controls`: it is that of the other tokens.
+  TextStream(const data::Tokenizer& tokenizer, std::vector<std::string> stops,
+             bool skip_controls = false);
 
   // -> the text that is sure now. Together these are what the tokenizer makes of all ids, up to a
   // stop string. (A tokenizer with a byte fallback takes back characters before bytes that are none;
@@ -29,6 +30,7 @@ class TextStream {
 
   const data::Tokenizer& tokenizer_;
   std::vector<std::string> stops_;
+  bool skip_controls_;
   std::vector<int32_t> ids_;  // whose text is wanted, and before them some that say how it joins
   size_t before_ = 0;
   std::string held_;  // text that is not given yet

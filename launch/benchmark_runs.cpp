@@ -98,6 +98,10 @@ class Runs {
       if (!force.empty()) opened_->force(force);
       benchmark::AnswerOptions answers = arguments_.answers;
       answers.cache.keep_all = arguments_.decode == "full";
+      parallel::on_all_ranks(*everyone_, [&] {
+        check_cache(opened_->engine(), {.cache_bytes = answers.cache_bytes, .cache = answers.cache},
+                    opened_->engine().max_position(), "the longest row", "--cache");
+      });
       on_stop_request(OnStop::note);
       const LongRun around{.beat = [&] { opened_->runtime().watchdog().beat(); },
                            .stop_requested = stop_requested};
@@ -126,6 +130,10 @@ class Runs {
     EngineArguments engine = arguments_.engine;
     engine.shorter = "lower --limit, or leave these rows out";
     opened_ = std::make_unique<OpenedEngine>(world_, engine, longest);
+    // Now, and not when it is their turn.
+    for (const std::string& file : arguments_.scores) {
+      opened_->check_force(fmt::format("scores:{}:0.5", file));
+    }
   }
 
   Outcome report(const benchmark::BenchmarkRun& run, const std::string& out,
@@ -175,8 +183,9 @@ ExitCode compare(const BenchmarkArguments& arguments, Runs& runs) {
   const auto routed = run("router", "");
   if (!routed || !run("full", "full")) return ExitCode::stopped;
   for (const std::string& file : arguments.scores) {
-    const std::string name = "scores-" + std::filesystem::path(file).stem().string();
-    if (!run(name, fmt::format("scores:{}:{:.2f}", file, routed->msr))) return ExitCode::stopped;
+    if (!run(scores_name(file), fmt::format("scores:{}:{:.2f}", file, routed->msr))) {
+      return ExitCode::stopped;
+    }
   }
   for (int seed = 1; seed <= kRandomGates; ++seed) {
     if (!run(fmt::format("random-{}", seed), fmt::format("random:{:.2f}:{}", routed->msr, seed))) {
@@ -194,6 +203,10 @@ ExitCode compare(const BenchmarkArguments& arguments, Runs& runs) {
 }
 
 }  // namespace
+
+std::string scores_name(const std::string& file) {
+  return "scores-" + std::filesystem::path(file).stem().string();
+}
 
 ExitCode run_benchmark(const BenchmarkArguments& arguments, parallel::World& world) {
   const Log log({.rank = world.rank()});

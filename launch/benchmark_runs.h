@@ -26,6 +26,9 @@ struct BenchmarkArguments {
   std::vector<std::string> scores;  // files of scores, ranked at the router's sparsity
 };
 
+// The folder of what --compare makes of a file of scores.
+std::string scores_name(const std::string& file);
+
 // Collective. Leaves predictions, their figures and results.json in `out`; with `compare` in a folder
 // of each way of deciding gates, and compare.json. The table goes to standard output.
 ExitCode run_benchmark(const BenchmarkArguments& arguments, parallel::World& world);

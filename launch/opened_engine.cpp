@@ -1,5 +1,9 @@
 #include "launch/opened_engine.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "launch/command_line.h"
@@ -87,6 +91,18 @@ void check_overrides(const std::vector<std::string>& overrides) {
 
 }  // namespace
 
+int64_t cache_bytes(double gb) { return int64_t(std::ceil(gb * 1e9)); }
+
+void check_cache(const inference::Engine& engine, const inference::SchedulerOptions& options,
+                 int64_t tokens, const std::string& what, const std::string& option) {
+  if (options.cache_bytes == 0) return;
+  const int64_t needed = inference::Scheduler::most_cache_bytes(engine, options, tokens);
+  if (needed <= options.cache_bytes) return;
+  throw UsageError(fmt::format("{} of {} tokens may need {:.6f} GB of cache, of {:.6f}", what,
+                               tokens, double(needed) * 1e-9, double(options.cache_bytes) * 1e-9),
+                   option, "give at least that much, or 0 for no limit");
+}
+
 OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& arguments,
                            int64_t max_position)
     : arguments_(arguments), max_position_(max_position) {
@@ -120,14 +136,19 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
                          [&] { engine_ = engine_that_keeps(config.model.storage_dtype()); });
 }
 
-void OpenedEngine::force(const std::string& gates) {
+router::StaticGates OpenedEngine::forced(const std::string& gates) const {
   const auto& m = engine_->model();
-  parallel::on_all_ranks(runtime_->mesh().world(), [&] {
-    const auto forced =
-        router::parse_force(gates, m.num_layers, m.kv_heads, config_.router.granularity);
-    ELASTRON_CHECK(forced.active, "gates that a router does not decide");
-    engine_->route_by(forced.gates);
-  });
+  auto forced = router::parse_force(gates, m.num_layers, m.kv_heads, config_.router.granularity);
+  ELASTRON_CHECK(forced.active, "gates that a router does not decide");
+  return std::move(forced.gates);
+}
+
+void OpenedEngine::force(const std::string& gates) {
+  parallel::on_all_ranks(runtime_->mesh().world(), [&] { engine_->route_by(forced(gates)); });
+}
+
+void OpenedEngine::check_force(const std::string& gates) const {
+  parallel::on_all_ranks(runtime_->mesh().world(), [&] { static_cast<void>(forced(gates)); });
 }
 
 std::unique_ptr<inference::Engine> OpenedEngine::engine_that_keeps(std::optional<DType> storage) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "inference/engine.h"
+#include "inference/scheduler.h"
 #include "launch/runtime.h"
 
 namespace elastron::launch {
@@ -31,6 +32,12 @@ struct EngineArguments {
   void add_to(cli::App& command, bool needed = true);
 };
 
+// GB as an option gives them; 0 is no limit, and nothing else is.
+int64_t cache_bytes(double gb);
+// Throws UsageError where a text of so many tokens, called `what`, could never be let in.
+void check_cache(const inference::Engine& engine, const inference::SchedulerOptions& options,
+                 int64_t tokens, const std::string& what, const std::string& option);
+
 class OpenedEngine {
  public:
   // Collective. `max_position`: tokens of the longest sequence.
@@ -42,9 +49,13 @@ class OpenedEngine {
   // From now on the engine's gates are these, as --force has them. Collective. Throws UsageError for
   // another form.
   void force(const std::string& gates);
+  // Throws what force() would. Collective.
+  void check_force(const std::string& gates) const;
   Runtime& runtime() { return *runtime_; }
 
  private:
+  router::StaticGates forced(const std::string& gates) const;
+
   EngineArguments arguments_;
   int64_t max_position_;
   train::Config config_;

@@ -113,6 +113,7 @@ std::vector<json> ApiAnswer::take(size_t choice, const Update& u) {
   Choice& c = choices_[choice];
   if (u.finish == inference::Finish::failed) {
     if (u.refused) throw ApiError(400, "invalid_request_error", u.error);
+    if (u.no_memory) throw ApiError(503, "server_error", u.error, {}, "out_of_memory");
     throw ApiError(500, "server_error", u.error);
   }
   std::string text;
@@ -151,6 +152,11 @@ std::vector<json> ApiAnswer::take(size_t choice, const Update& u) {
 }
 
 json ApiAnswer::whole() const {
+  if (request_.kind == ApiKind::generate) {
+    json texts = json::array();
+    for (const Choice& c : choices_) texts.push_back(c.text);
+    return {{"text", texts}, {"elastron", choices_.front().own}};
+  }
   json out = head(request_.kind == ApiKind::chat ? "chat.completion" : "text_completion");
   out["choices"] = json::array();
   for (size_t i = 0; i < choices_.size(); ++i) {

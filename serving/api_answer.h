@@ -1,4 +1,4 @@
-// Answers of /v1/completions and /v1/chat/completions: whole, or as chunks while they come.
+// Answers of /v1/completions, /v1/chat/completions and /generate: whole, or as chunks while they come.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "data/leading_ids.h"
 #include "serving/body_fields.h"
 
 namespace elastron::serving {
@@ -51,6 +52,12 @@ void common_fields(BodyFields& f, const ServedModel& model, ApiRequest& r,
   s.seed = seed ? uint64_t(*seed) : any_seed();
   each.stops = f.texts("stop", kMostStops);
   each.stop_ids = f.ids("stop_token_ids", kMostStops, model.vocab_size);
+  each.skip_controls = f.flag("skip_special_tokens", true);
+  // A text without control tokens does not show them.
+  for (const std::string& stop : each.stops) {
+    const auto id = model.tokenizer->id(stop);
+    if (id && model.tokenizer->is_control(*id)) each.stop_ids.push_back(*id);
+  }
   each.ignore_eos = f.flag("ignore_eos");
   each.min_tokens = f.integer("min_tokens", 0, std::numeric_limits<int32_t>::max()).value_or(0);
   f.only("presence_penalty", 0);
@@ -116,30 +123,34 @@ std::vector<int32_t> tokens_of(const nlohmann::json& list, const ServedModel& mo
   return ids;
 }
 
+// `leading`: it begins with what the tokenizer puts before a text.
+void add_text(const std::string& text, const ServedModel& model, bool leading, ApiRequest& r) {
+  try {
+    r.prompts.push_back(model.tokenizer->encode(text));
+  } catch (const InputError& e) {
+    throw invalid("prompt", e.what());
+  }
+  r.prompt_texts.push_back(text);
+  if (leading) data::lead(r.prompts.back(), model.leading);
+}
+
 // A text, a list of texts, of ids, or of lists of ids.
-void add_prompts(const nlohmann::json& prompt, const ServedModel& model, ApiRequest& r) {
-  const auto add_text = [&](const std::string& text) {
-    try {
-      r.prompts.push_back(model.tokenizer->encode(text));
-    } catch (const InputError& e) {
-      throw invalid("prompt", e.what());
-    }
-    r.prompt_texts.push_back(text);
-  };
+void add_prompts(const nlohmann::json& prompt, const ServedModel& model, bool leading,
+                 ApiRequest& r) {
   const auto add_ids = [&](const nlohmann::json& list) {
     r.prompts.push_back(tokens_of(list, model));
     r.prompt_texts.push_back(model.tokenizer->decode(r.prompts.back()));
   };
   const auto all = [&](auto is) { return std::all_of(prompt.begin(), prompt.end(), is); };
   using J = nlohmann::json;
-  if (prompt.is_string()) return add_text(prompt.get<std::string>());
+  if (prompt.is_string()) return add_text(prompt.get<std::string>(), model, leading, r);
   if (prompt.is_array() && !prompt.empty()) {
     if (all([](const J& p) { return p.is_number(); })) return add_ids(prompt);
     if (int64_t(prompt.size()) > kMostChoices) {
       throw invalid("prompt", fmt::format("more than {} prompts", kMostChoices));
     }
     if (all([](const J& p) { return p.is_string(); })) {
-      for (const J& p : prompt) add_text(p.get<std::string>());
+      for (const J& p : prompt) add_text(p.get<std::string>(), model, leading, r);
       return;
     }
     if (all([](const J& p) { return p.is_array(); })) {
@@ -212,11 +223,43 @@ ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model
     throw invalid("best_of", "'best_of' is not supported: leave it out", "unsupported_parameter");
   }
   f.only("suffix", "");
+  const bool leading = f.flag("add_special_tokens", true);
   f.refuse_others();
   if (logprobs) each.top_logprobs = int(*logprobs);
   each.prompt_logprobs = r.echo && logprobs.has_value();
-  add_prompts(*prompt, model, r);
+  add_prompts(*prompt, model, leading, r);
   for (const auto& ids : r.prompts) check_prompt(ids, model, "prompt");
+  make_choices(r, each, max_tokens, model, "max_tokens");
+  return r;
+}
+
+ApiRequest parse_generate(const nlohmann::json& body, const ServedModel& model,
+                          bool prompt_before) {
+  BodyFields f(body);
+  ApiRequest r{.kind = ApiKind::generate, .echo = prompt_before};
+  inference::Request each;
+  common_fields(f, model, r, each);
+  const auto prompt = f.text("prompt");
+  if (!prompt) throw invalid("prompt", "'prompt' is missing");
+  const int64_t max_tokens =
+      f.integer("max_tokens", 1, std::numeric_limits<int32_t>::max()).value_or(16);
+  if (r.stream) {
+    throw invalid("stream", "'stream' is not supported here: use /v1/completions",
+                  "unsupported_parameter");
+  }
+  f.only("best_of", r.n);
+  f.only("repetition_penalty", 1);
+  f.only("length_penalty", 1);
+  f.only("use_beam_search", false);
+  f.only("early_stopping", false);
+  f.only("spaces_between_special_tokens", true);
+  f.only("include_stop_str_in_output", false);
+  f.only("logprobs", nullptr);
+  f.only("prompt_logprobs", nullptr);
+  const bool leading = f.flag("add_special_tokens", true);
+  f.refuse_others();
+  add_text(*prompt, model, leading, r);
+  check_prompt(r.prompts[0], model, "prompt");
   make_choices(r, each, max_tokens, model, "max_tokens");
   return r;
 }

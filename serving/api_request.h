@@ -1,4 +1,4 @@
-// Bodies of /v1/completions and /v1/chat/completions as requests of the engine.
+// Bodies of /v1/completions, /v1/chat/completions and /generate as requests of the engine.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -18,9 +18,10 @@ struct ServedModel {
   const data::ChatTemplate* chat;  // kind() none: conversations are refused
   int64_t vocab_size;              // ids below it are the model's
   int64_t max_position;            // tokens of the longest sequence, prompt and text together
+  std::vector<int32_t> leading;    // what its tokenizer puts before a text
 };
 
-enum class ApiKind : uint8_t { completion, chat };
+enum class ApiKind : uint8_t { completion, chat, generate };
 
 struct ApiRequest {
   ApiKind kind = ApiKind::completion;
@@ -38,8 +39,12 @@ inline constexpr int64_t kMostChoices = 128, kMostTopLogprobs = 20;
 
 // Throw ApiError: 400, or 404 for another model. What OpenAI's interface has and this server has not is
 // refused unless it has its neutral value; what it does not have is refused, but for the sampling rules
-// top_k, min_p, ignore_eos, min_tokens and stop_token_ids, and `elastron`: {"gates": true}.
+// top_k, min_p, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens and add_special_tokens, and
+// `elastron`: {"gates": true}.
 ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model);
 ApiRequest parse_chat(const nlohmann::json& body, const ServedModel& model);
+// vLLM's plain interface: one text as the prompt and its SamplingParams as fields. `prompt_before`: texts of the
+// answer begin with the prompt.
+ApiRequest parse_generate(const nlohmann::json& body, const ServedModel& model, bool prompt_before);
 
 }  // namespace elastron::serving

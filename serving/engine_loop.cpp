@@ -21,6 +21,7 @@ json of_request(const inference::Request& r) {
           {"min_tokens", r.min_tokens},
           {"stop_ids", r.stop_ids},
           {"stops", r.stops},
+          {"skip_controls", r.skip_controls},
           {"top_logprobs", r.top_logprobs ? json(*r.top_logprobs) : json()},
           {"prompt_logprobs", r.prompt_logprobs}};
 }
@@ -40,6 +41,7 @@ inference::Request request_of(const json& j) {
   r.min_tokens = j.at("min_tokens").get<int64_t>();
   r.stop_ids = j.at("stop_ids").get<std::vector<int32_t>>();
   r.stops = j.at("stops").get<std::vector<std::string>>();
+  r.skip_controls = j.at("skip_controls").get<bool>();
   if (!j.at("top_logprobs").is_null()) r.top_logprobs = j.at("top_logprobs").get<int>();
   r.prompt_logprobs = j.at("prompt_logprobs").get<bool>();
   return r;
@@ -139,6 +141,9 @@ Update EngineLoop::update_of(const inference::Event& event) {
   if (event.error) {
     try {
       std::rethrow_exception(event.error);
+    } catch (const UsageError& e) {
+      u.error = e.what();
+      u.no_memory = true;
     } catch (const std::exception& e) {
       u.error = e.what();
     }

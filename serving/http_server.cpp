@@ -65,7 +65,9 @@ class HttpServer::Impl {
   class Call;
 
   void routes();
-  void serve(ApiKind kind, const httplib::Request& in, httplib::Response& out,
+  // `parse`: (body, model) -> what it asks for.
+  using Parse = ApiRequest (*)(const json&, const ServedModel&);
+  void serve(Parse parse, const httplib::Request& in, httplib::Response& out,
              const httplib::ContentReader& reader);
   std::string read_body(const httplib::ContentReader& reader) const;
   void check_key(const httplib::Request& in) const;
@@ -94,12 +96,12 @@ class HttpServer::Impl {
 // One call of the interface, from its request to its answer's last byte; gives up what is not finished.
 class HttpServer::Impl::Call {
  public:
-  Call(Impl& server, ApiKind kind, const httplib::Request& in)
+  Call(Impl& server, const httplib::Request& in)
       : server_(server),
         route_(in.path),
         peer_{in.remote_addr, in.remote_port},
         socket_(server.connections_->socket_of(peer_)),
-        id_(new_id(kind == ApiKind::chat ? "chatcmpl" : "cmpl")) {
+        id_(new_id(in.path.find("/chat/") == std::string::npos ? "cmpl" : "chatcmpl")) {
     server_.connections_->begin(peer_);
     ++server_.answering_;
   }
@@ -244,7 +246,7 @@ std::string HttpServer::Impl::read_body(const httplib::ContentReader& reader) co
   return body;
 }
 
-void HttpServer::Impl::serve(ApiKind kind, const httplib::Request& in, httplib::Response& out,
+void HttpServer::Impl::serve(Parse parse, const httplib::Request& in, httplib::Response& out,
                              const httplib::ContentReader& reader) {
   std::shared_ptr<Call> call;
   const auto failed = [&](const ApiError& e) {
@@ -255,7 +257,7 @@ void HttpServer::Impl::serve(ApiKind kind, const httplib::Request& in, httplib::
   try {
     check_key(in);
     const std::string body = read_body(reader);
-    call = std::make_shared<Call>(*this, kind, in);
+    call = std::make_shared<Call>(*this, in);
     out.set_header("x-request-id", call->id());
     if (draining_) throw ApiError(503, "server_error", "the server is ending");
     const json parsed = [&] {
@@ -267,8 +269,7 @@ void HttpServer::Impl::serve(ApiKind kind, const httplib::Request& in, httplib::
         throw ApiError(400, "invalid_request_error", e.what());
       }
     }();
-    call->submit(kind == ApiKind::chat ? parse_chat(parsed, model_)
-                                       : parse_completion(parsed, model_));
+    call->submit(parse(parsed, model_));
     if (!call->stream()) {
       while (!call->answer().finished()) call->next();
       out.set_content(dumped(call->answer().whole()), "application/json");
@@ -345,13 +346,19 @@ void HttpServer::Impl::routes() {
                 }
                 answer(out, model_json());
               }));
-  const auto post = [this](const char* path, ApiKind kind) {
-    server_.Post(
-        path, [this, kind](const httplib::Request& in, httplib::Response& out,
-                           const httplib::ContentReader& reader) { serve(kind, in, out, reader); });
+  const auto served = [this](Parse parse) {
+    return [this, parse](const httplib::Request& in, httplib::Response& out,
+                         const httplib::ContentReader& reader) { serve(parse, in, out, reader); };
   };
-  post("/v1/completions", ApiKind::completion);
-  post("/v1/chat/completions", ApiKind::chat);
+  server_.Post("/v1/completions", served(parse_completion));
+  server_.Post("/v1/chat/completions", served(parse_chat));
+  // vLLM's plain server gives the prompt and what follows it, RULER's copy of it what follows alone.
+  server_.Post("/generate", served([](const json& body, const ServedModel& model) {
+                 return parse_generate(body, model, /*prompt_before=*/true);
+               }));
+  server_.Put("/generate", served([](const json& body, const ServedModel& model) {
+                return parse_generate(body, model, /*prompt_before=*/false);
+              }));
   server_.set_error_handler([this](const httplib::Request& in, httplib::Response& out) {
     if (!out.body.empty()) return;
     const char* what = out.status == 404   ? "there is no such route"

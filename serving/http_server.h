@@ -1,5 +1,5 @@
-// The HTTP side of `elastron serve`: routes of OpenAI's interface, /health and /metrics (docs/serving.md), on
-// threads of its own.
+// The HTTP side of `elastron serve`: routes of OpenAI's interface, /generate, /health and /metrics
+// (docs/serving.md), on threads of its own.
 #pragma once
 #include <chrono>
 #include <cstdint>

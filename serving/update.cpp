@@ -20,7 +20,11 @@ inference::ScoredToken token_of(const json& j) {
 }  // namespace
 
 void to_json(json& out, const Update& u) {
-  out = {{"number", u.number}, {"text", u.text}, {"error", u.error}, {"refused", u.refused}};
+  out = {{"number", u.number},
+         {"text", u.text},
+         {"error", u.error},
+         {"refused", u.refused},
+         {"no_memory", u.no_memory}};
   if (u.prompt) {
     json scored = json::array();
     for (const auto& t : u.prompt->scored) scored.push_back(of_token(t));
@@ -42,7 +46,8 @@ void from_json(const json& in, Update& u) {
   u = {.number = in.at("number").get<int64_t>(),
        .text = in.at("text").get<std::string>(),
        .error = in.at("error").get<std::string>(),
-       .refused = in.at("refused").get<bool>()};
+       .refused = in.at("refused").get<bool>(),
+       .no_memory = in.at("no_memory").get<bool>()};
   if (const auto p = in.find("prompt"); p != in.end()) {
     u.prompt = PromptReport{.tokens = p->at("tokens").get<int64_t>(),
                             .summary = {.gates = p->at("gates").get<std::vector<std::string>>(),

@@ -25,7 +25,8 @@ struct Update {
   std::optional<inference::Finish> finish;    // with the last
   std::optional<inference::ScoredToken> end;  // the id that ended the text, if one did
   std::string error;                          // why it failed
-  bool refused = false;  // it could never be let in: the request's fault, not the engine's
+  bool refused = false;    // it could never be let in: the request's fault, not the engine's
+  bool no_memory = false;  // the device had none for it, as it stood
 };
 
 void to_json(nlohmann::json& out, const Update& update);

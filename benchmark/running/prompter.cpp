@@ -48,10 +48,7 @@ Question Prompter::question(const std::string& prompt, const Form& form,
   }
   if (form.chat && has_chat()) text = rendered(text, where);
   question.ids = tokenizer_->encode(text + form.answer_prefix);
-  // A chat template may begin with the same.
-  const bool begun = question.ids.size() >= leading_.size() &&
-                     std::equal(leading_.begin(), leading_.end(), question.ids.begin());
-  if (!begun) question.ids.insert(question.ids.begin(), leading_.begin(), leading_.end());
+  data::lead(question.ids, leading_);
   if (question.ids.empty()) throw InputError("the prompt is empty", where, "give it some text");
   if (std::ranges::max(question.ids) >= model_vocab_) {
     throw InputError("the tokenizer has ids that the model lacks", where,

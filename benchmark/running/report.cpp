@@ -54,7 +54,7 @@ void end_line(std::string& text) {
 }
 
 constexpr size_t kName = 28, kLength = 8;
-constexpr size_t kCell = 13;  // "score  MSR"
+constexpr size_t kCell = 16;  // "missing  missing"
 
 std::string heading() {
   return fmt::format("{:<{}}{:>{}}{:>7}{:>7}{:>7}{:>9}  {:<18}{:>6}{:>6}{:>7}{:>11}{:>9}\n", "",

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/file/input_file.h"
 #include "core/json.h"
 #include "data/tokenizer/file.h"
@@ -66,6 +68,12 @@ std::vector<int32_t> leading_ids(const std::string& folder) {
   std::vector<int32_t> ids;
   append_of_step(file, file.top("post_processor"), ids);
   return ids;
+}
+
+void lead(std::vector<int32_t>& ids, const std::vector<int32_t>& leading) {
+  const bool begun =
+      ids.size() >= leading.size() && std::equal(leading.begin(), leading.end(), ids.begin());
+  if (!begun) ids.insert(ids.begin(), leading.begin(), leading.end());
 }
 
 }  // namespace elastron::data

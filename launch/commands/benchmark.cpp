@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -69,9 +70,25 @@ std::vector<std::string> template_names() {
   return names;
 }
 
+void check_compared(const BenchmarkArguments& run) {
+  if (run.compare && (run.engine.router.empty() || run.engine.force != "none")) {
+    throw cli::ValidationError("--compare is of a router: give --router, and no --force");
+  }
+  if (!run.scores.empty() && !run.compare) {
+    throw cli::ValidationError("--scores is for --compare");
+  }
+  std::set<std::string> names;
+  for (const std::string& file : run.scores) {
+    if (!names.insert(scores_name(file)).second) {
+      throw cli::ValidationError("two files of --scores are named alike: " + file);
+    }
+  }
+}
+
 void check_scores_alone(const Options& options) {
   const BenchmarkArguments& run = options.run;
-  if (!run.data.empty() || !run.prompts.empty() || !run.engine.model.empty() || run.compare) {
+  if (!run.data.empty() || !run.prompts.empty() || !run.engine.model.empty() || run.compare ||
+      !run.scores.empty()) {
     throw cli::ValidationError("--score has predictions already: --model and --data make some");
   }
 }
@@ -88,12 +105,7 @@ void check_run(const Options& options) {
   if (!options.details.empty() || !options.csv.empty()) {
     throw cli::ValidationError("--details and --csv are for --score: --out has them all");
   }
-  if (run.compare && (run.engine.router.empty() || run.engine.force != "none")) {
-    throw cli::ValidationError("--compare is of a router: give --router, and no --force");
-  }
-  if (!run.scores.empty() && !run.compare) {
-    throw cli::ValidationError("--scores is for --compare");
-  }
+  check_compared(run);
 }
 
 void check_benchmark(const Options& options) {
@@ -106,6 +118,9 @@ void check_benchmark(const Options& options) {
   only(!options.lengths.empty(), "--length", "perplexity");
   if (run.benchmark == "perplexity" && (!options.score.empty() || run.compare)) {
     throw cli::ValidationError("--score and --compare are not for perplexity");
+  }
+  if (options.cache > 0 && (run.benchmark == "perplexity" || !options.score.empty())) {
+    throw cli::ValidationError("--cache is for answers: perplexity and --score have none");
   }
   only(run.extended, "--e", "longbench");
   only(!options.csv.empty(), "--csv", "ruler");
@@ -223,7 +238,7 @@ void add_benchmark(cli::App& app, Command& selected) {
     options->run.form = options->thoughts     ? Form::thoughts
                         : options->no_context ? Form::no_context
                                               : Form::plain;
-    options->run.answers.cache_bytes = int64_t(options->cache * 1e9);
+    options->run.answers.cache_bytes = cache_bytes(options->cache);
     if (options->run.benchmark == "perplexity") {
       selected.together = [options](parallel::World& world) {
         return run_perplexity({.engine = options->run.engine,

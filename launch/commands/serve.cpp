@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "data/chat_template.h"
+#include "data/leading_ids.h"
 #include "data/tokenizer.h"
 #include "launch/chat_template_argument.h"
 #include "launch/command.h"
@@ -49,7 +50,8 @@ struct Served {
              .tokenizer = tokenizer.get(),
              .chat = &*chat,
              .vocab_size = std::min(shapes.vocab_size, tokenizer->vocab_size()),
-             .max_position = max_position};
+             .max_position = max_position,
+             .leading = data::leading_ids(folder)};
   }
 };
 
@@ -65,11 +67,14 @@ ExitCode run(const Options& options, parallel::World& world) {
   OpenedEngine opened(world, options.engine, longest);
   inference::SchedulerOptions scheduling;
   scheduling.slots = options.slots;
-  scheduling.cache_bytes = int64_t(options.cache_gb * 1e9);
+  scheduling.cache_bytes = cache_bytes(options.cache_gb);
   scheduling.cache = {.keep_all = options.decode == "full",
                       .whole_blocks = options.window == "block"};
   scheduling.vocab_size = served->model.vocab_size;
   scheduling.tokenizer = served->tokenizer.get();
+  // One token, and one that follows it.
+  parallel::on_all_ranks(
+      *everyone, [&] { check_cache(opened.engine(), scheduling, 2, "a text", "--cache-gb"); });
 
   on_stop_request(OnStop::note);
   const bool first = world.rank() == 0;

@@ -2,6 +2,8 @@
 #include "inference/scheduler.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -316,6 +318,50 @@ TEST_F(Requests, FailAlone) {
     EXPECT_THROW(std::rethrow_exception(all.at(failed).error), NumericalError);
   }
   EXPECT_EQ(all.at(0).error, nullptr);
+  EXPECT_EQ(scheduler.pool().used_pages(), 0);
+}
+
+// The memory of this process ends a little behind what it has.
+class LittleMemory {
+ public:
+  explicit LittleMemory(rlim_t more) {
+    getrlimit(RLIMIT_AS, &before_);
+    rlim_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit little = before_;
+    little.rlim_cur = pages * rlim_t(sysconf(_SC_PAGESIZE)) + more;
+    setrlimit(RLIMIT_AS, &little);
+  }
+  ~LittleMemory() { setrlimit(RLIMIT_AS, &before_); }
+  LittleMemory(const LittleMemory&) = delete;
+  LittleMemory& operator=(const LittleMemory&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+// A request that the device has no memory for: its cache may have to hold a million tokens.
+TEST_F(Requests, WithoutMemoryFailAlone) {
+  constexpr int64_t kMany = 1 << 20;
+  Engine engine(model_, {.dtype = DType::f32, .max_position = kMany, .routing = routing()}, mesh_,
+                cpu_);
+  Scheduler scheduler(engine, options(4));
+  const auto wanting = [&](uint64_t seed, int64_t tokens) {
+    return Request{.prompt = ids(20, seed), .max_tokens = tokens, .ignore_eos = true};
+  };
+  for (const uint64_t seed : {1, 2}) scheduler.submit(wanting(seed, 12));
+  const auto wanted = answers(scheduler);
+  constexpr int64_t kMore = int64_t(64) << 20;
+  ASSERT_GT(Scheduler::most_cache_bytes(engine, options(4), kMany), 8 * kMore);
+  const LittleMemory little{rlim_t(kMore)};
+  scheduler.submit(wanting(1, 12));
+  scheduler.submit(wanting(3, kMany));
+  scheduler.submit(wanting(2, 12));
+  const auto all = answers(scheduler);
+  EXPECT_EQ(all.at(2).ids, wanted.at(0).ids);
+  EXPECT_EQ(all.at(4).ids, wanted.at(1).ids);
+  EXPECT_EQ(all.at(3).finish, Finish::failed);
+  EXPECT_THROW(std::rethrow_exception(all.at(3).error), UsageError);
   EXPECT_EQ(scheduler.pool().used_pages(), 0);
 }
 

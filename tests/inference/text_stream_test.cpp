@@ -73,6 +73,24 @@ TEST_F(TextStreams, EndBeforeTheFirstStopString) {
 }
 
 // What may become a stop string waits.
+// Between halves of a character, too.
+TEST_F(TextStreams, MayLeaveControlTokensOut) {
+  const auto tokenizer = open("qwen3");
+  const int32_t control = tokenizer->id("<|im_start|>").value();
+  ASSERT_TRUE(tokenizer->is_control(control));
+  const std::string text = "so 🙃 it is";
+  for (const bool skip : {false, true}) {
+    TextStream stream(*tokenizer, {}, skip);
+    std::string all = stream.add(control);
+    for (const int32_t id : tokenizer->encode(text)) {
+      all += stream.add(id);
+      if (skip) all += stream.add(control);
+    }
+    all += stream.finish();
+    EXPECT_EQ(all, skip ? text : "<|im_start|>" + text);
+  }
+}
+
 TEST_F(TextStreams, GiveNothingThatAStopStringMayTakeBack) {
   const auto tokenizer = open("qwen3");
   TextStream stream(*tokenizer, {"bcd"});

@@ -409,6 +409,80 @@ TEST_F(BenchmarkRun, ComparesWaysOfDecidingGates) {
   EXPECT_EQ(ruler(0, s / "x", "--compare").code, 2);
 }
 
+TEST_F(BenchmarkRun, ComparesWithScoresOfHeads) {
+  const Scratch s;
+  const std::string router = s / "run", heads = s / "a/heads.json";
+  fs::create_directories(s / "a");
+  ASSERT_EQ(elastron(0, "train " + std::string(ELASTRON_SOURCE_DIR) +
+                            "/tests/launch/router.yaml --set train.steps=2 --set model.path=" +
+                            kModel + " --set output.dir=" + router)
+                .code,
+            0);
+  const Outcome scored =
+      elastron(0, "score-heads --model " + kModel + " --out " + heads +
+                      " --after 1 --set data.format=synthetic --set data.max_tokens=1100"
+                      " --set data.synthetic.lengths=[64] --set data.synthetic.eval_per_kind=2");
+  ASSERT_EQ(scored.code, 0) << scored.err;
+  const auto compare = [&](int ranks, const std::string& out, const std::string& more) {
+    return ruler(ranks, out, "--task vt --compare --router " + router + " " + more);
+  };
+  const Outcome o = compare(2, s / "out", "--tensor 1 --scores " + heads);
+  ASSERT_EQ(o.code, 0) << o.err;
+  const json compared = json::parse(read_text(s / "out/compare.json"));
+  ASSERT_EQ(compared.size(), 6u);
+  EXPECT_EQ(compared[2]["gates"], "scores-heads");
+  const json settings = json::parse(read_text(s / "out/scores-heads/results.json"))["settings"];
+  EXPECT_EQ(settings["gates"].get<std::string>().find("scores:" + heads + ":0."), 0u) << settings;
+  // The heads that score least are sparse, as many as random gates have.
+  const json msr = compared[2]["cells"]["256"]["msr"];
+  EXPECT_EQ(msr, compared[3]["cells"]["256"]["msr"]);
+  EXPECT_GT(msr, 0.0);
+  EXPECT_LT(msr, 1.0);
+  EXPECT_GE(compared[2]["cells"]["256"]["score"], compared[3]["cells"]["256"]["score"]);
+
+  // Found before a row is answered.
+  s.write("bad.json", "{}");
+  for (const int ranks : {0, 2}) {
+    expect_error(compare(ranks, s / "x", "--scores " + heads + " " + (s / "bad.json")), 3,
+                 {"bad.json"});
+    expect_error(compare(ranks, s / "x", "--scores " + (s / "none.json")), 3, {"none.json"});
+    EXPECT_TRUE(made_by(s / "x/router").empty() || read_text(s / "x/router/128/vt.jsonl").empty());
+  }
+  s.write("b/heads.json", read_text(heads));
+  expect_error(compare(0, s / "x", "--scores " + heads + " " + (s / "b/heads.json")), 2,
+               {"named alike", "b/heads.json"});
+  expect_error(ruler(0, s / "x", "--scores " + heads), 2, {"--scores is for --compare"});
+  expect_error(elastron(0, "benchmark ruler --score " + (s / "out/full/128") + " --out " +
+                               (s / "x.json") + " --scores " + heads),
+               2, {"--score has predictions already"});
+}
+
+// The least that the longest row may need: rows are asked one after the other. Less is refused.
+TEST_F(BenchmarkRun, CachesAreBounded) {
+  const Scratch out;
+  const std::string gates = "--force random:0.5:3 ";
+  ASSERT_EQ(ruler(0, out / "free", gates).code, 0);
+  std::string needed;
+  for (const int ranks : {2, 0}) {
+    for (const char* gb : {"0.00001", "1e-15"}) {
+      const Outcome o = ruler(ranks, out / "little", gates + "--cache " + gb);
+      expect_error(o, 2, {"the longest row of ", " may need ", "(--cache)"});
+      const std::string before = " may need ";
+      needed = o.err.substr(o.err.find(before) + before.size(), 8);
+    }
+  }
+  const double gb = std::stod(needed) + 1e-6;
+  const Outcome bounded = ruler(0, out / "little", gates + "--cache " + std::to_string(gb));
+  ASSERT_EQ(bounded.code, 0) << bounded.err;
+  EXPECT_EQ(made_by(out / "little"), made_by(out / "free"));
+  // Less than it by two thousandths of a megabyte.
+  expect_error(ruler(0, out / "less", gates + "--cache " + std::to_string(gb - 2e-6)), 2,
+               {"(--cache)"});
+  expect_error(elastron(0, "benchmark perplexity --model " + kModel + " --data " + data_->path() +
+                               " --out " + (out / "x") + " --cache 1"),
+               2, {"--cache is for answers"});
+}
+
 // The last word of a document is the answer, which full attention foresees, and all others are
 // drawn: a score of the word before or behind would be as high as theirs.
 TEST(BenchmarkPerplexity, OfTheEndsOfDocuments) {

@@ -356,6 +356,43 @@ TEST_F(CudaEvaluation, AndGeneration) {
   EXPECT_EQ(x.out, o.out);
 }
 
+// Predictions and sparsity of a benchmark are the CPU's, whatever is decoded side by side.
+TEST_F(Cuda, Benchmark) {
+  const Scratch s;
+  std::string rows;
+  for (int i = 0; i < 2; ++i) {
+    std::string text;
+    for (int word = 0; word < 40 + 30 * i; ++word) {
+      text += "n" + std::to_string((word * 7 + i) % 30) + " ";
+    }
+    rows +=
+        nlohmann::json{
+            {"index", i}, {"input", text + "secret v3 . n1 find the "}, {"outputs", {"v3"}}}
+            .dump() +
+        "\n";
+  }
+  s.write("data/vt/validation.jsonl", rows);
+  const auto benchmark = [&](const std::string& out) {
+    return "benchmark ruler --model " + std::string(ELASTRON_SOURCE_DIR) +
+           "/configs/tiny/backbone --force random:0.5:3 --batch 2 --set router.ssa.sink=16"
+           " --set router.ssa.local=32 --set router.ssa.block=16 --data " +
+           (s / "data") + " --out " + (s / out);
+  };
+  ASSERT_EQ(elastron(0, benchmark("cpu")).code, 0);
+  const Outcome o = gpu(0, benchmark("gpu"));
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.err.find("checks of kernels"), std::string::npos) << o.err;  // of a GPU
+  EXPECT_EQ(read_text(s / "gpu/vt.jsonl"), read_text(s / "cpu/vt.jsonl"));
+  const auto result = [&](const std::string& out) {
+    return nlohmann::json::parse(
+        read_text(s / (out + "/results.json")))["results"]["all"]["tasks"]["vt"];
+  };
+  for (const char* key : {"score", "msr", "esr", "cache_kept", "prompt_tokens", "new_tokens"}) {
+    EXPECT_EQ(result("gpu")[key], result("cpu")[key]) << key;
+  }
+  EXPECT_GT(result("gpu")["msr"], 0.0);
+}
+
 TEST_F(CudaEvaluation, InAModeWithBlocks) {
   evaluate(kBlocks + " --set router.mode=fa-xa --set data.synthetic.eval_per_kind=1");
   EXPECT_FALSE(cpu_["esr_by_head"].is_null());

@@ -31,12 +31,13 @@ const std::string kRouting =
 // The program in the background, until it ends or this does.
 class Server {
  public:
-  explicit Server(const std::string& more = "", int ranks = 0) {
+  // `before` goes before the program ("ulimit -v 100000;").
+  explicit Server(const std::string& more = "", int ranks = 0, const std::string& before = "") {
     const std::string program = ranks > 0 ? "env ELASTRON_BIN=" + std::string(ELASTRON_PROGRAM) +
                                                 " " + ELASTRON_SOURCE_DIR +
                                                 "/launch/elastron-run -np " + std::to_string(ranks)
                                           : std::string(ELASTRON_PROGRAM);
-    const std::string command = "exec " + for_shell(program) +
+    const std::string command = before + "exec " + for_shell(program) +
                                 " serve --name tiny --port 0 --model " + for_shell(kTiny) + " " +
                                 more + " > " + (scratch_ / "out") + " 2> " + (scratch_ / "err");
     pid_ = fork();
@@ -278,9 +279,66 @@ TEST(Serve, BadRequestsAreErrorsOfTheInterface) {
   const auto models = c.Get("/v1/models");
   ASSERT_TRUE(models);
   EXPECT_EQ(json::parse(models->body)["data"][0]["id"], "tiny");
-  EXPECT_FALSE(
-      text_of(server.complete({{"prompt", "find"}, {"max_tokens", 1}, {"ignore_eos", true}}))
-          .empty());
+  const json made = server.complete({{"prompt", "find"}, {"max_tokens", 1}, {"ignore_eos", true}});
+  EXPECT_EQ(made["usage"]["completion_tokens"], 1);
+}
+
+// vLLM's plain interface: POST gives the prompt too, PUT, which RULER's client sends, what follows.
+TEST(Serve, GeneratesAsPlainServersDo) {
+  const Server server("--api-key secret --max-length 200");
+  auto c = server.client();
+  const auto ask = [&](const json& body, int status) {
+    const auto put = c.Put("/generate", body.dump(), "application/json");
+    EXPECT_TRUE(put);
+    EXPECT_EQ(put->status, status) << put->body;
+    return json::parse(put->body);
+  };
+  json body = {{"prompt", "n1 n2"}, {"max_tokens", 5},       {"temperature", 0.0},
+               {"top_k", 32},       {"stop", json::array()}, {"ignore_eos", true}};
+  ask(body, 401);
+  c.set_bearer_token_auth("secret");
+  const json alone = ask(body, 200);
+  const auto both = c.Post("/generate", body.dump(), "application/json");
+  const auto completed = c.Post("/v1/completions", body.dump(), "application/json");
+  ASSERT_TRUE(both && completed);
+  const std::string text = text_of(json::parse(completed->body));
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(alone["text"], json({text}));
+  EXPECT_EQ(json::parse(both->body)["text"], json({"n1 n2" + text}));
+  EXPECT_EQ(alone["elastron"], json::parse(completed->body)["elastron"]);
+  body["max_tokens"] = 500;
+  EXPECT_EQ(ask(body, 400)["error"]["code"], "context_length_exceeded");
+  EXPECT_FALSE(ask(body, 400).contains("text"));
+  const auto got = c.Get("/generate");
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->status, 404);
+}
+
+// A text that may become four million tokens, of which no machine of the limit has room.
+TEST(Serve, ARequestWithoutMemoryIsRefusedAndOthersGoOn) {
+  const Server server("--max-length 4194304 --set model.beyond_positions=allow", 0,
+                      "ulimit -v 6000000; ");
+  const json small = {{"prompt", kPrompt}, {"max_tokens", 300}, {"ignore_eos", true}};
+  auto other = std::async(std::launch::async, [&] { return server.complete(small); });
+  json large = small;
+  large["max_tokens"] = 4194304 - kPrompt.size();
+  EXPECT_EQ(server.complete(large, 503)["error"]["code"], "out_of_memory");
+  large["stream"] = true;
+  const Streamed s = streamed(server, "/v1/completions", large);
+  EXPECT_TRUE(s.done);
+  EXPECT_EQ(s.chunks.at(0)["error"]["code"], "out_of_memory");
+  EXPECT_EQ(other.get()["usage"]["completion_tokens"], 300);
+  EXPECT_EQ(server.complete(small)["usage"]["completion_tokens"], 300);
+  server.expect_all_pages_free();
+}
+
+TEST(Serve, ACacheThatHoldsNothingIsSaidInOneLine) {
+  for (const int ranks : {0, 2}) {
+    for (const char* gb : {"0.00009", "1e-12"}) {
+      expect_error(elastron(ranks, "serve --port 0 --model " + kTiny + " --cache-gb " + gb), 2,
+                   {"a text of 2 tokens may need", "--cache-gb", "at least that much"});
+    }
+  }
 }
 
 TEST(Serve, AKeyIsAskedFor) {

@@ -72,6 +72,36 @@ TEST_F(ApiAnswers, AWholeCompletion) {
                                    {"gates", {"Fs"}}}));
 }
 
+TEST_F(ApiAnswers, OfGenerateAreTexts) {
+  for (const bool prompt_before : {false, true}) {
+    const ApiRequest r =
+        parse_generate({{"prompt", "a b"}, {"n", 2}}, served_.model, prompt_before);
+    ApiAnswer answer(r, served_.model, "x", 1);
+    answer.take(1, first(3, -1, " c"));
+    answer.take(0, first(4, -1, " d"));
+    answer.take(0, last(5, -2, " e", Finish::length));
+    answer.take(1, last(5, -2, "", Finish::stop));
+    ASSERT_TRUE(answer.finished());
+    const json all = answer.whole();
+    EXPECT_EQ(all["text"], prompt_before ? json({"a b d e", "a b c"}) : json({" d e", " c"}));
+    EXPECT_EQ(all["elastron"]["msr"], 0.5);
+  }
+}
+
+// The server's state, not the request's fault: it may be asked again.
+TEST_F(ApiAnswers, WithoutMemoryIs503) {
+  const ApiRequest r = request(json::object());
+  ApiAnswer answer(r, served_.model, "x", 1);
+  const Update u{.finish = Finish::failed, .error = "out of memory", .no_memory = true};
+  try {
+    answer.take(0, json(u).get<Update>());
+    FAIL();
+  } catch (const ApiError& e) {
+    EXPECT_EQ(e.status, 503);
+    EXPECT_EQ(e.code, "out_of_memory");
+  }
+}
+
 TEST_F(ApiAnswers, ChunksComeToTheSame) {
   const ApiRequest whole_request = request({{"n", 2}});
   const ApiRequest r =

@@ -158,6 +158,85 @@ TEST_F(ApiRequests, ConversationsWantATemplate) {
   }
 }
 
+// vLLM's plain interface.
+TEST_F(ApiRequests, GenerateHasAPromptAndRulesOfDrawing) {
+  const auto generate = [&](const json& body) {
+    return parse_generate(body, served_.model, /*prompt_before=*/true);
+  };
+  // What RULER's client sends.
+  const ApiRequest r = generate({{"prompt", "a b"},
+                                 {"max_tokens", 3},
+                                 {"temperature", 0.0},
+                                 {"top_k", 32},
+                                 {"top_p", 1.0},
+                                 {"stop", json::array()}});
+  ASSERT_EQ(r.choices.size(), 1u);
+  EXPECT_EQ(r.kind, ApiKind::generate);
+  EXPECT_TRUE(r.echo);
+  EXPECT_FALSE(parse_generate({{"prompt", "a"}}, served_.model, false).echo);
+  EXPECT_EQ(r.choices[0].prompt, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(r.choices[0].max_tokens, 3);
+  EXPECT_EQ(r.choices[0].sampling.top_k, 32);
+  EXPECT_EQ(generate({{"prompt", "a"}, {"n", 2}, {"best_of", 2}}).choices.size(), 2u);
+  EXPECT_EQ(generate({{"prompt", "a"}}).choices[0].max_tokens, 16);
+  generate({{"prompt", "a"}, {"use_beam_search", false}, {"repetition_penalty", 1.0}});
+  for (const auto& [name, value] :
+       std::vector<std::pair<const char*, json>>{{"prompt", nullptr},
+                                                 {"prompt", ""},
+                                                 {"prompt", {1, 2}},
+                                                 {"stream", true},
+                                                 {"max_tokens", 20},
+                                                 {"best_of", 2},
+                                                 {"use_beam_search", true},
+                                                 {"repetition_penalty", 1.5},
+                                                 {"logprobs", 1},
+                                                 {"echo", true},
+                                                 {"colour", "blue"}}) {
+    json body = {{"prompt", "a"}};
+    body[name] = value;
+    try {
+      generate(body);
+      ADD_FAILURE() << body;
+    } catch (const ApiError& e) {
+      EXPECT_EQ(e.status, 400);
+      EXPECT_EQ(e.param, name);
+    }
+  }
+}
+
+// As other servers have it: what a tokenizer puts before texts stands before a prompt's.
+TEST_F(ApiRequests, TextsBeginAsTheTokenizerHasThem) {
+  served_.model.leading = {5};
+  const auto first = [&](const json& body) { return completion(body).prompts.at(0); };
+  EXPECT_EQ(first({{"prompt", "a b"}}), (std::vector<int32_t>{5, 1, 2}));
+  EXPECT_EQ(first({{"prompt", {"a"}}}), (std::vector<int32_t>{5, 1}));
+  EXPECT_EQ(first({{"prompt", "e a"}}), (std::vector<int32_t>{5, 1}));  // it begins so
+  EXPECT_EQ(first({{"prompt", "a"}, {"add_special_tokens", false}}), (std::vector<int32_t>{1}));
+  EXPECT_EQ(first({{"prompt", {1, 2}}}), (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(parse_generate({{"prompt", "a"}}, served_.model, false).prompts[0],
+            (std::vector<int32_t>{5, 1}));
+  EXPECT_EQ(completion({{"prompt", "a b"}, {"echo", true}}).prompt_texts[0], "a b");
+}
+
+// Texts come without control tokens, and end at them all the same where that is asked for.
+TEST_F(ApiRequests, AStopThatIsAControlTokenIsAStopId) {
+  const auto tokenizer = data::parse_tokenizer(
+      R"({"added_tokens": [{"id": 2, "content": "<end>", "special": true},
+                           {"id": 3, "content": "<word>", "special": false}],
+          "normalizer": null, "post_processor": null, "decoder": null,
+          "pre_tokenizer": {"type": "WhitespaceSplit"},
+          "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": {"<unk>": 0, "a": 1}}})",
+      "words");
+  served_.model.tokenizer = tokenizer.get();
+  const ApiRequest r = completion(
+      {{"prompt", "a"}, {"stop", {"<end>", "<word>", "a", "x"}}, {"stop_token_ids", {1}}});
+  EXPECT_EQ(r.choices[0].stop_ids, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(r.choices[0].stops.size(), 4u);
+  EXPECT_TRUE(r.choices[0].skip_controls);
+  EXPECT_FALSE(
+      completion({{"prompt", "a"}, {"skip_special_tokens", false}}).choices[0].skip_controls);
+}
+
 class Conversations : public ApiRequests {
  protected:
   Conversations() {
