@@ -11,6 +11,7 @@
 // (zigzag). Who gets which two chunks is decided by what the ranks have so far: sequences too short
 // to be cut evenly fill up where the least is.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,6 +38,8 @@ struct ContextPlan {
 // Tokens: pieces of tiles that attention would have in the whole sequence too, where it reads no
 // larger blocks.
 inline constexpr int64_t kContextBlock = 64;
+// Where attention reads blocks of so many keys.
+constexpr int64_t context_block(int64_t key_block) { return std::max(kContextBlock, key_block); }
 
 // What the ranks may differ by where sequences are whole, as shares of the mean.
 inline constexpr double kContextRowsSlack = 1.0 / 64, kContextPairsSlack = 1.0 / 16;

@@ -21,10 +21,12 @@ ops::CachedLayer cached_layer(const ops::PageShape& page, const Tensor& on_devic
   return layer;
 }
 
-CacheBatch::CacheBatch(int64_t layers, int64_t kv_heads, int64_t slots, PagePool& pool)
+CacheBatch::CacheBatch(int64_t layers, int64_t kv_heads, int64_t slots, PagePool& pool,
+                       parallel::Communicator* heads_over)
     : kv_heads_(kv_heads),
       slots_(slots),
       pool_(pool),
+      heads_over_(heads_over),
       spare_page_(Tensor::zeros({pool.page().numbers()}, pool.page().dtype, pool.device())),
       heads_(size_t(layers * slots * kv_heads)),
       cached_(size_t(layers)) {

@@ -17,8 +17,9 @@ ops::CachedLayer cached_layer(const ops::PageShape& page, const Tensor& on_devic
 
 class CacheBatch final : public model::KvBatch {
  public:
-  // The pool must outlive it.
-  CacheBatch(int64_t layers, int64_t kv_heads, int64_t slots, PagePool& pool);
+  // kv_heads, heads_over: of the sequences' caches (Engine::heads_over()). The pool must outlive it.
+  CacheBatch(int64_t layers, int64_t kv_heads, int64_t slots, PagePool& pool,
+             parallel::Communicator* heads_over = nullptr);
 
   int64_t slots() const { return slots_; }
   // A sequence that has read its prompt takes a slot; null: nobody has it, and what is decoded
@@ -32,10 +33,12 @@ class CacheBatch final : public model::KvBatch {
   // same number.
   int64_t most_rows() const { return most_rows_; }
   const ops::CachedLayer& layer(int64_t layer) const override { return cached_[size_t(layer)]; }
+  parallel::Communicator* heads_over() const override { return heads_over_; }
 
  private:
   int64_t kv_heads_, slots_;
   PagePool& pool_;
+  parallel::Communicator* heads_over_;
   Tensor spare_page_, spare_list_;
   std::vector<ops::CachedHead> heads_;  // [layers, slots, kv_heads]
   Tensor table_;                        // the same on the device

@@ -39,7 +39,7 @@ std::span<const float> Decoding::logits(std::span<const Next> tokens, int64_t te
   if (recorded_ != nullptr) {
     recorded_->run();
   } else if (recorded_rows_ == 0 && to_come >= kWorthRecording &&
-             engine_.mesh().tensor().size() == 1) {
+             engine_.mesh().tensor().size() == 1 && engine_.mesh().context().size() == 1) {
     recorded_rows_ = sequences_.most_rows();
     recorded_ = record_work(engine_.device(), [this] { issue(); });
   } else {
@@ -55,6 +55,7 @@ void Decoding::issue() {
   };
   const Tensor hidden = engine_.decode(row(0), row(1), sequences_);
   logits_.copy_from(ops::cast(engine_.logits(hidden), DType::f32));
+  engine_.agree_on(logits_);
 }
 
 }  // namespace elastron::inference

@@ -1,8 +1,8 @@
 // One token after another of several sequences through an engine, behind prompts whose keys and
 // values are in caches. What the device does is the same for every token but for the tokens' ids
 // and positions, and for the table of the caches, which are in its memory: a GPU is shown it once
-// and does it again at the price of one launch. Tensor groups of several ranks do it step by step,
-// as what their ranks wait for cannot be recorded.
+// and does it again at the price of one launch. Tensor and context groups of several ranks do it step by
+// step, as what their ranks wait for cannot be recorded.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -22,7 +22,7 @@ class Decoding {
   struct Next {
     int32_t id = 0, position = 0;  // of a slot that nobody has: 0
   };
-  // Collective over the tensor group. Of each slot a token, the next one behind those in its cache
+  // Collective over the tensor and the context group. Of each slot a token, the next one behind those in its cache
   // -> logits [texts, vocab] of what follows them in the first `texts` slots, which hold until the
   // next call. `to_come`: how many more calls there may be. Throws LogicError beyond max_position.
   std::span<const float> logits(std::span<const Next> tokens, int64_t texts, int64_t to_come);

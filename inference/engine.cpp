@@ -1,6 +1,10 @@
 #include "inference/engine.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "data/document.h"
+#include "inference/cache_of_ranks.h"
 #include "model/router_batch.h"
 
 namespace elastron::inference {
@@ -45,6 +49,15 @@ void Engine::route_by(const router::StaticGates& gates) {
 
 int64_t Engine::first_kv_head() const { return kv_heads().first; }
 
+parallel::Communicator* Engine::heads_over() const {
+  parallel::Communicator& context = mesh_.context();
+  return context.size() > 1 && kv_heads().own % context.size() == 0 ? &context : nullptr;
+}
+
+int64_t Engine::context_block() const {
+  return data::context_block(options_.routing.head_pattern().block());
+}
+
 int64_t Engine::dense_tiles(int64_t tokens) const {
   return ops::dense_tiles(options_.routing.head_pattern(), model().q_heads / model().kv_heads,
                           tokens, tokens);
@@ -60,23 +73,50 @@ CacheShape Engine::cache_shape(int64_t tokens, const CacheOptions& options) cons
   if (!options.whole_blocks) rule.ssa.block = 1;
   // Heads that read chosen blocks decode with full attention (docs/method.md, Decoding).
   const bool chosen = rule.head_pattern().sparse.kind != ops::KeySetKind::streaming;
+  const parallel::Communicator* ranks = heads_over();
   return {.layers = model().num_layers,
-          .kv_heads = kv_heads().own,
+          .kv_heads = kv_heads().own / (ranks != nullptr ? ranks->size() : 1),
           .most_tokens = tokens,
           .rule = rule.streaming_rule(),
           .keep_all = options.keep_all || chosen};
 }
 
-Tensor Engine::forward(std::span<const int32_t> ids, model::RoutedHeads* heads,
-                       model::KvCache* cache) {
+// A prompt that has too few blocks for one of the ranks is read by all of them.
+bool Engine::shares_rows(const data::PackedBatch& prompt) const {
+  const int ranks = mesh_.context().size();
+  if (ranks == 1) return false;
+  const auto plan = data::plan_context(prompt.cu_seqlens, ranks, context_block());
+  return std::ranges::none_of(plan.pieces, [](const auto& pieces) { return pieces.empty(); });
+}
+
+HiddenRows Engine::forward(std::span<const int32_t> ids, model::RoutedHeads* heads,
+                           model::KvCache* cache) {
   data::Document document;  // all of it is prompt
   document.ids.assign(ids.begin(), ids.end());
   document.user_length = document.length();
-  const data::PackedBatch batch = data::make_packed_batch({&document});
-  const auto router_batch =
-      model::make_router_batch(batch, options_.routing, 0, 1.0, /*sample=*/false);
-  return decoder_.forward(model::DeviceBatch::make(batch, device_), router_batch, routed_,
-                          {.heads = heads, .cache = cache});
+  const data::PackedBatch prompt = data::make_packed_batch({&document});
+  parallel::Communicator& context = mesh_.context();
+  const bool shared = shares_rows(prompt);
+  const model::LocalBatch local(
+      prompt, model::make_router_batch(prompt, options_.routing, 0, 1.0, /*sample=*/false),
+      {.block = context_block(), .pool = options_.routing.pool_rule()}, shared ? context : alone_,
+      device_);
+  std::optional<CacheOfRanks> of_ranks;
+  if (cache != nullptr && context.size() > 1) {
+    cache = &of_ranks.emplace(*cache, local, context, heads_over(), device_);
+  }
+  Tensor hidden =
+      decoder_.forward(local.device(), local.router(), routed_, {.heads = heads, .cache = cache});
+  if (shared) return {std::move(hidden), model::own_rows_of(local), context};
+  if (heads != nullptr && context.rank() > 0) {
+    // What all have done counts once.
+    for (Tensor& tiles : heads->visited) tiles = tiles.slice(0, 0, 0);
+  }
+  return HiddenRows(std::move(hidden));
+}
+
+void Engine::agree_on(Tensor& logits) const {
+  if (mesh_.context().size() > 1) mesh_.context().broadcast(logits, 0).wait();
 }
 
 Tensor Engine::decode(const Tensor& ids, const Tensor& positions, const model::KvBatch& sequences) {

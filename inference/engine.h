@@ -1,6 +1,10 @@
 // A model folder opened for forward passes only, with what decides the gates of its heads. An
 // engine holds no state of a sequence, so that several can be decoded in turn: each has a cache of
 // its own.
+//
+// Ranks of a context group have the same weights and work on the same sequences: each computes some
+// rows of a long prompt, and caches a part of the kv heads where the group divides those of a rank
+// (docs/parallelism.md, Inference).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,6 +13,7 @@
 #include <vector>
 
 #include "inference/cache_batch.h"
+#include "inference/hidden_rows.h"
 #include "model/decoder.h"
 #include "model/weights/model_folder.h"
 #include "parallel/mesh.h"
@@ -55,6 +60,9 @@ class Engine {
   DType dtype() const { return options_.dtype; }
   int64_t max_position() const { return options_.max_position; }
   int64_t first_kv_head() const;  // of this rank
+  // The ranks that cache a part of this rank's kv heads each, in their order; null: all are cached
+  // here.
+  parallel::Communicator* heads_over() const;
   // ops::RoutedAttentionOutput::visited of a head with full attention.
   int64_t dense_tiles(int64_t tokens) const;
 
@@ -66,22 +74,29 @@ class Engine {
   }
 
   // All of these are collective over the tensor group, on each rank of which the results are the
-  // same; E hidden size.
+  // same, and but for logits() over the context group too; E hidden size.
   // One sequence of at least one token id -> hidden states after the last norm [T, E]. `heads` says
-  // what the heads did; `cache` is filled, for decode().
-  Tensor forward(std::span<const int32_t> ids, model::RoutedHeads* heads = nullptr,
-                 model::KvCache* cache = nullptr);
+  // what the heads did: the gates of this rank's kv heads, and the tiles that it visited, its part of
+  // the context group's sum. `cache` is filled, for decode().
+  HiddenRows forward(std::span<const int32_t> ids, model::RoutedHeads* heads = nullptr,
+                     model::KvCache* cache = nullptr);
   // A token of each sequence and its position, [B] int32 each, behind those in the cache -> [B, E].
   Tensor decode(const Tensor& ids, const Tensor& positions, const model::KvBatch& sequences);
   // hidden [rows, E] -> [rows, vocab], whole. For few rows at a time.
   Tensor logits(const Tensor& hidden) const { return decoder_.logits(hidden); }
+  // Gives all ranks of the context group what its first one has: logits by which all go on must be
+  // the same bits, and products of other machines may not be.
+  void agree_on(Tensor& logits) const;
 
  private:
   router::KvHeads kv_heads() const;
+  int64_t context_block() const;
+  bool shares_rows(const data::PackedBatch& prompt) const;
 
   EngineOptions options_;
   parallel::Mesh& mesh_;
   Device& device_;
+  parallel::SelfCommunicator alone_{"context"};
   model::Decoder decoder_;
   std::unique_ptr<router::LayerRouters> routers_;
   std::vector<router::RoutedLayer> routed_;

@@ -41,7 +41,7 @@ std::vector<int32_t> Generation::run(const std::function<void()>& beat) {
 }
 
 std::string Generation::report() const {
-  const PromptSummary all = summary_of(*prompt_, engine_.mesh().tensor());
+  const PromptSummary all = summary_of(*prompt_, engine_.mesh());
   std::string text = "gates, one line per layer and one letter per kv head (F full, s sparse):\n";
   for (const std::string& line : all.gates) text += line + "\n";
   return text + fmt::format("key-value cache: {:.2f} MB in place of {:.2f} MB, {:.1f} % saved\n",

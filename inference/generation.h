@@ -26,7 +26,7 @@ class Generation {
   Generation(Engine& engine, std::vector<int32_t> prompt, int64_t vocab_size,
              const GenerationOptions& options);
 
-  // Collective over the tensor group, on each rank of which the result is the same. -> the next
+  // Collective over the tensor and the context group, on each rank of which the result is the same. -> the next
   // token; nothing once there are max_tokens, or where an end-of-sequence id would come. The first
   // call reads the prompt. Throws NumericalError where a logit is not a number.
   std::optional<int32_t> next();
@@ -35,8 +35,8 @@ class Generation {
   std::vector<int32_t> run(const std::function<void()>& beat);
   const std::vector<int32_t>& generated() const { return generated_; }
 
-  // After the first next(): what was routed where and what the cache holds, over all ranks of the
-  // tensor group. Collective.
+  // After the first next(): what was routed where and what the cache holds, over all ranks of
+  // both. Collective.
   std::string report() const;
 
  private:

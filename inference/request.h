@@ -38,8 +38,11 @@ struct ScoredToken {
 struct PromptFigures {
   int64_t tokens = 0;
   std::vector<std::vector<uint8_t>> gates;  // [layers][kv heads of this rank], 1 = full attention
-  double visited = 0, dense = 0;  // tiles of these heads: seen, and seen by full attention
-  int64_t cache_bytes = 0, full_cache_bytes = 0;
+  // Tiles of these heads: seen in this rank's rows, which may be some of the prompt's, and seen by full
+  // attention to all of it.
+  double visited = 0, dense = 0;
+  // Of the kv heads that this rank caches, and how many ranks of its context group cache the same.
+  int64_t cache_bytes = 0, full_cache_bytes = 0, cache_copies = 1;
   std::vector<ScoredToken> scored;  // Request::prompt_logprobs
 };
 

@@ -8,6 +8,8 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "inference/prompt_summary.h"
+#include "inference/shared_scores.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
 
@@ -27,6 +29,11 @@ PoolOptions pool_options(const Engine& engine, const SchedulerOptions& options) 
   pool.most_pages = options.cache_bytes / shape.page().bytes();
   pool.slab_pages = std::max<int64_t>(kSlabBytes / shape.page().bytes(), 1);
   return pool;
+}
+
+NumericalError not_a_number() {
+  return {"a logit is not a number", "log-probabilities",
+          "check the model's weights, or compute in float32"};
 }
 
 // What is wrong with one text's numbers is that text's end.
@@ -96,6 +103,17 @@ int64_t Scheduler::submit(Request request) {
   return submitted_++;
 }
 
+// Collective where the cache has a limit: a rank whose heads are sparse has more pages left than
+// others, and a request is let in by all ranks or by none.
+int64_t Scheduler::free_pages() const {
+  int64_t least[] = {pool_.free_pages()};
+  if (options_.cache_bytes > 0) {
+    engine_.mesh().tensor().all_reduce_host(std::span<int64_t>(least), parallel::ReduceOp::min);
+    engine_.mesh().context().all_reduce_host(std::span<int64_t>(least), parallel::ReduceOp::min);
+  }
+  return least[0];
+}
+
 void Scheduler::cancel(int64_t request) {
   std::erase_if(waiting_, [&](const Text& text) { return text.number == request; });
   if (std::erase_if(running_, [&](const auto& text) { return text->number == request; }) > 0) {
@@ -108,7 +126,7 @@ std::vector<Event> Scheduler::step() {
   const bool others_wait = !running_.empty();
   if (others_wait) decode(events);
   while (!waiting_.empty() && running() < options_.slots &&
-         shape_of(waiting_.front().request).most_pages(pool_) <= pool_.free_pages()) {
+         shape_of(waiting_.front().request).most_pages(pool_) <= free_pages()) {
     auto text = std::make_unique<Text>(std::move(waiting_.front()));
     waiting_.pop_front();
     events.push_back(let_in(*text));
@@ -127,30 +145,25 @@ Event Scheduler::let_in(Text& text) {
   try {
     return read_prompt(text);
   } catch (const UsageError&) {
-    if (engine_.mesh().tensor().size() > 1) throw;
+    if (engine_.mesh().tensor().size() * engine_.mesh().context().size() > 1) throw;
     return {.request = text.number, .finish = Finish::failed, .error = std::current_exception()};
   }
 }
 
 Event Scheduler::read_prompt(Text& text) {
   const Request& request = text.request;
-  auto figures = std::make_shared<PromptFigures>();
   text.cache = std::make_unique<SequenceCache>(shape_of(request), pool_);
   if (options_.tokenizer != nullptr) {
     text.stream =
         std::make_unique<TextStream>(*options_.tokenizer, request.stops, request.skip_controls);
   }
   model::RoutedHeads heads;
-  const Tensor hidden = engine_.forward(request.prompt, &heads, text.cache.get());
-  figures->tokens = int64_t(request.prompt.size());
-  for (size_t l = 0; l < heads.gates.size(); ++l) {
-    figures->gates.push_back(heads.gates[l].to_vector<uint8_t>());
-    for (const int64_t n : heads.visited[l].to_vector<int64_t>()) figures->visited += double(n);
-    figures->dense +=
-        double(engine_.dense_tiles(figures->tokens)) * double(figures->gates.back().size());
-  }
+  const HiddenRows hidden = engine_.forward(request.prompt, &heads, text.cache.get());
+  auto figures =
+      std::make_shared<PromptFigures>(figures_of(engine_, heads, int64_t(request.prompt.size())));
   figures->cache_bytes = text.cache->bytes();
   figures->full_cache_bytes = text.cache->full_bytes();
+  if (engine_.heads_over() == nullptr) figures->cache_copies = engine_.mesh().context().size();
   Event event{.request = text.number, .prompt = figures};
   or_fail(event, [&] {
     const auto last = score_prompt(hidden, request, *figures).to_vector<float>();
@@ -164,26 +177,53 @@ Event Scheduler::read_prompt(Text& text) {
 }
 
 // -> the logits of what follows the prompt, [1, vocab] float32
-Tensor Scheduler::score_prompt(const Tensor& hidden, const Request& request,
+Tensor Scheduler::score_prompt(const HiddenRows& hidden, const Request& request,
                                PromptFigures& figures) const {
-  const auto rows = int64_t(request.prompt.size());
-  const auto logits = [&](int64_t begin, int64_t end) {
-    return ops::cast(engine_.logits(hidden.slice(0, begin, end).clone()), DType::f32);
-  };
+  const int64_t rows = hidden.count();
+  const auto logits = [&](const Tensor& of) { return ops::cast(engine_.logits(of), DType::f32); };
   if (request.prompt_logprobs) {
-    const auto all = size_t(engine_.model().vocab_size);
+    // Ranks of a context group take rows in turns.
+    parallel::Communicator& ranks = engine_.mesh().context();
+    const int64_t at_a_time = kScoredRows * ranks.size();
     figures.scored.push_back({.id = request.prompt.front()});
-    for (int64_t begin = 0; begin < rows - 1; begin += kScoredRows) {
-      const int64_t end = std::min(begin + kScoredRows, rows - 1);
-      const auto values = logits(begin, end).to_vector<float>();
-      for (int64_t r = begin; r < end; ++r) {
-        const auto row = std::span(values).subspan(size_t(r - begin) * all, all);
-        figures.scored.push_back(
-            scored(row, request.prompt[size_t(r) + 1], request.top_logprobs.value_or(0)));
+    for (int64_t begin = 0; begin < rows - 1; begin += at_a_time) {
+      const int64_t end = std::min(begin + at_a_time, rows - 1);
+      const Tensor all = hidden.rows(begin, end);
+      const int64_t own = std::min(begin + kScoredRows * ranks.rank(), end);
+      const int64_t own_end = std::min(own + kScoredRows, end);
+      std::vector<ScoredToken> scores;
+      if (own < own_end) {
+        scores = scored_rows(logits(all.slice(0, own - begin, own_end - begin).clone()),
+                             std::span(request.prompt).subspan(size_t(own) + 1),
+                             request.top_logprobs.value_or(0));
+      }
+      for (ScoredToken& token : scores_of_ranks(scores, ranks)) {
+        // Here all ranks know of it.
+        if (std::isnan(*token.logprob)) throw not_a_number();
+        figures.scored.push_back(std::move(token));
       }
     }
   }
-  return logits(rows - 1, rows);
+  Tensor last = logits(hidden.rows(rows - 1, rows));
+  engine_.agree_on(last);
+  return last;
+}
+
+// Of logits [rows, vocab] and what comes behind each row; a log-probability is not a number where a
+// logit is not.
+std::vector<ScoredToken> Scheduler::scored_rows(const Tensor& logits, std::span<const int32_t> ids,
+                                                int top) const {
+  const auto values = logits.to_vector<float>();
+  const auto vocab = size_t(engine_.model().vocab_size);
+  std::vector<ScoredToken> scores;
+  for (size_t r = 0; r < size_t(logits.size(0)); ++r) {
+    try {
+      scores.push_back(scored(std::span(values).subspan(r * vocab, vocab), ids[r], top));
+    } catch (const NumericalError&) {
+      scores.push_back({.id = ids[r], .logprob = std::numeric_limits<double>::quiet_NaN()});
+    }
+  }
+  return scores;
 }
 
 ScoredToken Scheduler::scored(std::span<const float> logits, int32_t id,
@@ -194,10 +234,7 @@ ScoredToken Scheduler::scored(std::span<const float> logits, int32_t id,
   double sum = 0;
   for (const float x : logits) sum += std::exp(double(x) - largest);
   const double log_sum = largest + std::log(sum);
-  if (!std::isfinite(log_sum)) {
-    throw NumericalError("a logit is not a number", "log-probabilities",
-                         "check the model's weights, or compute in float32");
-  }
+  if (!std::isfinite(log_sum)) throw not_a_number();
   token.logprob = double(logits[size_t(id)]) - log_sum;
   std::vector<int32_t> order(size_t(options_.vocab_size));
   std::iota(order.begin(), order.end(), 0);

@@ -36,14 +36,14 @@ class Scheduler {
   static int64_t most_cache_bytes(const Engine& engine, const SchedulerOptions& options,
                                   int64_t tokens);
 
-  // Ranks of a tensor group submit, cancel and step alike.
+  // Ranks of a tensor group and of a context group submit, cancel and step alike.
   // -> the request's number, in the order of their coming from 0. Throws UsageError for one that can
   // never be let in, or has ids that the model lacks.
   int64_t submit(Request request);
   // Forgets the request; without an event. Not to be called in step().
   void cancel(int64_t request);
 
-  // Collective over the tensor group, on each rank of which the result is the same but for
+  // Collective over both groups, on each rank of which the result is the same but for
   // PromptFigures. Decodes a token of each text under way, and lets in what there is room for: one
   // request at a time where others wait for their next token. Events come in the order of the
   // requests, those that were let in at the end. A request that the device has no memory for fails;
@@ -68,16 +68,21 @@ class Scheduler {
   // Texts [first, first + slots) of those under way.
   struct Batch {
     Batch(Engine& engine, int64_t kv_heads, int64_t slots, PagePool& pool)
-        : caches(engine.model().num_layers, kv_heads, slots, pool), decoding(engine, caches) {}
+        : caches(engine.model().num_layers, kv_heads, slots, pool, engine.heads_over()),
+          decoding(engine, caches) {}
     int64_t first = 0;
     CacheBatch caches;
     Decoding decoding;
   };
 
   CacheShape shape_of(const Request& request) const;
+  int64_t free_pages() const;
   Event let_in(Text& text);
   Event read_prompt(Text& text);
-  Tensor score_prompt(const Tensor& hidden, const Request& request, PromptFigures& figures) const;
+  Tensor score_prompt(const HiddenRows& hidden, const Request& request,
+                      PromptFigures& figures) const;
+  std::vector<ScoredToken> scored_rows(const Tensor& logits, std::span<const int32_t> ids,
+                                       int top) const;
   void decode(std::vector<Event>& events);
   void decode(Batch& batch, std::vector<Event>& events);
   void place();

@@ -32,6 +32,10 @@ void EngineArguments::add_to(cli::App& command, bool needed) {
                   "take sequences of their own")
       ->check(cli::NonNegativeNumber);
   command
+      .add_option("--context", context,
+                  "ranks that split the rows of a long prompt, and the cache; default 1")
+      ->check(cli::PositiveNumber);
+  command
       .add_option("--set", overrides,
                   "set a key of the router: --set router.ssa.local=256; or of the device, "
                   "model.storage, model.rope_scaling or model.beyond_positions")
@@ -116,8 +120,10 @@ OpenedEngine::OpenedEngine(parallel::World& world, const EngineArguments& argume
   parallel::on_all_ranks(*everyone, [&] {
     const auto m = model::read_model_shapes(arguments.model);
     config.model.dtype = compute_dtype(arguments.dtype, m);
-    config.parallel.tensor =
-        arguments.tensor > 0 ? arguments.tensor : widest_tensor_group(m, world.size());
+    config.parallel.context = arguments.context;
+    config.parallel.tensor = arguments.tensor > 0
+                                 ? arguments.tensor
+                                 : widest_tensor_group(m, world.size() / arguments.context);
   });
   runtime_ = std::make_unique<Runtime>(world, config);
   parallel::Mesh& mesh = runtime_->mesh();

@@ -22,6 +22,7 @@ struct EngineArguments {
   std::string force = "none";  // router.force; without a router "none" is full attention
   std::string dtype = "auto";  // auto: the folder's
   int tensor = 0;              // ranks that split the weights; 0: as many as can
+  int context = 1;             // ranks that split the rows of a sequence
   // router.*, device.*, model.storage, model.beyond_positions, model.rope_scaling; without the last
   // a router has the positions that it was trained with.
   std::vector<std::string> overrides;

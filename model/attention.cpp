@@ -5,6 +5,7 @@
 
 #include "core/trace.h"
 #include "model/backbone_parameter.h"
+#include "model/exchange_rows.h"
 #include "ops/decode_attention.h"
 #include "ops/elementwise.h"
 #include "ops/rms_norm.h"
@@ -12,6 +13,32 @@
 #include "ops/rope.h"
 
 namespace elastron::model {
+
+namespace {
+
+// The heads that this one of the ranks has attention for.
+void take_part_of_heads(const parallel::Communicator& ranks, Projections& p) {
+  const auto part = [&](const Tensor& t) { return heads_part(t, ranks.rank(), ranks.size()); };
+  const Tensor q = part(p.q), k = part(p.k), v = part(p.v);
+  const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.dtype(), t.device()); };
+  p.q = like(q);
+  p.k = like(k);
+  p.v = like(v);
+  ops::gather_rows({q}, {}, {p.q});
+  ops::gather_rows({k, v}, {}, {p.k, p.v});
+}
+
+// [B, H, D] of each rank -> [B, ranks * H, D], on every rank the same.
+Tensor heads_of_all(const Tensor& part, parallel::Communicator& ranks) {
+  const int64_t n = ranks.size(), rows = part.size(0);
+  Tensor parts = with_rows(part, n * rows);
+  ranks.all_gather(part, parts).wait();
+  std::vector<Tensor> of_ranks;
+  for (int64_t r = 0; r < n; ++r) of_ranks.push_back(parts.slice(0, r * rows, (r + 1) * rows));
+  return side_by_side(std::move(of_ranks));
+}
+
+}  // namespace
 
 Attention::Attention(int64_t layer, const ModelConfig& config, const DecoderOptions& options,
                      parallel::Communicator& tensor, Device& device)
@@ -155,11 +182,14 @@ LayerOutput Attention::forward(const Tensor& x, const LayerInputs& in,
 
 Tensor Attention::decode(const Tensor& x, const LayerInputs& in) const {
   ELASTRON_CHECK(!region_.split(), "tokens of single sequences are not split over ranks");
-  const Projections p = project(x, in, /*queries_alone=*/false, {}, nullptr, /*keep_normed=*/false);
+  Projections p = project(x, in, /*queries_alone=*/false, {}, nullptr, /*keep_normed=*/false);
+  parallel::Communicator* const heads_over = in.decoded->heads_over();
+  if (heads_over != nullptr) take_part_of_heads(*heads_over, p);
   const ops::CachedLayer& cached = in.decoded->layer(layer_);
   ops::append_to_cache(p.k, p.v, in.positions, cached);
-  return residual(
-      x, ops::decode_attention(p.q, cached, in.positions, 1.0 / std::sqrt(double(head_dim_))));
+  const Tensor rows =
+      ops::decode_attention(p.q, cached, in.positions, 1.0 / std::sqrt(double(head_dim_)));
+  return residual(x, heads_over != nullptr ? heads_of_all(rows, *heads_over) : rows);
 }
 
 Tensor Attention::recompute(const LayerInputs& in, const router::RoutedLayer& routed,

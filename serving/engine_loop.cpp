@@ -131,7 +131,7 @@ Update EngineLoop::update_of(const inference::Event& event) {
   if (event.prompt) {
     u.prompt =
         PromptReport{.tokens = event.prompt->tokens,
-                     .summary = inference::summary_of(*event.prompt, engine_.mesh().tensor()),
+                     .summary = inference::summary_of(*event.prompt, engine_.mesh()),
                      .scored = event.prompt->scored};
   }
   u.token = event.token;

@@ -151,9 +151,7 @@ struct Config {
   bool has_reward_head() const;  // a scalar head in place of the LM head
   // Tokens: parts of a sequence that ranks of the context group have begin at multiples of it. They
   // hold whole blocks where blocks are chosen.
-  int64_t context_block() const {
-    return std::max(data::kContextBlock, router.head_pattern().block());
-  }
+  int64_t context_block() const { return data::context_block(router.head_pattern().block()); }
   // More have nothing to do: they get no block of the longest documents.
   int64_t most_context_ranks() const {
     return (data.max_tokens + context_block() - 1) / context_block();

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "benchmark/running/shared_rows.h"
 #include "benchmark/scores/means.h"
@@ -13,6 +13,7 @@
 #include "core/file/atomic_file.h"
 #include "core/json_fields.h"
 #include "core/progress.h"
+#include "inference/prompt_summary.h"
 #include "ops/elementwise.h"
 #include "parallel/agree.h"
 
@@ -38,11 +39,13 @@ double sum_of_nll(std::span<const float> logits, std::span<const int32_t> ids) {
     for (const float x : row) all += std::exp(double(x) - largest);
     sum += largest + std::log(all) - double(row[size_t(ids[i])]);
   }
-  if (!std::isfinite(sum)) {
-    throw NumericalError("a logit is not a number", "perplexity",
-                         "check the model's weights, or compute in float32");
-  }
   return sum;
+}
+
+double finite(double nll) {
+  if (std::isfinite(nll)) return nll;
+  throw NumericalError("a logit is not a number", "perplexity",
+                       "check the model's weights, or compute in float32");
 }
 
 ScoredText scored_text(const PredictionFile::Row& row) {
@@ -95,29 +98,28 @@ PerplexityRun::PerplexityRun(parallel::Communicator& everyone,
 ScoredText PerplexityRun::score(inference::Engine& engine, const Row& row) const {
   const auto ids = std::span(texts_[size_t(row.text)].ids).first(size_t(row.tokens));
   model::RoutedHeads heads;
-  const Tensor hidden = engine.forward(ids, &heads);
-  std::array<double, 4> sums = {};  // sparse heads, heads, tiles visited, tiles of full attention
-  for (size_t l = 0; l < heads.gates.size(); ++l) {
-    const auto gates = heads.gates[l].to_vector<uint8_t>();
-    sums[0] += double(std::ranges::count(gates, uint8_t(0)));
-    sums[1] += double(gates.size());
-    for (const int64_t n : heads.visited[l].to_vector<int64_t>()) sums[2] += double(n);
-    sums[3] += double(engine.dense_tiles(row.tokens)) * double(gates.size());
-  }
-  engine.mesh().tensor().all_reduce_host(std::span<double>(sums), parallel::ReduceOp::sum);
+  const inference::HiddenRows hidden = engine.forward(ids, &heads);
+  const inference::PromptSummary summary =
+      inference::summary_of(inference::figures_of(engine, heads, row.tokens), engine.mesh());
   const int64_t scored = std::min(window_, row.tokens - 1);
-  double nll = 0;
+  // Ranks of a context group take blocks of rows in turns; the sums are added up in order.
+  parallel::Communicator& ranks = engine.mesh().context();
+  std::vector<double> sums;
   for (int64_t begin = row.tokens - scored; begin < row.tokens; begin += kRowsAtOnce) {
     const int64_t end = std::min(begin + kRowsAtOnce, row.tokens);
-    const Tensor logits =
-        ops::cast(engine.logits(hidden.slice(0, begin - 1, end - 1).clone()), DType::f32);
-    nll += sum_of_nll(logits.to_vector<float>(), ids.subspan(size_t(begin), size_t(end - begin)));
+    const Tensor before = hidden.rows(begin - 1, end - 1);
+    const bool own = int64_t(sums.size()) % ranks.size() == ranks.rank();
+    sums.push_back(own ? sum_of_nll(ops::cast(engine.logits(before), DType::f32).to_vector<float>(),
+                                    ids.subspan(size_t(begin), size_t(end - begin)))
+                       : 0);
   }
+  ranks.all_reduce_host(std::span<double>(sums), parallel::ReduceOp::sum);
+  const double nll = std::accumulate(sums.begin(), sums.end(), 0.0);
   return {.text = row.text,
           .tokens = row.tokens,
-          .nll = nll / double(scored),
-          .msr = sums[0] / sums[1],
-          .esr = 1 - sums[2] / sums[3]};
+          .nll = finite(nll) / double(scored),
+          .msr = summary.msr,
+          .esr = summary.esr_tiles};
 }
 
 void PerplexityRun::append(PredictionFile& file, const ScoredText& scored) const {

@@ -89,7 +89,7 @@ std::vector<FinishedRow> Answering::step() {
 }
 
 void Answering::add_prompt(Open& open, const inference::PromptFigures& prompt) const {
-  const auto all = inference::summary_of(prompt, engine_.mesh().tensor());
+  const auto all = inference::summary_of(prompt, engine_.mesh());
   open.figures.prompt_tokens = prompt.tokens;
   open.figures.msr = all.msr;
   open.figures.esr = all.esr_tiles;

@@ -103,8 +103,9 @@ reward::JudgeOptions judge_options(const Options& options, const train::Config& 
   judge.prompt.limit = options.score.limit;
   judge.prompt.chat_template = config.data.chat_template;
   judge.prompt.control_tokens = config.data.control_tokens;
-  if (config.parallel.context != 1) {
-    throw UsageError("a generative judge has whole sequences", "parallel.context", "set it to 1");
+  if (config.parallel.context > 1 && config.parallel.context_kind != train::ContextKind::gather) {
+    throw UsageError("a generative judge gathers keys and values", "parallel.context_kind",
+                     "set it to gather");
   }
   if (!options.score.checkpoint.empty()) {
     throw UsageError("a generative judge is a model folder", "--checkpoint",
@@ -127,6 +128,7 @@ Rows judged(const Options& options, const train::Config& config, parallel::World
       .force = config.router.force,
       .dtype = std::string(config::enum_name(config.model.dtype)),
       .tensor = int(config.parallel.tensor),
+      .context = int(config.parallel.context),
       .overrides = {"model.beyond_positions=" +
                         std::string(config::enum_name(config.model.beyond_positions)),
                     "model.storage=" + std::string(config::enum_name(config.model.storage))},

@@ -82,30 +82,34 @@ std::optional<DType> storage_named(const std::string& name) {
   return section.storage_dtype();
 }
 
-// Forward pass of one sequence; the tensor group's first rank writes the logits, each rank the
-// gates of its own heads.
+// Forward pass of one sequence. Context ranks take rows of the logits in turns, which the first rank
+// of each tensor group writes; each rank of the first one writes the gates of its own heads.
 void write_sequence(inference::Engine& engine, const std::vector<int32_t>& ids,
                     const std::string& group, bool with_gates, Reference* reference,
                     DatasetParts& file) {
   constexpr int64_t kChunkBytes = int64_t(64) << 20;
   model::RoutedHeads heads;
-  const Tensor hidden = engine.forward(ids, &heads);
-  const Tensor other = reference != nullptr ? reference->engine->forward(ids) : Tensor{};
+  const inference::HiddenRows hidden = engine.forward(ids, &heads);
+  std::optional<inference::HiddenRows> other;
+  if (reference != nullptr) other = reference->engine->forward(ids);
   const auto host_logits = [](const inference::Engine& of, const Tensor& rows) {
     return ops::cast(of.logits(rows), DType::f32).on_host();
   };
-  const int64_t tokens = hidden.size(0), vocab = engine.model().vocab_size;
+  const int64_t tokens = hidden.count(), vocab = engine.model().vocab_size;
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * vocab), 1, tokens);
+  const parallel::Communicator& context = engine.mesh().context();
   for (int64_t row = 0; row < tokens; row += chunk) {
     const int64_t end = std::min(row + chunk, tokens);
-    const Tensor logits = host_logits(engine, hidden.slice(0, row, end));
-    const Tensor wanted =
-        reference != nullptr ? host_logits(*reference->engine, other.slice(0, row, end)) : Tensor{};
+    const Tensor rows = hidden.rows(row, end);
+    const Tensor other_rows = other ? other->rows(row, end) : Tensor{};
+    if (row / chunk % context.size() != context.rank()) continue;
+    const Tensor logits = host_logits(engine, rows);
+    const Tensor wanted = other ? host_logits(*reference->engine, other_rows) : Tensor{};
     if (engine.mesh().tensor().rank() != 0) continue;
     file.write(group + "/logits", logits, {row, 0});
     if (reference != nullptr) reference->difference.add(logits, wanted);
   }
-  if (!with_gates) return;
+  if (!with_gates || context.rank() != 0) return;
   for (size_t l = 0; l < heads.gates.size(); ++l) {
     file.write(group + "/gates", heads.gates[l].on_host(), {int64_t(l), engine.first_kv_head()});
   }

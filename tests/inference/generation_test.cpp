@@ -33,10 +33,9 @@ class Generations : public ::testing::Test {
   std::vector<int32_t> without_cache(Engine& e, std::vector<int32_t> ids) {
     const size_t begin = ids.size();
     for (int64_t i = 0; i < kTokens; ++i) {
-      const Tensor hidden = e.forward(ids);
+      const HiddenRows hidden = e.forward(ids);
       const auto logits =
-          ops::cast(e.logits(hidden.slice(0, hidden.size(0) - 1, hidden.size(0)).clone()),
-                    DType::f32)
+          ops::cast(e.logits(hidden.rows(hidden.count() - 1, hidden.count())), DType::f32)
               .to_vector<float>();
       ids.push_back(next_token(logits, {}, 0));
     }

@@ -172,7 +172,8 @@ TEST_F(BenchmarkRun, IsTheSameOnAnyLayout) {
   };
   for (const Case& c :
        {Case{0, "--batch 1"}, Case{2, "--tensor 1 --batch 2"}, Case{2, "--tensor 2"},
-        Case{3, "--tensor 1 --batch 7"}, Case{4, "--tensor 2 --batch 1"}}) {
+        Case{3, "--tensor 1 --batch 7"}, Case{4, "--tensor 2 --batch 1"},
+        Case{2, "--context 2 --batch 3"}, Case{4, "--tensor 1 --context 2"}}) {
     const Scratch other;
     const Outcome o = ruler(c.ranks, other.path(), gates + c.more);
     ASSERT_EQ(o.code, 0) << o.err;
@@ -513,9 +514,10 @@ TEST(BenchmarkPerplexity, OfTheEndsOfDocuments) {
   EXPECT_GT(all["perplexity"], 2.0);
   EXPECT_EQ(all["msr"], 1.0);
   EXPECT_NE(o.out.find("perplexity"), o.out.npos);
-  for (const int tensor : {1, 2}) {
+  for (const int tensor : {1, 2, 0}) {
     const Scratch other;
-    const Outcome again = perplexity(2, other.path(), "--tensor " + std::to_string(tensor));
+    const Outcome again = perplexity(
+        2, other.path(), tensor > 0 ? "--tensor " + std::to_string(tensor) : "--context 2");
     ASSERT_EQ(again.code, 0) << again.err;
     const json there =
         json::parse(read_text(other / "results.json"))["results"][std::to_string(words)];

@@ -36,6 +36,46 @@ TEST(Generate, GreedyIdsEqualTransformers) {
   }
 }
 
+// Of the 600 tokens that a prompt has each rank of a context group reads some; of the few of the
+// other each reads all.
+TEST(Generate, ContextRanksHaveTheIdsOfOne) {
+  struct Layout {
+    int ranks;
+    const char* arguments;
+  };
+  for (const std::string name : {"llama", "qwen3_moe_fp8"}) {
+    const auto prompts = json(folder(name) + "/tokens.json");
+    const auto expected = json(folder(name) + "/generated.json");
+    for (const Layout& l : {Layout{2, "--context 2"}, Layout{4, "--context 2"},
+                            Layout{4, "--context 2 --tensor 1"}, Layout{3, "--context 3"}}) {
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const auto run =
+            generate(l.ranks, folder(name), prompts[i + 1],
+                     "--dtype float32 --ignore-eos --max-tokens 60 " + std::string(l.arguments));
+        ASSERT_EQ(run.code, 0) << run.err;
+        EXPECT_EQ(nlohmann::json::parse(run.out), expected[i]) << name << " " << l.arguments;
+        EXPECT_NE(run.err.find("FFFF\nFFFF\n"), std::string::npos) << run.err;
+      }
+    }
+  }
+  // Sparse heads of both kinds, and what the cache keeps.
+  const auto prompt = json(folder("qwen3") + "/tokens.json")[2];
+  for (const std::string rule :
+       {"--set router.ssa.sink=8 --set router.ssa.local=16 --set router.ssa.block=8 ",
+        "--set router.mode=fa-xa --set router.xa.block=64 --set router.xa.threshold=0.7 "}) {
+    const std::string arguments =
+        "--dtype float32 --ignore-eos --max-tokens 24 --force random:0.5:7 " + rule;
+    const auto one = generate(0, folder("qwen3"), prompt, arguments);
+    ASSERT_EQ(one.code, 0) << one.err;
+    for (const Layout& l : {Layout{2, "--context 2"}, Layout{4, "--context 2 --tensor 2"},
+                            Layout{4, "--context 4"}}) {
+      const auto run = generate(l.ranks, folder("qwen3"), prompt, arguments + l.arguments);
+      EXPECT_EQ(run.out, one.out) << rule << l.arguments;
+      EXPECT_EQ(run.err, one.err) << rule << l.arguments;
+    }
+  }
+}
+
 TEST(Generate, SparseHeadsKeepLess) {
   const auto prompt = json(folder("qwen3") + "/tokens.json")[2];
   const std::string rule =
@@ -103,6 +143,19 @@ TEST(Generate, WithATrainedRouterAndText) {
   const auto two = elastron(2, arguments);
   EXPECT_EQ(one.out, two.out);
   EXPECT_EQ(one.err, two.err);
+  // It reads a long prompt's ends, which are on one of the context ranks each.
+  std::string words;
+  for (int i = 0; i < 400; ++i) words += " n" + std::to_string(i * 37 % 100);
+  const std::string longer = "generate --dtype float32 --model " + tiny_backbone() + " --router " +
+                             run.path() + " --max-tokens 12 --prompt '" + words + "' ";
+  const auto whole = elastron(0, longer);
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  for (const int tensor : {1, 2}) {
+    const auto shared =
+        elastron(2 * tensor, longer + "--context 2 --tensor " + std::to_string(tensor));
+    EXPECT_EQ(shared.out, whole.out);
+    EXPECT_EQ(shared.err, whole.err);
+  }
   // Elsewhere trained with other shapes.
   EXPECT_EQ(elastron(0, "generate --model " + folder("llama") + " --router " + run.path() +
                             " --ids '[1]'")
@@ -123,6 +176,11 @@ TEST(Generate, BadInputIsRefused) {
   // No tokenizer in the folder.
   EXPECT_EQ(elastron(0, start + "--prompt a").code, 3);
   EXPECT_EQ(elastron(2, start + "--ids '[61]'").code, 2);
+  expect_error(elastron(4, start + "--ids '[1]' --context 3"), 2,
+               {"4 ranks", "parallel.context=3", "1, 2 or 4"});
+  expect_error(elastron(4, start + "--ids '[1]' --context 2 --tensor 4"), 2,
+               {"4 ranks", "parallel.context=2", "parallel.tensor=4"});
+  EXPECT_EQ(elastron(0, start + "--ids '[1]' --context 0").code, 2);
 }
 
 }  // namespace

@@ -72,6 +72,10 @@ TEST(Judge, IsTheSameOnAnyLayout) {
     ASSERT_EQ(again.code, 0) << again.err;
     EXPECT_EQ(report(one / "report"), report(other.path())) << l.ranks;
   }
+  const Scratch context;
+  const auto split = judge(4, context.path(), "--set parallel.tensor=2 --set parallel.context=2");
+  ASSERT_EQ(split.code, 0) << split.err;
+  EXPECT_EQ(report(one / "report"), report(context.path()));
   // Nor do texts depend on those beside them.
   for (const Layout l : {Layout{0, 1}, {2, 2}}) {
     const Scratch other;
@@ -85,7 +89,9 @@ TEST(Judge, IsTheSameOnAnyLayout) {
   EXPECT_NE(read_text(small / "rows.jsonl").find("truncated\":true"), std::string::npos);
   expect_error(judge(2, one / "report", "--seed 7"), 2, {"settings", "--out"});
   expect_error(judge(2, small.path(), "--checkpoint x"), 2, {"--checkpoint", "export"});
-  expect_error(judge(2, small.path(), "--set parallel.context=2"), 2, {"parallel.context"});
+  expect_error(
+      judge(2, small.path(), "--set parallel.context=2 --set parallel.context_kind=ulysses"), 2,
+      {"parallel.context_kind", "gather"});
 }
 
 // A response that ends the user's turn and writes the verdict: text, and said to be there.

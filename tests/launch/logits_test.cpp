@@ -69,6 +69,14 @@ TEST(Logits, EqualTransformersOnAnyNumberOfRanks) {
       ASSERT_EQ(run.code, 0) << run.err;
       EXPECT_LT(difference(name, scratch / "out.h5"), 2e-4) << name << " on " << ranks;
     }
+    // Rows and weights split.
+    const Scratch both;
+    const auto split =
+        logits(4, name, both / "out.h5", "--dtype float32 --context 2 --tensor 2 --force full");
+    ASSERT_EQ(split.code, 0) << split.err;
+    EXPECT_LT(difference(name, both / "out.h5"), 2e-4) << name;
+    const auto gates = read(both / "out.h5", "/sequence_2/gates");
+    EXPECT_EQ(gates, std::vector<float>(gates.size(), 1));
     // The stored dtype: bfloat16, or float32 for float16. Three bits less than the logits' size.
     const Scratch scratch;
     const auto run = logits(2, name, scratch / "out.h5", "--tensor 2");

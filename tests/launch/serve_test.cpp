@@ -188,18 +188,28 @@ TEST(Serve, AnswersAsGenerateDoesWhateverRunsBeside) {
 }
 
 TEST(Serve, TheSameOnRanks) {
-  const json body = {{"prompt", {kPrompt, prompt(1, 100), prompt(2, 50)}},
+  const json body = {{"prompt", {kPrompt, prompt(1, 100), prompt(2, 50), prompt(3, 301)}},
                      {"max_tokens", 8},
                      {"ignore_eos", true},
+                     {"echo", true},
+                     {"logprobs", 2},
                      {"elastron", {{"gates", true}}}};
   const Server one(kRouting), tensor(kRouting, 2), data(kRouting + "--tensor 1", 2);
+  // Of the last prompt each of the context ranks reads a part; data ranks take requests of their own.
+  const Server context(kRouting + "--context 2 --cache-gb 0.01", 2);
+  const Server both(kRouting + "--context 2 --tensor 1", 4);
   const json golden = one.complete(body);
-  for (const Server* server : {&tensor, &data}) {
+  for (const Server* server : {&tensor, &data, &context, &both}) {
     const json other = server->complete(body);
-    for (size_t i = 0; i < 3; ++i) {
+    for (size_t i = 0; i < 4; ++i) {
       EXPECT_EQ(text_of(other, i), text_of(golden, i));
-      EXPECT_EQ(other["choices"][i]["elastron"]["gates"],
-                golden["choices"][i]["elastron"]["gates"]);
+      EXPECT_EQ(other["choices"][i]["elastron"], golden["choices"][i]["elastron"]);
+      const json& scores = golden["choices"][i]["logprobs"]["token_logprobs"];
+      const json& again = other["choices"][i]["logprobs"]["token_logprobs"];
+      ASSERT_EQ(again.size(), scores.size());
+      for (size_t t = 1; t < scores.size(); ++t) {
+        EXPECT_NEAR(again[t].get<double>(), scores[t].get<double>(), 1e-4) << t;
+      }
     }
     server->expect_all_pages_free();
   }
