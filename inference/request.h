@@ -14,7 +14,10 @@ namespace elastron::inference {
 
 struct Request {
   std::vector<int32_t> prompt;  // one id or more, of the model
-  int64_t max_tokens = 128;     // 0: only the prompt is read
+  // So many of its first tokens, fewer than all, are shared with other requests: they are routed by
+  // themselves, and what comes behind is read with their gates (inference/prefix_store.h).
+  int64_t prefix_tokens = 0;
+  int64_t max_tokens = 128;  // 0: only the prompt is read
   Sampling sampling;
   bool ignore_eos = false;
   int64_t min_tokens = 0;           // before so many there is no end by an id
@@ -44,6 +47,8 @@ struct PromptFigures {
   // Of the kv heads that this rank caches, and how many ranks of its context group cache the same.
   int64_t cache_bytes = 0, full_cache_bytes = 0, cache_copies = 1;
   std::vector<ScoredToken> scored;  // Request::prompt_logprobs
+  // Of a prompt with a prefix all but the tokens are the prefix's, and the cache's bytes the whole's.
+  int64_t prefix_tokens_kept = 0;  // of the prefix, where it did not have to be read
 };
 
 enum class Finish : uint8_t {

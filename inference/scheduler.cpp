@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "inference/continuation.h"
 #include "inference/prompt_summary.h"
 #include "inference/shared_scores.h"
 #include "ops/elementwise.h"
@@ -36,6 +37,16 @@ NumericalError not_a_number() {
           "check the model's weights, or compute in float32"};
 }
 
+std::span<const int32_t> prefix_ids(const Request& request) {
+  return std::span(request.prompt).first(size_t(request.prefix_tokens));
+}
+
+void add_cache(PromptFigures& figures, const SequenceCache& cache, const Engine& engine) {
+  figures.cache_bytes = cache.bytes();
+  figures.full_cache_bytes = cache.full_bytes();
+  if (engine.heads_over() == nullptr) figures.cache_copies = engine.mesh().context().size();
+}
+
 // What is wrong with one text's numbers is that text's end.
 template <class F>
 void or_fail(Event& event, const F& f) {
@@ -53,7 +64,8 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
     : engine_(engine),
       options_(options),
       pool_(engine.model().head_dim, engine.dtype(), pool_options(engine, options),
-            engine.device()) {
+            engine.device()),
+      prefixes_(options.prefixes) {
   ELASTRON_CHECK(options.slots >= 1 && options.vocab_size >= 1 &&
                      options.vocab_size <= engine.model().vocab_size,
                  "slots, and ids of the model");
@@ -90,7 +102,18 @@ int64_t Scheduler::submit(Request request) {
                                  tokens, engine_.max_position()),
                      "prompt", "shorten it");
   }
-  const int64_t pages = shape_of(request).most_pages(pool_);
+  if (request.prefix_tokens != 0) {
+    if (request.prefix_tokens < 0 || request.prefix_tokens >= tokens) {
+      throw UsageError(
+          fmt::format("a prefix of {} tokens of a prompt of {}", request.prefix_tokens, tokens),
+          "prefix", "something must come behind the prefix");
+    }
+    if (request.prompt_logprobs) {
+      throw UsageError("the tokens of a prompt with a prefix are not scored", "prefix",
+                       "leave the prefix out");
+    }
+  }
+  const int64_t pages = pages_of(request, /*with_prefix=*/true);
   if (pages > pool_.free_pages() + pool_.used_pages()) {
     throw UsageError(
         fmt::format(
@@ -105,13 +128,34 @@ int64_t Scheduler::submit(Request request) {
 
 // Collective where the cache has a limit: a rank whose heads are sparse has more pages left than
 // others, and a request is let in by all ranks or by none.
-int64_t Scheduler::free_pages() const {
-  int64_t least[] = {pool_.free_pages()};
+int64_t Scheduler::least_of_ranks(int64_t pages) const {
+  int64_t least[] = {pages};
   if (options_.cache_bytes > 0) {
     engine_.mesh().tensor().all_reduce_host(std::span<int64_t>(least), parallel::ReduceOp::min);
     engine_.mesh().context().all_reduce_host(std::span<int64_t>(least), parallel::ReduceOp::min);
   }
   return least[0];
+}
+
+CacheShape Scheduler::prefix_shape(const Request& request) const {
+  return engine_.cache_shape(request.prefix_tokens, options_.cache);
+}
+
+// What must be free before the prompt is read; a prefix that is not there is read first.
+int64_t Scheduler::pages_of(const Request& request, bool with_prefix) const {
+  const int64_t pages = shape_of(request).most_pages(pool_);
+  if (request.prefix_tokens == 0 || !with_prefix) return pages;
+  return pages + prefix_shape(request).most_pages(pool_);
+}
+
+// Prefixes that nobody asks for now make way, if that is enough. The same on all ranks.
+bool Scheduler::make_room(const Request& request) {
+  const auto kept = request.prefix_tokens > 0 ? prefixes_.find(prefix_ids(request)) : nullptr;
+  const int64_t pages = pages_of(request, kept == nullptr);
+  const int64_t others = prefixes_.pages() - (kept != nullptr ? kept->cache.pages() : 0);
+  if (pages > least_of_ranks(pool_.free_pages() + others)) return false;
+  while (pages > least_of_ranks(pool_.free_pages())) prefixes_.drop_oldest(kept.get());
+  return true;
 }
 
 void Scheduler::cancel(int64_t request) {
@@ -125,8 +169,7 @@ std::vector<Event> Scheduler::step() {
   std::vector<Event> events;
   const bool others_wait = !running_.empty();
   if (others_wait) decode(events);
-  while (!waiting_.empty() && running() < options_.slots &&
-         shape_of(waiting_.front().request).most_pages(pool_) <= free_pages()) {
+  while (!waiting_.empty() && running() < options_.slots && make_room(waiting_.front().request)) {
     auto text = std::make_unique<Text>(std::move(waiting_.front()));
     waiting_.pop_front();
     events.push_back(let_in(*text));
@@ -136,7 +179,8 @@ std::vector<Event> Scheduler::step() {
     }
     if (others_wait) break;
   }
-  ELASTRON_CHECK(!running_.empty() || pool_.used_pages() == 0, "pages of texts that have ended");
+  ELASTRON_CHECK(!running_.empty() || pool_.used_pages() == prefix_pages(),
+                 "pages of texts that have ended");
   place();  // now, so that a step that only decodes has nothing to send but its tokens
   return events;
 }
@@ -157,30 +201,65 @@ Event Scheduler::read_prompt(Text& text) {
     text.stream =
         std::make_unique<TextStream>(*options_.tokenizer, request.stops, request.skip_controls);
   }
-  model::RoutedHeads heads;
-  const HiddenRows hidden = engine_.forward(request.prompt, &heads, text.cache.get());
-  auto figures =
-      std::make_shared<PromptFigures>(figures_of(engine_, heads, int64_t(request.prompt.size())));
-  figures->cache_bytes = text.cache->bytes();
-  figures->full_cache_bytes = text.cache->full_bytes();
-  if (engine_.heads_over() == nullptr) figures->cache_copies = engine_.mesh().context().size();
+  auto figures = std::make_shared<PromptFigures>();
   Event event{.request = text.number, .prompt = figures};
   or_fail(event, [&] {
-    const auto last = score_prompt(hidden, request, *figures).to_vector<float>();
+    const Tensor last =
+        request.prefix_tokens > 0 ? read_behind_prefix(text, *figures) : read_whole(text, *figures);
     if (request.max_tokens == 0) {
       event.finish = Finish::length;
     } else {
-      go_on(text, last, event);
+      go_on(text, last.to_vector<float>(), event);
     }
   });
   return event;
+}
+
+Tensor Scheduler::read_whole(Text& text, PromptFigures& figures) const {
+  const Request& request = text.request;
+  model::RoutedHeads heads;
+  const HiddenRows hidden = engine_.forward(request.prompt, &heads, text.cache.get());
+  figures = figures_of(engine_, heads, int64_t(request.prompt.size()));
+  add_cache(figures, *text.cache, engine_);
+  return score_prompt(hidden, request, figures);
+}
+
+Tensor Scheduler::read_behind_prefix(Text& text, PromptFigures& figures) {
+  const Request& request = text.request;
+  const bool kept = prefixes_.find(prefix_ids(request)) != nullptr;
+  const auto prefix = prefix_of(request);
+  text.cache->continue_from(prefix->cache);
+  const Tensor last = read_behind(engine_, *text.cache, pool_,
+                                  std::span(request.prompt).subspan(size_t(request.prefix_tokens)),
+                                  request.prefix_tokens);
+  figures = prefix->figures;
+  figures.tokens = int64_t(request.prompt.size());
+  figures.prefix_tokens_kept = kept ? request.prefix_tokens : 0;
+  add_cache(figures, *text.cache, engine_);
+  return logits_of(last);
+}
+
+std::shared_ptr<Prefix> Scheduler::prefix_of(const Request& request) {
+  const auto ids = prefix_ids(request);
+  if (auto kept = prefixes_.find(ids)) return kept;
+  auto prefix = std::make_shared<Prefix>(ids, prefix_shape(request), pool_);
+  model::RoutedHeads heads;
+  engine_.forward(ids, &heads, &prefix->cache);
+  prefix->figures = figures_of(engine_, heads, request.prefix_tokens);
+  prefixes_.add(prefix);
+  return prefix;
+}
+
+Tensor Scheduler::logits_of(const Tensor& hidden) const {
+  Tensor logits = ops::cast(engine_.logits(hidden), DType::f32);
+  engine_.agree_on(logits);
+  return logits;
 }
 
 // -> the logits of what follows the prompt, [1, vocab] float32
 Tensor Scheduler::score_prompt(const HiddenRows& hidden, const Request& request,
                                PromptFigures& figures) const {
   const int64_t rows = hidden.count();
-  const auto logits = [&](const Tensor& of) { return ops::cast(engine_.logits(of), DType::f32); };
   if (request.prompt_logprobs) {
     // Ranks of a context group take rows in turns.
     parallel::Communicator& ranks = engine_.mesh().context();
@@ -193,7 +272,8 @@ Tensor Scheduler::score_prompt(const HiddenRows& hidden, const Request& request,
       const int64_t own_end = std::min(own + kScoredRows, end);
       std::vector<ScoredToken> scores;
       if (own < own_end) {
-        scores = scored_rows(logits(all.slice(0, own - begin, own_end - begin).clone()),
+        const Tensor some = all.slice(0, own - begin, own_end - begin).clone();
+        scores = scored_rows(ops::cast(engine_.logits(some), DType::f32),
                              std::span(request.prompt).subspan(size_t(own) + 1),
                              request.top_logprobs.value_or(0));
       }
@@ -204,9 +284,7 @@ Tensor Scheduler::score_prompt(const HiddenRows& hidden, const Request& request,
       }
     }
   }
-  Tensor last = logits(hidden.rows(rows - 1, rows));
-  engine_.agree_on(last);
-  return last;
+  return logits_of(hidden.rows(rows - 1, rows));
 }
 
 // Of logits [rows, vocab] and what comes behind each row; a log-probability is not a number where a

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "inference/decoding.h"
+#include "inference/prefix_store.h"
 #include "inference/request.h"
 #include "inference/text_stream.h"
 
@@ -22,6 +23,8 @@ struct SchedulerOptions {
   int64_t cache_bytes = 0;  // of all caches of this rank; 0: as the device has
   int64_t page_rows = 64;
   CacheOptions cache;
+  int64_t prefixes =
+      0;  // that are kept for requests to come, at the most, while nobody needs the room
   int64_t vocab_size = 0;  // ids below it may be generated: a model's vocabulary is often padded
   // For texts and Request::stops; it has vocab_size ids or more, and must outlive the scheduler.
   const data::Tokenizer* tokenizer = nullptr;
@@ -54,6 +57,7 @@ class Scheduler {
   int64_t waiting() const { return int64_t(waiting_.size()); }
   int64_t running() const { return int64_t(running_.size()); }
   const PagePool& pool() const { return pool_; }
+  int64_t prefix_pages() const { return prefixes_.pages(); }
 
  private:
   struct Text {
@@ -76,9 +80,17 @@ class Scheduler {
   };
 
   CacheShape shape_of(const Request& request) const;
-  int64_t free_pages() const;
+  int64_t least_of_ranks(int64_t pages) const;
+  CacheShape prefix_shape(const Request& request) const;
+  int64_t pages_of(const Request& request, bool with_prefix) const;
+  bool make_room(const Request& request);
   Event let_in(Text& text);
   Event read_prompt(Text& text);
+  // The prompt into the text's cache. -> the logits of what follows it, [1, vocab] float32
+  Tensor read_whole(Text& text, PromptFigures& figures) const;
+  Tensor read_behind_prefix(Text& text, PromptFigures& figures);
+  std::shared_ptr<Prefix> prefix_of(const Request& request);
+  Tensor logits_of(const Tensor& hidden) const;
   Tensor score_prompt(const HiddenRows& hidden, const Request& request,
                       PromptFigures& figures) const;
   std::vector<ScoredToken> scored_rows(const Tensor& logits, std::span<const int32_t> ids,
@@ -94,6 +106,7 @@ class Scheduler {
   Engine& engine_;
   SchedulerOptions options_;
   PagePool pool_;
+  PrefixStore prefixes_;
   int64_t submitted_ = 0;
   std::deque<Text> waiting_;
   std::vector<std::unique_ptr<Text>> running_;  // in the order of their coming

@@ -38,12 +38,17 @@ class SequenceCache final : public model::KvCache {
   // Throws LogicError where the sequence is longer than the shape says.
   void fill(int64_t layer, const Tensor& k, const Tensor& v, const Tensor& gate) override;
 
+  // Becomes what `other` is: its gates and its rows, which are copied, with room for more tokens. Of the
+  // same rule and heads; not filled before. Throws as fill() does.
+  void continue_from(const SequenceCache& other);
+
   const CacheShape& shape() const { return shape_; }
   // Of the kv heads; empty before fill().
   const std::vector<ops::CachedHead>& heads(int64_t layer) const {
     return layers_[size_t(layer)].heads;
   }
-  int64_t bytes() const;       // of the pages it holds
+  int64_t pages() const;       // that it holds
+  int64_t bytes() const;       // of these
   int64_t full_bytes() const;  // of the pages it would hold if all heads were full
 
   SequenceCache(const SequenceCache&) = delete;
@@ -55,6 +60,9 @@ class SequenceCache final : public model::KvCache {
     Tensor list;  // the same for the device
     std::vector<ops::CachedHead> heads;
   };
+
+  // Heads with pages for all of the sequence. -> the first page of each among those of the layer.
+  std::vector<int64_t> take_pages(Layer& layer, const std::vector<bool>& full);
 
   CacheShape shape_;
   PagePool& pool_;

@@ -91,7 +91,8 @@ json ApiAnswer::head(const char* object) const {
 json ApiAnswer::usage() const {
   return {{"prompt_tokens", prompt_tokens_},
           {"completion_tokens", generated_tokens_},
-          {"total_tokens", prompt_tokens_ + generated_tokens_}};
+          {"total_tokens", prompt_tokens_ + generated_tokens_},
+          {"prompt_tokens_details", {{"cached_tokens", kept_tokens_}}}};
 }
 
 json ApiAnswer::choice_json(size_t index, const std::string& text, const json& scored,
@@ -120,6 +121,7 @@ std::vector<json> ApiAnswer::take(size_t choice, const Update& u) {
   std::vector<inference::ScoredToken> scored;
   if (u.prompt) {
     c.own = own_figures(u.prompt->summary, request_.gates);
+    if (choice % size_t(request_.n) == 0) kept_tokens_ += u.prompt->kept_tokens;
     if (request_.echo) {
       text = request_.prompt_texts[choice / size_t(request_.n)];
       scored = u.prompt->scored;

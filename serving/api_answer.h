@@ -51,7 +51,7 @@ class ApiAnswer {
   int64_t created_;
   std::vector<Choice> choices_;
   size_t open_;
-  int64_t prompt_tokens_ = 0, generated_tokens_ = 0;
+  int64_t prompt_tokens_ = 0, kept_tokens_ = 0, generated_tokens_ = 0;
 };
 
 }  // namespace elastron::serving

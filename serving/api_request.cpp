@@ -20,9 +20,16 @@ uint64_t any_seed() {
   return uint64_t(device()) << 32 | device();
 }
 
+// What a body says of the beginning that it shares with others.
+struct SharedBeginning {
+  nlohmann::json prefix;  // of prompts: null, a text or ids
+  int64_t messages = 0;   // of a conversation
+};
+
 // What both kinds have.
-void common_fields(BodyFields& f, const ServedModel& model, ApiRequest& r,
-                   inference::Request& each) {
+SharedBeginning common_fields(BodyFields& f, const ServedModel& model, ApiRequest& r,
+                              inference::Request& each) {
+  SharedBeginning shared;
   const auto name = f.text("model");
   if (name && *name != model.name) {
     throw ApiError(404, "invalid_request_error",
@@ -40,6 +47,11 @@ void common_fields(BodyFields& f, const ServedModel& model, ApiRequest& r,
   if (const nlohmann::json* own = f.take("elastron")) {
     BodyFields inner(*own);
     r.gates = inner.flag("gates");
+    if (r.kind == ApiKind::chat) {
+      shared.messages = inner.integer("prefix_messages", 1, int64_t(kMostMessages)).value_or(0);
+    } else if (const nlohmann::json* prefix = inner.take("prefix")) {
+      shared.prefix = *prefix;
+    }
     inner.refuse_others();
   }
   auto& s = each.sampling;
@@ -64,6 +76,7 @@ void common_fields(BodyFields& f, const ServedModel& model, ApiRequest& r,
   f.only("frequency_penalty", 0);
   f.only("logit_bias", nlohmann::json::object());
   f.ignore({"user", "metadata", "store"});
+  return shared;
 }
 
 void check_prompt(const std::vector<int32_t>& ids, const ServedModel& model,
@@ -103,6 +116,7 @@ void make_choices(ApiRequest& r, const inference::Request& each, std::optional<i
     for (int64_t i = 0; i < r.n; ++i) {
       inference::Request one = each;
       one.prompt = prompt;
+      one.prefix_tokens = r.prefix_tokens;
       one.max_tokens = room(max_tokens, int64_t(prompt.size()), model, field);
       one.sampling.stream = uint64_t(r.choices.size());
       r.choices.push_back(std::move(one));
@@ -164,6 +178,56 @@ void add_prompts(const nlohmann::json& prompt, const ServedModel& model, bool le
       "lists");
 }
 
+// The prefix goes before every prompt, in tokens of its own: what comes behind does not change them.
+void put_before_prompts(const nlohmann::json& prefix, const ServedModel& model, bool leading,
+                        ApiRequest& r) {
+  if (prefix.is_null()) return;
+  if (r.echo) throw invalid("elastron", "a prefix is not for 'echo': leave one of them out");
+  std::vector<int32_t> ids;
+  if (prefix.is_string()) {
+    try {
+      ids = model.tokenizer->encode(prefix.get<std::string>());
+    } catch (const InputError& e) {
+      throw invalid("elastron", e.what());
+    }
+    if (leading) data::lead(ids, model.leading);
+  } else if (prefix.is_array()) {
+    ids = tokens_of(prefix, model);
+  } else {
+    throw invalid("elastron", "'elastron.prefix' must be a string or a list of token ids");
+  }
+  if (ids.empty()) throw invalid("elastron", "'elastron.prefix' has no tokens");
+  r.prefix_tokens = int64_t(ids.size());
+  for (auto& prompt : r.prompts) {
+    if (prompt.empty()) throw invalid("prompt", "something must come behind 'elastron.prefix'");
+    prompt.insert(prompt.begin(), ids.begin(), ids.end());
+  }
+}
+
+// Tokens of the conversation's first messages, which must be a beginning of all of it.
+int64_t tokens_of_first(int64_t count, const std::vector<data::ChatMessage>& messages,
+                        const std::vector<int32_t>& all, const ServedModel& model) {
+  if (count >= int64_t(messages.size())) {
+    throw invalid("elastron", fmt::format("'elastron.prefix_messages' is {} of {} messages: "
+                                          "something must come behind them",
+                                          count, messages.size()));
+  }
+  std::vector<int32_t> ids;
+  try {
+    const auto chat = model.chat->render(std::span(messages).first(size_t(count)),
+                                         /*generation_prompt=*/false, "messages");
+    ids = model.tokenizer->encode(chat.text, chat.contents);
+  } catch (const InputError& e) {
+    throw invalid("elastron", e.what());
+  }
+  if (ids.empty() || ids.size() >= all.size() || !std::equal(ids.begin(), ids.end(), all.begin())) {
+    throw invalid("elastron",
+                  "the chat template writes the first messages otherwise where others follow: "
+                  "leave 'elastron.prefix_messages' out");
+  }
+  return int64_t(ids.size());
+}
+
 std::string content_of(const nlohmann::json& message, const std::string& where) {
   const auto it = message.find("content");
   if (it != message.end() && it->is_string()) return it->get<std::string>();
@@ -211,7 +275,7 @@ ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model
   BodyFields f(body);
   ApiRequest r;
   inference::Request each;
-  common_fields(f, model, r, each);
+  const auto shared = common_fields(f, model, r, each);
   const nlohmann::json* prompt = f.take("prompt");
   if (prompt == nullptr) throw invalid("prompt", "'prompt' is missing");
   r.echo = f.flag("echo");
@@ -227,7 +291,8 @@ ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model
   f.refuse_others();
   if (logprobs) each.top_logprobs = int(*logprobs);
   each.prompt_logprobs = r.echo && logprobs.has_value();
-  add_prompts(*prompt, model, leading, r);
+  add_prompts(*prompt, model, leading && shared.prefix.is_null(), r);
+  put_before_prompts(shared.prefix, model, leading, r);
   for (const auto& ids : r.prompts) check_prompt(ids, model, "prompt");
   make_choices(r, each, max_tokens, model, "max_tokens");
   return r;
@@ -238,7 +303,7 @@ ApiRequest parse_generate(const nlohmann::json& body, const ServedModel& model,
   BodyFields f(body);
   ApiRequest r{.kind = ApiKind::generate, .echo = prompt_before};
   inference::Request each;
-  common_fields(f, model, r, each);
+  const auto shared = common_fields(f, model, r, each);
   const auto prompt = f.text("prompt");
   if (!prompt) throw invalid("prompt", "'prompt' is missing");
   const int64_t max_tokens =
@@ -258,7 +323,8 @@ ApiRequest parse_generate(const nlohmann::json& body, const ServedModel& model,
   f.only("prompt_logprobs", nullptr);
   const bool leading = f.flag("add_special_tokens", true);
   f.refuse_others();
-  add_text(*prompt, model, leading, r);
+  add_text(*prompt, model, leading && shared.prefix.is_null(), r);
+  put_before_prompts(shared.prefix, model, leading, r);
   check_prompt(r.prompts[0], model, "prompt");
   make_choices(r, each, max_tokens, model, "max_tokens");
   return r;
@@ -268,7 +334,7 @@ ApiRequest parse_chat(const nlohmann::json& body, const ServedModel& model) {
   BodyFields f(body);
   ApiRequest r{.kind = ApiKind::chat};
   inference::Request each;
-  common_fields(f, model, r, each);
+  const auto shared = common_fields(f, model, r, each);
   const auto messages = messages_of(f.take("messages"));
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   const auto old_name = f.integer("max_tokens", 1, kMost);
@@ -296,6 +362,9 @@ ApiRequest parse_chat(const nlohmann::json& body, const ServedModel& model) {
     r.prompt_texts.push_back(chat.text);
   } catch (const InputError& e) {
     throw invalid("messages", e.what());
+  }
+  if (shared.messages > 0) {
+    r.prefix_tokens = tokens_of_first(shared.messages, messages, r.prompts[0], model);
   }
   check_prompt(r.prompts[0], model, "messages");
   make_choices(r, each, new_name ? new_name : old_name, model,

@@ -31,6 +31,8 @@ struct ApiRequest {
   int64_t n = 1;
   bool stream = false, usage_chunk = false, echo = false, gates = false;
   bool chat_logprobs = false;
+  // The beginning that all prompts have and share with other requests: tokens of it (Request::prefix_tokens).
+  int64_t prefix_tokens = 0;
   // One per choice, with its prompt.
   std::vector<inference::Request> choices;
 };
@@ -40,7 +42,8 @@ inline constexpr int64_t kMostChoices = 128, kMostTopLogprobs = 20;
 // Throw ApiError: 400, or 404 for another model. What OpenAI's interface has and this server has not is
 // refused unless it has its neutral value; what it does not have is refused, but for the sampling rules
 // top_k, min_p, ignore_eos, min_tokens, stop_token_ids, skip_special_tokens and add_special_tokens, and
-// `elastron`: {"gates": true}.
+// `elastron`: {"gates": true}, and in it `prefix`, a text or ids that come before every prompt, or of a
+// conversation `prefix_messages`, its first so many: what the request shares with others.
 ApiRequest parse_completion(const nlohmann::json& body, const ServedModel& model);
 ApiRequest parse_chat(const nlohmann::json& body, const ServedModel& model);
 // vLLM's plain interface: one text as the prompt and its SamplingParams as fields. `prompt_before`: texts of the

@@ -15,6 +15,7 @@ constexpr std::chrono::milliseconds kIdle{500};
 json of_request(const inference::Request& r) {
   const auto& s = r.sampling;
   return {{"prompt", r.prompt},
+          {"prefix_tokens", r.prefix_tokens},
           {"max_tokens", r.max_tokens},
           {"sampling", {s.temperature, s.top_k, s.top_p, s.min_p, s.seed, s.stream}},
           {"ignore_eos", r.ignore_eos},
@@ -30,6 +31,7 @@ inference::Request request_of(const json& j) {
   const json& s = j.at("sampling");
   inference::Request r;
   r.prompt = j.at("prompt").get<std::vector<int32_t>>();
+  r.prefix_tokens = j.at("prefix_tokens").get<int64_t>();
   r.max_tokens = j.at("max_tokens").get<int64_t>();
   r.sampling = {.temperature = s[0].get<double>(),
                 .top_k = s[1].get<int64_t>(),
@@ -129,10 +131,10 @@ void EngineLoop::obey(const Turn& turn, std::vector<Update>& updates) {
 Update EngineLoop::update_of(const inference::Event& event) {
   Update u{.number = number_of_.at(event.request)};
   if (event.prompt) {
-    u.prompt =
-        PromptReport{.tokens = event.prompt->tokens,
-                     .summary = inference::summary_of(*event.prompt, engine_.mesh()),
-                     .scored = event.prompt->scored};
+    u.prompt = PromptReport{.tokens = event.prompt->tokens,
+                            .kept_tokens = event.prompt->prefix_tokens_kept,
+                            .summary = inference::summary_of(*event.prompt, engine_.mesh()),
+                            .scored = event.prompt->scored};
   }
   u.token = event.token;
   u.text = event.text;
@@ -171,7 +173,10 @@ void EngineLoop::deliver(std::vector<Update> updates) {
   }
   if (queue_ == nullptr) return;
   for (Update& u : updates) {
-    figures_.prompt_tokens += u.prompt ? u.prompt->tokens : 0;
+    if (u.prompt) {
+      figures_.prompt_tokens += u.prompt->tokens - u.prompt->kept_tokens;
+      figures_.kept_prompt_tokens += u.prompt->kept_tokens;
+    }
     figures_.generated_tokens += int(u.token.has_value()) + int(u.end.has_value());
     if (u.finish) {
       ++(*u.finish == inference::Finish::failed ? figures_.failed : figures_.finished);

@@ -11,7 +11,9 @@ namespace elastron::serving {
 
 // Since the start, and now; of the first rank's group but for the requests.
 struct LoopFigures {
-  int64_t prompt_tokens = 0, generated_tokens = 0, finished = 0, failed = 0, cancelled = 0;
+  int64_t prompt_tokens = 0;       // that were read
+  int64_t kept_prompt_tokens = 0;  // of prefixes that were there
+  int64_t generated_tokens = 0, finished = 0, failed = 0, cancelled = 0;
   int64_t running = 0, waiting = 0;
   int64_t pages_used = 0;
 };

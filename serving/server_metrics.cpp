@@ -45,6 +45,8 @@ std::string ServerMetrics::text(int64_t open_requests, int64_t connections) cons
                        count);
   }
   one("elastron_prompt_tokens_total", "counter", "Tokens of prompts read.", loop_.prompt_tokens);
+  one("elastron_kept_prompt_tokens_total", "counter", "Tokens of prefixes that were kept.",
+      loop_.kept_prompt_tokens);
   one("elastron_generated_tokens_total", "counter", "Tokens generated.", loop_.generated_tokens);
   one("elastron_requests_finished_total", "counter", "Texts that came to their end.",
       loop_.finished);

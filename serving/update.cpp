@@ -29,13 +29,10 @@ void to_json(json& out, const Update& u) {
     json scored = json::array();
     for (const auto& t : u.prompt->scored) scored.push_back(of_token(t));
     const inference::PromptSummary& p = u.prompt->summary;
-    out["prompt"] = {{"tokens", u.prompt->tokens},
-                     {"gates", p.gates},
-                     {"msr", p.msr},
-                     {"esr_tiles", p.esr_tiles},
-                     {"cache", p.cache_bytes},
-                     {"full", p.full_cache_bytes},
-                     {"scored", scored}};
+    out["prompt"] = {{"tokens", u.prompt->tokens}, {"kept", u.prompt->kept_tokens},
+                     {"gates", p.gates},           {"msr", p.msr},
+                     {"esr_tiles", p.esr_tiles},   {"cache", p.cache_bytes},
+                     {"full", p.full_cache_bytes}, {"scored", scored}};
   }
   if (u.token) out["token"] = of_token(*u.token);
   if (u.finish) out["finish"] = int(*u.finish);
@@ -50,6 +47,7 @@ void from_json(const json& in, Update& u) {
        .no_memory = in.at("no_memory").get<bool>()};
   if (const auto p = in.find("prompt"); p != in.end()) {
     u.prompt = PromptReport{.tokens = p->at("tokens").get<int64_t>(),
+                            .kept_tokens = p->at("kept").get<int64_t>(),
                             .summary = {.gates = p->at("gates").get<std::vector<std::string>>(),
                                         .msr = p->at("msr").get<double>(),
                                         .esr_tiles = p->at("esr_tiles").get<double>(),

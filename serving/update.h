@@ -13,6 +13,7 @@ namespace elastron::serving {
 
 struct PromptReport {
   int64_t tokens = 0;
+  int64_t kept_tokens = 0;  // of them, those of a prefix that was there
   inference::PromptSummary summary;
   std::vector<inference::ScoredToken> scored;
 };

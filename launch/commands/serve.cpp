@@ -26,7 +26,8 @@ struct Options {
   EngineArguments engine;
   serving::HttpOptions http;
   std::string name, chat_template = "auto", decode = "sparse", window = "block";
-  int64_t max_length = 0, slots = 8, queue = 256, body_mb = 8, receive_time = 30, answer_time = 600;
+  int64_t max_length = 0, slots = 8, prefixes = 4, queue = 256, body_mb = 8, receive_time = 30,
+          answer_time = 600;
   double cache_gb = 0;
 };
 
@@ -67,6 +68,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   OpenedEngine opened(world, options.engine, longest);
   inference::SchedulerOptions scheduling;
   scheduling.slots = options.slots;
+  scheduling.prefixes = options.prefixes;
   scheduling.cache_bytes = cache_bytes(options.cache_gb);
   scheduling.cache = {.keep_all = options.decode == "full",
                       .whole_blocks = options.window == "block"};
@@ -123,6 +125,11 @@ void add_serve(cli::App& app, Command& selected) {
       ->check(cli::Range(1, 1 << 24));
   command->add_option("--slots", o.slots, "texts that a group decodes at once; default 8")
       ->check(cli::Range(1, 4096));
+  command
+      ->add_option("--prefixes", o.prefixes,
+                   "shared beginnings of prompts that are kept, while nobody needs their room; "
+                   "default 4")
+      ->check(cli::Range(0, 1 << 16));
   command
       ->add_option("--cache-gb", o.cache_gb,
                    "memory of a rank's key-value cache; default: as the device has")

@@ -215,6 +215,35 @@ TEST(Serve, TheSameOnRanks) {
   }
 }
 
+// On ranks too: each has the prefix's keys of its heads.
+TEST(Serve, APrefixIsReadOnce) {
+  const json before = prompt(1, 120);
+  const auto ask = [&](const Server& server, int rest) {
+    return server.complete({{"prompt", prompt(rest, 40)},
+                            {"max_tokens", 8},
+                            {"ignore_eos", true},
+                            {"elastron", {{"prefix", before}, {"gates", true}}}});
+  };
+  const Server keeps(kRouting), forgets(kRouting + "--prefixes 0");
+  const Server ranks(kRouting + "--tensor 2 --context 2 --cache-gb 0.01", 4);
+  for (const int rest : {5, 6, 5}) {
+    const json want = ask(forgets, rest);
+    EXPECT_EQ(want["usage"]["prompt_tokens"], 160);
+    EXPECT_EQ(want["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    const int64_t kept =
+        keeps.metric("elastron_kept_prompt_tokens_total") > 0 || rest == 6 ? 120 : 0;
+    for (const Server* server : {&keeps, &ranks}) {
+      const json answer = ask(*server, rest);
+      EXPECT_EQ(text_of(answer), text_of(want));
+      EXPECT_EQ(answer["choices"][0]["elastron"], want["choices"][0]["elastron"]);
+      EXPECT_EQ(answer["usage"]["prompt_tokens_details"]["cached_tokens"], kept);
+    }
+  }
+  EXPECT_EQ(keeps.metric("elastron_prompt_tokens_total"), 120 + 3 * 40);
+  EXPECT_EQ(keeps.metric("elastron_kept_prompt_tokens_total"), 2 * 120);
+  forgets.expect_all_pages_free();
+}
+
 TEST(Serve, StreamsComeToWhatAWholeAnswerIs) {
   const Server server;
   json body = {{"prompt", kPrompt}, {"max_tokens", 6},  {"n", 2},

@@ -63,8 +63,10 @@ TEST_F(ApiAnswers, AWholeCompletion) {
   EXPECT_EQ(c["logprobs"]["token_logprobs"], json({nullptr, -0.5, -1.0, -2.0}));
   EXPECT_EQ(c["logprobs"]["top_logprobs"],
             json({nullptr, {{"c", -0.25}}, {{"c", -0.125}, {"d", -1.0}}, json::object()}));
-  EXPECT_EQ(all["usage"],
-            json({{"prompt_tokens", 2}, {"completion_tokens", 2}, {"total_tokens", 4}}));
+  EXPECT_EQ(all["usage"], json({{"prompt_tokens", 2},
+                                {"completion_tokens", 2},
+                                {"total_tokens", 4},
+                                {"prompt_tokens_details", {{"cached_tokens", 0}}}}));
   EXPECT_EQ(all["elastron"], json({{"msr", 0.5},
                                    {"esr_tiles", 0.25},
                                    {"cache_bytes", 10.0},

@@ -44,6 +44,30 @@ TEST_F(ApiRequests, DefaultsAreOpenAIs) {
   EXPECT_FALSE(r.stream || r.echo || c.prompt_logprobs || c.ignore_eos);
 }
 
+TEST_F(ApiRequests, APrefixGoesBeforeEveryPrompt) {
+  served_.model.leading = {4};
+  for (const json& prefix : {json("a b"), json({4, 1, 2})}) {
+    const ApiRequest r = completion(
+        {{"prompt", {"c", "d e"}}, {"elastron", {{"prefix", prefix}}}, {"max_tokens", 2}});
+    ASSERT_EQ(r.choices.size(), 2u);
+    EXPECT_EQ(r.choices[0].prompt, (std::vector<int32_t>{4, 1, 2, 3}));
+    EXPECT_EQ(r.choices[1].prompt, (std::vector<int32_t>{4, 1, 2, 4, 5}));
+    for (const auto& choice : r.choices) EXPECT_EQ(choice.prefix_tokens, 3);
+  }
+  EXPECT_EQ(completion({{"prompt", "a"}}).choices[0].prefix_tokens, 0);
+  for (const json& prefix : {json(3), json::array(), json({99}), json({"a"})}) {
+    const std::string param = refused({{"prompt", "a"}, {"elastron", {{"prefix", prefix}}}});
+    EXPECT_TRUE(param == "elastron" || param == "prompt") << prefix << " " << param;
+  }
+  EXPECT_EQ(refused({{"prompt", ""}, {"elastron", {{"prefix", "a"}}}}), "prompt");
+  EXPECT_EQ(refused({{"prompt", "a"}, {"echo", true}, {"elastron", {{"prefix", "a"}}}}),
+            "elastron");
+  EXPECT_EQ(refused({{"prompt", "a"}, {"elastron", {{"prefix_messages", 1}}}}), "prefix_messages");
+  EXPECT_EQ(refused({{"prompt", "a b c d e a b c d e"},
+                     {"elastron", {{"prefix", "a b c d e a b c d e"}}}}),
+            "prompt");
+}
+
 TEST_F(ApiRequests, EveryFieldArrives) {
   const ApiRequest r = completion({{"prompt", {"a", "b c"}},
                                    {"n", 2},
@@ -273,6 +297,32 @@ TEST_F(Conversations, AreRendered) {
   const ApiRequest all =
       parse_chat({{"messages", {{{"role", "user"}, {"content", "a"}}}}}, served_.model);
   EXPECT_EQ(all.choices[0].max_tokens, 1000 - int64_t(all.prompts[0].size()));
+}
+
+TEST_F(Conversations, ShareTheirFirstMessages) {
+  const json turns = {{{"role", "system"}, {"content", "a b"}},
+                      {{"role", "user"}, {"content", "c"}},
+                      {{"role", "assistant"}, {"content", "d"}},
+                      {{"role", "user"}, {"content", "e"}}};
+  const std::vector<data::ChatMessage> all = {
+      {"system", "a b"}, {"user", "c"}, {"assistant", "d"}, {"user", "e"}};
+  int64_t before = 0;
+  for (int64_t first = 1; first < 4; ++first) {
+    const ApiRequest r = parse_chat(
+        {{"messages", turns}, {"elastron", {{"prefix_messages", first}}}}, served_.model);
+    const auto chat = chat_.render(std::span(all).first(size_t(first)), false, "");
+    const auto ids = served_.tokenizer->encode(chat.text, chat.contents);
+    EXPECT_EQ(r.choices[0].prefix_tokens, int64_t(ids.size()));
+    EXPECT_GT(r.choices[0].prefix_tokens, before);
+    before = r.choices[0].prefix_tokens;
+    EXPECT_TRUE(std::equal(ids.begin(), ids.end(), r.choices[0].prompt.begin()));
+  }
+  for (const json& none : {json(0), json(4), json("1")}) {
+    const std::string param =
+        refused_chat({{"messages", turns}, {"elastron", {{"prefix_messages", none}}}});
+    EXPECT_TRUE(param == "elastron" || param == "prefix_messages") << none << " " << param;
+  }
+  EXPECT_EQ(refused_chat({{"messages", turns}, {"elastron", {{"prefix", "a"}}}}), "prefix");
 }
 
 TEST_F(Conversations, WhatIsNoneIsRefused) {
