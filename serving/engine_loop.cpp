@@ -127,10 +127,9 @@ void EngineLoop::obey(const Turn& turn, std::vector<Update>& updates) {
 Update EngineLoop::update_of(const inference::Event& event) {
   Update u{.number = number_of_.at(event.request)};
   if (event.prompt) {
-    u.prompt =
-        PromptReport{.tokens = event.prompt->tokens,
-                     .summary = inference::summary_of(*event.prompt, engine_.mesh()),
-                     .scored = event.prompt->scored};
+    u.prompt = PromptReport{.tokens = event.prompt->tokens,
+                            .summary = inference::summary_of(*event.prompt, engine_.mesh()),
+                            .scored = event.prompt->scored};
   }
   u.token = event.token;
   u.text = event.text;

@@ -173,7 +173,8 @@ TEST_F(Requests, LogProbabilitiesAreThoseOfAForwardPass) {
   std::vector<int32_t> text = prompt;
   text.insert(text.end(), answer.ids.begin(), answer.ids.end() - 1);
   const auto logits =
-      ops::cast(engine_.logits(engine_.forward(text).rows(0, int64_t(text.size()))), DType::f64).to_vector<double>();
+      ops::cast(engine_.logits(engine_.forward(text).rows(0, int64_t(text.size()))), DType::f64)
+          .to_vector<double>();
   const auto vocab = size_t(engine_.model().vocab_size);
   for (size_t i = 1; i < all.size(); ++i) {
     const double* row = logits.data() + (i - 1) * vocab;
