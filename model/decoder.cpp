@@ -147,9 +147,9 @@ LayerInputs Decoder::layer_inputs(const DeviceBatch& batch,
 Tensor Decoder::forward(const DeviceBatch& batch, const router::RouterBatch& router_batch,
                         std::vector<router::RoutedLayer>& routed, const ForwardExtras& extras) {
   ELASTRON_CHECK(routed.size() == layers_.size(), "one routed layer per decoder layer");
-  ELASTRON_CHECK(extras.cache == nullptr ||
-                     (batch.host->documents() == 1 && batch.host->prefix_of.empty()),
-                 "a cache is of one sequence");
+  ELASTRON_CHECK(
+      extras.cache == nullptr || (batch.host->documents() == 1 && batch.host->prefix_of.empty()),
+      "a cache is of one sequence");
   LayerInputs in = layer_inputs(batch, router_batch);
   in.cache = extras.cache;
   in.observer = extras.observer;

@@ -223,8 +223,8 @@ TEST_F(PromptsOfContextRanks, CacheAPartOfTheHeads) {
     EXPECT_EQ(event.prompt->cache_bytes,
               scheduler.pool().used_pages() * scheduler.pool().page().bytes());
     const auto summary = summary_of(*event.prompt, mesh);
-    EXPECT_EQ(summary.cache_bytes,
-              double(layers * heads * rows / kPageRows * scheduler.pool().page().bytes()));
+    const int64_t pages = layers * heads * rows / kPageRows;
+    EXPECT_EQ(summary.cache_bytes, double(pages * scheduler.pool().page().bytes()));
     EXPECT_EQ(summary.full_cache_bytes, summary.cache_bytes);
     EXPECT_EQ(summary.esr_tiles, 0);
     while (!scheduler.idle()) scheduler.step();
