@@ -144,9 +144,9 @@ class Runs {
       if (everyone_->rank() != 0) return;
       const auto figures = run.figures();
       benchmark::TaskFigures all;
-      for (const benchmark::TaskFigures& f : figures) {
-        all.rows += f.rows;
-        all.msr += f.msr;
+      for (const benchmark::TaskParts& f : figures) {
+        all.rows += f.all.rows;
+        all.msr += f.all.msr;
       }
       msr = fmt::format("{}", all.msr / double(all.rows));
       benchmark::Report report = benchmark::report_of(kind_of(arguments_), out, tasks_, figures);

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "benchmark/longbench/rows.h"
+#include "benchmark/longbench/score_folder.h"
 #include "benchmark/longbench/sets.h"
 #include "benchmark/running/task_files.h"
 #include "benchmark/scored_folder.h"
@@ -24,8 +25,9 @@ class LongBenchRunTask final : public Task {
  public:
   LongBenchRunTask(const LongBenchSet& set, const std::string& path,
                    std::shared_ptr<const LongBenchPrompts> prompts, const Prompter& prompter,
-                   int64_t limit)
+                   int64_t limit, bool extended)
       : set_(set),
+        extended_(extended),
         path_(path),
         prompts_(std::move(prompts)),
         prompter_(prompter),
@@ -56,6 +58,10 @@ class LongBenchRunTask final : public Task {
                                     const std::vector<std::string>& texts) const override {
     return longbench_prediction(rows_[size_t(row)], texts.front());
   }
+  std::vector<std::string> parts(int64_t row) const override {
+    if (!extended_) return {};
+    return {longbench_bucket(rows_[size_t(row)].length)};
+  }
   int64_t rows_done(const PredictionFile& file) const override {
     return longbench_rows_done(file, rows_);
   }
@@ -70,6 +76,7 @@ class LongBenchRunTask final : public Task {
 
  private:
   const LongBenchSet& set_;
+  bool extended_;
   std::string path_;
   std::shared_ptr<const LongBenchPrompts> prompts_;
   const Prompter& prompter_;
@@ -102,8 +109,8 @@ Tasks longbench_run_tasks(const std::string& data, const std::string& prompts,
       log_warning("left out, as its scores are not offered: {}", path);
       continue;
     }
-    tasks.push_back(
-        std::make_unique<LongBenchRunTask>(set, path, templates, prompter, asking.limit));
+    tasks.push_back(std::make_unique<LongBenchRunTask>(set, path, templates, prompter, asking.limit,
+                                                       asking.extended));
   }
   if (tasks.empty()) {
     throw InputError("no data of LongBench's sets", folder,

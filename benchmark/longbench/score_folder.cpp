@@ -31,17 +31,22 @@ struct SetScores {
   std::vector<double> rows;  // in the file's order
   std::array<std::vector<double>, kBuckets.size()> by_length;
   int64_t empty = 0;
+  std::array<int64_t, kBuckets.size()> empty_by_length{};
   MeanScore mean;
 };
+
+size_t bucket_of_length(int64_t length) {
+  size_t bucket = 0;
+  while (bucket + 1 < kBuckets.size() && length >= kBuckets[bucket].below) ++bucket;
+  return bucket;
+}
 
 size_t bucket_of(const LongBenchPrediction& row) {
   if (!row.length) {
     throw InputError("field 'length' is missing", row.where,
                      "LongBench-E needs it; without --e the rows are scored as LongBench");
   }
-  size_t bucket = 0;
-  while (bucket + 1 < kBuckets.size() && *row.length >= kBuckets[bucket].below) ++bucket;
-  return bucket;
+  return bucket_of_length(*row.length);
 }
 
 SetScores score_file(const LongBenchSet& set, const std::string& path, bool extended) {
@@ -52,8 +57,11 @@ SetScores score_file(const LongBenchSet& set, const std::string& path, bool exte
     const double score =
         longbench_score(set, row.prediction, row.answers, rows.back().classes, row.where);
     scores.rows.push_back(score);
-    if (extended) scores.by_length[bucket_of(row)].push_back(score);
     scores.empty += row.prediction.empty();
+    if (!extended) continue;
+    const size_t bucket = bucket_of(row);
+    scores.by_length[bucket].push_back(score);
+    scores.empty_by_length[bucket] += row.prediction.empty();
   }
   scores.mean = mean_score(scores.rows, set.name);
   return scores;
@@ -76,6 +84,7 @@ Json buckets_json(const LongBenchSet& set, const SetScores& scores) {
     Json bucket = mean_json(mean_score(rows, std::string(set.name) + " " + kBuckets[b].name));
     bucket["score"] = or_null(bucket_score(rows));
     bucket["rows"] = rows.size();
+    bucket["empty"] = scores.empty_by_length[b];
     buckets[kBuckets[b].name] = bucket;
   }
   return buckets;
@@ -138,6 +147,8 @@ void add_groups(ScoredFolder& result, const ByName& scored, bool extended) {
 }
 
 }  // namespace
+
+const char* longbench_bucket(int64_t length) { return kBuckets[bucket_of_length(length)].name; }
 
 ScoredFolder score_longbench(const std::string& folder, bool extended,
                              const std::vector<std::string>& tasks) {

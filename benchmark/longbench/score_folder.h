@@ -1,11 +1,15 @@
 // Predictions of LongBench and LongBench-E, scored as the published eval.py does.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "benchmark/scored_folder.h"
 
 namespace elastron::benchmark {
+
+// The bucket of LongBench-E that a row of this length is in, by the benchmark's own count.
+const char* longbench_bucket(int64_t length);
 
 // `extended`: LongBench-E, in three buckets by length; {set: {bucket: score}}, else {set: score}.
 // `tasks`: the sets to score; empty: all files there. The details have the means of the paper's

@@ -72,6 +72,9 @@ class LongBenchV2RunTask final : public Task {
     if (form_ == Form::thoughts) thoughts = texts.front();
     return longbench_v2_prediction(rows_[size_t(i)], texts.back(), thoughts);
   }
+  std::vector<std::string> parts(int64_t i) const override {
+    return {rows_[size_t(i)].difficulty, rows_[size_t(i)].length};
+  }
   int64_t rows_done(const PredictionFile& file) const override {
     const auto done = longbench_v2_rows_done(file, rows_);
     return first_rows_done(done.size(), file.path(),

@@ -1,6 +1,7 @@
 // What answering a benchmark took, row by row: beside each file of predictions stands one of these.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -34,6 +35,12 @@ struct TaskFigures {
   double prompt_seconds = 0, decoding_seconds = 0;
 
   void add(const RowFigures& row);
+};
+
+// Of a task, and of the parts of it that rows count in beside the whole (Task::parts()).
+struct TaskParts {
+  TaskFigures all;
+  std::map<std::string, TaskFigures> parts;
 };
 
 // {"truncated", "msr", "esr", "cache_kept", "prompt_tokens", "new_tokens" (means),

@@ -38,8 +38,11 @@ ScoredFolder score(Kind kind, const std::string& folder, const std::vector<std::
   return ruler;
 }
 
-std::string number(const Json& value, double factor, int digits) {
-  return value.is_number() ? fmt::format("{:.{}f}", factor * value.get<double>(), digits) : "-";
+// A part without rows has no figures.
+std::string number(const Json& object, const char* key, int digits) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number() ? fmt::format("{:.{}f}", it->get<double>(), digits)
+                                               : "-";
 }
 
 std::string interval(const Json& value, int digits) {
@@ -64,22 +67,22 @@ std::string heading() {
 
 // `result`: of one set, task or file, with its figures. `score`: where score and interval are.
 void add_line(std::string& table, const std::string& name, const std::string& length,
-              const Json& result, const Json& score, const Json& empty, int digits) {
+              const Json& result, const Json& score, const char* empty, int digits) {
   table += fmt::format("{:<{}}{:>{}}{:>7}{:>7}{:>7}{:>9}  {:<18}{:>6}{:>6}{:>7}{:>11}{:>9}", name,
-                       kName, length, kLength, number(result["rows"], 1, 0), number(empty, 1, 0),
-                       number(result["truncated"], 1, 0), number(score["score"], 1, digits),
-                       interval(score["interval_95"], digits), number(result["msr"], 1, 2),
-                       number(result["esr"], 1, 2), number(result["cache_kept"], 1, 2),
-                       number(result["prompt_tokens_per_second"], 1, 0),
-                       number(result["decoded_tokens_per_second"], 1, 1));
+                       kName, length, kLength, number(result, "rows", 0), number(result, empty, 0),
+                       number(result, "truncated", 0), number(score, "score", digits),
+                       interval(score["interval_95"], digits), number(result, "msr", 2),
+                       number(result, "esr", 2), number(result, "cache_kept", 2),
+                       number(result, "prompt_tokens_per_second", 0),
+                       number(result, "decoded_tokens_per_second", 1));
   end_line(table);
 }
 
 void add_mean(std::string& table, const std::string& name, const std::string& length,
               const Json& mean) {
   table += fmt::format("{:<{}}{:>{}}{:>21}{:>9}  {:<18}{:>6}", name, kName, length, kLength, "",
-                       number(mean["score"], 1, 2), interval(mean["interval_95"], 2),
-                       mean.contains("msr") ? number(mean["msr"], 1, 2) : "");
+                       number(mean, "score", 2), interval(mean["interval_95"], 2),
+                       mean.contains("msr") ? number(mean, "msr", 2) : "");
   end_line(table);
 }
 
@@ -140,26 +143,32 @@ void end_longbench(Report& report, Json& details) {
   cell("sets", "mean of the sets", details["mean_of_sets"]);
 }
 
+// What answering took, beside the scores of the whole and of its parts.
+void add_figures(Kind kind, const TaskParts& figures, Json& result) {
+  result.update(figures_json(figures.all));
+  for (const auto& [name, part] : figures.parts) {
+    Json& of_part = kind == Kind::longbench_e ? result["buckets"][name] : result[name];
+    of_part.update(figures_json(part));
+  }
+}
+
 void add_v2(Report& report, const std::string& name, const Json& result) {
   for (const char* part : {"overall", "easy", "hard", "short", "medium", "long"}) {
     const bool all = part == std::string("overall");
     if (all) {
-      add_line(report.table, name, "", result, result[part], result["unanswered"], 1);
+      add_line(report.table, name, "", result, result[part], "unanswered", 1);
     } else {
-      report.table +=
-          fmt::format("  {:<{}}{:>{}}{:>7}{:>14}{:>9}  {:<18}", part, kName - 2, "", kLength,
-                      number(result[part]["rows"], 1, 0), "", number(result[part]["score"], 1, 1),
-                      interval(result[part]["interval_95"], 1));
-      end_line(report.table);
+      add_line(report.table, fmt::format("  {}", part), "", result[part], result[part], "", 1);
     }
-    report.cells.push_back({part, optional_of(result[part], "score"), optional_of(result, "msr")});
+    const Json& figures = all ? result : result[part];
+    report.cells.push_back({part, optional_of(result[part], "score"), optional_of(figures, "msr")});
   }
 }
 
 }  // namespace
 
 Report report_of(Kind kind, const std::string& out, const Tasks& tasks,
-                 const std::vector<TaskFigures>& figures) {
+                 const std::vector<TaskParts>& figures) {
   // By folder, in the order of the tasks.
   std::vector<std::pair<std::string, std::vector<size_t>>> folders;
   for (size_t t = 0; t < tasks.size(); ++t) {
@@ -179,12 +188,17 @@ Report report_of(Kind kind, const std::string& out, const Tasks& tasks,
     Json& results = details[key_of(kind)];
     for (const size_t t : members) {
       Json& result = results[tasks[t]->name()];
-      result.update(figures_json(figures[t]));
+      add_figures(kind, figures[t], result);
       if (kind == Kind::longbench_v2) {
         add_v2(report, tasks[t]->name(), result);
       } else {
         add_line(report.table, tasks[t]->name(), length, result, result,
-                 result[kind == Kind::ruler ? "nulls" : "empty"], 2);
+                 kind == Kind::ruler ? "nulls" : "empty", 2);
+      }
+      if (kind != Kind::longbench_e) continue;
+      for (const auto& [bucket, part] : result["buckets"].items()) {
+        if (part["rows"] == 0) continue;
+        add_line(report.table, "", bucket, part, part, "empty", 2);
       }
     }
     if (kind == Kind::ruler) end_ruler(report, length, details);

@@ -29,7 +29,7 @@ struct Report {
 // Scores the files under `out` by the same code as --score, and leaves what the published program
 // leaves beside them: result.json, RULER's summary.csv and submission.csv. `figures`: of the tasks.
 Report report_of(Kind kind, const std::string& out, const Tasks& tasks,
-                 const std::vector<TaskFigures>& figures);
+                 const std::vector<TaskParts>& figures);
 
 // A way of deciding gates, and what came of it.
 struct ComparedRun {

@@ -136,12 +136,16 @@ bool BenchmarkRun::run(inference::Engine& engine, const Prompter& prompter,
   return whole;
 }
 
-std::vector<TaskFigures> BenchmarkRun::figures() const {
-  std::vector<TaskFigures> all;
-  for (const Files& files : files_) {
-    TaskFigures& sums = all.emplace_back();
-    const PredictionFile file(files.figures);
-    for (const PredictionFile::Row& row : file.rows()) sums.add(row_figures(row));
+std::vector<TaskParts> BenchmarkRun::figures() const {
+  std::vector<TaskParts> all;
+  for (size_t t = 0; t < files_.size(); ++t) {
+    TaskParts& sums = all.emplace_back();
+    const PredictionFile file(files_[t].figures);
+    for (size_t i = 0; i < file.rows().size(); ++i) {
+      const RowFigures row = row_figures(file.rows()[i]);
+      sums.all.add(row);
+      for (const std::string& part : tasks_[t]->parts(int64_t(i))) sums.parts[part].add(row);
+    }
   }
   return all;
 }

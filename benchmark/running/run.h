@@ -34,7 +34,7 @@ class BenchmarkRun {
            const LongRun& around);
 
   // On the first rank, after the end: figures of all rows, by task.
-  std::vector<TaskFigures> figures() const;
+  std::vector<TaskParts> figures() const;
 
  private:
   struct Files {

@@ -44,6 +44,8 @@ class Task {
                                             const std::vector<std::string>& texts) const = 0;
   // How many of the data's first rows the file has. InputError where it has others.
   virtual int64_t rows_done(const PredictionFile& file) const = 0;
+  // The parts of the task's results that a row counts in beside the whole, such as a bucket of lengths.
+  virtual std::vector<std::string> parts(int64_t /*row*/) const { return {}; }
   // What predictions depend on beside the model: a checksum of the rows, prompts, limits.
   virtual RowsIdentity identity() const = 0;
 };

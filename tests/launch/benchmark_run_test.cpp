@@ -304,6 +304,17 @@ TEST(BenchmarkLongBench, IsAskedAndScored) {
   EXPECT_EQ(all["sets"]["qasper"]["rows"], 4);
   EXPECT_EQ(all["sets"]["qasper"]["msr"], 0.0);
   EXPECT_EQ(all["groups"]["S-Doc QA"]["score"], nullptr);  // multifieldqa_en is missing
+  int64_t in_buckets = 0;
+  for (const auto& [name, bucket] : all["sets"]["qasper"]["buckets"].items()) {
+    in_buckets += bucket["rows"].get<int64_t>();
+    EXPECT_EQ(bucket.contains("msr"), bucket["rows"] > 0) << name;
+    if (bucket["rows"] > 0) {
+      EXPECT_EQ(bucket["empty"], 0);
+      EXPECT_EQ(bucket["cache_kept"], 1.0);
+      EXPECT_NE(o.out.find(name), o.out.npos) << o.out;
+    }
+  }
+  EXPECT_EQ(in_buckets, 4);
   const auto rows = lines_of(read_text(s / "out/qasper.jsonl"));
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0]["length"], 5000);
