@@ -26,9 +26,10 @@ void decode_on_cpu(const T* q, const CachedLayer& layer, const int32_t* position
     work.push_back((work.empty() ? 0 : work.back()) + visible.keys() * group * head_dim);
   }
   cpu::parallel_shares(work, [&](int64_t begin, int64_t end) {
+    cpu::DecodedHead<T> decoded(group, head_dim, layer.page.rows, scale);
     for (int64_t h = begin; h < end; ++h) {
       cpu::decode_head<T>(q + h * group * head_dim, heads[h], positions[h / layer.kv_heads],
-                          layer.page, group, scale, out + h * group * head_dim);
+                          layer.page, decoded, out + h * group * head_dim);
     }
   });
 }

@@ -34,20 +34,28 @@ class DecodedHead {
   static constexpr int n = kLanes<A>, kKeys = 4, kHeads = 2, kChannels = 4;
 
  public:
-  // q [group, head_dim]; runs of at most `most_rows`.
-  DecodedHead(const T* q, int64_t group, int64_t head_dim, int64_t most_rows, double scale)
-      : group_(group),
+  // Of groups of that shape, one after the other; runs of at most `most_rows`.
+  DecodedHead(int64_t group, int64_t head_dim, int64_t most_rows, double scale)
+      : scale_(A(scale)),
+        group_(group),
         dim_(head_dim),
         registers_((head_dim + n - 1) / n),
         most_rows_(most_rows),
         queries_(size_t(group * registers_ * n), A(0)),
-        sums_(queries_.size(), A(0)),
+        sums_(queries_.size()),
         scores_(size_t(group * most_rows)),
-        largest_(size_t(group), -std::numeric_limits<A>::infinity()),
-        total_(size_t(group), A(0)) {
+        largest_(size_t(group)),
+        total_(size_t(group)) {}
+
+  // q [group, head_dim]
+  void start(const T* q) {
+    std::ranges::fill(sums_, A(0));
+    std::ranges::fill(total_, A(0));
+    std::ranges::fill(largest_, -std::numeric_limits<A>::infinity());
+    const int64_t group = group_;
     for (int64_t g = 0; g < group; ++g) {
       for (int64_t i = 0; i < dim_; ++i) {
-        queries_[size_t(g * registers_ * n + i)] = A(scale) * A(q[g * dim_ + i]);
+        queries_[size_t(g * registers_ * n + i)] = scale_ * A(q[g * dim_ + i]);
       }
     }
   }
@@ -169,6 +177,7 @@ class DecodedHead {
     }
   }
 
+  A scale_;
   int64_t group_, dim_;
   int64_t registers_;  // of a head's channels, the last filled up with zeros
   int64_t most_rows_;
@@ -180,8 +189,8 @@ class DecodedHead {
 // q, out [group, head_dim]: the query heads of one kv head.
 template <class T>
 void decode_head(const T* q, const CachedHead& head, int64_t position, const PageShape& page,
-                 int64_t group, double scale, T* out) {
-  DecodedHead<T> decoded(q, group, page.head_dim, page.rows, scale);
+                 DecodedHead<T>& decoded, T* out) {
+  decoded.start(q);
   for_each_run<T>(head, head.rows.visible(position), page,
                   [&](const T* k, const T* v, int64_t rows) { decoded.add(k, v, rows); });
   decoded.emit(out);

@@ -172,18 +172,12 @@ void in_tiles(const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y) {
   };
   parallel_ranges(out / 16, 16 * rows * in, [&](int64_t begin, int64_t end) {
     const AmxTiles registers;
-    alignas(64) float sums[2 * 16 * 16];
-    for (int64_t o = begin; o < end;) {
+    alignas(64) float sums[16 * 16];
+    for (int64_t o = begin; o < end; ++o) {
       const AmxOperands operands{
           w.data<bf16>() + o * 16 * in, in, pairs.data(), nullptr, 32, sums, 16};
-      const int64_t tiles = std::min<int64_t>(end - o, 2);
-      if (tiles == 2) {
-        amx_block<2, 1, false>(operands, 0, 0, in);
-      } else {
-        amx_block<1, 1, false>(operands, 0, 0, in);
-      }
-      for (int64_t t = 0; t < tiles; ++t) put_tile(sums + t * 16 * 16, (o + t) * 16);
-      o += tiles;
+      amx_block<1, 1, false>(operands, 0, 0, in);
+      put_tile(sums, o * 16);
     }
   });
 }
