@@ -5,6 +5,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <string_view>
+
 namespace elastron::ops::cpu {
 
 namespace {
@@ -31,10 +34,17 @@ constexpr TileConfiguration whole_tiles() {
 // others.
 constinit TileConfiguration kWholeTiles = whole_tiles();
 
+// What oneDNN is told holds for us too: ONEDNN_MAX_CPU_ISA without AMX in its name.
+bool is_forbidden() {
+  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
+  const std::string_view name = most == nullptr ? "ALL" : most;
+  return name != "ALL" && name != "DEFAULT" && name.find("AMX") == name.npos;
+}
+
 }  // namespace
 
 bool has_amx() {
-  static const bool permitted = __builtin_cpu_supports("avx512bw") != 0 &&
+  static const bool permitted = !is_forbidden() && __builtin_cpu_supports("avx512bw") != 0 &&
                                 __builtin_cpu_supports("avx512bf16") != 0 &&
                                 syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return permitted;
