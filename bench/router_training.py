@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Router-training tokens per second on the CPU: Elastron against the same step in PyTorch.
 
-    /usr/bin/python3 bench/router_training.py [--build build] [--json FILE] [--against BUILD]
-
-Debian packages: python3-torch and libopenblas0-pthread; without the latter PyTorch multiplies matrices
-with the reference BLAS, fifty times slower, which is refused here.
+    python3 -m venv venv && venv/bin/pip install torch        # 2.15 or later
+    venv/bin/python bench/router_training.py [--build build] [--dtype float32] [--json FILE] [--against BUILD]
 
 A model of 3.4 M parameters (4 layers, hidden 256, 8/4 heads of 32, FFN 768, vocabulary 1,024) with
-random weights, frozen; documents of exactly 512 or 2,048 tokens; sink 128, local 512; loss on every
+random weights, frozen; documents of exactly 512, 2,048 or 8,192 tokens; sink 128, local 512; loss on every
 token. Both programs load the same weights and data and run in turns, each with the same number of
 threads; the median step of all turns counts. PyTorch runs the step as the method's reference code
-does: full and sparse attention of every head, blended by the hard gate, backward through both.
+does: full and sparse attention of every head, blended by the hard gate, backward through both; with its fused
+attention (scaled_dot_product_attention: causal for full heads, a boolean mask for sparse ones, grouped
+heads) and its fused norms, eager and by torch.compile, the faster of which counts. --dtype bfloat16: weights and
+activations on both sides, routers in float32. ONEDNN_MAX_CPU_ISA=AVX2 with ATEN_CPU_CAPABILITY=avx2, and a build
+with -DELASTRON_NATIVE=OFF, is how a machine without AVX-512 fares.
 
 Also: two data-parallel ranks against one, one thread each, and the share of the floor: the step's
-arithmetic (FLOOR_FLOPS, exponentials included) at the FMA peak that elastron_bench_cpu_peak's probe
+arithmetic (FLOOR_FLOPS, exponentials included; of the lengths it is known for, in float32) at the FMA peak that elastron_bench_cpu_peak's probe
 finds between the turns.
 
 --against: that build of another version in turns with --build, nothing else.
@@ -29,6 +31,7 @@ import tempfile
 import time
 
 import torch
+import torch.nn.functional as functional
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
@@ -41,7 +44,7 @@ CONFIG = dict(
     attention_bias=False, hidden_act="silu", torch_dtype="float32", bos_token_id=1, eos_token_id=1,
     initializer_range=0.02, rope_scaling=None, use_sliding_window=False)
 SINK, LOCAL, BLOCK, POOL, MULT = 128, 512, 64, 100, 4
-BATCH = {512: 8, 2048: 2}
+BATCH = {512: 8, 2048: 2, 8192: 1}
 FLOOR_FLOPS = {512: 17.96e6, 2048: 27.03e6}  # per token
 
 
@@ -98,8 +101,9 @@ def make_data(path, length, count):
 
 # --- PyTorch --------------------------------------------------------------------------------------
 class TorchStep:
-    def __init__(self, weights, length):
-        self.w, c = weights, CONFIG
+    def __init__(self, weights, length, dtype):
+        self.w, c = {name: t.to(dtype) for name, t in weights.items()}, CONFIG
+        self.length = length
         d, m = c["head_dim"], MULT * c["head_dim"]
         torch.manual_seed(1)
         linear, silu = torch.nn.Linear, torch.nn.SiLU
@@ -112,27 +116,25 @@ class TorchStep:
         self.trained = parameters + [self.lambdas]
         self.adam = torch.optim.AdamW([{"params": parameters}, {"params": [self.lambdas]}], lr=5e-4)
         i, j = torch.arange(length)[:, None], torch.arange(length)[None]
-        full = j <= i
         window = torch.div(i, BLOCK, rounding_mode="floor") - torch.div(j, BLOCK, rounding_mode="floor")
-        sparse = full & ((j < SINK) | (window < LOCAL // BLOCK))
-        hidden = torch.tensor(-math.inf)
-        self.masks = [torch.where(m, torch.tensor(0.0), hidden) for m in (full, sparse)]
+        self.sparse = (j <= i) & ((j < SINK) | (window < LOCAL // BLOCK))
         angle = torch.arange(length)[:, None] * c["rope_theta"] ** (-torch.arange(0, d, 2) / d)
-        self.cos, self.sin = angle.cos()[:, None], angle.sin()[:, None]
+        self.cos, self.sin = (t[:, None].to(dtype) for t in (angle.cos(), angle.sin()))
+        self.compiled = None
 
     @staticmethod
     def rms(x, weight):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * weight
+        return functional.rms_norm(x, weight.shape, weight, 1e-6)
 
     def rope(self, x):
         a, b = x.chunk(2, -1)
         return torch.cat([a * self.cos - b * self.sin, b * self.cos + a * self.sin], -1)
 
-    def run(self, ids, tau=1.0):
+    def losses(self, ids, tau=1.0):
         c = CONFIG
         hq, hk, d = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
         batch, length = ids.shape
-        x = torch.nn.functional.embedding(ids, self.w["model.embed_tokens.weight"])
+        x = functional.embedding(ids, self.w["model.embed_tokens.weight"])
         gates = []
         for i in range(c["num_hidden_layers"]):
             w = lambda n: self.w[f"model.layers.{i}.{n}.weight"]
@@ -140,26 +142,32 @@ class TorchStep:
             q = self.rms((n1 @ w("self_attn.q_proj").T).view(batch, length, hq, d), w("self_attn.q_norm"))
             k = self.rms((n1 @ w("self_attn.k_proj").T).view(batch, length, hk, d), w("self_attn.k_norm"))
             v = (n1 @ w("self_attn.v_proj").T).view(batch, length, hk, d)
-            pooled = torch.cat([k[:, :POOL], k[:, length - 2 - POOL: length - 2]], 1).mean(1)
+            pooled = torch.cat([k[:, :POOL], k[:, length - 2 - POOL: length - 2]], 1).float().mean(1)
             logits = self.router[i](self.task[i](pooled))
             noise = -torch.log(-torch.log(torch.rand_like(logits) + 1e-8) + 1e-8)
             p = torch.softmax((logits + noise) / tau, -1)[..., 1]
             z = (p > 0.5).float() + p - p.detach()  # [batch, hk]
             gates.append(z)
             q, k = self.rope(q).transpose(1, 2), self.rope(k).transpose(1, 2)
-            k, v = (t.repeat_interleave(hq // hk, 1) for t in (k, v.transpose(1, 2)))
-            full, sparse = (torch.softmax(q @ k.transpose(2, 3) * d ** -0.5 + mask, -1) @ v
-                            for mask in self.masks)
-            zq = z.repeat_interleave(hq // hk, 1)[:, :, None, None]
+            v = v.transpose(1, 2)
+            attention = functional.scaled_dot_product_attention
+            full = attention(q, k, v, is_causal=True, enable_gqa=True)
+            sparse = attention(q, k, v, attn_mask=self.sparse, enable_gqa=True)
+            zq = z.repeat_interleave(hq // hk, 1)[:, :, None, None].to(full.dtype)
             out = (zq * full + (1 - zq) * sparse).transpose(1, 2).reshape(batch, length, hq * d)
             x = x + out @ w("self_attn.o_proj").T
             n2 = self.rms(x, w("post_attention_layernorm"))
-            h = torch.nn.functional.silu(n2 @ w("mlp.gate_proj").T) * (n2 @ w("mlp.up_proj").T)
+            h = functional.silu(n2 @ w("mlp.gate_proj").T) * (n2 @ w("mlp.up_proj").T)
             x = x + h @ w("mlp.down_proj").T
         logits = self.rms(x, self.w["model.norm.weight"]) @ self.w["model.embed_tokens.weight"].T
-        lm = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        lm = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
         gap = 1 - torch.stack(gates).mean((0, 2)) - 0.7
-        loss = lm + (self.lambdas[0] * gap.abs() + self.lambdas[1] * gap ** 2).mean()
+        return lm, lm + (self.lambdas[0] * gap.abs() + self.lambdas[1] * gap ** 2).mean()
+
+    def run(self, ids, compiled):
+        if compiled and self.compiled is None:
+            self.compiled = torch.compile(self.losses, dynamic=False)
+        lm, loss = (self.compiled if compiled else self.losses)(ids)
         self.adam.zero_grad()
         loss.backward()
         self.lambdas.grad.neg_()
@@ -168,24 +176,24 @@ class TorchStep:
         return lm.item()
 
 
-def torch_turn(step, documents, batch, steps, threads):
+def torch_turn(step, documents, batch, steps, threads, compiled):
     torch.set_num_threads(threads)
     seconds, losses = [], []
     for s in range(steps + 1):
         at = s * batch % len(documents)
         start = time.perf_counter()
-        losses.append(step.run(documents[at: at + batch]))
+        losses.append(step.run(documents[at: at + batch], compiled))
         seconds.append(time.perf_counter() - start)
     return seconds[1:], losses[0]
 
 
 # --- Elastron -------------------------------------------------------------------------------------
-def elastron_turn(build, folder, length, batch, steps, threads, ranks=1):
+def elastron_turn(build, folder, length, batch, steps, threads, ranks=1, dtype="float32"):
     run = f"{folder}/run-{time.monotonic_ns()}"
     command = [f"{build}/elastron", "train", os.path.join(ROOT, "bench", "router_training.yaml")]
     settings = {"model.path": f"{folder}/model", "data.train": f"[{folder}/{length}.jsonl]",
                 "data.max_tokens": length, "train.steps": steps + 2, "output.dir": run,
-                "train.global_batch": batch, "train.micro_batch": batch // ranks}
+                "train.global_batch": batch, "train.micro_batch": batch // ranks, "model.dtype": dtype}
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
     if ranks > 1:
@@ -237,6 +245,8 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--lengths", type=int, nargs="+", choices=BATCH, default=list(BATCH))
     parser.add_argument("--json")
     parser.add_argument("--against")
     a = parser.parse_args()
@@ -246,37 +256,44 @@ def main():
     matmul, peak = torch_matmul_gflops(a.threads), peak_gflops(a.build, a.threads)
     print(f"PyTorch's matrix product: {matmul:.0f} GFLOP/s of {peak:.0f}")
     if matmul < 0.4 * peak:
-        sys.exit("error: PyTorch has a slow BLAS (python3-torch): install libopenblas0-pthread")
-    results = {"torch_matmul_gflops": matmul, "threads": a.threads, "torch": torch.__version__, "lengths": []}
+        sys.exit("error: PyTorch has a slow BLAS: install it from PyPI")
+    results = {"torch_matmul_gflops": matmul, "threads": a.threads, "torch": torch.__version__, "dtype": a.dtype,
+               "lengths": []}
     with tempfile.TemporaryDirectory() as folder:
         weights = make_model(folder + "/model")
-        for length, batch in BATCH.items():
+        for length in a.lengths:
+            batch = BATCH[length]
             documents = make_data(f"{folder}/{length}.jsonl", length, 16)
-            step = TorchStep(weights, length)
-            seconds = {"elastron": [], "torch": [], "one": [], "two": []}
+            step = TorchStep(weights, length, getattr(torch, a.dtype))
+            step.run(documents[:batch], True)  # compiles
+            seconds = {"elastron": [], "eager": [], "compiled": [], "one": [], "two": []}
             peaks, losses = [], []
             for _ in range(a.turns):
                 peaks.append(peak_gflops(a.build, a.threads))
-                s, loss = elastron_turn(a.build, folder, length, batch, 10, a.threads)
+                s, loss = elastron_turn(a.build, folder, length, batch, 10, a.threads, dtype=a.dtype)
                 seconds["elastron"] += s
-                t, torch_loss = torch_turn(step, documents, batch, 2, a.threads)
-                seconds["torch"] += t
-                losses = [loss, torch_loss]
-                seconds["one"] += elastron_turn(a.build, folder, length, batch, 8, 1)[0]
-                seconds["two"] += elastron_turn(a.build, folder, length, batch, 8, 1, ranks=2)[0]
-            rate = {name: batch * length / statistics.median(s) for name, s in seconds.items()}
-            peak = max(peaks)
-            floor = peak * 1e9 / FLOOR_FLOPS[length]
-            row = {"tokens": length, "batch": batch, "tokens_per_second": rate,
-                   "ratio": rate["elastron"] / rate["torch"], "peak_gflops": peak,
-                   "floor_tokens_per_second": floor, "floor_share": rate["elastron"] / floor,
-                   "two_rank_ratio": rate["two"] / rate["one"], "lm_loss": losses}
+                for how in ("eager", "compiled"):
+                    t, torch_loss = torch_turn(step, documents, batch, 3, a.threads, how == "compiled")
+                    seconds[how] += t
+                losses = losses or [loss, torch_loss]
+                if batch > 1:
+                    seconds["one"] += elastron_turn(a.build, folder, length, batch, 8, 1, dtype=a.dtype)[0]
+                    seconds["two"] += elastron_turn(a.build, folder, length, batch, 8, 1, ranks=2, dtype=a.dtype)[0]
+            rate = {name: batch * length / statistics.median(s) for name, s in seconds.items() if s}
+            peer = max(rate["eager"], rate["compiled"])
+            row = {"tokens": length, "batch": batch, "tokens_per_second": rate, "ratio": rate["elastron"] / peer,
+                   "peak_gflops": max(peaks), "lm_loss": losses}
+            line = (f"{length} tokens x {batch}, {a.threads} threads: elastron {rate['elastron']:.0f} tok/s, PyTorch "
+                    f"{torch.__version__} {rate['eager']:.0f} eager, {rate['compiled']:.0f} compiled: "
+                    f"{row['ratio']:.2f} x; loss {losses[0]:.3f} / {losses[1]:.3f}")
+            if length in FLOOR_FLOPS and a.dtype == "float32":
+                row["floor_share"] = rate["elastron"] * FLOOR_FLOPS[length] / (max(peaks) * 1e9)
+                line += f"; {100 * row['floor_share']:.0f} % of the floor at {max(peaks):.0f} GFLOP/s"
+            if "two" in rate:
+                row["two_rank_ratio"] = rate["two"] / rate["one"]
+                line += f"; 2 ranks {row['two_rank_ratio']:.2f} x one of one thread"
             results["lengths"].append(row)
-            print(f"{length} tokens x {batch}, {a.threads} threads: elastron {rate['elastron']:.0f} tok/s, "
-                  f"PyTorch {torch.__version__} {rate['torch']:.0f} tok/s: {row['ratio']:.2f} x; "
-                  f"{100 * row['floor_share']:.0f} % of the floor at {peak:.0f} GFLOP/s; "
-                  f"2 ranks {row['two_rank_ratio']:.2f} x one of one thread; "
-                  f"loss {losses[0]:.3f} / {losses[1]:.3f}", flush=True)
+            print(line, flush=True)
     if a.json:
         with open(a.json, "w") as out:
             json.dump(results, out, indent=2)
