@@ -38,7 +38,8 @@ std::vector<void*> PagePool::take(int64_t pages) {
 }
 
 void PagePool::give_back(std::span<void* const> pages) noexcept {
-  free_.insert(free_.end(), pages.begin(), pages.end());
+  // The next who takes as many gets them in this order again, in which they lie side by side.
+  free_.insert(free_.end(), pages.rbegin(), pages.rend());
   used_ -= int64_t(pages.size());
 }
 

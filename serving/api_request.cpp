@@ -45,6 +45,7 @@ SharedBeginning common_fields(BodyFields& f, const ServedModel& model, ApiReques
     inner.refuse_others();
   }
   if (const nlohmann::json* own = f.take("elastron")) {
+    if (!own->is_object()) throw invalid("elastron", "'elastron' must be an object");
     BodyFields inner(*own);
     r.gates = inner.flag("gates");
     if (r.kind == ApiKind::chat) {
@@ -124,13 +125,14 @@ void make_choices(ApiRequest& r, const inference::Request& each, std::optional<i
   }
 }
 
-std::vector<int32_t> tokens_of(const nlohmann::json& list, const ServedModel& model) {
+std::vector<int32_t> tokens_of(const nlohmann::json& list, const ServedModel& model,
+                               const std::string& field = "prompt") {
   std::vector<int32_t> ids;
   ids.reserve(list.size());
   for (const nlohmann::json& id : list) {
     if (!is_id(id, model.vocab_size)) {
-      throw invalid("prompt", fmt::format("'prompt' has {}, which is no token id below {}",
-                                          id.dump().substr(0, 40), model.vocab_size));
+      throw invalid(field, fmt::format("'{}' has {}, which is no token id below {}", field,
+                                       id.dump().substr(0, 40), model.vocab_size));
     }
     ids.push_back(id.get<int32_t>());
   }
@@ -182,7 +184,9 @@ void add_prompts(const nlohmann::json& prompt, const ServedModel& model, bool le
 void put_before_prompts(const nlohmann::json& prefix, const ServedModel& model, bool leading,
                         ApiRequest& r) {
   if (prefix.is_null()) return;
-  if (r.echo) throw invalid("elastron", "a prefix is not for 'echo': leave one of them out");
+  if (r.echo && r.kind == ApiKind::completion) {
+    throw invalid("elastron", "a prefix is not for 'echo': leave one of them out");
+  }
   std::vector<int32_t> ids;
   if (prefix.is_string()) {
     try {
@@ -192,7 +196,7 @@ void put_before_prompts(const nlohmann::json& prefix, const ServedModel& model, 
     }
     if (leading) data::lead(ids, model.leading);
   } else if (prefix.is_array()) {
-    ids = tokens_of(prefix, model);
+    ids = tokens_of(prefix, model, "elastron");
   } else {
     throw invalid("elastron", "'elastron.prefix' must be a string or a list of token ids");
   }

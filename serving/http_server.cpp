@@ -49,6 +49,19 @@ std::string new_id(const char* prefix) {
 // Thrown where nobody is there to be answered.
 struct ClientIsGone {};
 
+// A body of no known length would be waited for until the time is over.
+void check_length(const httplib::Request& in) {
+  if (in.has_header("Transfer-Encoding")) return;
+  const std::string length = in.get_header_value("Content-Length");
+  if (length.empty()) {
+    throw ApiError(400, "invalid_request_error", "the request has no body: send a JSON object");
+  }
+  constexpr size_t kMostDigits = 18;  // of what fits into 64 bits
+  if (length.size() > kMostDigits || length.find_first_not_of("0123456789") != length.npos) {
+    throw ApiError(400, "invalid_request_error", "Content-Length is no number of bytes");
+  }
+}
+
 }  // namespace
 
 class HttpServer::Impl {
@@ -256,6 +269,7 @@ void HttpServer::Impl::serve(Parse parse, const httplib::Request& in, httplib::R
   };
   try {
     check_key(in);
+    check_length(in);
     const std::string body = read_body(reader);
     call = std::make_shared<Call>(*this, in);
     out.set_header("x-request-id", call->id());

@@ -11,18 +11,28 @@
 
 namespace elastron::ops::cpu {
 
-// f(keys, values, rows): rows that stand one behind the other, in the order of the cache's.
+// Rows that stand one behind the other, in the order of the cache's.
+template <class T>
+struct CachedRun {
+  const T *keys, *values;
+  int64_t rows;
+};
+
+// f(run, the keys of the run after it, or null).
 template <class T, class F>
 void for_each_run(const CachedHead& head, const VisibleRows& visible, const PageShape& page,
                   const F& f) {
+  CachedRun<T> last{};
   for (const auto& range : visible.ranges) {
     for (int64_t r = range.begin; r < range.end;) {
       const int64_t n = std::min(range.end - r, page.rows - r % page.rows);
       const T* k = static_cast<const T*>(head.pages[r / page.rows]) + r % page.rows * page.head_dim;
-      f(k, k + page.rows * page.head_dim, n);
+      if (last.rows > 0) f(last, k);
+      last = {k, k + page.rows * page.head_dim, n};
       r += n;
     }
   }
+  if (last.rows > 0) f(last, static_cast<const T*>(nullptr));
 }
 
 // The query heads of one kv head while keys and values go by: each run of them is read once for all
@@ -60,9 +70,13 @@ class DecodedHead {
     }
   }
 
-  // keys, values [rows, head_dim]
-  void add(const T* keys, const T* values, int64_t rows) {
+  // Of `run` and, as they come next, of the keys `next` too, memory is asked for while something else is
+  // computed.
+  void add(const CachedRun<T>& run, const T* next) {
+    const auto [keys, values, rows] = run;
     for_heads([&]<int H>(int64_t head) {
+      values_ahead_ = head == 0 ? values - keys : 0;
+      keys_ahead_ = head == 0 && next != nullptr ? next - values : 0;
       int64_t r = 0;
       for (; r + kKeys <= rows; r += kKeys) score<kKeys, H>(keys, r, head);
       for (; r < rows; ++r) score<1, H>(keys, r, head);
@@ -94,18 +108,17 @@ class DecodedHead {
     return load_widened<A, T>(row + c * n, dim_ - c * n);
   }
 
-  // What lies some way behind these numbers comes next, or is the values' beginning, or another page's.
-  static void ask_for(const T* numbers, int64_t count) {
-    constexpr int64_t kAheadBytes = 4096, kLineBytes = 64;
-    const char* const first = reinterpret_cast<const char*>(numbers) + kAheadBytes;
-    for (int64_t b = 0; b < count * int64_t(sizeof(T)); b += kLineBytes)
-      __builtin_prefetch(first + b);
+  // Those that lie `ahead` of these numbers; 0: they were asked for.
+  static void ask_for(const T* numbers, int64_t ahead, int64_t count) {
+    constexpr int64_t kLine = 64 / int64_t(sizeof(T));
+    if (ahead == 0) return;
+    for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(numbers + ahead + i);
   }
 
   template <int K, int H>
   void score(const T* keys, int64_t row, int64_t head) {
     vec<A> lanes[K][H] = {};
-    ask_for(keys + row * dim_, K * dim_);
+    ask_for(keys + row * dim_, values_ahead_, K * dim_);
     for (int64_t c = 0; c < registers_; ++c) {
       vec<A> q[H];
 #pragma GCC unroll 8
@@ -159,7 +172,7 @@ class DecodedHead {
       for (int c = 0; c < C; ++c) sums[h][c] = load<A>(to + (h * registers_ + c) * n);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      ask_for(values + r * dim_ + channel * n, C * n);
+      ask_for(values + r * dim_ + channel * n, keys_ahead_, C * n);
       vec<A> value[C];
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) value[c] = channels(values + r * dim_, channel + c);
@@ -178,6 +191,7 @@ class DecodedHead {
   }
 
   A scale_;
+  int64_t values_ahead_ = 0, keys_ahead_ = 0;
   int64_t group_, dim_;
   int64_t registers_;  // of a head's channels, the last filled up with zeros
   int64_t most_rows_;
@@ -192,7 +206,7 @@ void decode_head(const T* q, const CachedHead& head, int64_t position, const Pag
                  DecodedHead<T>& decoded, T* out) {
   decoded.start(q);
   for_each_run<T>(head, head.rows.visible(position), page,
-                  [&](const T* k, const T* v, int64_t rows) { decoded.add(k, v, rows); });
+                  [&](const CachedRun<T>& run, const T* next) { decoded.add(run, next); });
   decoded.emit(out);
 }
 

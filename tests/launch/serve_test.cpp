@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -323,6 +324,36 @@ TEST(Serve, BadRequestsAreErrorsOfTheInterface) {
 }
 
 // vLLM's plain interface: POST gives the prompt too, PUT, which RULER's client sends, what follows.
+int connected(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(uint16_t(port));
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  return fd;
+}
+
+// Nobody waits for what is not announced.
+TEST(Serve, BodiesOfNoLengthAreRefusedAtOnce) {
+  const Server server(kRouting + "--receive-seconds 60");
+  const std::string head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\n";
+  for (const std::string& length : {std::string(), std::string("Content-Length: -5\r\n"),
+                                    std::string("Content-Length: 99999999999999999999999\r\n"),
+                                    std::string("Content-Length: 5x\r\n")}) {
+    const int s = connected(server.port());
+    const std::string all = head + length + "\r\n";
+    ASSERT_EQ(write(s, all.data(), all.size()), ssize_t(all.size()));
+    char answer[64] = {};
+    pollfd wait{.fd = s, .events = POLLIN, .revents = 0};
+    EXPECT_EQ(poll(&wait, 1, 20000), 1) << length;
+    EXPECT_GT(read(s, answer, sizeof answer - 1), 0);
+    EXPECT_TRUE(std::string(answer).starts_with("HTTP/1.1 400")) << length << answer;
+    close(s);
+  }
+  EXPECT_EQ(server.complete({{"prompt", {1, 2}}, {"max_tokens", 2}})["usage"]["prompt_tokens"], 2);
+}
+
 TEST(Serve, GeneratesAsPlainServersDo) {
   const Server server("--api-key secret --max-length 200");
   auto c = server.client();
@@ -390,16 +421,6 @@ TEST(Serve, AKeyIsAskedFor) {
   c.set_bearer_token_auth("secret");
   EXPECT_EQ(c.Post("/v1/completions", body, "application/json")->status, 200);
   EXPECT_EQ(c.Get("/v1/models")->status, 200);
-}
-
-int connected(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(uint16_t(port));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-  return fd;
 }
 
 // Long texts whose clients are gone give their pages back; so does a stream that nobody reads.

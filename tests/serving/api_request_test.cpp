@@ -56,8 +56,16 @@ TEST_F(ApiRequests, APrefixGoesBeforeEveryPrompt) {
   }
   EXPECT_EQ(completion({{"prompt", "a"}}).choices[0].prefix_tokens, 0);
   for (const json& prefix : {json(3), json::array(), json({99}), json({"a"})}) {
-    const std::string param = refused({{"prompt", "a"}, {"elastron", {{"prefix", prefix}}}});
-    EXPECT_TRUE(param == "elastron" || param == "prompt") << prefix << " " << param;
+    EXPECT_EQ(refused({{"prompt", "a"}, {"elastron", {{"prefix", prefix}}}}), "elastron") << prefix;
+  }
+  for (const json& own : {json(3), json("x"), json::array()}) {
+    EXPECT_EQ(refused({{"prompt", "a"}, {"elastron", own}}), "elastron");
+  }
+  for (const bool before : {true, false}) {
+    const ApiRequest r =
+        parse_generate({{"prompt", "c"}, {"elastron", {{"prefix", "a b"}}}}, served_.model, before);
+    EXPECT_EQ(r.choices[0].prompt, (std::vector<int32_t>{4, 1, 2, 3}));
+    EXPECT_EQ(r.prompt_texts[0], "c");
   }
   EXPECT_EQ(refused({{"prompt", ""}, {"elastron", {{"prefix", "a"}}}}), "prompt");
   EXPECT_EQ(refused({{"prompt", "a"}, {"echo", true}, {"elastron", {{"prefix", "a"}}}}),
