@@ -29,10 +29,14 @@ bool is_numeric(const Table& table, size_t column) {
   return any;
 }
 
+// Longer texts may take several lines.
+constexpr size_t kOneLine = 40;
+
 std::string td(const Cell& cell, bool numeric, Digits digits) {
   const char* of_number = numeric ? " class=\"n\"" : "";
   if (!cell.number) {
-    return fmt::format("<td{}>{}</td>", of_number,
+    const bool sentence = cell.text.size() > kOneLine;
+    return fmt::format("<td{}>{}</td>", sentence ? " class=\"t\"" : of_number,
                        cell.text.empty() && numeric ? "–" : escaped(cell.text));
   }
   const std::string all = exact(*cell.number);

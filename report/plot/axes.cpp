@@ -10,7 +10,7 @@ namespace elastron::report {
 namespace {
 
 constexpr double kRow = 18, kSample = 26, kGap = 14, kMargin = 8;
-constexpr size_t kLongestName = 44;
+constexpr size_t kLongestName = 42;
 
 }  // namespace
 
@@ -26,6 +26,11 @@ Axis::Axis(double low, double high, bool logarithmic, int most_ticks) : logarith
   low_ = low == high ? low / 2 : low;
   high_ = low == high ? high * 2 : high;
   ticks_ = log_ticks(low_, high_, most_ticks);
+}
+
+void Axis::mark(const std::vector<double>& values) {
+  ticks_.clear();
+  for (const double value : values) ticks_.push_back({value, exact(value)});
 }
 
 void Axis::place(double from, double to) {
@@ -70,7 +75,7 @@ double draw_legend(Svg* svg, const std::vector<LegendEntry>& entries, double top
 
 double label_width(const Axis& vertical) {
   double most = 0;
-  for (const Tick& tick : vertical.ticks()) most = std::max(most, width_of(tick.label, 11.5));
+  for (const Tick& tick : vertical.ticks()) most = std::max(most, width_of(tick.label, 12));
   return most + 14;
 }
 
@@ -79,20 +84,21 @@ void draw_frame(Svg& svg, const Frame& f, const Axis& horizontal, const Axis& ve
   for (const Tick& tick : vertical.ticks()) {
     const double y = vertical.at(tick.value);
     svg.line({f.left, y}, {f.right, y}, kGrid, 1);
-    svg.text({f.left - 6, y + 4}, tick.label, kQuiet, {.anchor = Anchor::end, .size = 11.5});
+    svg.text({f.left - 6, y + 4}, tick.label, kQuiet, {.anchor = Anchor::end, .size = 12});
   }
   double free_from = 0;
   for (const Tick& tick : horizontal.ticks()) {
-    const double x = horizontal.at(tick.value), half = width_of(tick.label, 11.5) / 2;
+    const double x = horizontal.at(tick.value), half = width_of(tick.label, 12) / 2;
     svg.line({x, f.bottom}, {x, f.bottom + 4}, kAxis, 1);
-    if (x - half < free_from || x + half > kFigureWidth) continue;
-    svg.text({x, f.bottom + 16}, tick.label, kQuiet, {.anchor = Anchor::middle, .size = 11.5});
-    free_from = x + half + 6;
+    const double middle = std::min(x, kFigureWidth - half);
+    if (middle - half < free_from) continue;
+    svg.text({middle, f.bottom + 16}, tick.label, kQuiet, {.anchor = Anchor::middle, .size = 12});
+    free_from = middle + half + 6;
   }
   svg.line({f.left, f.bottom}, {f.right, f.bottom}, kAxis, 1);
   svg.line({f.left, f.top}, {f.left, f.bottom}, kAxis, 1);
   svg.text({(f.left + f.right) / 2, f.bottom + 32}, horizontal_name, kQuiet,
-           {.anchor = Anchor::middle, .size = 11.5});
+           {.anchor = Anchor::middle, .size = 12});
 }
 
 }  // namespace elastron::report

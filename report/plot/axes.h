@@ -8,7 +8,7 @@
 
 namespace elastron::report {
 
-inline constexpr double kFigureWidth = 440;  // units; a phone shows them at four fifths
+inline constexpr double kFigureWidth = 400;  // units, nine tenths of which a phone has pixels for
 
 // From values to places along one direction of the picture.
 class Axis {
@@ -20,6 +20,8 @@ class Axis {
   void place(double from, double to);
   double at(double value) const;
   const std::vector<Tick>& ticks() const { return ticks_; }
+  // Marks at these values, in place of round ones.
+  void mark(const std::vector<double>& values);
   double low() const { return low_; }
   double high() const { return high_; }
   // Whether the axis can show it.

@@ -11,8 +11,8 @@ namespace elastron::report {
 
 namespace {
 
-constexpr double kTop = 8, kBelow = 40, kGroupGap = 12, kWidestNames = 170;
-constexpr size_t kLongestName = 28;
+constexpr double kTop = 8, kBelow = 40, kGroupGap = 12, kWidestNames = 160;
+constexpr size_t kLongestName = 25;
 
 double bar_height(size_t series) { return series <= 1 ? 16 : series <= 3 ? 12 : 9; }
 
@@ -117,7 +117,7 @@ Figure bars_figure(const Bars& all) {
   for (const Tick& tick : axis.ticks()) {
     const double x = axis.at(tick.value);
     svg.line({x, frame.top}, {x, frame.bottom}, kGrid, 1);
-    svg.text({x, frame.bottom + 16}, tick.label, kQuiet, {.anchor = Anchor::middle, .size = 11.5});
+    svg.text({x, frame.bottom + 16}, tick.label, kQuiet, {.anchor = Anchor::middle, .size = 12});
   }
   for (size_t g = 0; g < all.groups.size(); ++g) {
     const double y = frame.top + group * double(g) + kGroupGap / 2;
@@ -139,7 +139,7 @@ Figure bars_figure(const Bars& all) {
              {.anchor = x > kFigureWidth - 60 ? Anchor::end : Anchor::middle, .size = 11});
   }
   svg.text({(frame.left + frame.right) / 2, frame.bottom + 32}, all.of, kQuiet,
-           {.anchor = Anchor::middle, .size = 11.5});
+           {.anchor = Anchor::middle, .size = 12});
   return {.title = all.title,
           .note = all.note,
           .svg = std::move(svg).finish(),

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "core/error.h"
 #include "report/plot/axes.h"
@@ -16,7 +17,7 @@ namespace elastron::report {
 namespace {
 
 constexpr double kPlotHeight = 190, kTop = 8, kBelow = 40;
-constexpr size_t kMostMarkers = 40, kMostRows = 2000;
+constexpr size_t kMostMarkers = 40, kMostRows = 2000, kMostMarked = 8;
 
 struct Extent {
   double low = std::numeric_limits<double>::infinity(), high = -low;
@@ -80,26 +81,30 @@ std::string column_name(const Curves& all, const Curve& c) {
   return all.curves.size() == 1 && c.name.empty() ? all.title : c.name;
 }
 
+// Where any curve has a value, rising.
+std::vector<double> places_of(const Curves& all) {
+  std::set<double> xs;
+  for (const Curve& c : all.curves) xs.insert(c.x.begin(), c.x.end());
+  return {xs.begin(), xs.end()};
+}
+
 // A row per x that any curve has.
 Table numbers_of(const Curves& all, std::string& note) {
   Table table;
   table.columns = {all.of};
-  std::map<double, size_t> row_of;
   for (const Curve& c : all.curves) {
     if (c.x.empty()) continue;
-    for (const double x : c.x) row_of.emplace(x, 0);
     table.columns.push_back(column_name(all, c));
     if (c.low.empty()) continue;
     for (const char* end : {" low", " high"}) table.columns.push_back(column_name(all, c) + end);
   }
-  std::vector<double> xs;
-  for (const auto& [x, row] : row_of) xs.push_back(x);
+  const std::vector<double> xs = places_of(all);
   const std::vector<size_t> kept = thinned(xs.size(), kMostRows);
   if (kept.size() < xs.size()) {
     note = fmt::format("{} of {} rows, evenly, with the last one; the files have all.", kept.size(),
                        xs.size());
   }
-  row_of.clear();
+  std::map<double, size_t> row_of;
   for (const size_t i : kept) {
     row_of[xs[i]] = table.rows.size();
     table.rows.emplace_back(table.columns.size());
@@ -133,6 +138,9 @@ Figure curves_figure(const Curves& all) {
   const bool logarithmic = wants_logarithm(extents.y.low, extents.y.high);
   Axis vertical(extents.y.low, extents.y.high, logarithmic, 6);
   Axis horizontal(extents.x.low, extents.x.high, all.logarithmic_x && extents.x.low > 0, 6);
+  // Few lengths are marked themselves.
+  const std::vector<double> xs = places_of(all);
+  if (all.logarithmic_x && xs.size() <= kMostMarked) horizontal.mark(xs);
 
   std::vector<LegendEntry> legend;
   for (size_t i = 0; i < all.curves.size(); ++i) {

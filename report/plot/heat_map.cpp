@@ -87,9 +87,9 @@ Figure heat_map_figure(const HeatMap& map) {
              {.anchor = Anchor::middle, .size = 11});
   }
   svg.text({kLeft + width * double(columns) / 2, below + 31}, map.columns, kQuiet,
-           {.anchor = Anchor::middle, .size = 11.5});
+           {.anchor = Anchor::middle, .size = 12});
   svg.text({12, kTop + height * double(rows) / 2}, map.rows, kQuiet,
-           {.anchor = Anchor::middle, .size = 11.5, .upright = true});
+           {.anchor = Anchor::middle, .size = 12, .upright = true});
   draw_scale(svg, map, kTop, bottom - kTop);
   return {.title = map.title,
           .note = map.note,

@@ -40,7 +40,8 @@ std::vector<Part> means_of(const Benchmark& b) {
     const Json& details = object_in(b.results, length);
     const std::string before = length == "all" ? "" : length + " / ";
     const auto add = [&](const std::string& name, const Json& mean) {
-      if (mean.contains("score")) means.push_back({before + name, &mean, &mean});
+      // A mean of fewer sets than it is of is null: there is nothing to show.
+      if (number_in(mean, "score")) means.push_back({before + name, &mean, &mean});
     };
     const Json& groups = object_in(details, "groups");
     for (const std::string& name : names_in(groups)) add(name, object_in(groups, name));

@@ -189,6 +189,15 @@ TEST(CurvesFigure, WideRangesAreLogarithmic) {
   EXPECT_FALSE(has_values({.title = "t", .of = "step", .curves = {{.x = {1}, .y = {NAN}}}}));
 }
 
+TEST(CurvesFigure, FewLengthsAreMarkedThemselves) {
+  const Curves curves{.title = "t",
+                      .of = "tokens",
+                      .curves = {{.x = {4096, 8192, 131072}, .y = {3, 2, 2}}},
+                      .logarithmic_x = true};
+  const std::string svg = curves_figure(curves).svg;
+  for (const char* mark : {">4096<", ">8192<", ">131072<"}) EXPECT_EQ(count(svg, mark), 1U) << mark;
+}
+
 TEST(BarsFigure, HasABarAndAnIntervalForEachValue) {
   const Bars bars{.title = "scores",
                   .of = "score",
