@@ -16,7 +16,7 @@ namespace elastron::report {
 
 namespace {
 
-constexpr double kPlotHeight = 190, kTop = 8, kBelow = 40;
+constexpr double kPlotHeight = 190, kTop = 8, kBelow = 40, kPale = 0.35;
 constexpr size_t kMostMarkers = 40, kMostRows = 2000, kMostMarked = 8;
 
 struct Extent {
@@ -59,11 +59,21 @@ std::vector<std::vector<Point>> parts_of(const Curve& c, const Axis& horizontal,
   return parts;
 }
 
+// Whether columns have so many points that the line would be a surface.
+bool is_dense(const std::vector<Point>& part) {
+  return part.size() > 200 && double(part.size()) > 3 * (part.back().x - part.front().x);
+}
+
 void draw(Svg& svg, const Curve& c, size_t number, const Axis& horizontal, const Axis& vertical) {
   const size_t series = c.like.value_or(number);
   const Paint& paint = series_paint(series);
   const auto parts = parts_of(c, horizontal, vertical);
   for (const auto& part : parts) {
+    if (is_dense(part) && !c.like) {
+      svg.path(reduced(part), paint, 1, "", kPale);
+      svg.path(column_means(part), paint, 1.75, series_dash(series));
+      continue;
+    }
     svg.path(reduced(part), paint, c.like ? 1 : 1.75, c.like ? "3 3" : series_dash(series));
     // A point between two gaps has no line.
     const bool alone = part.size() == 1;
@@ -128,6 +138,11 @@ Table numbers_of(const Curves& all, std::string& note) {
   return table;
 }
 
+void add_sentence(std::string& note, const std::string& words) {
+  while (note.ends_with('.')) note.pop_back();
+  note += (note.empty() ? "" : "; ") + words;
+}
+
 }  // namespace
 
 bool has_values(const Curves& curves) { return Extents(curves).y.any(); }
@@ -161,7 +176,11 @@ Figure curves_figure(const Curves& all) {
   draw_frame(svg, frame, horizontal, vertical, all.of);
   for (size_t i = 0; i < all.curves.size(); ++i) draw(svg, all.curves[i], i, horizontal, vertical);
   Figure figure{.title = all.title, .note = all.note, .svg = std::move(svg).finish()};
-  if (logarithmic) figure.note += " The scale is logarithmic.";
+  const bool dense = std::ranges::any_of(all.curves, [&](const Curve& c) {
+    return std::ranges::any_of(parts_of(c, horizontal, vertical), is_dense);
+  });
+  if (logarithmic) add_sentence(figure.note, "the scale is logarithmic");
+  if (dense) add_sentence(figure.note, "pale: all values, the line: means of neighbours");
   figure.numbers = numbers_of(all, figure.numbers_note);
   return figure;
 }

@@ -23,6 +23,19 @@ std::vector<Point> reduced(const std::vector<Point>& points) {
   return kept;
 }
 
+std::vector<Point> column_means(const std::vector<Point>& points) {
+  std::vector<Point> means;
+  for (size_t begin = 0; begin < points.size();) {
+    const double column = std::floor(points[begin].x);
+    double sum = 0;
+    size_t end = begin;
+    for (; end < points.size() && std::floor(points[end].x) == column; ++end) sum += points[end].y;
+    means.push_back({column + 0.5, sum / double(end - begin)});
+    begin = end;
+  }
+  return means;
+}
+
 std::vector<size_t> thinned(size_t count, size_t most) {
   std::vector<size_t> kept;
   const size_t every = count <= most ? 1 : (count + most - 1) / most;

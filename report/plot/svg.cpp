@@ -49,13 +49,14 @@ void Svg::line(Point from, Point to, const Paint& paint, double width, std::stri
 }
 
 void Svg::path(const std::vector<Point>& points, const Paint& paint, double width,
-               std::string_view dash) {
+               std::string_view dash, double opacity) {
   if (points.size() < 2) return;
   std::string d;
   for (const Point& p : points)
     d += fmt::format("{}{:.1f} {:.1f}", d.empty() ? "M" : "L", p.x, p.y);
-  out_ += fmt::format("<path d=\"{}\" fill=\"none\" stroke-linejoin=\"round\" {}/>\n", d,
-                      stroke(paint, width, dash));
+  out_ += fmt::format("<path d=\"{}\" fill=\"none\" stroke-linejoin=\"round\" {}{}/>\n", d,
+                      stroke(paint, width, dash),
+                      opacity < 1 ? fmt::format(" opacity=\"{}\"", opacity) : "");
 }
 
 void Svg::marker(Point at, size_t series, double size) {

@@ -31,7 +31,7 @@ class Svg {
   void text(Point at, std::string_view words, const Paint& paint, TextStyle style = {});
   void line(Point from, Point to, const Paint& paint, double width, std::string_view dash = "");
   void path(const std::vector<Point>& points, const Paint& paint, double width,
-            std::string_view dash = "");
+            std::string_view dash = "", double opacity = 1);
   // A filled shape whose form differs from series to series: circle, square, triangle, diamond.
   void marker(Point at, size_t series, double size = 4);
   void rectangle(Point corner, double width, double height, const Paint& paint,

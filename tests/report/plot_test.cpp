@@ -90,6 +90,15 @@ TEST(Reduction, KeepsEveryColumnsEndsAndPeaks) {
   }
 }
 
+TEST(Reduction, MeansAreOfColumns) {
+  const auto means = column_means({{0.1, 1}, {0.9, 3}, {2.5, 7}});
+  ASSERT_EQ(means.size(), 2U);
+  EXPECT_EQ(means[0].x, 0.5);
+  EXPECT_EQ(means[0].y, 2);
+  EXPECT_EQ(means[1].x, 2.5);
+  EXPECT_EQ(means[1].y, 7);
+}
+
 TEST(Reduction, FewPointsStay) {
   const std::vector<Point> points = {{0, 1}, {5, 2}, {9, 0}};
   EXPECT_EQ(reduced(points).size(), 3U);
@@ -179,6 +188,8 @@ TEST(CurvesFigure, ManyPointsAreFewElements) {
   EXPECT_LE(figure.numbers.rows.size(), 2000U);
   EXPECT_EQ(*figure.numbers.rows.back()[0].number, 99999);
   EXPECT_NE(figure.numbers_note, "");
+  EXPECT_NE(figure.note.find("means of neighbours"), std::string::npos);
+  EXPECT_EQ(count(figure.svg, "<path"), 2U);
 }
 
 TEST(CurvesFigure, WideRangesAreLogarithmic) {
