@@ -139,6 +139,31 @@ TEST(ReportPage, ABenchmarkAndItsComparison) {
             std::string::npos);
 }
 
+// In the shapes of docs/benchmarks.md; two results of one benchmark stand side by side.
+TEST(ReportPage, LongBenchAndItsSecondVersion) {
+  const Scratch s;
+  for (const char* name : {"a", "b"}) {
+    s.write(std::string(name) + "/results.json",
+            R"({"benchmark": "longbench", "settings": {"model": "m)" + std::string(name) +
+                R"( x", "gates": "full"}, "results": {"all": {
+                "sets": {"qasper": {"score": 41.5, "interval_95": [30, 52], "rows": 9, "empty": 1}},
+                "groups": {"Single-document QA": {"score": 41.5, "msr": 0.5}},
+                "mean_of_groups": {"score": null}}}})");
+  }
+  s.write(
+      "v2/results.json",
+      R"({"benchmark": "longbench-v2", "settings": {}, "results": {"all": {"files": {"m.jsonl": {
+              "rows": 4, "unanswered": 2, "overall": {"score": 25, "interval_95": [5, 70]},
+              "hard": {"score": 50, "interval_95": [9, 90], "rows": 2}}}}}})");
+  const std::string html = page_of({s / "a", s / "b", s / "v2"});
+  EXPECT_EQ(csv_in(html, "Means"),
+            "name,series,score\r\nSingle-document QA,a,41.5\r\nSingle-document QA,b,41.5\r\n");
+  EXPECT_NE(html.find("elastron benchmark longbench --model 'mb x' --force full"),
+            std::string::npos);
+  EXPECT_NE(html.find("m.jsonl,25,5,70%0D%0A"), std::string::npos);
+  EXPECT_NE(html.find("hard,50,9,90%0D%0A"), std::string::npos);
+}
+
 TEST(ReportPage, PerplexityRewardsAndHeads) {
   const std::string html = page_of({"perplexity", "reward", "scores.json"});
   const auto perplexity = nlohmann::json::parse(read(kFixtures + "perplexity/results.json"));
