@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kFixtures = std::string(ELASTRON_TEST_FIXTURES) + "/report/";
+const std::string kRoot = ELASTRON_SOURCE_DIR;
 constexpr const char* kRefresh = "http-equiv=\"refresh\"";
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
@@ -56,14 +57,12 @@ TEST(Report, WhatCannotBeReadLeavesThePageThatWasThere) {
 TEST(Report, FollowsARunToItsEnd) {
   const Scratch s;
   const std::string run = s / "run", page = s / "page.html";
+  const std::string arguments =
+      "train " + kRoot + "/configs/tiny/router.yaml --set train.steps=20 --set log.every=1 --set " +
+      "data.max_tokens=600 --set data.synthetic.lengths=[128,256] --set train.global_batch=4 " +
+      "--set model.path=" + kRoot + "/configs/tiny/backbone --set output.dir=" + run;
   auto training =
-      std::async(std::launch::async, [arguments = "train " + std::string(ELASTRON_SOURCE_DIR) +
-                                                  "/tests/launch/router.yaml --set "
-                                                  "train.steps=30 --set log.every=1 "
-                                                  "--set model.path=" +
-                                                  tiny_backbone() + " --set output.dir=" + run] {
-        return elastron(0, arguments);
-      });
+      std::async(std::launch::async, [&] { return elastron(0, arguments, "OMP_NUM_THREADS=1"); });
   while (!fs::exists(run + "/metrics.jsonl") &&
          training.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
   }
@@ -71,7 +70,7 @@ TEST(Report, FollowsARunToItsEnd) {
   EXPECT_EQ(training.get().code, 0);
   EXPECT_EQ(o.code, 0) << o.err;
   const std::string html = read_text(page);
-  EXPECT_TRUE(has(html, "<dd>30 of 30</dd>"));
+  EXPECT_TRUE(has(html, "<dd>20 of 20</dd>"));
   EXPECT_TRUE(has(html, "<dd>done</dd>"));
   EXPECT_FALSE(has(html, kRefresh));
 }
