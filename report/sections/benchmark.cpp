@@ -194,8 +194,10 @@ void add_benchmark_comparison(Page& page, const BenchmarkComparison& comparison)
     table.columns.push_back(cell + " MSR");
   }
   for (const Json& run : comparison.runs) {
-    BarSeries score{.name = text_in(run, "gates"), .bars = {}}, msr = score;
-    std::vector<Cell> row = {score.name};
+    const std::string gates = text_in(run, "gates");
+    BarSeries score{.name = gates, .bars = {}};
+    BarSeries msr{.name = gates, .bars = {}};
+    std::vector<Cell> row = {gates};
     for (const std::string& cell : scores.groups) {
       const Json& of = object_in(object_in(run, "cells"), cell);
       score.bars.push_back({.value = number_in(of, "score")});
