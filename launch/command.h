@@ -36,10 +36,11 @@ void add_score_heads(cli::App& app, Command& selected);
 void add_generate(cli::App& app, Command& selected);
 void add_benchmark(cli::App& app, Command& selected);
 void add_serve(cli::App& app, Command& selected);
+void add_report(cli::App& app, Command& selected);
 
 inline constexpr AddSubcommand kSubcommands[] = {
-    add_plan,    add_train,    add_eval,       add_eval_reward, add_benchmark, add_pack,
-    add_logits,  add_generate, add_serve,      add_score_heads, add_export,    add_import,
-    add_inspect, add_tokenize, add_synthesize, add_reference};
+    add_plan,   add_train,   add_eval,     add_eval_reward, add_benchmark,   add_report,
+    add_pack,   add_logits,  add_generate, add_serve,       add_score_heads, add_export,
+    add_import, add_inspect, add_tokenize, add_synthesize,  add_reference};
 
 }  // namespace elastron::launch

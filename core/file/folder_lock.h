@@ -23,4 +23,8 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
+// Whether another process has the folder locked; takes nothing and changes nothing. False where
+// that cannot be known. Not for the process that holds the lock, which would lose it.
+bool folder_in_use(const std::string& folder);
+
 }  // namespace elastron

@@ -15,7 +15,7 @@
 #include "launch/opened_engine.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
-#include "reward/accuracy_plot.h"
+#include "report/plot/accuracy_plot.h"
 #include "reward/benchmark_report.h"
 #include "reward/judging/row_judging.h"
 #include "reward/published_outputs.h"
@@ -44,7 +44,7 @@ void write_report(const std::string& out, const std::vector<std::string>& files,
     write_text_atomically(out + "/results_lenient.csv",
                           report.results_csv(reward::VerdictRule::lenient));
   }
-  write_text_atomically(out + "/accuracy.svg", reward::accuracy_plot(report));
+  write_text_atomically(out + "/accuracy.svg", report::accuracy_plot(report));
   write_text_atomically(out + "/summary.json", report.summary().dump(2) + "\n");
   std::fputs(report.text().c_str(), stdout);
   log_info("report in {}: results.csv, accuracy.svg, summary.json, rows.jsonl", out);

@@ -364,4 +364,21 @@ SCORES = [
           "OfLongBenchAreBareForSomeSets"),
 ]
 
-FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + INFERENCE + CHECK + EXPERTS + SCORES
+
+def report(name, file, old, new, only, says):
+    return Fault(name, f"report/{file}", old, new, ["report_test"], case("report", "report_test", only), says)
+
+
+# Pages: what a reader would take for the truth.
+REPORTS = [
+    report("a name is markup of the page", "markup.cpp", "      case '<': out += \"&lt;\"; break;\n", "",
+           "ReportPage.NamesAndValuesAreEscaped", "script"),
+    report("a curve loses its peaks", "plot/reduce.cpp", "if (points[end].y > points[high].y) high = end;", "",
+           "Reduction.*", "KeepsEveryColumnsEndsAndPeaks"),
+    report("a CSV file has rounded numbers", "table.cpp", "if (cell.number) return exact(*cell.number);",
+           "if (cell.number) return rounded(*cell.number);", "CurvesFigure.Numbers*", "NumbersAreThoseThatWereGiven"),
+    report("a broken line of metrics is passed over", "inputs/metrics_series.cpp", "  if (!has_step) {\n    throw",
+           "  if (!has_step) return;\n  if (!has_step) {\n    throw", "Inputs.Broken*", "BrokenLinesOfMetricsAreNamed"),
+]
+
+FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + INFERENCE + CHECK + EXPERTS + SCORES + REPORTS

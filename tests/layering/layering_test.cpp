@@ -30,9 +30,11 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"benchmark", {"core", "ops", "parallel", "data", "router", "model", "inference"}},
     {"reward", {"core", "ops", "parallel", "data", "router", "model", "inference"}},
     {"train", {"core", "ops", "parallel", "data", "router", "model", "inference", "reward"}},
+    {"report",
+     {"core", "ops", "parallel", "data", "router", "model", "inference", "reward", "train"}},
     {"launch",
      {"core", "ops", "parallel", "data", "router", "model", "inference", "serving", "benchmark",
-      "reward", "train"}},
+      "reward", "train", "report"}},
 };
 
 // Headers by how their names begin, and the files by how their paths begin that may include them.

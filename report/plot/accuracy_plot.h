@@ -4,11 +4,11 @@
 
 #include "reward/benchmark_report.h"
 
-namespace elastron::reward {
+namespace elastron::report {
 
 // A self-contained SVG: a series with 95 % intervals for each file (strict accuracy), chance, and
 // the accuracy of both length rules over all files where the lengths are known; the number of pairs
 // under each length class. Cells without a pair stay empty.
-std::string accuracy_plot(const BenchmarkReport& report);
+std::string accuracy_plot(const reward::BenchmarkReport& report);
 
-}  // namespace elastron::reward
+}  // namespace elastron::report
