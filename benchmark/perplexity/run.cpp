@@ -179,7 +179,7 @@ Json perplexity_json(std::span<const ScoredText> scores) {
     esr += s.esr;
   }
   const auto n = double(scores.size());
-  const auto interval = interval_of(resampled_means(nll, "perplexity"), 1, 6);
+  const auto interval = interval_of(resampled_means(nll, "perplexity"), 1, 12);
   return {{"documents", scores.size()},
           {"perplexity", std::exp(all / n)},
           {"interval_95", {std::exp(interval->low), std::exp(interval->high)}},
