@@ -73,7 +73,8 @@ class DecodedHead {
   // Of `run` and, as they come next, of the keys `next` too, memory is asked for while something else is
   // computed.
   void add(const CachedRun<T>& run, const T* next) {
-    const auto [keys, values, rows] = run;
+    const T *keys = run.keys, *values = run.values;
+    const int64_t rows = run.rows;
     for_heads([&]<int H>(int64_t head) {
       values_ahead_ = head == 0 ? values - keys : 0;
       keys_ahead_ = head == 0 && next != nullptr ? next - values : 0;
