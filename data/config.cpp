@@ -19,10 +19,10 @@ template <>
 struct Schema<data::SyntheticConfig> {
   using C = data::SyntheticConfig;
   static constexpr auto fields = std::tuple{
-      field(
-          "kinds", &C::kinds,
-          "weight by kind: needle, recall, trace, gist, continuation, pattern, repeat; empty: the "
-          "six tasks evenly"),
+      field("kinds", &C::kinds,
+            "weight by kind: needle, recall, trace, gist, continuation, pattern, hops, count, "
+            "repeat; "
+            "empty: the first six evenly"),
       field("lengths", &C::lengths, between(1, kMostTokens),
             "document lengths in words, drawn evenly"),
       field("clearance", &C::clearance, between(0, kMostTokens),

@@ -34,12 +34,7 @@ class SyntheticSource : public PackSource {
                                      config.max_tokens - 1));
       }
     }
-    for (const std::string& word : synthetic_vocabulary()) {
-      if (!tokenizer.id(word)) {
-        throw InputError("the tokenizer lacks the word '" + word + "'", "data.format: synthetic",
-                         "use a model folder made for the synthetic tasks");
-      }
-    }
+    for (const auto& [kind, weight] : mix_) check_words(SyntheticKind(kind));
   }
 
   // The settings, and the first pack: the generator and the tokenizer may change too.
@@ -60,6 +55,16 @@ class SyntheticSource : public PackSource {
 
   int64_t longest() const override {
     return std::ranges::max(config_.synthetic.lengths) + 1;  // and what ends it
+  }
+
+ private:
+  void check_words(SyntheticKind kind) const {
+    for (const std::string& word : synthetic_vocabulary(kind)) {
+      if (tokenizer_.id(word)) continue;
+      throw InputError(fmt::format("the tokenizer lacks the word '{}' of {} documents", word,
+                                   synthetic_kind_name(kind)),
+                       "data.format: synthetic", "use a model folder made for the synthetic tasks");
+    }
   }
 
  protected:
@@ -137,7 +142,7 @@ std::vector<std::pair<int, double>> synthetic_mix(const SyntheticConfig& config)
   std::vector<std::pair<int, double>> mix;
   if (config.kinds.empty()) {
     for (int k = 0; k < kSyntheticKinds; ++k) {
-      if (SyntheticKind(k) != SyntheticKind::repeat) mix.emplace_back(k, 1.0);
+      if (SyntheticKind(k) < SyntheticKind::repeat) mix.emplace_back(k, 1.0);
     }
   }
   for (const auto& [name, weight] : config.kinds) {

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "router/config.h"
 #include "router/gate_file.h"
@@ -33,6 +34,7 @@ struct RandomGates {
   double sequence_share = 0;      // of sequences that have random gates at all
   double sparse_probability = 0;  // per (layer, kv head) of such a sequence
   uint64_t seed = 0;
+  std::vector<int32_t> tasks;  // whose sequences these are of; empty: all
 
   // The gate of one head; sample_key and step name the document. Of a layer as a whole: head 0's.
   uint8_t gate(uint32_t step, uint32_t sample_key, int64_t layer, int64_t kv_head) const;

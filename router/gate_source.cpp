@@ -1,5 +1,7 @@
 #include "router/gate_source.h"
 
+#include <algorithm>
+
 #include "ops/head_groups.h"
 
 namespace elastron::router {
@@ -171,12 +173,18 @@ class RandomGateSource final : public GateSource {
   void decide(const Tensor& keys, int64_t documents, const RouterBatch& batch,
               SavedRoute& route) const override {
     route.gate = gate_table(documents, keys.size(1), keys.device(), [&](int64_t s, int64_t h) {
+      if (!concerns(batch, size_t(s))) return uint8_t{1};
       return random_.gate(batch.step, batch.sample_keys[size_t(s)], place_.layer,
                           by_layer_ ? 0 : place_.first_kv_head + h);
     });
   }
 
  private:
+  bool concerns(const RouterBatch& batch, size_t document) const {
+    return random_.tasks.empty() ||
+           std::ranges::find(random_.tasks, batch.task_ids[document]) != random_.tasks.end();
+  }
+
   GatePlace place_;
   RandomGates random_;
   bool by_layer_;

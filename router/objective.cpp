@@ -8,11 +8,14 @@
 
 namespace elastron::router {
 
+bool is_sensitive_task(std::string_view name) {
+  return name == "Single QA" || name == "MultiHop QA";
+}
+
 std::vector<double> task_targets(const RegConfig& config, std::span<const std::string> task_names) {
   std::vector<double> targets;
   for (const std::string& name : task_names) {
-    const bool sensitive = name == "Single QA" || name == "MultiHop QA";
-    targets.push_back(sensitive ? config.t_sen : config.t_rob);
+    targets.push_back(is_sensitive_task(name) ? config.t_sen : config.t_rob);
   }
   for (const auto& [name, target] : config.targets) {
     const auto it = std::ranges::find(task_names, name);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/parameter.h"
@@ -19,7 +20,10 @@
 
 namespace elastron::router {
 
-// Target sparsity by task id. Sensitive tasks (Single QA, MultiHop QA) get t_sen, others t_rob,
+// Whether documents of the task need far context (P section 4): Single QA and MultiHop QA.
+bool is_sensitive_task(std::string_view name);
+
+// Target sparsity by task id. Sensitive tasks get t_sen, others t_rob,
 // unless reg.targets names them. Throws UsageError for a name that is no task.
 std::vector<double> task_targets(const RegConfig& config, std::span<const std::string> task_names);
 

@@ -130,7 +130,10 @@ struct Schema<train::RandomGateSection> {
       std::tuple{field("share", &C::share, between(0, 1),
                        "pretraining: share of documents that run with random gates"),
                  field("sparse", &C::sparse, between(0, 1),
-                       "probability that a head of such a document is sparse")};
+                       "probability that a head of such a document is sparse"),
+                 field("robust_only", &C::robust_only,
+                       "only documents of tasks that need nothing far: Summarization, Code, "
+                       "In-Context Learning")};
 };
 template <>
 struct Schema<train::AdamWConfig> {

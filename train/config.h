@@ -83,6 +83,7 @@ struct LossSection {
 struct RandomGateSection {
   double share = 0.0;
   double sparse = 0.5;
+  bool robust_only = false;
 };
 
 struct TrainSection {

@@ -86,9 +86,12 @@ std::vector<router::RoutedLayer> TrainedModel::routed_by_gates(
 }
 
 std::vector<router::RoutedLayer> TrainedModel::routed_at_random() const {
-  const router::RandomGates random{.sequence_share = config_.train.random_gates.share,
-                                   .sparse_probability = config_.train.random_gates.sparse,
-                                   .seed = uint64_t(config_.train.seed)};
+  router::RandomGates random{.sequence_share = config_.train.random_gates.share,
+                             .sparse_probability = config_.train.random_gates.sparse,
+                             .seed = uint64_t(config_.train.seed)};
+  for (int32_t t = 0; config_.train.random_gates.robust_only && t < data::kTaskCount; ++t) {
+    if (!router::is_sensitive_task(data::kTaskNames[size_t(t)])) random.tasks.push_back(t);
+  }
   std::vector<router::RoutedLayer> layers;
   for (int64_t i = 0; i < decoder_.config().num_layers; ++i) {
     layers.emplace_back(i, kv_heads().first, config_.router, random);

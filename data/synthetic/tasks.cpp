@@ -18,6 +18,8 @@ constexpr int kSequence = 16;  // successor words of `continuation`, cyclic
 constexpr int kSymbols = 16;   // elements of `pattern`
 constexpr int kTopics = 8;     // of `gist`, with kTopicWords words each
 constexpr int kTopicWords = 4;
+constexpr int kHops = 4;            // assignments that `hops` follows
+constexpr int kMostTimes = 8;       // that the word of `count` stands in the context
 constexpr int64_t kSinkWords = 32;  // words at the start without facts
 
 struct KindEntry {
@@ -32,6 +34,8 @@ constexpr std::array<KindEntry, kSyntheticKinds> kKinds = {{
     {SyntheticKind::continuation, "continuation", "Code"},
     {SyntheticKind::pattern, "pattern", "In-Context Learning"},
     {SyntheticKind::repeat, "repeat", "Single QA"},
+    {SyntheticKind::hops, "hops", "MultiHop QA"},
+    {SyntheticKind::count, "count", "Single QA"},
 }};
 
 const KindEntry& entry(SyntheticKind kind) { return kKinds[size_t(kind)]; }
@@ -40,6 +44,8 @@ const KindEntry& entry(SyntheticKind kind) { return kKinds[size_t(kind)]; }
 constexpr std::array<std::string_view, 20> kGrammar = {
     "find",  "the",   "secret", "is",     "lookup", "key",    "holds", "follow", "variable", "gets",
     "topic", "about", "next",   "series", "rule",   "answer", "copy",  "again",  "pattern",  "."};
+// Those of the harder kinds stand behind everything else, so that older ids stay.
+constexpr std::array<std::string_view, 2> kHarderGrammar = {"path", "count"};
 
 std::string word(std::string_view stem, uint32_t i) {
   return std::string(stem) + std::to_string(i);
@@ -63,6 +69,12 @@ class Writer {
     for (int64_t i = 0; i < count; ++i) std::swap(all[size_t(i)], all[size_t(i) + below(n - i)]);
     all.resize(size_t(count));
     return all;
+  }
+  template <class T>
+  void shuffle(std::vector<T>& all) {
+    for (size_t i = 0; i + 1 < all.size(); ++i) {
+      std::swap(all[i], all[i + below(int64_t(all.size() - i))]);
+    }
   }
   Words noise_words(int64_t count) {
     Words words;
@@ -149,9 +161,7 @@ Parts make_trace(Writer& w, int64_t length, int64_t clearance) {
     facts.push_back({first, second, "."});
     facts.push_back({second, word("v", values.back()), "."});
   }
-  for (size_t i = 0; i + 1 < facts.size(); ++i) {
-    std::swap(facts[i], facts[i + w.below(int64_t(facts.size() - i))]);
-  }
+  w.shuffle(facts);
   const auto asked = size_t(w.below(chains));
   Parts p;
   p.question = {"follow", "variable", word("k", names[2 * asked])};
@@ -211,6 +221,51 @@ Parts make_pattern(Writer& w, int64_t length, int64_t) {
   p.question = {"rule", "pattern", p.context.empty() ? word("p", symbols[0]) : p.context.back()};
   for (int64_t k = 0; k < kAnswer; ++k)
     p.answer.push_back(word("p", symbols[size_t((i + k) % period)]));
+  return p;
+}
+
+// "ka kb", "kb kc", "kc kd", "kd v": the answer names every variable on the way, then the value.
+Parts make_hops(Writer& w, int64_t length, int64_t clearance) {
+  constexpr int kChains = 2;
+  const auto names = w.distinct(kChains * kHops, kKeys);
+  std::vector<Words> facts;
+  std::vector<Words> answers;
+  for (int c = 0; c < kChains; ++c) {
+    Words& answer = answers.emplace_back();
+    for (int hop = 1; hop < kHops; ++hop) {
+      answer.push_back(word("k", names[size_t(c * kHops + hop)]));
+    }
+    answer.push_back(word("v", w.below(kValues)));
+    for (int hop = 0; hop < kHops; ++hop) {
+      facts.push_back({word("k", names[size_t(c * kHops + hop)]), answer[size_t(hop)], "."});
+    }
+  }
+  w.shuffle(facts);
+  const auto asked = size_t(w.below(kChains));
+  Parts p;
+  p.question = {"follow", "path", word("k", names[asked * kHops])};
+  p.answer = answers[asked];
+  p.context = scatter(w, facts, length - 3 - kHops, clearance);
+  return p;
+}
+
+// The asked word stands among two others, each as often as it likes: neither the number of marked
+// words nor whether one is there says anything.
+Parts make_count(Writer& w, int64_t length, int64_t clearance) {
+  constexpr int kCounted = 3;
+  const auto names = w.distinct(kCounted, kKeys);
+  std::vector<Words> facts;
+  uint32_t asked_times = 0;
+  for (int i = 0; i < kCounted; ++i) {
+    const uint32_t times = 1 + w.below(kMostTimes);
+    if (i == 0) asked_times = times;
+    for (uint32_t t = 0; t < times; ++t) facts.push_back({word("k", names[size_t(i)])});
+  }
+  w.shuffle(facts);
+  Parts p;
+  p.question = {"count", "the", word("k", names[0])};
+  p.answer = {word("times", asked_times)};
+  p.context = scatter(w, facts, length - 4, clearance);
   return p;
 }
 
@@ -288,6 +343,8 @@ Record synthetic_record(uint64_t seed, SyntheticKind kind, uint64_t index,
     case SyntheticKind::continuation: parts = make_continuation(writer, n, clear); break;
     case SyntheticKind::pattern: parts = make_pattern(writer, n, clear); break;
     case SyntheticKind::repeat: parts = make_repeat(writer, n, clear); break;
+    case SyntheticKind::hops: parts = make_hops(writer, n, clear); break;
+    case SyntheticKind::count: parts = make_count(writer, n, clear); break;
   }
   return {.context = join(parts.context),
           .question = join(parts.question),
@@ -300,8 +357,8 @@ Record synthetic_record(uint64_t seed, SyntheticKind kind, uint64_t index,
 const std::vector<std::string>& synthetic_vocabulary() {
   static const std::vector<std::string> words = [] {
     std::vector<std::string> all(kGrammar.begin(), kGrammar.end());
-    const auto series = [&](std::string_view stem, int count) {
-      for (int i = 0; i < count; ++i) all.push_back(word(stem, uint32_t(i)));
+    const auto series = [&](std::string_view stem, int count, int first = 0) {
+      for (int i = first; i < first + count; ++i) all.push_back(word(stem, uint32_t(i)));
     };
     series("n", kNoise);
     series("v", kValues);
@@ -310,9 +367,18 @@ const std::vector<std::string>& synthetic_vocabulary() {
     series("p", kSymbols);
     series("t", kTopics * kTopicWords);
     series("topic", kTopics);
+    all.insert(all.end(), kHarderGrammar.begin(), kHarderGrammar.end());
+    series("times", kMostTimes, 1);
     return all;
   }();
   return words;
+}
+
+std::span<const std::string> synthetic_vocabulary(SyntheticKind kind) {
+  constexpr size_t kOwnWords = kHarderGrammar.size() + kMostTimes;
+  const std::span<const std::string> all = synthetic_vocabulary();
+  const bool harder = kind == SyntheticKind::hops || kind == SyntheticKind::count;
+  return harder ? all : all.first(all.size() - kOwnWords);
 }
 
 std::string synthetic_tokenizer_json() {

@@ -23,9 +23,12 @@ enum class SyntheticKind : uint8_t {
   continuation,  // Code: continue a sequence by its local rule
   pattern,       // In-Context Learning: continue a pattern shown throughout the context
   repeat,        // pretraining only: random segments, again at random distances
+  // Two harder ones, which are in no mix that does not name them.
+  hops,   // MultiHop QA: follow a variable over four assignments, naming each
+  count,  // Single QA: how often a word stands in the whole context, one to eight times
 };
 
-inline constexpr int kSyntheticKinds = 7;
+inline constexpr int kSyntheticKinds = 9;
 
 std::string_view synthetic_kind_name(SyntheticKind kind);
 SyntheticKind synthetic_kind_from_name(std::string_view name);  // UsageError lists the names
@@ -46,6 +49,9 @@ Record synthetic_record(uint64_t seed, SyntheticKind kind, uint64_t index,
 
 // All words the generator uses, in token-id order after the special tokens.
 const std::vector<std::string>& synthetic_vocabulary();
+// Those that documents of a kind are made of: the harder kinds have words of their own, which
+// tokenizers made before them lack.
+std::span<const std::string> synthetic_vocabulary(SyntheticKind kind);
 
 // A Hugging Face tokenizer.json (WordLevel, WhitespaceSplit) over that vocabulary. Ids 0 and 1 are
 // "<unk>" and "<eos>".

@@ -22,7 +22,8 @@ using elastron::test::Scratch;
 // Kinds that need tokens far from the question.
 inline bool is_sensitive(SyntheticKind kind) {
   using K = SyntheticKind;
-  return kind == K::needle || kind == K::recall || kind == K::trace || kind == K::repeat;
+  return kind == K::needle || kind == K::recall || kind == K::trace || kind == K::repeat ||
+         kind == K::hops || kind == K::count;
 }
 
 // The message of the `E` that `f` throws; "" when it throws nothing.

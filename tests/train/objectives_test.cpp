@@ -88,6 +88,9 @@ TEST(Objectives, WhatTheyReadAndWrite) {
   EXPECT_TRUE(pretrain_objective().makes_backbone());
   EXPECT_FALSE(router_objective().makes_backbone() || reward_objective().makes_backbone());
   EXPECT_EQ(objective_of(pretrain).expected_sparsity(pretrain), 0.25);
+  const Config robust = parsed({"train.objective=pretrain", "train.random_gates.share=0.5",
+                                "train.random_gates.robust_only=true"});
+  EXPECT_EQ(objective_of(robust).expected_sparsity(robust), 0);
   EXPECT_EQ(objective_of(reward).expected_sparsity(reward), 0);
   EXPECT_EQ(objective_of(reward).stored_router(reward), "there");
   EXPECT_TRUE(reward.has_routers() && router.has_routers());

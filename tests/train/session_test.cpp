@@ -66,9 +66,9 @@ class SessionTest : public ::testing::Test {
     }
   }
   // The gates of eight documents, in all layers.
-  std::vector<uint8_t> gates(const std::vector<router::RoutedLayer>& routed) {
+  std::vector<uint8_t> gates(const std::vector<router::RoutedLayer>& routed,
+                             const std::vector<int32_t>& tasks = std::vector<int32_t>(8, 0)) {
     const std::vector<uint32_t> keys = {0, 1, 2, 3, 4, 5, 6, 7};
-    const std::vector<int32_t> tasks(8, 0);
     router::RouterBatch batch;
     batch.segments.assign(8, {0, 4});
     batch.sample_keys = keys;
@@ -162,6 +162,16 @@ TEST_F(SessionTest, GatesOfTrainingAndOfEvaluation) {
   const auto sparse = std::ranges::count(random, 0);
   EXPECT_GT(sparse, 8 * heads / 4);
   EXPECT_LT(sparse, 8 * heads * 3 / 4);
+
+  config_.train.random_gates.robust_only = true;
+  Session robust(config_, true, mesh_, cpu_);
+  const std::vector<int32_t> tasks = {0, 1, 2, 3, 4, 0, 1, 2};
+  const auto some = gates(robust.model().training_gates(), tasks);
+  const auto per_layer = int64_t(some.size()) / session.decoder().config().num_layers;
+  for (size_t i = 0; i < some.size(); ++i) {
+    const auto document = size_t(int64_t(i) % per_layer / session.decoder().config().kv_heads);
+    EXPECT_EQ(some[i], tasks[document] < 2 ? 1 : random[i]) << i;
+  }
 }
 
 TEST_F(SessionTest, ATokenizerOfAnotherModel) {

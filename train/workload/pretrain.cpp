@@ -53,7 +53,8 @@ class PretrainObjective final : public TextObjective {
     return config.output.dir + "/model";
   }
   double expected_sparsity(const Config& config) const override {
-    return config.train.random_gates.share * config.train.random_gates.sparse;
+    const RandomGateSection& random = config.train.random_gates;
+    return random.robust_only ? 0 : random.share * random.sparse;  // or a little more
   }
   std::vector<router::RoutedLayer> training_gates(TrainedModel& model) const override {
     return model.routed_at_random();

@@ -98,6 +98,22 @@ std::optional<Words> solve(SyntheticKind kind, const Words& seen, const Words& q
       note(hop->at, value->at);
       return Words{hop->word, value->word};
     }
+    case SyntheticKind::hops: {
+      std::string at = question.back();
+      for (int hop = 1; hop <= 4; ++hop) {
+        const auto next = after(seen, at, hop == 4);
+        if (!next) return std::nullopt;
+        note(next->at, next->at);
+        answer.push_back(at = next->word);
+      }
+      return answer;
+    }
+    case SyntheticKind::count: {
+      const auto at = places(seen, question.back());
+      if (at.empty()) return std::nullopt;
+      note(at.front(), at.back());
+      return Words{"times" + std::to_string(at.size())};
+    }
     case SyntheticKind::gist: return Words{common_topic(seen)};
     case SyntheticKind::continuation: {
       int at = std::stoi(question.back().substr(1));
@@ -119,7 +135,8 @@ std::optional<Words> solve(SyntheticKind kind, const Words& seen, const Words& q
 
 constexpr SyntheticKind kTasks[] = {SyntheticKind::needle,       SyntheticKind::recall,
                                     SyntheticKind::trace,        SyntheticKind::gist,
-                                    SyntheticKind::continuation, SyntheticKind::pattern};
+                                    SyntheticKind::continuation, SyntheticKind::pattern,
+                                    SyntheticKind::hops,         SyntheticKind::count};
 
 TEST(SyntheticTasks, HaveTheAskedLengthAndKnownWords) {
   const auto& vocabulary = synthetic_vocabulary();
@@ -194,7 +211,7 @@ TEST(SyntheticTasks, KeepFarFactsFar) {
             synthetic_record(kSeed, kind, i, {.length = length, .clearance = clearance});
         const Words context = split(r.context), question = split(r.question);
         const std::string key = kind == SyntheticKind::needle ? "secret" : question.back();
-        EXPECT_EQ(places(context, key).size(), 1u) << r.kind;
+        if (kind != SyntheticKind::count) EXPECT_EQ(places(context, key).size(), 1u) << r.kind;
         int64_t first = 0, last = 0;
         ASSERT_TRUE(solve(kind, context, question, 0, &first, &last));
         EXPECT_GE(first, kSink) << r.kind;
@@ -230,7 +247,7 @@ TEST(SyntheticTasks, RobustKindsNeedNoMoreThanAWindow) {
 TEST(SyntheticTasks, SensitiveAnswersCannotBeGuessed) {
   constexpr int kCount = 3000;
   for (const SyntheticKind kind : kTasks) {
-    if (!test::is_sensitive(kind)) continue;
+    if (!test::is_sensitive(kind) || kind == SyntheticKind::count) continue;
     std::map<std::string, int> answers;
     int in_window = 0, first_fact = 0, last_fact = 0;
     for (uint64_t i = 0; i < kCount; ++i) {
@@ -258,6 +275,58 @@ TEST(SyntheticTasks, SensitiveAnswersCannotBeGuessed) {
     // 43 of 100.
     EXPECT_LT(first_fact, kCount / 2) << synthetic_kind_name(kind);
     EXPECT_LT(last_fact, kCount / 2) << synthetic_kind_name(kind);
+  }
+}
+
+// Every number of times is as likely, and the most frequent of the counted words is not the one that
+// is asked for more often than its turn.
+TEST(SyntheticTasks, CountsCannotBeGuessed) {
+  constexpr int kCount = 3000;
+  std::map<std::string, int> answers;
+  int most_frequent = 0, in_window = 0;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    const Record r = synthetic_record(kSeed, SyntheticKind::count, i, {.length = 256});
+    const Words context = split(r.context), question = split(r.question);
+    ++answers[split(r.answer).back()];
+    std::map<std::string, int> counted;
+    for (const std::string& w : context) {
+      if (is_a(w, "k")) ++counted[w];
+    }
+    EXPECT_EQ(counted.size(), 3u);
+    int most = 0;
+    for (const auto& [word, times] : counted) most = std::max(most, times);
+    most_frequent += counted[question.back()] == most;
+    in_window +=
+        std::find(context.end() - kWindow, context.end(), question.back()) != context.end();
+  }
+  EXPECT_EQ(answers.size(), 8u);
+  for (const auto& [times, count] : answers) {
+    EXPECT_NEAR(count, kCount / 8.0, 5 * std::sqrt(kCount / 8.0)) << times;
+  }
+  // Ties make the highest of three draws out of eight more than a third: 204 of 512.
+  EXPECT_NEAR(most_frequent, kCount * 204.0 / 512, 5 * std::sqrt(kCount * 0.24));
+  EXPECT_EQ(in_window, 0);
+}
+
+// Tokenizers from before the harder kinds still do for the others.
+TEST(SyntheticTasks, HarderKindsHaveWordsOfTheirOwn) {
+  const auto& all = synthetic_vocabulary();
+  const auto first = synthetic_vocabulary(SyntheticKind::recall);
+  ASSERT_EQ(first.size(), all.size() - 10);
+  EXPECT_EQ(std::set<std::string>(all.begin() + int64_t(first.size()), all.end()),
+            (std::set<std::string>{"path", "count", "times1", "times2", "times3", "times4",
+                                   "times5", "times6", "times7", "times8"}));
+  EXPECT_EQ(synthetic_vocabulary(SyntheticKind::hops).size(), all.size());
+  for (int k = 0; k < kSyntheticKinds; ++k) {
+    const auto kind = SyntheticKind(k);
+    const auto words = synthetic_vocabulary(kind);
+    const std::set<std::string> known(words.begin(), words.end());
+    for (uint64_t i = 0; i < 20; ++i) {
+      const Record r = synthetic_record(kSeed, kind, i, {.length = 300});
+      for (const auto* part : {&r.context, &r.question, &r.answer}) {
+        for (const std::string& w : split(*part)) EXPECT_TRUE(known.contains(w)) << w;
+      }
+    }
   }
 }
 
