@@ -138,7 +138,7 @@ TEST(ReportPage, AnEvaluationByKindAndItsCommand) {
           "]")});
   EXPECT_EQ(csv_in(html, "Full-attention--router--needle"), "layer,head 0,head 1\r\n0,1,0.75\r\n");
   EXPECT_EQ(csv_in(html, "Full-attention--router--gist"), "layer,head 0,head 1\r\n0,0,0.25\r\n");
-  EXPECT_EQ(csv_in(html, "Full-attention--random-0-5-1--every-kind"),
+  EXPECT_EQ(csv_in(html, "Full-attention--random-0.5-1--every-kind"),
             "layer,head 0,head 1\r\n0,0,1\r\n");
   EXPECT_EQ(count(html, "<title>Full attention: "), 3U);  // all heads full: nothing to see
   EXPECT_EQ(csv_in(html, "Before-the-task-MLP--router"),
