@@ -195,8 +195,8 @@ TEST(Eval, SaysHowItWasMadeAndIsTheSameOnAnyLayout) {
   // Fewer documents than data ranks.
   write_text(
       s / "few.jsonl",
-      R"({"context": "n1 n2 v3 n4", "answer": "v3", "metadata": {"task": "Code", "kind": "a"}}
-{"context": "v9 n7 n7 n8 n9 k1", "answer": "n7", "metadata": {"task": "Code", "kind": "b"}}
+      R"({"context": "n1 n2 v3 n4", "question": "find", "answer": "v3", "metadata": {"task": "Code", "kind": "a"}}
+{"context": "v9 n7 n7 n8 n9 k1", "question": "find", "answer": "n7", "metadata": {"task": "Code", "kind": "b"}}
 )");
   const std::string few = of_file(s / "few.jsonl") + "--out ";
   ASSERT_EQ(elastron(0, evaluate + few + (s / "few_one.json")).code, 0);
