@@ -13,7 +13,7 @@ namespace elastron::report {
 
 namespace {
 
-constexpr double kLeft = 46, kTop = 8, kScaleSpace = 66;
+constexpr double kNumbersLeft = 46, kWidestNames = 130, kTop = 8, kScaleSpace = 66;
 constexpr int kScaleSteps = 48;
 
 double share_of(const HeatMap& map, double value) {
@@ -22,6 +22,19 @@ double share_of(const HeatMap& map, double value) {
 
 // Every n-th name of rows or columns, so that they do not touch.
 size_t every(double size, double needed) { return size_t(std::max(1.0, std::ceil(needed / size))); }
+
+// "2 gist", or a number alone.
+std::string name_of(const HeatMap& map, size_t n) {
+  return map.names.empty() ? std::to_string(n) : std::to_string(n) + " " + map.names[n];
+}
+
+double left_of(const HeatMap& map) {
+  double most = 0;
+  for (size_t n = 0; n < map.names.size(); ++n) {
+    most = std::max(most, width_of(name_of(map, n), 11));
+  }
+  return map.names.empty() ? kNumbersLeft : 30 + std::min(most, kWidestNames);
+}
 
 void draw_scale(Svg& svg, const HeatMap& map, double top, double height) {
   const double x = kFigureWidth - kScaleSpace + 16;
@@ -42,10 +55,10 @@ Table numbers_of(const HeatMap& map) {
   Table table;
   table.columns = {map.rows};
   for (size_t c = 0; c < map.values[0].size(); ++c) {
-    table.columns.push_back(fmt::format("{} {}", map.columns, c));
+    table.columns.push_back(fmt::format("{} {}", map.columns, name_of(map, c)));
   }
   for (size_t r = 0; r < map.values.size(); ++r) {
-    std::vector<Cell> row = {double(r)};
+    std::vector<Cell> row = {map.names.empty() ? Cell(double(r)) : Cell(map.names[r])};
     for (const double value : map.values[r]) row.emplace_back(value);
     table.rows.push_back(std::move(row));
   }
@@ -58,7 +71,10 @@ Figure heat_map_figure(const HeatMap& map) {
   ELASTRON_CHECK(!map.values.empty() && !map.values[0].empty() && map.low < map.high,
                  "a heat map has cells and a scale");
   const size_t rows = map.values.size(), columns = map.values[0].size();
-  const double width = (kFigureWidth - kLeft - kScaleSpace) / double(columns);
+  ELASTRON_CHECK(map.names.empty() || (map.names.size() == rows && rows == columns),
+                 "a name for each row and column");
+  const double left = left_of(map);
+  const double width = (kFigureWidth - left - kScaleSpace) / double(columns);
   const double height = std::clamp(260.0 / double(rows), 9.0, 26.0);
   const double bottom = kTop + std::max(height * double(rows), 60.0);
   Svg svg(kFigureWidth, bottom + 40, map.title);
@@ -68,14 +84,15 @@ Figure heat_map_figure(const HeatMap& map) {
     ELASTRON_CHECK(map.values[r].size() == columns, "rows of one length");
     const double y = kTop + height * double(r);
     if (r % name_rows == 0) {
-      svg.text({kLeft - 6, y + height / 2 + 4}, std::to_string(r), kQuiet,
+      svg.text({left - 6, y + height / 2 + 4}, name_of(map, r), kQuiet,
                {.anchor = Anchor::end, .size = 11});
     }
     for (size_t c = 0; c < columns; ++c) {
-      const double value = map.values[r][c], x = kLeft + width * double(c);
+      const double value = map.values[r][c], x = left + width * double(c);
       const Rgb colour = heat_colour(share_of(map, value));
       svg.cell({x, y}, width - 0.5, height - 0.5, colour,
-               fmt::format("{} {}, {} {}: {}", map.rows, r, map.columns, c, rounded(value)));
+               fmt::format("{} {}, {} {}: {}", map.rows, name_of(map, r), map.columns,
+                           name_of(map, c), rounded(value)));
       if (written) {
         svg.text_on_cell({x + width / 2, y + height / 2 + 4}, fmt::format("{:.2f}", value), colour);
       }
@@ -83,10 +100,10 @@ Figure heat_map_figure(const HeatMap& map) {
   }
   const double below = kTop + height * double(rows);
   for (size_t c = 0; c < columns; c += name_columns) {
-    svg.text({kLeft + width * (double(c) + 0.5), below + 14}, std::to_string(c), kQuiet,
+    svg.text({left + width * (double(c) + 0.5), below + 14}, std::to_string(c), kQuiet,
              {.anchor = Anchor::middle, .size = 11});
   }
-  svg.text({kLeft + width * double(columns) / 2, below + 31}, map.columns, kQuiet,
+  svg.text({left + width * double(columns) / 2, below + 31}, map.columns, kQuiet,
            {.anchor = Anchor::middle, .size = 12});
   svg.text({12, kTop + height * double(rows) / 2}, map.rows, kQuiet,
            {.anchor = Anchor::middle, .size = 12, .upright = true});
