@@ -9,14 +9,6 @@ namespace {
 
 constexpr const char* kFilePrefix = "fig14-";
 
-Jobs at_place(const Jobs& jobs, const std::string& at) {
-  Jobs found;
-  for (const Job* job : jobs) {
-    if (job->at == at) found.push_back(job);
-  }
-  return found;
-}
-
 // Bars by place, of each series a bar per measure.
 Bars bars_by_place(const Jobs& jobs, const std::vector<std::pair<std::string, Measure>>& measures) {
   Bars bars;
@@ -108,9 +100,7 @@ Part reward_part(const Reproduction& all) {
   const Jobs jobs = jobs_of(all, "reward");
   for (const std::string& series : series_of(jobs)) {
     const Jobs of_series = jobs_of(all, "reward", series);
-    Bar bar = bar_of(of_series, [](const Job& job) -> std::optional<double> {
-      return std::get<RewardResult>(job.result).accuracy;
-    });
+    Bar bar = bar_of(of_series, reward_accuracy());
     if (of_series.size() == 1) {
       const auto& only = std::get<RewardResult>(of_series[0]->result);
       bar.low = only.low;

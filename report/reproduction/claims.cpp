@@ -61,7 +61,7 @@ void add_against_static(Claims& claims, const Reproduction& all, const std::vect
       for (const Place& place : places) {
         add(claims,
             claim(fmt::format("{}-{}-{}", id, series, place.at), "Fig. 1, Table 1",
-                  fmt::format("{} are above static heads by {} at the same MSR, {}", routers(place),
+                  fmt::format("{} are above static heads ({}) at the same MSR, {}", routers(place),
                               series, name_of(side)),
                   "accuracy less that of the static series at this MSR"),
             estimate_of(place.jobs, above_static(points, side)));
@@ -156,15 +156,6 @@ void add_features(Claims& claims, const std::vector<Place>& places) {
   }
 }
 
-// Jobs of the place in another series; none: there is no such place.
-Jobs at_place(const Jobs& jobs, const std::string& at) {
-  Jobs found;
-  for (const Job* job : jobs) {
-    if (job->at == at) found.push_back(job);
-  }
-  return found;
-}
-
 void add_lengths(Claims& claims, const Reproduction& all) {
   const auto places = places_of(jobs_of(all, "lengths", "elastic"));
   if (places.empty()) return;
@@ -218,13 +209,6 @@ void add_multipliers(Claims& claims, const Reproduction& all) {
               "lambda1 at the last step less that at the first, mean over tasks"),
         estimate_of(place.jobs, multiplier_rise));
   }
-}
-
-Measure cost_of(std::optional<double> CostResult::*member) {
-  return [=](const Job& job) -> std::optional<double> {
-    const auto* cost = std::get_if<CostResult>(&job.result);
-    return cost == nullptr ? std::nullopt : cost->*member;
-  };
 }
 
 void add_costs(Claims& claims, const Reproduction& all) {
@@ -284,15 +268,11 @@ void add_unseen(Claims& claims, const Reproduction& all) {
 }
 
 void add_reward(Claims& claims, const Reproduction& all) {
-  const Measure accuracy = [](const Job& job) -> std::optional<double> {
-    const auto* reward = std::get_if<RewardResult>(&job.result);
-    return reward == nullptr ? std::nullopt : std::optional(reward->accuracy);
-  };
   add(claims,
       claim("C13", "", "a reward model with elastic routers is above one with static heads",
             "accuracy less that of static heads"),
       estimate_of(jobs_of(all, "reward", "elastic"),
-                  above_mean(accuracy, jobs_of(all, "reward", "static"))));
+                  above_mean(reward_accuracy(), jobs_of(all, "reward", "static"))));
 }
 
 }  // namespace

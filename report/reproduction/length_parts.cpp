@@ -29,14 +29,10 @@ void add(Part& part, Curves curves, const std::string& name, const std::string& 
   add_curves(part, name, curves);
 }
 
-Measure cost(std::optional<double> CostResult::*member) {
-  return [=](const Job& job) { return std::get<CostResult>(job.result).*member; };
-}
-
 // Seconds against those of full attention, beside what counting operations says.
 Curves prefill_ratios(const Reproduction& all) {
   const auto full = places_of(jobs_of(all, "cost", "full"));
-  const Measure seconds = cost(&CostResult::prefill_seconds);
+  const Measure seconds = cost_of(&CostResult::prefill_seconds);
   const Measure ratio = [=](const Job& job) -> std::optional<double> {
     const auto other = std::ranges::find(full, job.at, &Place::at);
     if (other == full.end()) return {};
@@ -52,7 +48,7 @@ Curves prefill_ratios(const Reproduction& all) {
     if (places.empty()) continue;
     curves.curves.push_back(curve_of(series, points_at(places), ratio));
     curves.curves.push_back(curve_of(std::string(series) + ", arithmetic", points_at(places),
-                                     cost(&CostResult::arithmetic_prefill)));
+                                     cost_of(&CostResult::arithmetic_prefill)));
   }
   return curves;
 }
@@ -89,7 +85,7 @@ Part cost_part(const Reproduction& all) {
             .figures = {}};
   const auto curves = [&](std::optional<double> CostResult::*member, const char* name,
                           const char* title) {
-    add(part, by_series(all, "cost", cost(member)), name, title, "tokens");
+    add(part, by_series(all, "cost", cost_of(member)), name, title, "tokens");
   };
   curves(&CostResult::prefill_seconds, "cost-prefill", "Prefill (s)");
   add(part, prefill_ratios(all), "cost-prefill-ratio", "Prefill against full attention", "tokens");

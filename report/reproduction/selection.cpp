@@ -1,6 +1,7 @@
 #include "report/reproduction/selection.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace elastron::report {
 
@@ -68,6 +69,12 @@ std::vector<std::string> series_of(const Jobs& jobs) {
   return names;
 }
 
+Jobs at_place(const Jobs& jobs, const std::string& at) {
+  Jobs found;
+  std::ranges::copy_if(jobs, std::back_inserter(found), [&](const Job* j) { return j->at == at; });
+  return found;
+}
+
 std::string_view name_of(Side side) {
   return side == Side::all         ? "all kinds"
          : side == Side::sensitive ? "sensitive kinds"
@@ -82,6 +89,20 @@ Measure msr_over(Side side) {
 }
 Measure accuracy_of_kind(const std::string& kind) { return of_kind(kind, accuracy); }
 Measure msr_of_kind(const std::string& kind) { return of_kind(kind, msr); }
+
+Measure reward_accuracy() {
+  return [](const Job& job) -> std::optional<double> {
+    const auto* reward = std::get_if<RewardResult>(&job.result);
+    return reward == nullptr ? std::nullopt : std::optional(reward->accuracy);
+  };
+}
+
+Measure cost_of(std::optional<double> CostResult::*member) {
+  return [=](const Job& job) -> std::optional<double> {
+    const auto* cost = std::get_if<CostResult>(&job.result);
+    return cost == nullptr ? std::nullopt : cost->*member;
+  };
+}
 
 Measure difference(Measure a, Measure b) {
   return [a = std::move(a), b = std::move(b)](const Job& job) -> std::optional<double> {

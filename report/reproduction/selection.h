@@ -25,6 +25,8 @@ struct Place {
 };
 std::vector<Place> places_of(const Jobs& jobs);
 std::vector<std::string> series_of(const Jobs& jobs);
+// Those of one place; none: there is no such place.
+Jobs at_place(const Jobs& jobs, const std::string& at);
 
 // A number of a job; nothing where the job has none.
 using Measure = std::function<std::optional<double>(const Job&)>;
@@ -36,6 +38,8 @@ Measure accuracy_over(Side side);
 Measure msr_over(Side side);
 Measure accuracy_of_kind(const std::string& kind);
 Measure msr_of_kind(const std::string& kind);
+Measure reward_accuracy();
+Measure cost_of(std::optional<double> CostResult::*member);
 Measure difference(Measure a, Measure b);  // nothing where either is
 
 // Of jobs with such results.

@@ -52,7 +52,20 @@ struct TableRow {
   Jobs jobs;
 };
 
-// Full, sparse; then the routers of each t_sen, each with the static points nearest to their MSR.
+// The place of the series whose MSR is nearest; nothing where the series is not there.
+std::optional<TableRow> nearest_row(const Reproduction& all, std::string_view series, double msr) {
+  std::optional<TableRow> nearest;
+  double apart = std::numeric_limits<double>::infinity();
+  for (const Place& place : places_of(jobs_of(all, "static", series))) {
+    const auto here = mean_of(place.jobs, msr_over(Side::all));
+    if (!here || std::abs(*here - msr) >= apart) continue;
+    apart = std::abs(*here - msr);
+    nearest = TableRow{std::string(series), "MSR " + place.at, place.jobs};
+  }
+  return nearest;
+}
+
+// Full, sparse; then the routers of each t_sen, each with the static heads nearest to their MSR.
 std::vector<TableRow> table_rows(const Reproduction& all) {
   std::vector<TableRow> rows;
   for (const char* series : {"full", "sparse"}) {
@@ -63,17 +76,8 @@ std::vector<TableRow> table_rows(const Reproduction& all) {
     rows.push_back({"elastic", "t_sen " + place.at, place.jobs});
     const auto msr = mean_of(place.jobs, msr_over(Side::all));
     for (const std::string_view series : kStaticSeries) {
-      const TableRow* none = nullptr;
-      TableRow nearest;
-      double apart = std::numeric_limits<double>::infinity();
-      for (const Place& point : places_of(jobs_of(all, "static", series))) {
-        const auto here = mean_of(point.jobs, msr_over(Side::all));
-        if (!here || !msr || std::abs(*here - *msr) >= apart) continue;
-        apart = std::abs(*here - *msr);
-        nearest = {std::string(series), "MSR " + point.at, point.jobs};
-        none = &nearest;
-      }
-      if (none != nullptr) rows.push_back(nearest);
+      const auto row = msr ? nearest_row(all, series, *msr) : std::nullopt;
+      if (row) rows.push_back(*row);
     }
   }
   return rows;
