@@ -29,7 +29,6 @@ Facts facts_of(const Reproduction& all) {
   double seconds = 0;
   for (const Job& job : all.jobs) seconds += job.seconds.value_or(0);
   add("Jobs", fmt::format("{}, {} in all", all.jobs.size(), time_text(seconds)));
-  add("Folder", all.path);
   return facts;
 }
 

@@ -5,7 +5,10 @@ namespace elastron::report {
 
 void add_reproduction(Page& page, const Reproduction& all, const Findings& findings) {
   page.heading(2, "Reproduction: " + all.name);
-  page.facts(findings.facts);
+  // Markdown is for other machines, where this is not.
+  Facts facts = findings.facts;
+  facts.emplace_back("Folder", all.path);
+  page.facts(facts);
   page.paragraph(findings.summary);
   if (!findings.claims.empty()) {
     page.heading(3, "Claims");

@@ -105,6 +105,7 @@ TEST(ReproductionMarkdown, HasFiguresAsFilesThatStandAlone) {
                 "| 0.25 | 0.25 | 2 |"),
       text.npos);
   EXPECT_NE(text.find("```\nlaunch/reproduce.sh quick --out results\n```\n"), text.npos);
+  EXPECT_EQ(text.find(folder.path()), text.npos);
   EXPECT_EQ(report.claims, report_page(options_of(folder.path())).claims);
 }
 
