@@ -211,7 +211,9 @@ TEST(SyntheticTasks, KeepFarFactsFar) {
             synthetic_record(kSeed, kind, i, {.length = length, .clearance = clearance});
         const Words context = split(r.context), question = split(r.question);
         const std::string key = kind == SyntheticKind::needle ? "secret" : question.back();
-        if (kind != SyntheticKind::count) EXPECT_EQ(places(context, key).size(), 1u) << r.kind;
+        if (kind != SyntheticKind::count) {
+          EXPECT_EQ(places(context, key).size(), 1u) << r.kind;
+        }
         int64_t first = 0, last = 0;
         ASSERT_TRUE(solve(kind, context, question, 0, &first, &last));
         EXPECT_GE(first, kSink) << r.kind;
