@@ -18,11 +18,11 @@ struct Findings {
 
 Findings findings_of(const Reproduction& all);
 
-inline constexpr const char* kClaimsCaption =
+// What their verdicts mean.
+inline constexpr const char* kClaimsRule =
     "A claim is that its value is above 0: it holds where the whole 95 % interval over seeds is, "
-    "is "
-    "not shown where the interval holds 0 or there is one seed alone, and does not hold where all "
-    "of it is below 0.";
+    "is not shown where the interval holds 0 or there is one seed alone, and does not hold where "
+    "all of it is below 0.";
 Table claims_table(const std::vector<Claim>& claims);
 Table jobs_table(const Reproduction& all);
 

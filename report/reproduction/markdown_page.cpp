@@ -56,7 +56,7 @@ Report markdown_page(const Reproduction& all, const Findings& findings, const st
   }
   text += "\n" + markdown_text(findings.summary) + "\n\n";
   if (!findings.claims.empty()) {
-    text += std::string("## Claims\n\n") + kClaimsCaption + "\n\n" +
+    text += std::string("## Claims\n\n") + kClaimsRule + "\n\n" +
             markdown_of(claims_table(findings.claims)) + "\n";
   }
   for (const Part& part : findings.parts) add_part(report, part, folder);

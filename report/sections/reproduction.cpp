@@ -12,7 +12,8 @@ void add_reproduction(Page& page, const Reproduction& all, const Findings& findi
   page.paragraph(findings.summary);
   if (!findings.claims.empty()) {
     page.heading(3, "Claims");
-    page.table(claims_table(findings.claims), kClaimsCaption);
+    page.paragraph(kClaimsRule);
+    page.table(claims_table(findings.claims), "What the paper claims");
   }
   for (const Part& part : findings.parts) {
     page.heading(3, part.title);
