@@ -13,6 +13,7 @@
 #include "benchmark/running/run.h"
 #include "core/file/atomic_file.h"
 #include "launch/chat_template_argument.h"
+#include "launch/made_by.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
 
@@ -152,6 +153,7 @@ class Runs {
       benchmark::Report report = benchmark::report_of(kind_of(arguments_), out, tasks_, figures);
       const Json results = {{"benchmark", arguments_.benchmark + (arguments_.extended ? "-e" : "")},
                             {"settings", identity},
+                            {"made_by", made_by(arguments_.line, arguments_.engine.fewest_ranks())},
                             {"results", std::move(report.parts)}};
       write_text_atomically(out + "/results.json", results.dump(2) + "\n");
       if (arguments_.compare) std::fputs(("\n" + out + "\n").c_str(), stdout);

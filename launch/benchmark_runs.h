@@ -24,6 +24,7 @@ struct BenchmarkArguments {
   std::string decode = "sparse";
   bool compare = false;
   std::vector<std::string> scores;  // files of scores, ranked at the router's sparsity
+  std::string line;                 // the whole command
 };
 
 // The folder of what --compare makes of a file of scores.

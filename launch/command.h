@@ -1,6 +1,7 @@
 // Subcommands. Each file of commands/ adds its options to the parser and says what to run.
 #pragma once
 #include <functional>
+#include <string>
 
 #include "core/error.h"
 #include "parallel/world.h"
@@ -16,6 +17,7 @@ namespace elastron::launch {
 struct Command {
   std::function<ExitCode(parallel::World&)> together;
   std::function<ExitCode()> alone;
+  std::string line;  // as it was given, for a shell: "elastron eval CONFIG.yaml"
 };
 
 using AddSubcommand = void (*)(cli::App& app, Command& selected);

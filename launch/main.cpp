@@ -16,6 +16,7 @@
 #include "launch/command_line.h"
 #include "launch/exit_codes.h"
 #include "launch/limits.h"
+#include "launch/made_by.h"
 #include "launch/self_check/child.h"
 #include "launch/signals.h"
 #include "launch/version.h"
@@ -73,6 +74,7 @@ std::optional<int> parse(int argc, char** argv, Command& selected) {
   app.set_version_flag("--version", version_text());
   app.footer(exit_code_text());
   cli::App root(&app);
+  selected.line = command_line({argv, size_t(argc)});
   for (const auto& add : kSubcommands) add(root, selected);
   try {
     if (argc > 1) check_subcommand(app, argv[1]);

@@ -1,6 +1,7 @@
 // An inference engine as the command line describes it: what `logits`, `generate` and generative
 // judges run on.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,9 @@ struct EngineArguments {
   std::vector<std::string> overrides;
   // Says what the user can do where sequences reach beyond the model's positions.
   std::string shorter = "give shorter sequences";
+
+  // That such a command needs: more share its rows.
+  int fewest_ranks() const { return std::max(tensor, 1) * context; }
 
   // `needed`: the command does nothing without a model.
   void add_to(cli::App& command, bool needed = true);

@@ -12,6 +12,7 @@
 #include "core/file/atomic_file.h"
 #include "core/file/checksum.h"
 #include "data/leading_ids.h"
+#include "launch/made_by.h"
 #include "launch/signals.h"
 #include "model/weights/model_config.h"
 #include "parallel/agree.h"
@@ -81,7 +82,10 @@ std::string line_of(int64_t tokens, const Json& gates, const Json& full) {
 
 void report(const PerplexityArguments& a, const RowsIdentity& identity,
             const std::map<int64_t, Json>& gates, const std::map<int64_t, Json>& full) {
-  Json results = {{"benchmark", "perplexity"}, {"settings", identity}, {"results", Json::object()}};
+  Json results = {{"benchmark", "perplexity"},
+                  {"settings", identity},
+                  {"made_by", made_by(a.line, a.engine.fewest_ranks())},
+                  {"results", Json::object()}};
   std::string table = fmt::format("{:>8}{:>11}{:>14}{:>22}{:>22}{:>6}{:>6}\n", "tokens",
                                   "documents", "perplexity", "95 % interval", "full", "MSR", "ESR");
   for (const auto& [tokens, result] : gates) {

@@ -14,6 +14,7 @@ struct PerplexityArguments {
   std::string data, out;
   std::vector<int64_t> lengths;  // empty: 4096 and its doubles, as far as the model's positions go
   int64_t window = 1024;         // how many of the last tokens are scored
+  std::string line;              // the whole command
 };
 
 // Collective. Leaves gates.jsonl, full.jsonl and results.json in `out`; the table goes to standard

@@ -38,6 +38,11 @@ std::vector<RouterTensor> router_tensors(int64_t head_dim, int64_t tasks,
 struct SavedRouter {
   ops::ChainSaved chain;  // activations [S * K, width]
   Tensor tasks;           // [S * K] int32; undefined without a task embedding
+
+  // What the task MLP reads and gives, [S * K, width], in router.dtype: the pooled vectors (in
+  // training with the task embedding), and the output of task.2, which no SiLU follows.
+  const Tensor& read() const { return chain.input.at(0); }
+  const Tensor& task_features() const { return chain.input.at(2); }
 };
 
 class AttentionRouter {

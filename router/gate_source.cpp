@@ -34,8 +34,11 @@ class RouterGates final : public GateSource {
   void decide(const Tensor& states, int64_t, const RouterBatch& batch,
               SavedRoute& route) const override {
     const Tensor pooled = pool(states, batch);
-    const Tensor logits = batch.sample ? router_.forward(pooled, &route.router, batch.task_ids)
-                                       : router_.forward(pooled, nullptr);
+    const bool keep = batch.sample || batch.observer != nullptr;
+    const Tensor logits =
+        router_.forward(pooled, keep ? &route.router : nullptr,
+                        batch.sample ? batch.task_ids : std::span<const int32_t>());
+    if (batch.observer != nullptr) batch.observer->see(place_.layer, route.router);
     ops::GateOutput out;
     if (batch.sample) {
       ops::GateSampling sampling = place_.sampling(batch);

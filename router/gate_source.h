@@ -16,6 +16,15 @@
 
 namespace elastron::router {
 
+// Sees what the routers of a forward pass compute.
+class RouterObserver {
+ public:
+  virtual ~RouterObserver() = default;
+  // What a layer's networks read and give, for [S, K] documents and decisions; a layer whose gates
+  // no router decides is not seen.
+  virtual void see(int64_t layer, const SavedRouter& networks) = 0;
+};
+
 // One packed batch as the routers see it. Plain data; shared by all layers.
 struct RouterBatch {
   std::vector<ops::PoolSegment> segments;  // [S] half-open, in the rows that are pooled
@@ -27,6 +36,7 @@ struct RouterBatch {
   double tau = 1.0;     // scheduled temperature; a layer that learns its own ignores it
   bool sample = false;  // draw noise (training); otherwise decide without (docs/method.md, Decision
                         // without noise)
+  RouterObserver* observer = nullptr;  // of every decision of this batch
 };
 
 // The decision of a layer and what its backward needs. Kept from the first forward pass even where

@@ -19,7 +19,7 @@ constexpr int kSymbols = 16;   // elements of `pattern`
 constexpr int kTopics = 8;     // of `gist`, with kTopicWords words each
 constexpr int kTopicWords = 4;
 constexpr int kHops = 4;            // assignments that `hops` follows
-constexpr int kMostTimes = 8;       // that the word of `count` stands in the context
+constexpr int kMostTimes = 8;       // that the mark of `count` stands in the context
 constexpr int64_t kSinkWords = 32;  // words at the start without facts
 
 struct KindEntry {
@@ -46,7 +46,7 @@ constexpr std::array<std::string_view, 20> kGrammar = {
     "find",  "the",   "secret", "is",     "lookup", "key",    "holds", "follow", "variable", "gets",
     "topic", "about", "next",   "series", "rule",   "answer", "copy",  "again",  "pattern",  "."};
 // Those of the harder kinds stand behind everything else, so that older ids stay.
-constexpr std::array<std::string_view, 2> kHarderGrammar = {"path", "count"};
+constexpr std::array<std::string_view, 3> kHarderGrammar = {"path", "count", "mark"};
 
 std::string word(std::string_view stem, uint32_t i) {
   return std::string(stem) + std::to_string(i);
@@ -250,23 +250,12 @@ Parts make_hops(Writer& w, int64_t length, int64_t clearance) {
   return p;
 }
 
-// The asked word stands among two others, each as often as it likes: neither the number of marked
-// words nor whether one is there says anything.
 Parts make_count(Writer& w, int64_t length, int64_t clearance) {
-  constexpr int kCounted = 3;
-  const auto names = w.distinct(kCounted, kKeys);
-  std::vector<Words> facts;
-  uint32_t asked_times = 0;
-  for (int i = 0; i < kCounted; ++i) {
-    const uint32_t times = 1 + w.below(kMostTimes);
-    if (i == 0) asked_times = times;
-    for (uint32_t t = 0; t < times; ++t) facts.push_back({word("k", names[size_t(i)])});
-  }
-  w.shuffle(facts);
+  const uint32_t times = 1 + w.below(kMostTimes);
   Parts p;
-  p.question = {"count", "the", word("k", names[0])};
-  p.answer = {word("times", asked_times)};
-  p.context = scatter(w, facts, length - 4, clearance);
+  p.question = {"count", "the", "mark"};
+  p.answer = {word("times", times)};
+  p.context = scatter(w, std::vector<Words>(times, {"mark"}), length - 4, clearance);
   return p;
 }
 

@@ -25,7 +25,7 @@ enum class SyntheticKind : uint8_t {
   repeat,        // pretraining only: random segments, again at random distances
   // Two harder ones, which are in no mix that does not name them.
   hops,   // MultiHop QA: follow a variable over four assignments, naming each
-  count,  // Single QA: how often a word stands in the whole context, one to eight times
+  count,  // Single QA: how often a mark stands in the whole context, one to eight times
 };
 
 inline constexpr int kSyntheticKinds = 9;

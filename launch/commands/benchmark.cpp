@@ -228,6 +228,7 @@ void add_benchmark(cli::App& app, Command& selected) {
   add_scores_alone(*command, *options);
   command->callback([&selected, options] {
     check_benchmark(*options);
+    options->run.line = selected.line;
     if (!options->score.empty()) {
       check_scores_alone(*options);
       selected.alone = [options] { return run_scores(*options); };
@@ -245,7 +246,8 @@ void add_benchmark(cli::App& app, Command& selected) {
                                .data = options->run.data,
                                .out = options->run.out,
                                .lengths = options->lengths,
-                               .window = options->window},
+                               .window = options->window,
+                               .line = options->run.line},
                               world);
       };
       return;

@@ -11,6 +11,7 @@
 #include "core/progress.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
+#include "launch/made_by.h"
 #include "launch/runtime.h"
 #include "parallel/agree.h"
 #include "train/checkpoint/checkpoint.h"
@@ -28,6 +29,7 @@ using Json = train::FigureValue;
 struct Options {
   ConfigArguments config;
   std::string checkpoint, out;
+  std::string line;  // the whole command
   bool compare = false;
 };
 
@@ -37,12 +39,18 @@ struct Row {
   train::EvalResult result;
 };
 
-Json row_json(const Row& row) {
+// `made`: how all of them came about.
+Json row_json(const Row& row, const Json& made) {
   Json object = {{"gates", row.gates},
                  {"all", train::eval_json(row.result.all)},
                  {"esr_by_head", row.result.esr_by_head}};
   for (const auto& [name, f] : row.result.by_task) object["by_task"][name] = train::eval_json(f);
   for (const auto& [name, f] : row.result.by_kind) object["by_kind"][name] = train::eval_json(f);
+  object["full_by_kind"] = row.result.full_by_kind;
+  if (const auto& f = row.result.features) {
+    object["features_by_kind"] = {{"kinds", f->kinds}, {"before", f->before}, {"after", f->after}};
+  }
+  object["made_by"] = made;
   return object;
 }
 
@@ -89,8 +97,9 @@ std::string table(const std::vector<Row>& rows) {
 
 class Evaluation {
  public:
-  Evaluation(const train::Config& config, Runtime& runtime, const std::string& checkpoint)
-      : config_(config),
+  Evaluation(const Options& options, const train::Config& config, Runtime& runtime)
+      : options_(options),
+        config_(config),
         runtime_(runtime),
         // Master weights, where a checkpoint has those of the backbone.
         session_(config, /*training=*/config.trains(train::Part::backbone), runtime.mesh(),
@@ -103,17 +112,17 @@ class Evaluation {
       train::check_positions(config, session_.decoder().config(), "the longest document",
                              {source_.get()}, /*trains=*/false);
     });
-    if (checkpoint.empty()) return;
-    std::string path;
-    parallel::on_all_ranks(
-        mesh.world(), [&] { path = train::resolve_checkpoint(checkpoint, config.output.dir); });
-    const auto header = train::verify_checkpoint(path, mesh);
+    if (options.checkpoint.empty()) return;
     parallel::on_all_ranks(mesh.world(), [&] {
-      train::require_objective(header, config.train.objective, path,
-                               "give one of this configuration's runs");
-      train::require_backbone(header, session_.backbone_fingerprint(), path);
+      checkpoint_ = train::resolve_checkpoint(options.checkpoint, config.output.dir);
     });
-    train::load_tensors(path, {session_.model().objective_parameters(), nullptr}, mesh);
+    const auto header = train::verify_checkpoint(checkpoint_, mesh);
+    parallel::on_all_ranks(mesh.world(), [&] {
+      train::require_objective(header, config.train.objective, checkpoint_,
+                               "give one of this configuration's runs");
+      train::require_backbone(header, session_.backbone_fingerprint(), checkpoint_);
+    });
+    train::load_tensors(checkpoint_, {session_.model().objective_parameters(), nullptr}, mesh);
     has_router_ = config.has_routers();
   }
 
@@ -133,17 +142,32 @@ class Evaluation {
     const std::string name = force == "none" ? "router" : force;
     const std::string what = fmt::format("evaluating {} ({})", name, place);
     return {name, train::evaluate(config_, runtime_.mesh(), runtime_.device(), session_.decoder(),
-                                  gates, *source_, [&](uint64_t done, uint64_t total) {
+                                  gates, *source_,
+                                  [&](uint64_t done, uint64_t total) {
                                     runtime_.watchdog().beat();
                                     progress.show(what, done, total);
-                                  })};
+                                  },
+                                  {.features = !options_.out.empty()})};
   }
   bool has_router() const { return has_router_; }
+  // What its figures were made of, for who wants them again.
+  Json made_by() const {
+    const int ranks = runtime_.mesh().world().size();
+    Json made = launch::made_by(options_.line, ranks);
+    made["configuration"] = options_.config.files;
+    made["settings"] = options_.config.overrides;
+    made["checkpoint"] = checkpoint_;
+    made["ranks"] = ranks;
+    made["backbone"] = session_.backbone_fingerprint();
+    return made;
+  }
 
  private:
+  const Options& options_;
   const train::Config& config_;
   Runtime& runtime_;
   bool has_router_ = false;
+  std::string checkpoint_;  // a file; empty without one
   train::Session session_;
   std::unique_ptr<data::PackSource> source_;
 };
@@ -158,7 +182,7 @@ ExitCode run(const Options& options, parallel::World& world) {
   Log log({.rank = world.rank()});
   Runtime runtime(world, config);
   runtime.check_kernels(config, /*trains=*/false);
-  Evaluation evaluation(config, runtime, options.checkpoint);
+  Evaluation evaluation(options, config, runtime);
 
   std::vector<Row> rows;
   Progress progress(world.rank() == 0);
@@ -188,7 +212,8 @@ ExitCode run(const Options& options, parallel::World& world) {
     std::fputs(table(rows).c_str(), stdout);
     if (options.out.empty()) return;
     Json all = Json::array();
-    for (const Row& r : rows) all.push_back(row_json(r));
+    const Json made = evaluation.made_by();
+    for (const Row& r : rows) all.push_back(row_json(r, made));
     write_text_atomically(options.out, (options.compare ? all : all[0]).dump(2) + "\n");
     log_info("figures in {}", options.out);
   });
@@ -212,6 +237,7 @@ void add_eval(cli::App& app, Command& selected) {
   command->add_flag("--compare", options->compare,
                     "full, sparse, the router, and random static gates of the router's sparsity");
   command->callback([&selected, options] {
+    options->line = selected.line;
     selected.together = [options](parallel::World& world) { return run(*options, world); };
   });
 }

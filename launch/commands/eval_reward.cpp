@@ -12,6 +12,7 @@
 #include "core/file/input_file.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
+#include "launch/made_by.h"
 #include "launch/opened_engine.h"
 #include "launch/signals.h"
 #include "parallel/agree.h"
@@ -30,14 +31,15 @@ constexpr size_t kLongestPrompt = size_t(1) << 20;
 struct Options {
   ConfigArguments config;
   std::vector<std::string> data, outputs;
+  std::string line;  // the whole command
   std::string out, judge = "discriminative", system_prompt, order = "drawn";
   train::ScoreOptions score;
   reward::JudgeOptions generative;
 };
 
-// The files of a report, whole or not at all; the rows are there already.
+// The files of a report, whole or not at all; the rows are there already. `made`: how it came about.
 void write_report(const std::string& out, const std::vector<std::string>& files,
-                  std::vector<reward::JudgedRow> rows) {
+                  std::vector<reward::JudgedRow> rows, const nlohmann::ordered_json& made) {
   const reward::BenchmarkReport report(files, std::move(rows));
   write_text_atomically(out + "/results.csv", report.results_csv());
   if (report.generative()) {
@@ -46,6 +48,7 @@ void write_report(const std::string& out, const std::vector<std::string>& files,
   }
   write_text_atomically(out + "/accuracy.svg", report::accuracy_plot(report));
   write_text_atomically(out + "/summary.json", report.summary().dump(2) + "\n");
+  write_text_atomically(out + "/made_by.json", made.dump(2) + "\n");
   std::fputs(report.text().c_str(), stdout);
   log_info("report in {}: results.csv, accuracy.svg, summary.json, rows.jsonl", out);
 }
@@ -72,7 +75,7 @@ ExitCode score_outputs(const Options& options, parallel::World& world) {
     for (reward::JudgedRow& row : all) {
       if (!file.done(row.file, row.index)) file.append(std::move(row));
     }
-    write_report(options.out, files, file.finish());
+    write_report(options.out, files, file.finish(), made_by(options.line, 1));
   });
   return ExitCode::ok;
 }
@@ -172,7 +175,10 @@ ExitCode run(const Options& options, parallel::World& world) {
     return ExitCode::stopped;
   }
   parallel::on_all_ranks(*everyone, [&] {
-    if (world.rank() == 0) write_report(options.out, reward::names_of(files), std::move(*rows));
+    if (world.rank() != 0) return;
+    const auto& p = config.parallel;
+    write_report(options.out, reward::names_of(files), std::move(*rows),
+                 made_by(options.line, int(p.tensor * p.context)));
   });
   return ExitCode::ok;
 }
@@ -235,6 +241,7 @@ void add_eval_reward(cli::App& app, Command& selected) {
                    "score files that the published evaluator wrote; no model is needed")
       ->excludes(data);
   command->callback([&selected, options] {
+    options->line = selected.line;
     if (options->outputs.empty() && (options->data.empty() || options->config.files.empty())) {
       throw cli::ValidationError("CONFIG and --data are needed, or --outputs");
     }

@@ -41,7 +41,8 @@ Benchmark benchmark_of(const std::string& path, const Json& json) {
   return {.path = path,
           .benchmark = text_in(json, "benchmark"),
           .settings = object_in(json, "settings"),
-          .results = object_in(json, "results")};
+          .results = object_in(json, "results"),
+          .made_by = object_in(json, "made_by")};
 }
 
 BenchmarkComparison comparison_of(const std::string& path, Json json) {
@@ -77,10 +78,14 @@ Input input_of(const std::string& path, Json json) {
   if (all_have(json, "all")) return Evaluation{.path = path, .rows = json};
   if (all_have(Json::array({json}), "all")) return Evaluation{.path = path, .rows = {json}};
   if (json.is_object() && json.contains("judge") && !object_in(json, "total").empty()) {
-    const std::string meta = (fs::path(path).parent_path() / "rows.meta.json").string();
+    const auto beside = [&](const char* name) {
+      const std::string file = (fs::path(path).parent_path() / name).string();
+      return is_there(file) ? read_json(file) : Json::object();
+    };
     return RewardReport{.path = path,
                         .summary = std::move(json),
-                        .depends_on = is_there(meta) ? read_json(meta) : Json::object()};
+                        .depends_on = beside("rows.meta.json"),
+                        .made_by = beside("made_by.json")};
   }
   if (auto heads = heads_of(path, json)) return std::move(*heads);
   if (text_in(json, "benchmark").empty()) refuse(path, "JSON of a kind that no report is made of");
@@ -88,8 +93,10 @@ Input input_of(const std::string& path, Json json) {
   // The details of --score are one part of the others' results.
   if (!json.contains("results")) benchmark.results = {{"all", std::move(json)}};
   if (benchmark.benchmark != "perplexity") return benchmark;
-  return Perplexity{
-      .path = path, .settings = benchmark.settings, .results = std::move(benchmark.results)};
+  return Perplexity{.path = path,
+                    .settings = benchmark.settings,
+                    .results = std::move(benchmark.results),
+                    .made_by = std::move(benchmark.made_by)};
 }
 
 Input read_folder(const std::string& folder) {

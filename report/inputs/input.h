@@ -23,6 +23,7 @@ struct Benchmark {
   std::string name, path;
   std::string benchmark;   // "ruler"
   Json settings, results;  // results: by length, or under "all"
+  Json made_by = {};       // with the command; results of older versions have none
 };
 
 // `elastron benchmark --compare`.
@@ -36,12 +37,14 @@ struct BenchmarkComparison {
 struct Perplexity {
   std::string name, path;
   Json settings, results;  // results: by length
+  Json made_by = {};
 };
 
 // `elastron eval-reward`.
 struct RewardReport {
   std::string name, path;
   Json summary, depends_on;  // summary.json, rows.meta.json
+  Json made_by = {};         // made_by.json
 };
 
 // A number per layer and head: `elastron score-heads`, or a gate file in JSON.

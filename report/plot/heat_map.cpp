@@ -13,8 +13,12 @@ namespace elastron::report {
 
 namespace {
 
-constexpr double kNumbersLeft = 46, kWidestNames = 130, kTop = 8, kScaleSpace = 66;
+constexpr double kLeft = 46, kTop = 8, kScaleSpace = 66;
 constexpr int kScaleSteps = 48;
+constexpr double kWrittenWidth = 28;  // of cells that have room for "0.75"
+// Room for names beside and below the cells.
+constexpr double kNamedLeft = 84, kNamesBelow = 90;
+constexpr size_t kLongestName = 13;
 
 double share_of(const HeatMap& map, double value) {
   return (value - map.low) / (map.high - map.low);
@@ -22,19 +26,6 @@ double share_of(const HeatMap& map, double value) {
 
 // Every n-th name of rows or columns, so that they do not touch.
 size_t every(double size, double needed) { return size_t(std::max(1.0, std::ceil(needed / size))); }
-
-// "2 gist", or a number alone.
-std::string name_of(const HeatMap& map, size_t n) {
-  return map.names.empty() ? std::to_string(n) : std::to_string(n) + " " + map.names[n];
-}
-
-double left_of(const HeatMap& map) {
-  double most = 0;
-  for (size_t n = 0; n < map.names.size(); ++n) {
-    most = std::max(most, width_of(name_of(map, n), 11));
-  }
-  return map.names.empty() ? kNumbersLeft : 30 + std::min(most, kWidestNames);
-}
 
 void draw_scale(Svg& svg, const HeatMap& map, double top, double height) {
   const double x = kFigureWidth - kScaleSpace + 16;
@@ -51,18 +42,77 @@ void draw_scale(Svg& svg, const HeatMap& map, double top, double height) {
   }
 }
 
+std::string name_of(const HeatMap& map, size_t i) {
+  return map.names.empty() ? std::to_string(i) : map.names.at(i);
+}
+
 Table numbers_of(const HeatMap& map) {
   Table table;
   table.columns = {map.rows};
   for (size_t c = 0; c < map.values[0].size(); ++c) {
-    table.columns.push_back(fmt::format("{} {}", map.columns, name_of(map, c)));
+    table.columns.push_back(map.columns + " " + name_of(map, c));
   }
   for (size_t r = 0; r < map.values.size(); ++r) {
-    std::vector<Cell> row = {map.names.empty() ? Cell(double(r)) : Cell(map.names[r])};
+    std::vector<Cell> row;
+    row.push_back(map.names.empty() ? Cell(double(r)) : Cell(map.names.at(r)));
     for (const double value : map.values[r]) row.emplace_back(value);
     table.rows.push_back(std::move(row));
   }
   return table;
+}
+
+// Where the cells are.
+struct Grid {
+  double left, width, height;  // width and height of a cell
+
+  explicit Grid(const HeatMap& map)
+      : left(map.names.empty() ? kLeft : kNamedLeft),
+        width((kFigureWidth - left - kScaleSpace) / double(map.values[0].size())),
+        height(std::clamp(260.0 / double(map.values.size()), 9.0, 26.0)) {}
+  double row(double r) const { return kTop + height * r; }
+  double column(double c) const { return left + width * c; }
+};
+
+void draw_cells(Svg& svg, const HeatMap& map, const Grid& at) {
+  const bool written = at.width >= kWrittenWidth && at.height >= 13;
+  const double middle = at.height / 2 + 4;
+  for (size_t r = 0; r < map.values.size(); ++r) {
+    ELASTRON_CHECK(map.values[r].size() == map.values[0].size(), "rows of one length");
+    for (size_t c = 0; c < map.values[r].size(); ++c) {
+      const double value = map.values[r][c], x = at.column(double(c)), y = at.row(double(r));
+      const Rgb colour = heat_colour(share_of(map, value));
+      svg.cell({x, y}, at.width - 0.5, at.height - 0.5, colour,
+               fmt::format("{} {}, {} {}: {}", map.rows, name_of(map, r), map.columns,
+                           name_of(map, c), rounded(value)));
+      if (!written) continue;
+      svg.text_on_cell({x + at.width / 2, y + middle}, fmt::format("{:.2f}", value), colour);
+    }
+  }
+}
+
+void draw_names(Svg& svg, const HeatMap& map, const Grid& at) {
+  const bool named = !map.names.empty();
+  const size_t rows = map.values.size(), columns = map.values[0].size();
+  const double below = at.row(double(rows));
+  const auto name = [&](size_t i) { return shortened(name_of(map, i), kLongestName); };
+  for (size_t r = 0; r < rows; r += every(at.height, 14)) {
+    svg.text({at.left - 6, at.row(double(r)) + at.height / 2 + 4}, name(r), kQuiet,
+             {.anchor = Anchor::end, .size = 11});
+  }
+  for (size_t c = 0; c < columns; c += every(at.width, named ? 12 : 22)) {
+    const double x = at.column(double(c) + 0.5);
+    if (named) {
+      svg.text({x + 4, below + 6}, name(c), kQuiet,
+               {.anchor = Anchor::end, .size = 11, .upright = true});
+    } else {
+      svg.text({x, below + 14}, name(c), kQuiet, {.anchor = Anchor::middle, .size = 11});
+    }
+  }
+  if (named) return;  // which say what they are
+  svg.text({at.column(double(columns) / 2), below + 31}, map.columns, kQuiet,
+           {.anchor = Anchor::middle, .size = 12});
+  svg.text({12, at.row(double(rows) / 2)}, map.rows, kQuiet,
+           {.anchor = Anchor::middle, .size = 12, .upright = true});
 }
 
 }  // namespace
@@ -70,43 +120,11 @@ Table numbers_of(const HeatMap& map) {
 Figure heat_map_figure(const HeatMap& map) {
   ELASTRON_CHECK(!map.values.empty() && !map.values[0].empty() && map.low < map.high,
                  "a heat map has cells and a scale");
-  const size_t rows = map.values.size(), columns = map.values[0].size();
-  ELASTRON_CHECK(map.names.empty() || (map.names.size() == rows && rows == columns),
-                 "a name for each row and column");
-  const double left = left_of(map);
-  const double width = (kFigureWidth - left - kScaleSpace) / double(columns);
-  const double height = std::clamp(260.0 / double(rows), 9.0, 26.0);
-  const double bottom = kTop + std::max(height * double(rows), 60.0);
-  Svg svg(kFigureWidth, bottom + 40, map.title);
-  const size_t name_rows = every(height, 14), name_columns = every(width, 22);
-  const bool written = width >= 34 && height >= 13;
-  for (size_t r = 0; r < rows; ++r) {
-    ELASTRON_CHECK(map.values[r].size() == columns, "rows of one length");
-    const double y = kTop + height * double(r);
-    if (r % name_rows == 0) {
-      svg.text({left - 6, y + height / 2 + 4}, name_of(map, r), kQuiet,
-               {.anchor = Anchor::end, .size = 11});
-    }
-    for (size_t c = 0; c < columns; ++c) {
-      const double value = map.values[r][c], x = left + width * double(c);
-      const Rgb colour = heat_colour(share_of(map, value));
-      svg.cell({x, y}, width - 0.5, height - 0.5, colour,
-               fmt::format("{} {}, {} {}: {}", map.rows, name_of(map, r), map.columns,
-                           name_of(map, c), rounded(value)));
-      if (written) {
-        svg.text_on_cell({x + width / 2, y + height / 2 + 4}, fmt::format("{:.2f}", value), colour);
-      }
-    }
-  }
-  const double below = kTop + height * double(rows);
-  for (size_t c = 0; c < columns; c += name_columns) {
-    svg.text({left + width * (double(c) + 0.5), below + 14}, std::to_string(c), kQuiet,
-             {.anchor = Anchor::middle, .size = 11});
-  }
-  svg.text({left + width * double(columns) / 2, below + 31}, map.columns, kQuiet,
-           {.anchor = Anchor::middle, .size = 12});
-  svg.text({12, kTop + height * double(rows) / 2}, map.rows, kQuiet,
-           {.anchor = Anchor::middle, .size = 12, .upright = true});
+  const Grid grid(map);
+  const double bottom = std::max(grid.row(double(map.values.size())), kTop + 60);
+  Svg svg(kFigureWidth, bottom + (map.names.empty() ? 40 : kNamesBelow), map.title);
+  draw_cells(svg, map, grid);
+  draw_names(svg, map, grid);
   draw_scale(svg, map, kTop, bottom - kTop);
   return {.title = map.title,
           .note = map.note,

@@ -13,8 +13,8 @@ struct HeatMap {
   std::string rows, columns;                // what these are: "layer", "kv head"
   std::vector<std::vector<double>> values;  // [rows][columns], as many columns in each
   double low = 0, high = 1;                 // of the scale
-  // Of rows, and of as many columns, which have their numbers below them; empty: all are numbers.
-  std::vector<std::string> names{};
+  // Of rows and of columns, where these are the same things; without them they have numbers.
+  std::vector<std::string> names = {};
 };
 
 // Row 0 is at the top. Numbers stand in the cells where there is room.

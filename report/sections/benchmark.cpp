@@ -139,16 +139,8 @@ void add_table(Page& page, const Benchmark& b) {
   page.table(table, "Scores and what they took: " + b.name);
 }
 
-}  // namespace
-
-void add_benchmark_facts(Page& page, const std::string& benchmark, const std::string& path,
-                         const Json& settings) {
-  Facts facts = {{"File", path}};
-  for (const auto& [name, value] : settings.items()) {
-    if (value.is_string() && !value.get<std::string>().empty()) facts.emplace_back(name, value);
-  }
-  page.facts(facts);
-  if (settings.empty()) return;
+// Of results that do not say it.
+void add_command_of(Page& page, const std::string& benchmark, const Json& settings) {
   const bool extended = benchmark == "longbench-e";
   std::string command = "elastron benchmark " + (extended ? "longbench --e" : benchmark);
   const auto add = [&](const char* option, const char* name) {
@@ -167,6 +159,26 @@ void add_benchmark_facts(Page& page, const std::string& benchmark, const std::st
   page.code(command + " --data DATA --out ANOTHER_FOLDER");
 }
 
+}  // namespace
+
+void add_benchmark_facts(Page& page, const std::string& benchmark, const std::string& path,
+                         const Json& settings, const Json& made_by) {
+  Facts facts = {{"File", path}};
+  for (const auto& [name, value] : settings.items()) {
+    if (value.is_string() && !value.get<std::string>().empty()) facts.emplace_back(name, value);
+  }
+  const std::string program = text_in(made_by, "program");
+  if (!program.empty()) facts.emplace_back("program", program);
+  page.facts(facts);
+  const std::string command = text_in(made_by, "command");
+  if (!command.empty()) {
+    page.paragraph("How to run it again, with another folder for --out:");
+    page.code(command);
+  } else if (!settings.empty()) {
+    add_command_of(page, benchmark, settings);
+  }
+}
+
 void add_benchmarks(Page& page, const Benchmarks& benchmarks) {
   const bool one = benchmarks.size() == 1;
   page.heading(2, one ? "Benchmark " + benchmarks[0]->benchmark + ": " + benchmarks[0]->name
@@ -175,7 +187,7 @@ void add_benchmarks(Page& page, const Benchmarks& benchmarks) {
   for (const Benchmark* b : benchmarks) {
     page.heading(3, one ? "Figures" : b->name);
     add_table(page, *b);
-    add_benchmark_facts(page, b->benchmark, b->path, b->settings);
+    add_benchmark_facts(page, b->benchmark, b->path, b->settings, b->made_by);
   }
 }
 
@@ -222,7 +234,7 @@ void add_benchmark_comparison(Page& page, const BenchmarkComparison& comparison)
   for (const Benchmark* part : parts) {
     page.heading(4, part->name);
     add_table(page, *part);
-    add_benchmark_facts(page, part->benchmark, part->path, part->settings);
+    add_benchmark_facts(page, part->benchmark, part->path, part->settings, part->made_by);
   }
 }
 

@@ -9,6 +9,6 @@ namespace elastron::report {
 
 // Settings, and the command that makes them again.
 void add_benchmark_facts(Page& page, const std::string& benchmark, const std::string& path,
-                         const Json& settings);
+                         const Json& settings, const Json& made_by);
 
 }  // namespace elastron::report

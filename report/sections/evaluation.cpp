@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include "report/plot/bars.h"
 #include "report/plot/heat_map.h"
@@ -159,6 +160,95 @@ void add_heads(Page& page, const std::vector<Row>& rows) {
   page.figures(figures);
 }
 
+// Where kinds differ a map of each, and otherwise one, unless all heads are alike.
+void add_full_by_kind(Page& page, const std::vector<Row>& rows) {
+  std::vector<Figure> figures;
+  for (const Row& row : rows) {
+    const Json& by_kind = object_in(*row.json, "full_by_kind");
+    std::vector<std::pair<std::string, std::vector<std::vector<double>>>> maps;
+    for (const std::string& kind : names_in(by_kind)) {
+      if (auto shares = matrix_of(list_in(by_kind, kind))) maps.emplace_back(kind, *shares);
+    }
+    if (maps.empty()) continue;
+    if (std::ranges::all_of(maps, [&](const auto& m) { return m.second == maps[0].second; })) {
+      if (!varies(maps[0].second)) continue;
+      maps = {{"every kind", maps[0].second}};
+    }
+    for (auto& [kind, shares] : maps) {
+      figures.push_back(heat_map_figure(
+          {.title = "Full attention: " + row.name + ", " + kind,
+           .note = "Share of the kind's documents in which the head ran its retrieval branch.",
+           .of = "P(full)",
+           .rows = "layer",
+           .columns = "head",
+           .values = std::move(shares)}));
+    }
+  }
+  if (figures.empty()) return;
+  page.heading(3, "P(full) by layer, head and kind");
+  page.figures(figures);
+}
+
+void add_features(Page& page, const std::vector<Row>& rows) {
+  std::vector<Figure> figures;
+  for (const Row& row : rows) {
+    const Json& features = object_in(*row.json, "features_by_kind");
+    std::vector<std::string> kinds;
+    for (const Json& kind : list_in(features, "kinds")) {
+      kinds.push_back(kind.is_string() ? kind.get<std::string>() : "");
+    }
+    for (const auto& [side, title, of] :
+         {std::tuple{"before", "Before the task MLP: ", "pooled vectors that the router reads"},
+          {"after", "After the task MLP: ", "vectors that the task MLP makes of them"}}) {
+      auto cosines = matrix_of(list_in(features, side));
+      if (!cosines || cosines->size() != kinds.size() || (*cosines)[0].size() != kinds.size()) {
+        continue;
+      }
+      double low = 0;
+      for (const auto& line : *cosines) low = std::min(low, *std::ranges::min_element(line));
+      figures.push_back(heat_map_figure({.title = title + row.name,
+                                         .note = std::string("Cosine between kinds' mean ") + of +
+                                                 ", mean over layers and heads; light: alike.",
+                                         .of = "cosine",
+                                         .rows = "kind",
+                                         .columns = "kind",
+                                         .values = std::move(*cosines),
+                                         .low = low < 0 ? -1.0 : 0.0,
+                                         .high = 1,
+                                         .names = kinds}));
+    }
+  }
+  if (figures.empty()) return;
+  page.heading(3, "How alike kinds are to the router");
+  page.figures(figures);
+}
+
+void add_commands(Page& page, const std::vector<const Evaluation*>& evaluations) {
+  page.heading(3, "How to run it again");
+  bool older = false;
+  for (const Evaluation* e : evaluations) {
+    const Json& made = object_in(e->rows.front(), "made_by");
+    const std::string command = text_in(made, "command");
+    older = older || command.empty();
+    if (command.empty()) continue;
+    Facts facts;
+    if (evaluations.size() > 1) facts.emplace_back("File", e->path);
+    for (const auto& [name, key] : {std::pair{"Program", "program"},
+                                    {"Checkpoint", "checkpoint"},
+                                    {"Backbone", "backbone"}}) {
+      const std::string text = text_in(made, key);
+      if (!text.empty()) facts.emplace_back(name, text);
+    }
+    page.facts(facts);
+    page.code(command);
+  }
+  if (!older) return;
+  page.paragraph(
+      "A file of an older version names neither the configuration nor the checkpoint: give those "
+      "that it was made with. --compare takes all ways of deciding gates.");
+  page.code("elastron eval CONFIG.yaml --checkpoint CHECKPOINT --compare --out FILE.json");
+}
+
 }  // namespace
 
 void add_evaluations(Page& page, const std::vector<const Evaluation*>& evaluations) {
@@ -171,11 +261,9 @@ void add_evaluations(Page& page, const std::vector<const Evaluation*>& evaluatio
   page.heading(3, "Figures");
   add_table(page, rows);
   add_heads(page, rows);
-  page.heading(3, "How to run it again");
-  page.paragraph(
-      "The file names neither the configuration nor the checkpoint: give those that it was made "
-      "with. --compare takes all ways of deciding gates.");
-  page.code("elastron eval CONFIG.yaml --checkpoint CHECKPOINT --compare --out FILE.json");
+  add_full_by_kind(page, rows);
+  add_features(page, rows);
+  add_commands(page, evaluations);
 }
 
 }  // namespace elastron::report

@@ -59,7 +59,7 @@ void add_perplexities(Page& page, const std::vector<const Perplexity*>& perplexi
   for (const Perplexity* p : perplexities) {
     page.heading(3, perplexities.size() == 1 ? "Figures" : p->name);
     add_table(page, *p);
-    add_benchmark_facts(page, "perplexity", p->path, p->settings);
+    add_benchmark_facts(page, "perplexity", p->path, p->settings, p->made_by);
   }
 }
 

@@ -153,6 +153,12 @@ void add_reward_report(Page& page, const RewardReport& report) {
   add_numbers(summary, "", numbers);
   page.table(numbers, "All rows together");
   page.heading(3, "How to run it again");
+  const std::string command = text_in(report.made_by, "command");
+  if (!command.empty()) {
+    page.paragraph("With another folder for --out:");
+    page.code(command);
+    return;
+  }
   page.paragraph("CONFIG.yaml and DATA are those that the facts above are of.");
   page.code(
       "elastron eval-reward CONFIG.yaml --checkpoint CHECKPOINT --data DATA --out ANOTHER_FOLDER");

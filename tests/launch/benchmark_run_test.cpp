@@ -112,6 +112,12 @@ TEST_F(BenchmarkRun, RulerIsAskedAndScored) {
   ASSERT_EQ(o.code, 0) << o.err;
   const json all = json::parse(read_text(out / "full/results.json"));
   EXPECT_EQ(all["benchmark"], "ruler");
+  // All is there: the same command finds nothing to do, and says the same.
+  const std::string command = all["made_by"]["command"];
+  ASSERT_TRUE(command.starts_with("elastron benchmark ruler ")) << command;
+  EXPECT_NE(command.find(" --data " + data_->path() + " "), command.npos) << command;
+  ASSERT_EQ(elastron(0, command.substr(9)).code, 0) << command;
+  EXPECT_EQ(json::parse(read_text(out / "full/results.json")), all);
   for (const char* length : {"128", "256"}) {
     for (const char* task : {"niah_single_1", "vt"}) {
       const json& result = all["results"][length]["tasks"][task];

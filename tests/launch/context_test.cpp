@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "tests/launch/evaluations.h"
 #include "tests/launch/program.h"
 
 namespace elastron::test {
@@ -156,6 +157,7 @@ TEST(Context, EvaluatesAndResumesOnAnotherLayout) {
     EXPECT_NEAR(one["all"][figure].get<double>(), four["all"][figure].get<double>(), 1e-6)
         << figure;
   }
+  expect_same_heads(one, four);
 }
 
 TEST(Context, SettingsThatCannotWork) {

@@ -68,6 +68,10 @@ TEST_F(EvalReward, IsTheSameOnAnyNumberOfDataRanks) {
   const auto summary = nlohmann::json::parse(read_text(one / "summary.json"));
   EXPECT_EQ(summary.dump().find("NaN"), std::string::npos);
   const std::string golden = report(one.path());
+  const std::string command = nlohmann::json::parse(read_text(one / "made_by.json"))["command"];
+  ASSERT_TRUE(command.starts_with("elastron eval-reward ")) << command;
+  ASSERT_EQ(elastron(0, command.substr(9)).code, 0) << command;
+  EXPECT_EQ(golden, report(one.path()));
   for (const int ranks : {2, 3}) {
     const Scratch other;
     const auto again = evaluate(ranks, other.path());

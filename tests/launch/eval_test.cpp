@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/launch/evaluations.h"
 #include "tests/launch/program.h"
 
 namespace elastron::test {
@@ -148,6 +149,59 @@ TEST(Eval, EveryWayOfGatingHasItsOwnMsr) {
     ASSERT_TRUE(names[i].starts_with("random:")) << names[i];
     EXPECT_NEAR(std::stod(names[i].substr(7)), std::stod(all[3 + 2 * i]), 0.13) << o.out;
   }
+}
+
+nlohmann::json figures_of(const std::string& file) {
+  return nlohmann::json::parse(read_text(file));
+}
+
+// What was asked for makes the same again: by the words of the file alone.
+TEST(Eval, SaysHowItWasMadeAndIsTheSameOnAnyLayout) {
+  const Scratch s;
+  const std::string run = s / "a run's folder", quoted = "\"" + run + "\"";
+  ASSERT_EQ(elastron(0, arguments("train",
+                                  "--set train.steps=2 --set router.init_std=0.3 --set "
+                                  "output.dir=" +
+                                      quoted))
+                .code,
+            0);
+  const std::string evaluate =
+      arguments("eval", "--checkpoint " + quoted + " --set eval.micro_batch=3 ");
+  const Outcome first = elastron(0, evaluate + "--out " + (s / "one.json"));
+  ASSERT_EQ(first.code, 0) << first.err;
+  const auto one = figures_of(s / "one.json");
+  const auto& made = one["made_by"];
+  EXPECT_TRUE(made["program"].get<std::string>().starts_with("elastron ")) << made;
+  EXPECT_EQ(made["configuration"], nlohmann::json({kConfig}));
+  EXPECT_EQ(made["settings"],
+            nlohmann::json({"model.path=" + tiny_backbone(), "eval.micro_batch=3"}));
+  EXPECT_EQ(made["checkpoint"], run + "/checkpoints/step-00000002.h5");
+  EXPECT_EQ(made["ranks"], 1);
+  EXPECT_GE(made["backbone"].get<std::string>().size(), 16u) << made;
+  const std::string command = made["command"];
+  ASSERT_TRUE(command.starts_with("elastron eval ")) << command;
+  std::filesystem::rename(s / "one.json", s / "before.json");
+  const Outcome again = elastron(0, command.substr(9));
+  ASSERT_EQ(again.code, 0) << command << "\n" << again.err;
+  EXPECT_EQ(read_text(s / "one.json"), read_text(s / "before.json"));
+
+  ASSERT_EQ(elastron(4, evaluate + "--set parallel.tensor=2 --out " + (s / "four.json")).code, 0);
+  const auto four = figures_of(s / "four.json");
+  expect_same_heads(one, four);
+  EXPECT_EQ(four["made_by"]["ranks"], 4);
+  EXPECT_TRUE(four["made_by"]["command"].get<std::string>().starts_with("elastron-run -np 4 eval "))
+      << four["made_by"];
+
+  // Fewer documents than data ranks.
+  write_text(
+      s / "few.jsonl",
+      R"({"context": "n1 n2 v3 n4", "question": "find", "answer": "v3", "metadata": {"task": "Code", "kind": "a"}}
+{"context": "v9 n7 n7 n8 n9 k1", "question": "find", "answer": "n7", "metadata": {"task": "Code", "kind": "b"}}
+)");
+  const std::string few = of_file(s / "few.jsonl") + "--out ";
+  ASSERT_EQ(elastron(0, evaluate + few + (s / "few_one.json")).code, 0);
+  ASSERT_EQ(elastron(4, evaluate + few + (s / "few_four.json")).code, 0);
+  expect_same_heads(figures_of(s / "few_one.json"), figures_of(s / "few_four.json"));
 }
 
 TEST(Eval, NamesAsLongAsTheyLike) {

@@ -241,5 +241,23 @@ TEST(HeatMapFigure, HasACellForEachNumber) {
             "layer,kv head 0,kv head 1,kv head 2\r\n0,0,0.5,1\r\n1,1,1,\r\n");
 }
 
+TEST(HeatMapFigure, HasNamesInPlaceOfNumbers) {
+  const HeatMap map{.title = "cosines",
+                    .of = "cosine",
+                    .rows = "kind",
+                    .columns = "kind",
+                    .values = {{1, 0.5}, {0.5, 1}},
+                    .names = {"needle <a>", "continuation of a text"}};
+  const Figure figure = heat_map_figure(map);
+  EXPECT_EQ(test::markup_fault(figure.svg), "") << figure.svg;
+  EXPECT_NE(figure.svg.find("<title>kind needle &lt;a&gt;, kind continuation of a text: 0.5<"),
+            std::string::npos)
+      << figure.svg;
+  EXPECT_EQ(count(figure.svg, ">contin…a text<"), 2U) << figure.svg;
+  EXPECT_EQ(csv_of(figure.numbers),
+            "kind,kind needle <a>,kind continuation of a text\r\nneedle <a>,1,0.5\r\n"
+            "continuation of a text,0.5,1\r\n");
+}
+
 }  // namespace
 }  // namespace elastron::report

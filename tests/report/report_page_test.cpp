@@ -122,6 +122,52 @@ TEST(ReportPage, AnEvaluation) {
       << heads;
 }
 
+TEST(ReportPage, AnEvaluationByKindAndItsCommand) {
+  const Scratch s;
+  const auto row = [](const char* gates, const char* more) {
+    return std::string(R"({"gates": ")") + gates + R"(", "all": {"loss": 1}, )" + more +
+           R"(, "made_by": {"program": "elastron 9", "checkpoint": "runs/a/step.h5",
+            "command": "elastron eval a.yaml --set 'model.path=a b' --out x.json"}})";
+  };
+  const std::string html = page_of({s.write(
+      "eval.json",
+      "[" + row("full", R"("full_by_kind": {"gist": [[1, 1]], "needle": [[1, 1]]})") + "," +
+          row("random:0.5:1", R"("full_by_kind": {"gist": [[0, 1]], "needle": [[0, 1]]})") + "," +
+          row("router", R"("full_by_kind": {"gist": [[0, 0.25]], "needle": [[1, 0.75]]},
+              "features_by_kind": {"kinds": ["gist", "needle"], "before": [[1, 0.99], [0.99, 1]],
+                                   "after": [[1, -0.5], [-0.5, 1]]})") +
+          "]")});
+  EXPECT_EQ(csv_in(html, "Full-attention--router--needle"), "layer,head 0,head 1\r\n0,1,0.75\r\n");
+  EXPECT_EQ(csv_in(html, "Full-attention--router--gist"), "layer,head 0,head 1\r\n0,0,0.25\r\n");
+  EXPECT_EQ(csv_in(html, "Full-attention--random-0.5-1--every-kind"),
+            "layer,head 0,head 1\r\n0,0,1\r\n");
+  EXPECT_EQ(count(html, "<title>Full attention: "), 3U);  // all heads full: nothing to see
+  EXPECT_EQ(csv_in(html, "Before-the-task-MLP--router"),
+            "kind,kind gist,kind needle\r\ngist,1,0.99\r\nneedle,0.99,1\r\n");
+  EXPECT_EQ(csv_in(html, "After-the-task-MLP--router"),
+            "kind,kind gist,kind needle\r\ngist,1,-0.5\r\nneedle,-0.5,1\r\n");
+  EXPECT_NE(html.find("elastron eval a.yaml --set 'model.path=a b' --out x.json"),
+            std::string::npos);
+  EXPECT_NE(html.find("runs/a/step.h5"), std::string::npos);
+  EXPECT_EQ(html.find("older version"), std::string::npos);
+  EXPECT_NE(page_of({"eval.json"}).find("older version"), std::string::npos);
+}
+
+TEST(ReportPage, CommandsThatResultsSay) {
+  const Scratch s;
+  const std::string made = R"("made_by": {"command": "elastron benchmark x --data d --out o"})";
+  s.write("ruler/results.json",
+          R"({"benchmark": "ruler", "settings": {"model": "m"}, )" + made + R"(, "results": {}})");
+  s.write("ppl/results.json", R"({"benchmark": "perplexity", "settings": {"model": "m"}, )" + made +
+                                  R"(, "results": {}})");
+  s.write("reward/summary.json", read(kFixtures + "reward/summary.json"));
+  s.write("reward/made_by.json", R"({"command": "elastron eval-reward y --out o"})");
+  const std::string html = page_of({s / "ruler", s / "ppl", s / "reward"});
+  EXPECT_EQ(count(html, "elastron benchmark x --data d --out o"), 2U);
+  EXPECT_EQ(count(html, "elastron eval-reward y --out o"), 1U);
+  EXPECT_EQ(html.find("ANOTHER_FOLDER"), std::string::npos);
+}
+
 TEST(ReportPage, ABenchmarkAndItsComparison) {
   const std::string html = page_of({"ruler_results"});
   const auto compared = nlohmann::json::parse(read(kFixtures + "ruler_results/compare.json"));
@@ -208,6 +254,9 @@ TEST(ReportPage, FieldsThatAreSomethingElse) {
   const Scratch s;
   for (const char* text :
        {R"({"gates": 3, "all": {"loss": "x"}, "by_kind": 3, "esr_by_head": [[1], 2]})",
+        R"({"gates": "a", "all": {}, "full_by_kind": {"x": [[1], 2], "y": 3}, "made_by": 3})",
+        R"({"gates": "a", "all": {}, "features_by_kind": {"kinds": [1, "b"], "before": [[null, 1],
+            [1, null]], "after": [[1]]}, "made_by": {"command": 3}})",
         R"([{"gates": "a", "cells": {"x": 3}}, {"gates": "../..", "cells": {}}])",
         R"({"benchmark": "ruler", "results": {"8": {"tasks": {"vt": {"interval_95": [1]}}}}})",
         R"({"benchmark": "perplexity", "results": {"8": {"interval_95": ["x", 1]}}})",

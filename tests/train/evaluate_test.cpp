@@ -87,6 +87,18 @@ class Evaluate : public ::testing::Test {
     d.ids.push_back(1);  // end of sequence: labelled, but no part of the answer
     return d;
   }
+  // A document of each of these kinds, of many lengths.
+  static std::vector<data::Document> of_kinds(const std::vector<int32_t>& kinds) {
+    std::vector<data::Document> documents;
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      auto& d = documents.emplace_back();
+      const auto n = int32_t(3 + 7 * i % 30);
+      for (int32_t t = 0; t < n; ++t) d.ids.push_back((t * t * (kinds[i] + 1) + int32_t(i)) % 12);
+      d.user_length = n - 1;
+      d.kind_id = kinds[i];
+    }
+    return documents;
+  }
   EvalResult run(const Documents& source, const std::string& force) {
     auto routed = gates(force);
     return evaluate(config_, mesh_, cpu_, *decoder_, routed, source,
@@ -176,6 +188,201 @@ TEST_F(Evaluate, SparsityFiguresAreThoseByHand) {
   const EvalResult quarter = run(source, "random:0.25:1");
   EXPECT_EQ(quarter.all.msr, 0.25);
   EXPECT_NEAR(quarter.all.esr_all_layers_area, sparse.all.esr_all_layers_area / 4, 1e-12);
+}
+
+using Matrix = std::vector<std::vector<double>>;
+
+TEST_F(Evaluate, HeadsOfEachKindAreAsTheyWereForced) {
+  const Documents source(of_kinds({0, 0, 2}));
+  for (const std::string force : {"full", "sparse", "random:0.25:1", "random:0.5:7"}) {
+    const EvalResult result = run(source, force);
+    Matrix expected;
+    for (const auto& heads : router::parse_force(force, m_.num_layers, m_.kv_heads).gates) {
+      expected.emplace_back(heads.begin(), heads.end());
+    }
+    EXPECT_EQ(result.full_by_kind,
+              (std::map<std::string, Matrix>{{"asked", expected}, {"nobody", expected}}))
+        << force;
+    EXPECT_FALSE(result.features.has_value()) << force;
+  }
+}
+
+// Random gates of each document: shares of a kind's documents.
+TEST_F(Evaluate, HeadsOfEachKindAreSharesOfItsDocuments) {
+  const Documents source(of_kinds({0, 1, 1, 0, 1, 1}));
+  config_.eval.micro_batch = 8;
+  config_.data.max_tokens = 1000;  // one pass, in which a document's place names its gates
+  const router::RandomGates random{.sequence_share = 1, .sparse_probability = 0.5, .seed = 5};
+  std::vector<router::RoutedLayer> routed;
+  for (int64_t l = 0; l < m_.num_layers; ++l) routed.emplace_back(l, 0, config_.router, random);
+  std::map<std::string, Matrix> expected;
+  for (size_t d = 0; d < source.all().size(); ++d) {
+    const bool asked = source.all()[d].kind_id == 0;
+    auto& shares = expected[asked ? "asked" : "told"];
+    shares.resize(2, std::vector<double>(2, 0.0));
+    for (int64_t i = 0; i < 4; ++i) {
+      shares[size_t(i / 2)][size_t(i % 2)] +=
+          double(random.gate(0, uint32_t(d), i / 2, i % 2)) / (asked ? 2 : 4);
+    }
+  }
+  const EvalResult result =
+      evaluate(config_, mesh_, cpu_, *decoder_, routed, source, [](auto, auto) {});
+  EXPECT_EQ(result.full_by_kind, expected);
+  EXPECT_NE(expected.at("asked"), expected.at("told"));
+}
+
+// What a router reads and makes of it, computed again in double from the keys that attention sees.
+class Features : public Evaluate, public model::AttentionObserver {
+ protected:
+  Features() {
+    config_.router.init_std = 0.3;
+    routers_.emplace(config_.router,
+                     router::RoutedModel{.layers = m_.num_layers,
+                                         .head_dim = m_.head_dim,
+                                         .heads = {m_.kv_heads, 0, m_.kv_heads}},
+                     DType::f32, 11, /*trainable=*/false, cpu_);
+    ParameterList parameters;
+    routers_->append_parameters(parameters);
+    for (const Parameter* p : parameters) weights_[p->name] = p->value.to_vector<float>();
+  }
+
+  // Keys after RoPE -> pooled keys before it, of one document.
+  void see(int64_t, const Tensor&, const Tensor& k) override {
+    const int64_t d = m_.head_dim, half = d / 2;
+    const auto keys = k.to_vector<float>();
+    for (int64_t h = 0; h < m_.kv_heads; ++h) {
+      std::vector<double> sum(size_t(d), 0.0);
+      for (const int64_t t : pooled_) {
+        const float* key = &keys[size_t((t * m_.kv_heads + h) * d)];
+        for (int64_t i = 0; i < half; ++i) {
+          const double angle = double(t) * std::pow(m_.rope.theta, -2.0 * double(i) / double(d));
+          sum[size_t(i)] += std::cos(angle) * key[i] + std::sin(angle) * key[i + half];
+          sum[size_t(i + half)] += std::cos(angle) * key[i + half] - std::sin(angle) * key[i];
+        }
+      }
+      for (double& v : sum) v /= double(pooled_.size());
+      before_.push_back(std::move(sum));
+    }
+  }
+  std::vector<double> linear(const std::string& name, const std::vector<double>& x) {
+    const auto &weight = weights_.at(name + ".weight"), &bias = weights_.at(name + ".bias");
+    std::vector<double> y(bias.begin(), bias.end());
+    for (size_t o = 0; o < y.size(); ++o) {
+      for (size_t i = 0; i < x.size(); ++i) y[o] += double(weight[o * x.size() + i]) * x[i];
+    }
+    return y;
+  }
+  // Vectors of a document by layer and head, before and after the task MLP.
+  std::pair<Matrix, Matrix> vectors(const data::Document& document) {
+    const auto batch = data::make_packed_batch({&document});
+    const auto& ids = batch.range_ids[0];
+    pooled_.clear(), before_.clear();
+    const int64_t budget = config_.router.pool_budget;
+    for (int64_t t = ids[2]; t < std::min(ids[2] + budget, ids[5] + 1); ++t) pooled_.push_back(t);
+    for (int64_t t = std::max(ids[2], ids[5] - budget + 1); t <= ids[5]; ++t) pooled_.push_back(t);
+    auto routed = routers_->routed();
+    decoder_->forward(model::DeviceBatch::make(batch, cpu_),
+                      model::make_router_batch(batch, config_.router, 0, 1.0, false), routed,
+                      {.observer = this});
+    Matrix after;
+    for (size_t i = 0; i < before_.size(); ++i) {
+      const std::string layer = "router.layers." + std::to_string(i / size_t(m_.kv_heads));
+      auto hidden = linear(layer + ".task.0", before_[i]);
+      for (double& v : hidden) v /= 1 + std::exp(-v);
+      after.push_back(linear(layer + ".task.2", hidden));
+    }
+    return {before_, after};
+  }
+  // Of the sums of both kinds' vectors, mean over layers and heads.
+  static double cosine(const Matrix& a, const Matrix& b) {
+    double mean = 0;
+    for (size_t place = 0; place < a.size(); ++place) {
+      const auto dot = [&](const Matrix& x, const Matrix& y) {
+        double sum = 0;
+        for (size_t i = 0; i < x[place].size(); ++i) sum += x[place][i] * y[place][i];
+        return sum;
+      };
+      mean += dot(a, b) / std::sqrt(dot(a, a) * dot(b, b)) / double(a.size());
+    }
+    return mean;
+  }
+  static void add(Matrix& sum, const Matrix& one) {
+    if (sum.empty()) sum = Matrix(one.size(), std::vector<double>(one[0].size(), 0.0));
+    for (size_t p = 0; p < one.size(); ++p) {
+      for (size_t i = 0; i < one[p].size(); ++i) sum[p][i] += one[p][i];
+    }
+  }
+
+  std::optional<router::LayerRouters> routers_;
+  std::map<std::string, std::vector<float>> weights_;
+  std::vector<int64_t> pooled_;  // tokens of the document, some twice
+  Matrix before_;
+};
+
+TEST_F(Features, CosinesOfKindsAreThoseByHand) {
+  const auto documents = of_kinds({1, 0, 1, 2, 0, 1});
+  std::map<std::string, std::pair<Matrix, Matrix>> sums;
+  const Documents source(documents);
+  for (const auto& document : documents) {
+    const auto [before, after] = vectors(document);
+    auto& [sum_before, sum_after] = sums[source.kinds()[size_t(document.kind_id)]];
+    add(sum_before, before);
+    add(sum_after, after);
+  }
+  for (const int64_t at_once : {1, 4}) {
+    config_.eval.micro_batch = at_once;
+    auto routed = routers_->routed();
+    const EvalResult result = evaluate(config_, mesh_, cpu_, *decoder_, routed, source,
+                                       [](auto, auto) {}, {.features = true});
+    ASSERT_TRUE(result.features.has_value());
+    const KindFeatures& f = *result.features;
+    ASSERT_EQ(f.kinds, (std::vector<std::string>{"asked", "nobody", "told"}));
+    for (size_t a = 0; a < 3; ++a) {
+      EXPECT_EQ(f.before[a][a], 1.0);
+      EXPECT_EQ(f.after[a][a], 1.0);
+      for (size_t b = 0; b < 3; ++b) {
+        const auto &x = sums.at(f.kinds[a]), &y = sums.at(f.kinds[b]);
+        EXPECT_NEAR(f.before[a][b], cosine(x.first, y.first), 2e-6) << a << b;
+        EXPECT_NEAR(f.after[a][b], cosine(x.second, y.second), 2e-6) << a << b;
+        EXPECT_TRUE(a == b || std::abs(f.before[a][b] - f.after[a][b]) > 1e-3) << a << b;
+      }
+    }
+    EXPECT_FALSE(
+        evaluate(config_, mesh_, cpu_, *decoder_, routed, source, [](auto, auto) {}).features);
+  }
+}
+
+// The router in bfloat16 keeps other tensors; kinds of one name are one.
+TEST_F(Features, AreReadInAnyDtype) {
+  const Documents source(of_kinds({0, 1, 1}));
+  auto routed = routers_->routed();
+  const auto whole = evaluate(config_, mesh_, cpu_, *decoder_, routed, source, [](auto, auto) {},
+                              {.features = true});
+  config_.router.dtype = router::RouterDType::bfloat16;
+  router::LayerRouters rounded(
+      config_.router,
+      {.layers = m_.num_layers, .head_dim = m_.head_dim, .heads = {m_.kv_heads, 0, m_.kv_heads}},
+      DType::f32, 11, false, cpu_);
+  routed = rounded.routed();
+  const auto near = evaluate(config_, mesh_, cpu_, *decoder_, routed, source, [](auto, auto) {},
+                             {.features = true});
+  EXPECT_NEAR(whole.features->before[0][1], near.features->before[0][1], 1e-2);
+  EXPECT_NEAR(whole.features->after[0][1], near.features->after[0][1], 1e-2);
+  EXPECT_NE(whole.features->after, near.features->after);
+
+  KindFeatureSums sums({"b", "a", "b"}, 1);
+  const std::vector<std::vector<float>> before = {{1, 0}, {0, 1}, {1, 2}};
+  for (int32_t kind = 0; kind < 3; ++kind) {
+    router::SavedRouter saved;
+    const Tensor row = Tensor::from(before[size_t(kind)], {1, 2}, cpu_);
+    saved.chain.input = {row, row, Tensor::zeros({1, 3}, DType::f32, cpu_)};
+    sums.see(0, saved);
+    sums.take({&kind, 1});
+  }
+  const KindFeatures f = sums.cosines(mesh_, false);
+  EXPECT_EQ(f.kinds, (std::vector<std::string>{"a", "b"}));
+  EXPECT_NEAR(f.before[0][1], 2 / std::sqrt(8.0), 1e-15);  // (0, 1) and (2, 2)
+  EXPECT_EQ(f.after[0][1], 0.0);
 }
 
 }  // namespace

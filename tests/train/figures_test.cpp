@@ -256,8 +256,21 @@ std::string page() {
     text += "## Evaluation (`event: eval`) under " + objectives_with(names) + "\n\n" + table;
   }
   text +=
-      "## `elastron eval --out`\n\nOf all documents, and by task and kind; `esr_by_head` is "
-      "the share of tiles that each head\nskipped, by layer.\n\n";
+      "## `elastron eval --out`\n\nAn object, or with `--compare` a list of one per way of "
+      "deciding "
+      "`gates`. The figures below are of `all` documents,\n`by_task` and `by_kind`. Beside "
+      "them:\n\n"
+      "| name | meaning |\n|---|---|\n"
+      "| `esr_by_head` | share of tiles that each head skipped: [layers][kv heads] |\n"
+      "| `full_by_kind` | by kind, share of its documents for which each head ran full (gate 1): "
+      "[layers][kv heads] |\n"
+      "| `features_by_kind` | where a router decides: cosines between the mean vectors of `kinds`, "
+      "`before` the task MLP (the pooled vectors that the router reads) and `after` it, mean over "
+      "layers and kv heads; they are not centred |\n"
+      "| `made_by` | `program` and whole `command` (from the same folder), `configuration` files "
+      "and "
+      "`settings`, file of the `checkpoint`, number of `ranks`, fingerprint of the `backbone` "
+      "|\n\n";
   std::vector<FigureText> eval = eval_figures();
   for (const FigureText& f : common_figures()) {
     for (const MeanFigure& mean : mean_figures()) {

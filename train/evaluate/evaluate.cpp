@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "parallel/agree.h"
 #include "train/metrics/reduce.h"
@@ -77,7 +78,7 @@ class Evaluator {
  public:
   Evaluator(const Config& config, parallel::Mesh& mesh, Device& device, model::Decoder& decoder,
             std::vector<router::RoutedLayer>& routed, const data::PackSource& source,
-            const OnProgress& on_progress)
+            const OnProgress& on_progress, const EvalExtras& extras)
       : config_(config),
         mesh_(mesh),
         device_(device),
@@ -88,7 +89,11 @@ class Evaluator {
         kinds_(source.kinds().size()),
         local_heads_(decoder.config().kv_heads / mesh.tensor().size()),
         sums_(size_t(data::kTaskCount) * kinds_),
-        skipped_(size_t(decoder.config().num_layers * decoder.config().kv_heads), 0.0) {}
+        heads_(size_t(decoder.config().num_layers * decoder.config().kv_heads)),
+        skipped_(heads_, 0.0),
+        full_(kinds_ * heads_, 0.0) {
+    if (extras.features) features_.emplace(source.kinds(), decoder.config().num_layers);
+  }
 
   void run() {
     const int64_t shard = mesh_.data().rank(), shards = mesh_.data().size();
@@ -124,8 +129,10 @@ class Evaluator {
   // Collective. Of all ranks.
   EvalResult result() {
     all_reduce_sums(sums_, mesh_.data());
-    mesh_.tensor().all_reduce_host(std::span<double>(skipped_), parallel::ReduceOp::sum);
-    mesh_.data().all_reduce_host(std::span<double>(skipped_), parallel::ReduceOp::sum);
+    for (std::vector<double>* of_heads : {&skipped_, &full_}) {
+      mesh_.tensor().all_reduce_host(std::span<double>(*of_heads), parallel::ReduceOp::sum);
+      mesh_.data().all_reduce_host(std::span<double>(*of_heads), parallel::ReduceOp::sum);
+    }
     EvalSums all;
     std::map<std::string, EvalSums> tasks, kinds;
     for (size_t i = 0; i < sums_.size(); ++i) {
@@ -134,43 +141,58 @@ class Evaluator {
       add(tasks[data::kTaskNames[i / kinds_]], sums_[i]);
       add(kinds[source_.kinds()[i % kinds_]], sums_[i]);
     }
-    EvalResult result{.all = all.figures(), .by_task = {}, .by_kind = {}, .esr_by_head = {}};
+    EvalResult result;
+    result.all = all.figures();
     for (const auto& [name, s] : tasks) result.by_task[name] = s.figures();
     for (const auto& [name, s] : kinds) result.by_kind[name] = s.figures();
-    const double documents = double(std::max<int64_t>(result.all.documents, 1));
-    auto next = skipped_.begin();
-    for (int64_t l = 0; l < decoder_.config().num_layers; ++l) {
-      auto& row = result.esr_by_head.emplace_back();
-      for (int64_t h = 0; h < decoder_.config().kv_heads; ++h) row.push_back(*next++ / documents);
+    result.esr_by_head = by_head(skipped_, double(std::max<int64_t>(result.all.documents, 1)));
+    std::map<std::string, std::vector<double>> full;
+    for (size_t i = 0; i < full_.size(); ++i) {
+      auto& of_kind = full[source_.kinds()[i / heads_]];
+      of_kind.resize(heads_);
+      of_kind[i % heads_] += full_[i];
+    }
+    for (const auto& [name, figures] : result.by_kind) {
+      result.full_by_kind[name] = by_head(full.at(name), double(figures.documents));
+    }
+    if (features_) {
+      KindFeatures features = features_->cosines(mesh_, config_.router.by_layer());
+      if (!features.kinds.empty()) result.features = std::move(features);
     }
     return result;
   }
 
  private:
+  // Sums [layers, kv_heads] -> their shares of `documents`, by layer.
+  std::vector<std::vector<double>> by_head(std::span<const double> sums, double documents) const {
+    std::vector<std::vector<double>> rows(size_t(decoder_.config().num_layers));
+    const size_t heads = size_t(decoder_.config().kv_heads);
+    for (size_t i = 0; i < sums.size(); ++i) rows[i / heads].push_back(sums[i] / documents);
+    return rows;
+  }
+
   void forward() {
     std::vector<const data::Document*> pointers;
     for (const auto& d : documents_) pointers.push_back(&d);
     const data::PackedBatch batch = data::make_packed_batch(pointers);
     const LocalBatch local(batch, config_, mesh_, device_, 0, 1.0, /*sample=*/false);
     model::RoutedHeads heads;
-    const Tensor hidden =
-        decoder_.forward(local.device(), local.router(), routed_, {.heads = &heads});
+    router::RouterBatch router = local.router();
+    if (features_) router.observer = &*features_;
+    const Tensor hidden = decoder_.forward(local.device(), router, routed_, {.heads = &heads});
     const auto loss = decoder_.loss(hidden, local.device(), {.per_row = true});
     const auto& m = decoder_.config();
     const HeadCounts counts =
         count_heads(heads, batch, local.exchange(), config_.router.head_pattern(),
                     m.q_heads / m.kv_heads, mesh_);
     count(batch, counts, judge_answers(batch, local, loss, mesh_.context()));
+    if (features_) features_->take(batch.kind_ids);
   }
 
   void count(const data::PackedBatch& batch, const HeadCounts& counts,
              const std::vector<Answer>& answers) {
     const auto& m = decoder_.config();
-    const int64_t first_head = local_heads_ * mesh_.tensor().rank();
-    for (size_t i = 0; i < counts.skipped.size(); ++i) {
-      const size_t layer = i / size_t(local_heads_), head = i % size_t(local_heads_);
-      skipped_[layer * size_t(m.kv_heads) + size_t(first_head) + head] += counts.skipped[i];
-    }
+    count_by_head(batch, counts);
     for (size_t i = 0; i < answers.size(); ++i) {
       const bool has_answer = batch.answer_lengths[i] > 0;
       EvalSums one{.documents = {},
@@ -185,6 +207,20 @@ class Evaluator {
     }
   }
 
+  // Of this rank's heads.
+  void count_by_head(const data::PackedBatch& batch, const HeadCounts& counts) {
+    const int64_t first_head = local_heads_ * mesh_.tensor().rank();
+    for (size_t i = 0; i < counts.skipped.size(); ++i) {
+      const auto [layer, head] = std::div(int64_t(i), local_heads_);
+      const auto place = size_t(layer * decoder_.config().kv_heads + first_head + head);
+      skipped_[place] += counts.skipped[i];
+      for (int64_t d = 0; d < batch.documents(); ++d) {
+        full_[size_t(batch.kind_ids[size_t(d)]) * heads_ + place] +=
+            counts.numbers.gates[counts.numbers.at(layer, d, head)];
+      }
+    }
+  }
+
   const Config& config_;
   parallel::Mesh& mesh_;
   Device& device_;
@@ -194,8 +230,11 @@ class Evaluator {
   const OnProgress& on_progress_;
   size_t kinds_;
   int64_t local_heads_;
-  std::vector<EvalSums> sums_;   // [tasks, kinds]
-  std::vector<double> skipped_;  // [layers, kv_heads]: HeadCounts::skipped
+  std::vector<EvalSums> sums_;  // [tasks, kinds]
+  size_t heads_;                // of the model, in all layers
+  // [layers, kv_heads]: HeadCounts::skipped; [kinds, layers, kv_heads]: documents with gate 1.
+  std::vector<double> skipped_, full_;
+  std::optional<KindFeatureSums> features_;
   std::vector<data::Document> documents_;
 };
 
@@ -221,8 +260,9 @@ std::vector<FigureText> eval_figures() {
 
 EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
                     model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
-                    const data::PackSource& source, const OnProgress& on_progress) {
-  Evaluator evaluator(config, mesh, device, decoder, routed, source, on_progress);
+                    const data::PackSource& source, const OnProgress& on_progress,
+                    const EvalExtras& extras) {
+  Evaluator evaluator(config, mesh, device, decoder, routed, source, on_progress, extras);
   evaluator.run();
   EvalResult result = evaluator.result();
   // Sums of all ranks, so that every rank sees the same.

@@ -13,6 +13,7 @@
 #include "parallel/mesh.h"
 #include "router/routed_layer.h"
 #include "train/config.h"
+#include "train/evaluate/kind_features.h"
 #include "train/metrics/figures.h"
 
 namespace elastron::train {
@@ -32,6 +33,15 @@ struct EvalResult {
   std::map<std::string, EvalFigures> by_kind;  // the source's finer names
   // [layers][kv_heads]: share of tiles that the head skipped, mean over documents.
   std::vector<std::vector<double>> esr_by_head;
+  // [layers][kv_heads]: share of the kind's documents for which the head ran full (gate 1).
+  std::map<std::string, std::vector<std::vector<double>>> full_by_kind;
+  // Where they were asked for and a router decides.
+  std::optional<KindFeatures> features;
+};
+
+// Beside the figures.
+struct EvalExtras {
+  bool features = false;  // EvalResult::features, for which activations of routers are read
 };
 
 // "0.875", or "-" where no document has an answer.
@@ -51,6 +61,7 @@ std::vector<FigureText> eval_figures();
 // where the loss is not finite.
 EvalResult evaluate(const Config& config, parallel::Mesh& mesh, Device& device,
                     model::Decoder& decoder, std::vector<router::RoutedLayer>& routed,
-                    const data::PackSource& source, const OnProgress& on_progress);
+                    const data::PackSource& source, const OnProgress& on_progress,
+                    const EvalExtras& extras = {});
 
 }  // namespace elastron::train

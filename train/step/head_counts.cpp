@@ -91,7 +91,7 @@ HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch
   mesh.context().all_reduce_host(std::span<int64_t>(numbers.visited), parallel::ReduceOp::sum);
   const auto full = full_tiles(batch, pattern, group);
 
-  HeadCounts counts{.documents = document_heads(numbers, full), .skipped = {}};
+  HeadCounts counts{.documents = document_heads(numbers, full), .skipped = {}, .numbers = {}};
   for (int64_t l = 0; l < numbers.layers; ++l) {
     for (int64_t h = 0; h < numbers.heads; ++h) {
       double skipped = 0;
@@ -103,6 +103,7 @@ HeadCounts count_heads(const model::RoutedHeads& routed, const data::PackedBatch
     }
   }
   reduce_heads(counts.documents, mesh.tensor());
+  counts.numbers = std::move(numbers);
   return counts;
 }
 

@@ -58,6 +58,7 @@ struct HeadCounts {
   std::vector<router::DocumentHeads> documents;
   // [layers, local kv heads]: share of tiles that the head skipped, summed over the documents.
   std::vector<double> skipped;
+  HeadNumbers numbers;  // what they were counted of: `visited` over the context group
 };
 
 // Collective over both groups. Reads the device once and waits for it.
