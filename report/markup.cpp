@@ -32,6 +32,17 @@ std::string_view take_number(std::string_view& text) {
   return digits;
 }
 
+// In the form of an address, but for letters, digits and `plain`.
+std::string encoded(std::string_view text, std::string_view plain) {
+  std::string out;
+  for (const char c : text) {
+    const bool kept =
+        std::isalnum(static_cast<unsigned char>(c)) != 0 || plain.find(c) != std::string_view::npos;
+    out += kept ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string escaped(std::string_view text) {
@@ -64,15 +75,8 @@ std::string rounded(double value) {
   return text;
 }
 
-std::string percent_encoded(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-                       std::string_view("-_.,:;()").find(c) != std::string_view::npos;
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
+std::string percent_encoded(std::string_view text) { return encoded(text, "-_.,:;()"); }
+std::string percent_encoded_path(std::string_view path) { return encoded(path, "-_./"); }
 
 std::string shortened(std::string_view text, size_t most) {
   std::string storage;

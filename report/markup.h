@@ -18,6 +18,9 @@ std::string rounded(double value);
 // The part of a `data:` address after the comma.
 std::string percent_encoded(std::string_view text);
 
+// A path as a link's target: what is no letter, digit, '-', '_', '.' or '/' encoded.
+std::string percent_encoded_path(std::string_view path);
+
 // At most `most` characters, the middle of a longer text replaced by an ellipsis.
 std::string shortened(std::string_view text, size_t most);
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <map>
 
+#include "core/error.h"
 #include "core/file/folder_lock.h"
 #include "report/inputs/input.h"
 #include "report/page.h"
+#include "report/reproduction/markdown_page.h"
 #include "report/sections/sections.h"
 
 namespace elastron::report {
@@ -33,6 +35,10 @@ void add_all_benchmarks(Page& page, const std::vector<Input>& inputs) {
   if (!perplexities.empty()) add_perplexities(page, perplexities);
 }
 
+void add_claims(Report& report, const Findings& findings) {
+  for (const Claim& claim : findings.claims) report.claims.push_back(line_of(claim));
+}
+
 std::string title_of(const std::vector<Input>& inputs) {
   std::string title = "Elastron:";
   const auto name = [](const auto& input) { return input.name; };
@@ -44,11 +50,17 @@ std::string title_of(const std::vector<Input>& inputs) {
 
 }  // namespace
 
-std::string report_page(const ReportOptions& options) {
+Report report_page(const ReportOptions& options) {
   const std::vector<Input> inputs = read_inputs(options.paths);
+  Report report;
   Page page(title_of(inputs));
   if (options.refresh_seconds) {
     page.paragraph("This page loads itself again while training goes on.");
+  }
+  for (const auto* reproduction : of_kind<Reproduction>(inputs)) {
+    const Findings findings = findings_of(*reproduction);
+    add_reproduction(page, *reproduction, findings);
+    add_claims(report, findings);
   }
   const auto runs = of_kind<TrainingRun>(inputs);
   if (runs.size() > 1) add_runs_compared(page, runs);
@@ -56,14 +68,28 @@ std::string report_page(const ReportOptions& options) {
   const auto evaluations = of_kind<Evaluation>(inputs);
   if (!evaluations.empty()) add_evaluations(page, evaluations);
   add_all_benchmarks(page, inputs);
-  for (const auto* report : of_kind<RewardReport>(inputs)) add_reward_report(page, *report);
+  for (const auto* rewards : of_kind<RewardReport>(inputs)) add_reward_report(page, *rewards);
   for (const auto* map : of_kind<HeadMap>(inputs)) add_head_map(page, *map);
   page.heading(2, "This page");
   page.paragraph(
       "Tables sort by a click on a heading where scripts run. CSV files have the numbers with all "
       "their digits.");
   page.code(options.made_by);
-  return std::move(page).html(options.refresh_seconds);
+  report.text = std::move(page).html(options.refresh_seconds);
+  return report;
+}
+
+Report report_markdown(const ReportOptions& options, const std::string& folder) {
+  const std::vector<Input> inputs = read_inputs(options.paths);
+  const auto reproductions = of_kind<Reproduction>(inputs);
+  if (inputs.size() != 1 || reproductions.size() != 1) {
+    throw UsageError("only a reproduction is written as Markdown", options.paths[0],
+                     "give the folder of one reproduction alone, or --out FILE.html");
+  }
+  const Findings findings = findings_of(*reproductions[0]);
+  Report report = markdown_page(*reproductions[0], findings, folder, options.made_by);
+  add_claims(report, findings);
+  return report;
 }
 
 std::vector<std::string> runs_going_on(const std::vector<std::string>& paths) {

@@ -19,16 +19,6 @@ std::string csv_field(const Cell& cell) {
   return quoted + "\"";
 }
 
-// Whether all that stands in a column are numbers: they stand to the right.
-bool is_numeric(const Table& table, size_t column) {
-  bool any = false;
-  for (const auto& row : table.rows) {
-    if (!row[column].number && !row[column].text.empty()) return false;
-    any = any || row[column].number;
-  }
-  return any;
-}
-
 // Longer texts may take several lines.
 constexpr size_t kOneLine = 40;
 
@@ -46,6 +36,15 @@ std::string td(const Cell& cell, bool numeric, Digits digits) {
 }
 
 }  // namespace
+
+bool is_numeric(const Table& table, size_t column) {
+  bool any = false;
+  for (const auto& row : table.rows) {
+    if (!row[column].number && !row[column].text.empty()) return false;
+    any = any || row[column].number;
+  }
+  return any;
+}
 
 std::string csv_of(const Table& table) {
   std::string csv;

@@ -25,6 +25,9 @@ struct Table {
   std::vector<std::vector<Cell>> rows;  // each as long as `columns`
 };
 
+// Whether all that stands in a column are numbers: they stand to the right.
+bool is_numeric(const Table& table, size_t column);
+
 // RFC 4180, a heading and a line per row; numbers read back exactly, what is missing is empty.
 std::string csv_of(const Table& table);
 

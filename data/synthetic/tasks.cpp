@@ -25,17 +25,18 @@ constexpr int64_t kSinkWords = 32;  // words at the start without facts
 struct KindEntry {
   SyntheticKind kind;
   std::string_view name, task;
+  bool sensitive;
 };
 constexpr std::array<KindEntry, kSyntheticKinds> kKinds = {{
-    {SyntheticKind::needle, "needle", "Single QA"},
-    {SyntheticKind::recall, "recall", "Single QA"},
-    {SyntheticKind::trace, "trace", "MultiHop QA"},
-    {SyntheticKind::gist, "gist", "Summarization"},
-    {SyntheticKind::continuation, "continuation", "Code"},
-    {SyntheticKind::pattern, "pattern", "In-Context Learning"},
-    {SyntheticKind::repeat, "repeat", "Single QA"},
-    {SyntheticKind::hops, "hops", "MultiHop QA"},
-    {SyntheticKind::count, "count", "Single QA"},
+    {SyntheticKind::needle, "needle", "Single QA", true},
+    {SyntheticKind::recall, "recall", "Single QA", true},
+    {SyntheticKind::trace, "trace", "MultiHop QA", true},
+    {SyntheticKind::gist, "gist", "Summarization", false},
+    {SyntheticKind::continuation, "continuation", "Code", false},
+    {SyntheticKind::pattern, "pattern", "In-Context Learning", false},
+    {SyntheticKind::repeat, "repeat", "Single QA", true},
+    {SyntheticKind::hops, "hops", "MultiHop QA", true},
+    {SyntheticKind::count, "count", "Single QA", true},
 }};
 
 const KindEntry& entry(SyntheticKind kind) { return kKinds[size_t(kind)]; }
@@ -305,6 +306,7 @@ Parts make_repeat(Writer& w, int64_t length, int64_t) {
 
 std::string_view synthetic_kind_name(SyntheticKind kind) { return entry(kind).name; }
 std::string_view synthetic_kind_task(SyntheticKind kind) { return entry(kind).task; }
+bool synthetic_kind_is_sensitive(SyntheticKind kind) { return entry(kind).sensitive; }
 
 SyntheticKind synthetic_kind_from_name(std::string_view name) {
   std::string known;

@@ -33,6 +33,9 @@ inline constexpr int kSyntheticKinds = 9;
 std::string_view synthetic_kind_name(SyntheticKind kind);
 SyntheticKind synthetic_kind_from_name(std::string_view name);  // UsageError lists the names
 std::string_view synthetic_kind_task(SyntheticKind kind);       // the paper's task name
+// Whether documents of the kind need tokens far from the question; so do the tasks that the
+// objective takes for sensitive (router/objective.h).
+bool synthetic_kind_is_sensitive(SyntheticKind kind);
 
 // Shortest document, in words. The far facts keep their whole clearance once length is at least
 // 2.5 * clearance; in shorter documents they come closer, down to a fifth of the length.

@@ -1,4 +1,5 @@
-// elastron report RUN... [--out FILE.html] [--live [--every SECONDS]]: a page of runs and results.
+// elastron report RUN... [--out FILE.html] [--live [--every SECONDS]]: a page of runs and results;
+// elastron report RESULTS --out FILE.md: a reproduction of the paper, with its figures beside it.
 #include "report/report.h"
 
 #include <fmt/chrono.h>
@@ -6,6 +7,7 @@
 
 #include <chrono>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <thread>
 
@@ -28,7 +30,21 @@ struct Options {
   int every = 5;
 };
 
-void write_page(const Options& options, bool refreshes) {
+bool is_markdown(const Options& options) { return options.out.ends_with(".md"); }
+
+// Whole files: the text last, as it has links to the others.
+void write(const Options& options, const report::Report& report) {
+  const auto folder = std::filesystem::path(options.out).parent_path();
+  for (const auto& [file, text] : report.files) {
+    const std::filesystem::path path = folder / file;
+    make_folder(path.parent_path().string(), ExitCode::input);
+    write_text_atomically(path.string(), text);
+  }
+  write_text_atomically(options.out, report.text);
+}
+
+// -> the claims' lines.
+std::vector<std::string> write_page(const Options& options, bool refreshes) {
   std::string command = "elastron report";
   for (const std::string& path : options.paths) command += " " + report::shell_word(path);
   const std::string made_by =
@@ -36,7 +52,12 @@ void write_page(const Options& options, bool refreshes) {
                   report::shell_word(options.out), fmt::gmtime(std::time(nullptr)), version_text());
   report::ReportOptions page{.paths = options.paths, .made_by = made_by, .refresh_seconds = {}};
   if (refreshes) page.refresh_seconds = options.every;
-  write_text_atomically(options.out, report::report_page(page));
+  const report::Report report =
+      is_markdown(options)
+          ? report::report_markdown(page, std::filesystem::path(options.out).stem().string())
+          : report::report_page(page);
+  write(options, report);
+  return report.claims;
 }
 
 // -> whether it was asked to stop.
@@ -77,7 +98,9 @@ ExitCode run(const Options& options) {
     log_info("{} is written every {} s until the runs end", options.out, options.every);
     code = follow(options);
   } else {
-    write_page(options, /*refreshes=*/false);
+    for (const std::string& claim : write_page(options, /*refreshes=*/false)) {
+      fmt::print("{}\n", claim);
+    }
   }
   log_info("page in {}", options.out);
   return code;
@@ -91,10 +114,13 @@ void add_report(cli::App& app, Command& selected) {
   auto options = std::make_shared<Options>();
   command
       ->add_option("RUN", options->paths,
-                   "runs' folders, files of eval --out and score-heads, folders of benchmark and "
-                   "eval-reward; several are compared")
+                   "runs' folders, files of eval --out and score-heads, folders of benchmark, "
+                   "eval-reward and launch/reproduce.sh; several are compared")
       ->required();
-  command->add_option("--out", options->out, "the page, a file of HTML")->capture_default_str();
+  command
+      ->add_option("--out", options->out,
+                   "the page, a file of HTML; of a reproduction also one of Markdown (.md)")
+      ->capture_default_str();
   auto* live = command->add_flag("--live", options->live,
                                  "write it again and again until the training runs end");
   command->add_option("--every", options->every, "seconds between two pages")

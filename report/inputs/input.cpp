@@ -26,8 +26,8 @@ Json read_json(const std::string& path) {
 
 [[noreturn]] void refuse(const std::string& path, const std::string& what) {
   throw InputError(what, path,
-                   "give a run's folder, the JSON file of eval --out, a folder of benchmark or "
-                   "eval-reward, or a file of score-heads");
+                   "give a run's folder, the JSON file of eval --out, a folder of benchmark, "
+                   "eval-reward or launch/reproduce.sh, or a file of score-heads");
 }
 
 bool all_have(const Json& list, const char* name) {
@@ -100,6 +100,7 @@ Input input_of(const std::string& path, Json json) {
 }
 
 Input read_folder(const std::string& folder) {
+  if (is_reproduction_folder(folder)) return read_reproduction(folder);
   if (is_run_folder(folder)) return read_run(folder);
   for (const char* name : {"compare.json", "results.json", "summary.json"}) {
     const std::string file = folder + "/" + name;

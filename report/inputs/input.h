@@ -1,5 +1,5 @@
-// What a page is made of: runs, evaluations, benchmarks, reward reports, tables of heads, told
-// apart by what is in them.
+// What a page is made of: runs, evaluations, benchmarks, reward reports, tables of heads,
+// reproductions, told apart by what is in them.
 #pragma once
 #include <string>
 #include <utility>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "report/inputs/fields.h"
+#include "report/inputs/reproduction.h"
 #include "report/inputs/run.h"
 
 namespace elastron::report {
@@ -54,7 +55,7 @@ struct HeadMap {
 };
 
 using Input = std::variant<TrainingRun, Evaluation, Benchmark, BenchmarkComparison, Perplexity,
-                           RewardReport, HeadMap>;
+                           RewardReport, HeadMap, Reproduction>;
 
 // Throws InputError where the path is not there, cannot be read or is of no such kind; otherwise as
 // read_run().

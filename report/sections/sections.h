@@ -4,6 +4,7 @@
 
 #include "report/inputs/input.h"
 #include "report/page.h"
+#include "report/reproduction/findings.h"
 
 namespace elastron::report {
 
@@ -17,5 +18,6 @@ void add_benchmark_comparison(Page& page, const BenchmarkComparison& comparison)
 void add_perplexities(Page& page, const std::vector<const Perplexity*>& perplexities);
 void add_reward_report(Page& page, const RewardReport& report);
 void add_head_map(Page& page, const HeadMap& map);
+void add_reproduction(Page& page, const Reproduction& all, const Findings& findings);
 
 }  // namespace elastron::report

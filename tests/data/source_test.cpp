@@ -248,7 +248,7 @@ TEST_F(SyntheticSourceTest, APackIsAFunctionOfItsIndex) {
       EXPECT_EQ(pack[d].ids, again[d].ids);
       EXPECT_EQ(pack[d].sample_id, again[d].sample_id);
       // A cycle of words has few beginnings; documents with noise are all different.
-      if (test::is_sensitive(SyntheticKind(pack[d].kind_id))) {
+      if (synthetic_kind_is_sensitive(SyntheticKind(pack[d].kind_id))) {
         different.insert(pack[d].ids);
         ++noisy;
       }
@@ -312,7 +312,7 @@ TEST_F(SyntheticSourceTest, EvaluationIsHeldOut) {
     ASSERT_EQ(pack.size(), 1u);
     // Kinds with few different documents (a cycle of words) may meet by chance; the sensitive
     // ones are mostly noise and cannot.
-    if (test::is_sensitive(SyntheticKind(pack[0].kind_id))) {
+    if (synthetic_kind_is_sensitive(SyntheticKind(pack[0].kind_id))) {
       EXPECT_FALSE(trained.contains(pack[0].ids)) << p;
     }
     ++counts[{pack[0].kind_id, pack[0].length()}];

@@ -11,20 +11,12 @@
 
 #include "core/error.h"
 #include "core/philox.h"
-#include "data/synthetic/tasks.h"
 #include "data/tokenizer.h"
 #include "tests/support/scratch.h"
 
 namespace elastron::data::test {
 
 using elastron::test::Scratch;
-
-// Kinds that need tokens far from the question.
-inline bool is_sensitive(SyntheticKind kind) {
-  using K = SyntheticKind;
-  return kind == K::needle || kind == K::recall || kind == K::trace || kind == K::repeat ||
-         kind == K::hops || kind == K::count;
-}
 
 // The message of the `E` that `f` throws; "" when it throws nothing.
 template <class E, class F>

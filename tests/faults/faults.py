@@ -379,6 +379,15 @@ REPORTS = [
            "if (cell.number) return rounded(*cell.number);", "CurvesFigure.Numbers*", "NumbersAreThoseThatWereGiven"),
     report("a broken line of metrics is passed over", "inputs/metrics_series.cpp", "  if (!has_step) {\n    throw",
            "  if (!has_step) return;\n  if (!has_step) {\n    throw", "Inputs.Broken*", "BrokenLinesOfMetricsAreNamed"),
+    report("a claim holds that is not shown", "reproduction/claims.cpp", "return *value.low > 0 ", "return value.mean > 0 ",
+           "Verdicts.*", "AreOfTheWholeInterval"),
+    report("intervals are those of many seeds", "reproduction/estimate.cpp", "const double half = student_95(int(values.size()) - 1)",
+           "const double half = student_95(1000)", "Student.*", "IntervalsOfMeans"),
+    report("a job that was done again counts twice", "inputs/reproduction.cpp",
+           "before == lines.end() ? ", "before == lines.end() || before != lines.end() ? ", "ReproductionInput.*", "TheLastLineOfAJobCounts"),
+    report("routers are compared with static heads of another MSR", "reproduction/claims.cpp",
+           "at_msr(points, accuracy_over(side), *msr)", "at_msr(points, accuracy_over(side), 0.5)", "Claims.*",
+           "HaveTheValuesThatWereWorkedOut"),
 ]
 
 FAULTS = BUILT + MACHINE_CODE + COUNTED + TRAINING + ORDER + ROUTING + KERNELS + STORAGE + INFERENCE + CHECK + EXPERTS + SCORES + REPORTS

@@ -53,6 +53,41 @@ TEST(Report, WhatCannotBeReadLeavesThePageThatWasThere) {
                {"only training runs are followed"});
 }
 
+// Two routers' evaluations: the claim on their MSR is on stdout, as a page and as Markdown.
+TEST(Report, OfAReproduction) {
+  const Scratch s;
+  s.write("results/reproduction.json", R"({"format": "elastron-reproduction", "version": 1})");
+  std::string jobs;
+  for (const std::string seed : {"1", "2"}) {
+    s.write("results/" + seed + ".json", R"({"gates": "router", "all": {}, "by_kind": {
+        "needle": {"accuracy": 1, "msr": 0.5}, "gist": {"accuracy": 1, "msr": 0.75}}})");
+    jobs += R"({"figure": "elastic", "series": "elastic", "at": 0.7, "of": "eval", "seed": )" +
+            seed + R"(, "file": ")" + seed + ".json\"}\n";
+  }
+  s.write("results/jobs.jsonl", jobs);
+  const std::string claim =
+      "claim C2-0.7 holds: elastic routers (t_sen 0.7) run robust kinds with more sparse heads "
+      "than sensitive ones: 0.250 [0.250, 0.250] (2 seeds)\n";
+  for (const char* out : {"page.html", "new.md", "old.md"}) {
+    s.write("old.md", "before");
+    s.write("old/fig1-mixture.svg", "before");
+    const Outcome o = elastron(0, "report " + (s / "results") + " --out " + (s / out));
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(o.out, claim) << out;
+    EXPECT_TRUE(has(read_text(s / out), "C2-0.7")) << out;
+  }
+  for (const std::string name : {"new", "old"}) {
+    EXPECT_TRUE(has(read_text(s / (name + ".md")), "(" + name + "/fig1-mixture.svg)"));
+    EXPECT_TRUE(has(read_text(s / (name + "/fig1-mixture.svg")), "<svg xmlns="));
+  }
+  const std::string page = s.write("page.md", "before");
+  expect_error(elastron(0, "report " + kFixtures + "eval.json --out " + page), 2,
+               {"only a reproduction is written as Markdown"});
+  s.write("results/2.json", "{");
+  expect_error(elastron(0, "report " + (s / "results") + " --out " + page), 3, {"2.json"});
+  EXPECT_EQ(read_text(page), "before");
+}
+
 // Trains while the page follows: it ends with the run, and shows all of it.
 TEST(Report, FollowsARunToItsEnd) {
   const Scratch s;

@@ -30,7 +30,8 @@ std::string read(const std::string& path) {
 std::string page_of(const std::vector<std::string>& paths) {
   std::vector<std::string> full;
   for (const std::string& path : paths) full.push_back(path[0] == '/' ? path : kFixtures + path);
-  const std::string html = report_page({.paths = full, .made_by = "a test", .refresh_seconds = {}});
+  const std::string html =
+      report_page({.paths = full, .made_by = "a test", .refresh_seconds = {}}).text;
   EXPECT_EQ(test::markup_fault(html.substr(html.find('\n') + 1), " meta link "), "");
   return html;
 }
