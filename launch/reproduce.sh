@@ -35,16 +35,16 @@ done
 out=${out:-runs/reproduction-$mode}
 
 # What a mode takes. Documents are of each kind; steps of routers.
-sparsities="0.25 0.5 0.625 0.75 0.875" targets="0.3 0.5 0.7 0.9" seeds="1 2 3" draws="1 2 3 4 5"
-documents=128 steps=200 lengths="512 1024 2048 4096"
+sparsities="0.25 0.5 0.625 0.75 0.8125 0.875 0.9375" targets="0.3 0.5 0.7 0.8 0.875" seeds="1 2 3" draws="1 2 3 4 5"
+documents=128 steps=600 lengths="512 1024 2048 4096"
 case $mode in
-  quick) sparsities="0.5 0.75 0.875" targets="0.5 0.7" draws="1 2 3"
-         documents=64 steps=100 lengths="512 1024 2048" ;;
-  ci) sparsities="0.75" targets="0.5" seeds="1 2" draws="1 2"
-      documents=32 steps=50 lengths="512" ;;
+  quick) sparsities="0.75 0.875" targets="0.6 0.875" draws="1 2 3"
+         documents=48 steps=300 lengths="512 1024 2048" ;;
+  ci) sparsities="0.75" targets="0.875" draws="1 2 3"
+      documents=24 steps=100 lengths="" ;;
 esac
 kinds="needle recall trace hops count gist continuation pattern"  # as in the configurations
-middle=0.5  # the target of what is compared otherwise
+middle=0.875  # the target of what is compared otherwise
 
 # ELASTRON: a program that is there already
 if [ -z "${ELASTRON:-}" ]; then
@@ -57,8 +57,9 @@ export OMP_NUM_THREADS=1
 
 config=configs/small
 mkdir -p "$out"
-record=$out/jobs.jsonl
-touch "$record"
+record=$out/jobs.jsonl    # what figures are made of
+others=$out/others.jsonl  # what that needed
+touch "$record" "$others"
 
 # --- Jobs: a command that makes a file or a folder, and a line of the record once it has.
 
@@ -69,11 +70,12 @@ json_text() {
 json_value() {  # a number as it is
   if [[ $1 =~ ^-?[0-9]+(\.[0-9]+)?$ ]]; then printf '%s' "$1"; else json_text "$1"; fi
 }
-# job FIGURE SERIES AT SEED OF FILE COMMAND...: nothing where it was done, by this command
+# job FIGURE SERIES AT SEED OF FILE COMMAND...: nothing where it was done, by this command. Figure "-": of none
 job() {
   local figure=$1 series=$2 at=$3 seed=$4 of=$5 file=$6
   shift 6
-  local line begin
+  local line begin seconds record=$record
+  [ "$figure" != - ] || record=$others
   line=$(printf '"figure": "%s", "series": "%s", "at": %s, "seed": %s, "of": "%s", "file": "%s", "command": %s' \
     "$figure" "$series" "$(json_value "$at")" "$seed" "$of" "$file" "$(json_text "$*")")
   if grep -qF -- "$line" "$record" && [ -e "$out/$file" ]; then return 0; fi
@@ -84,8 +86,9 @@ job() {
     tail -n 3 "$out/$file.log" >&2
     return 1
   fi
-  printf '{%s, "seconds": %.1f}\n' "$line" "$(echo "$(date +%s.%N) - $begin" | bc)" >>"$record"
-  echo "$figure $series $at, seed $seed: $(printf %.0f "$(echo "$(date +%s.%N) - $begin" | bc)") s"
+  seconds=$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $begin }")
+  printf '{%s, "seconds": %s}\n' "$line" "$seconds" >>"$record"
+  echo "$file: $seconds s"
 }
 
 # As many chains of jobs at a time as there are cores; the first that fails ends all.
@@ -126,7 +129,7 @@ trained() {
   local figure=$1 series=$2 at=$3 seed=$4 name=$5 configuration=$6
   shift 6
   job "$figure" "$series" "$at" "$seed" run "routers/$name-$seed" "$program" train "$configuration" \
-    --set "output.dir=$out/routers/$name-$seed" --set "train.seed=$seed" --set "train.steps=$steps" "$@"
+    --set "output.dir=$out/routers/$name-$seed" --set "train.seed=$seed" "$@"
 }
 
 # --- What is run
@@ -144,7 +147,8 @@ masks() {  # trained for one sparsity, of all tasks
 }
 forced() { evaluate static "$1" "$2" 1 "static/$1.json" 512 --set "router.force=$1"; }
 elastic() {  # TARGET SEED
-  trained training elastic "$1" "$2" "elastic-$1" $config/router.yaml --set "router.reg.t_sen=$1"
+  trained training elastic "$1" "$2" "elastic-$1" $config/router.yaml --set "router.reg.t_sen=$1" \
+    --set "train.steps=$steps"
   evaluate elastic elastic "$1" "$2" "elastic/$1-$2.json" 512 --checkpoint "$out/routers/elastic-$1-$2"
   [ "$1" != $middle ] || longer_elastic "$2"
 }
@@ -163,7 +167,7 @@ variant() {
   local settings=()
   local setting
   for setting in "$@"; do settings+=(--set "$setting"); done
-  trained "$figure" "training $series" "$at" "$seed" "$name" $config/router.yaml \
+  trained - "$series" "$at" "$seed" "$name" $config/router.yaml \
     --set "router.reg.t_sen=$middle" "${settings[@]}"
   evaluate "$figure" "$series" "$at" "$seed" "$figure/$name-$seed.json" 512 "${settings[@]}" \
     --checkpoint "$out/routers/$name-$seed"
@@ -173,10 +177,12 @@ variant() {
 blocks=(router.xa.block=64 router.topk.block=64 router.topk.blocks=3)
 # unseen KIND SEED: a router of all kinds but one, judged on all; beside it those that saw it.
 unseen() {
-  local rest=$kinds
-  rest=${rest/$1/}
-  trained unseen "training elastic" "$1" "$2" "without-$1" $config/router.yaml --set "router.reg.t_sen=$middle" \
-    --set "data.synthetic.kinds={$(printf '%s: 1\n' $rest | paste -sd, | sed 's/,/, /g')}"
+  local kind rest=""
+  for kind in $kinds; do
+    [ "$kind" = "$1" ] || rest+="${rest:+, }$kind: 1"
+  done
+  trained - elastic "$1" "$2" "without-$1" $config/router.yaml --set "router.reg.t_sen=$middle" \
+    --set "data.synthetic.kinds={$rest}"
   evaluate unseen elastic "$1" "$2" "unseen/$1-$2.json" 512 --checkpoint "$out/routers/without-$1-$2"
 }
 # Text of which nothing is asked, and segments that come again: neither is in any router's training.
@@ -192,7 +198,7 @@ plain() {
 rewarded() {
   local settings=()
   [ "$1" != elastic ] || settings=(--set 'train.trainable=[reward_head, lora, router]')
-  job reward "training $1" 512 "$2" run "rewards/$1-$2" "$program" train $config/reward.yaml \
+  job - "$1" 512 "$2" run "rewards/$1-$2" "$program" train $config/reward.yaml \
     --set "output.dir=$out/rewards/$1-$2" --set "train.seed=$2" "${settings[@]}"
   judge "$1" "$2" "$1"
   [ "$1" != full ] || judge static "$2" full --set "router.force=random:$middle:$2"
@@ -209,9 +215,10 @@ costs() {
   local series case
   for series in full elastic sparse; do
     case $series in full) case=0 ;; elastic) case=router ;; sparse) case=1 ;; esac
+    # shellcheck disable=SC2086  # the kinds are words
     job cost "$series" "$1" 1 cost "cost/$series-$1.json" "$bench" --model $config/backbone --dtype float32 \
       --router "$out/routers/elastic-$middle-1" --documents $kinds --case "$1:8:$case:32" \
-      --json "$out/cost/$series-$1.json"
+      --cost "$out/cost/$series-$1.json"
   done
 }
 
@@ -244,8 +251,8 @@ if [ "$mode" = full ]; then
     printf "{\"context\": \"%s\", \"question\": \"the\", \"answer\": \"\", \"metadata\": {\"task\": \"Single QA\", \"kind\": \"noise\", \"is_prefix\": false}}\n", text } }' >"$out/noise.jsonl"
 fi
 # Heads' scores, full and sparse: what everything else is beside.
-start job heads scores "" 1 heads heads.json "$program" score-heads $config/router.yaml \
-  --set 'data.synthetic.kinds={needle: 1, recall: 1, trace: 1, hops: 1}' \
+start job - scores "" 1 heads heads.json "$program" score-heads $config/router.yaml \
+  --set 'data.synthetic.kinds={needle: 1, recall: 1, trace: 1}' --set 'data.synthetic.lengths=[512]' --after 1 \
   --set "data.synthetic.eval_per_kind=$documents" --out "$out/heads.json"
 start forced full 0
 start forced sparse 1
@@ -262,7 +269,7 @@ if [ "$mode" != ci ]; then
 fi
 if [ "$mode" = full ]; then
   for seed in $seeds; do
-    for budget in 25 50 200; do
+    for budget in 2 4 16 32 100; do
       start variant pooling budget "$budget" "pooling-$budget" "$seed" "router.pool_budget=$budget"
     done
     start variant pooling budget mean pooling-mean "$seed" router.pool=mean

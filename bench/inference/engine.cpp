@@ -143,19 +143,38 @@ nlohmann::json run(const Case& c, const Prompts& prompts, const model::ModelFold
           {"full_cache_bytes", full},  {"tiles_visited", visited}, {"step_bytes", bytes}};
 }
 
+// What a case cost, as a reproduction's results have it (docs/report.md). Beside the time: what part of full
+// attention's operations the tiles that were visited leave, dense products included.
+nlohmann::json cost_of(const nlohmann::json& figures, const model::ModelConfig& m) {
+  const double tokens = figures["tokens"], visited = figures["tiles_visited"];
+  const double q = double(m.q_heads * m.head_dim), kv = double(m.kv_heads * m.head_dim);
+  const double dense = double(m.num_layers) * tokens * 2 * double(m.hidden_size) *
+                       (2 * q + 2 * kv + 3 * double(m.intermediate_size));
+  const double attention = double(m.num_layers) * 2 * tokens * tokens * q;  // of causal pairs
+  const double step = figures["step_seconds"];
+  return {{"tokens", figures["tokens"]},
+          {"msr", figures["msr"]},
+          {"prefill_seconds", figures["prompt_seconds"]},
+          {"decode_tokens_per_second", step == 0 ? 0 : double(figures["texts"]) / step},
+          {"cache_bytes", figures["cache_bytes"]},
+          {"tiles_visited", figures["tiles_visited"]},
+          {"arithmetic_prefill", (dense + visited * attention) / (dense + attention)}};
+}
+
 }  // namespace
 }  // namespace elastron::bench
 
 int main(int argc, char** argv) {
   using namespace elastron;
   CLI::App app("an engine on the CPU, timed");
-  std::string model, router, dtype = "bfloat16", json;
+  std::string model, router, dtype = "bfloat16", json, cost;
   std::vector<std::string> cases;
   bench::Prompts prompts;
   app.add_option("--model", model)->required();
   app.add_option("--dtype", dtype)->check(CLI::IsMember({"bfloat16", "float32"}));
   app.add_option("--case", cases, "TOKENS:TEXTS:MSR:STEPS")->required();
   app.add_option("--json", json);
+  app.add_option("--cost", cost, "what the last case cost, for launch/reproduce.sh");
   app.add_option("--router", router, "decides where a case says so; its settings hold in all");
   app.add_option("--documents", prompts.kinds, "synthetic kinds");
   CLI11_PARSE(app, argc, argv);
@@ -185,5 +204,9 @@ int main(int argc, char** argv) {
     figures["cases"].push_back(bench::run(c, prompts, folder, engine, mesh));
     figures["cases"].back()["read_bytes_per_second"] = bench::read_bandwidth(probe);
   }
-  return bench::write_json(json, figures);
+  const int failed =
+      cost.empty()
+          ? 0
+          : bench::write_json(cost, bench::cost_of(figures["cases"].back(), folder.config()));
+  return failed != 0 ? failed : bench::write_json(json, figures);
 }
