@@ -38,10 +38,10 @@ out=${out:-runs/reproduction-$mode}
 sparsities="0.25 0.5 0.625 0.75 0.8125 0.875 0.9375" targets="0.3 0.5 0.7 0.8 0.875" seeds="1 2 3" draws="1 2 3 4 5"
 documents=128 steps=600 lengths="512 1024 2048 4096"
 case $mode in
-  quick) sparsities="0.75 0.875" targets="0.6 0.875" draws="1 2 3"
+  quick) sparsities="0.5 0.75 0.875" targets="0.6 0.875" draws="1 2 3"
          documents=48 steps=300 lengths="512 1024 2048" ;;
-  ci) sparsities="0.75" targets="0.875" draws="1 2 3"
-      documents=24 steps=100 lengths="" ;;
+  ci) sparsities="0.875" targets="0.875"
+      documents=24 steps=200 lengths="" ;;
 esac
 kinds="needle recall trace hops count gist continuation pattern"  # as in the configurations
 middle=0.875  # the target of what is compared otherwise
@@ -107,10 +107,14 @@ finish() {
   exit 3
 }
 end_all() {
-  local group
+  local group groups
   trap '' INT TERM
-  for group in $(jobs -rp); do kill -TERM -- "-$group" 2>/dev/null || true; done
-  wait
+  groups=$(jobs -rp)
+  for group in $groups; do kill -TERM -- "-$group" 2>/dev/null || true; done
+  # Training saves a checkpoint first; the shell that waited for it is gone by then.
+  for group in $groups; do
+    while kill -0 -- "-$group" 2>/dev/null; do sleep 0.1; done
+  done
   echo "stopped on request: run again to go on" >&2
   exit 75
 }
@@ -229,7 +233,7 @@ if [ ! -e "$out/reproduction.json" ]; then
       "$(json_text "$("$program" --version | head -n 1)")"
     printf ' "commit": "%s", "machine": %s, "begun": "%s", "backbone": "%s",\n' \
       "$(git rev-parse --short HEAD 2>/dev/null || true)" \
-      "$(json_text "$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)")" \
+      "$(json_text "$cores x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)")" \
       "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$config/backbone"
     printf ' "command": %s}\n' "$(json_text "launch/reproduce.sh $mode --out $out")"
   } >"$out/reproduction.json.new"

