@@ -98,7 +98,10 @@ set -m  # each chain is a process group, so that it can be ended whole
 start() {
   while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
   [ ! -e "$failed" ] || finish
-  { "$@" || touch "$failed"; } &
+  (
+    trap '[ $? -eq 0 ] || touch "$failed"' EXIT
+    "$@"
+  ) &
 }
 finish() {
   wait
@@ -287,10 +290,9 @@ if [ "$mode" = full ]; then
     start variant routing elastic "layer, keys" layer-keys "$seed" router.granularity=layer
     start variant routing elastic "layer, queries" layer-queries "$seed" router.granularity=layer \
       router.input=query
-    for schedule in cosine learned; do
-      start variant temperature elastic "$schedule" "temperature-$schedule" "$seed" \
-        "router.tau_schedule=$schedule"
-    done
+    start variant temperature elastic cosine temperature-cosine "$seed" router.tau_schedule=cosine
+    start variant temperature elastic learned temperature-learned "$seed" router.tau_schedule=learned \
+      router.tau.init=0.7
     for width in 2 6 8; do
       start variant width elastic "$width" "width-$width" "$seed" "router.hidden_mult=$width"
     done

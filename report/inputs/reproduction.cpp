@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <utility>
@@ -119,6 +120,17 @@ std::vector<Line> read_lines(const std::string& path) {
   return lines;
 }
 
+// Text of no synthetic kind, which may ask nothing.
+void add_other_kinds(const Json& by_kind, const Line& line, std::vector<KindResult>& kinds) {
+  for (const std::string& name : names_in(by_kind)) {
+    if (std::ranges::find(kinds, name, &KindResult::kind) != kinds.end()) continue;
+    const Json& figures = object_in(by_kind, name);
+    const auto msr = number_in(figures, "msr");
+    if (!msr) refuse(line, "kind '" + name + "' has no MSR");
+    kinds.push_back({name, false, number_in(figures, "accuracy").value_or(std::nan("")), *msr});
+  }
+}
+
 std::vector<KindResult> kinds_in(const Json& row, const Line& line) {
   const Json& by_kind = object_in(row, "by_kind");
   std::vector<KindResult> kinds;
@@ -131,6 +143,7 @@ std::vector<KindResult> kinds_in(const Json& row, const Line& line) {
     if (!accuracy || !msr) refuse(line, "kind '" + name + "' has no accuracy or no MSR");
     kinds.push_back({name, data::synthetic_kind_is_sensitive(kind), *accuracy, *msr});
   }
+  if (line.job.figure == "unseen") add_other_kinds(by_kind, line, kinds);
   if (kinds.empty() || kinds.size() != by_kind.size()) {
     refuse(line, "'by_kind' has none or others than the synthetic kinds");
   }

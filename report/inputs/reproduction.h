@@ -16,9 +16,9 @@ namespace elastron::report {
 using Matrix = std::vector<std::vector<double>>;
 
 struct KindResult {
-  std::string kind;  // of data/synthetic
+  std::string kind;  // of data/synthetic; of the figure "unseen" any
   bool sensitive = false;
-  double accuracy = 0, msr = 0;  // shares
+  double accuracy = 0, msr = 0;  // shares; no number: nothing was asked
 };
 
 // Cosines of the kinds' mean pooled vectors, before and after the task MLP.

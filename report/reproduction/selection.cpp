@@ -1,6 +1,7 @@
 #include "report/reproduction/selection.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 namespace elastron::report {
@@ -28,7 +29,7 @@ Measure of_kind(const std::string& name, const Value& value) {
     const auto* results = std::get_if<KindResults>(&job.result);
     if (results == nullptr) return {};
     const auto found = std::ranges::find(results->kinds, name, &KindResult::kind);
-    if (found == results->kinds.end()) return {};
+    if (found == results->kinds.end() || !std::isfinite(value(*found))) return {};
     return value(*found);
   };
 }

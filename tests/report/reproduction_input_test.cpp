@@ -1,6 +1,8 @@
 // What of a folder of results is read, and what is an error.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "report/inputs/input.h"
 #include "tests/report/reproduction_folder.h"
@@ -51,6 +53,21 @@ TEST(ReproductionInput, TheRecordAndItsJobs) {
   EXPECT_EQ(kinds[0].accuracy, 0.25);
   EXPECT_FALSE(kinds[1].sensitive);
   EXPECT_EQ(kinds[1].msr, 0.75);
+}
+
+// Of text that no kind is of, and that asks nothing, there is the sparsity; of other figures' jobs it is an error.
+TEST(ReproductionInput, TextOfNoKind) {
+  const std::map<std::string, test::KindFigures> noise = {{"noise", {std::nan(""), 0.5}}};
+  ReproductionFolder folder;
+  folder.eval("unseen", "elastic", "noise", 1, noise);
+  const Reproduction all = read(folder);
+  const auto& kinds = std::get<KindResults>(all.jobs.at(0).result).kinds;
+  ASSERT_EQ(kinds.size(), 1U);
+  EXPECT_EQ(kinds[0].kind, "noise");
+  EXPECT_TRUE(std::isnan(kinds[0].accuracy));
+  EXPECT_EQ(kinds[0].msr, 0.5);
+  folder.eval("place", "place", "q", 1, noise);
+  EXPECT_NE(error_of(folder).find("others than the synthetic kinds"), std::string::npos);
 }
 
 TEST(ReproductionInput, TheLastLineOfAJobCounts) {
