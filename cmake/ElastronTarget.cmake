@@ -1,3 +1,4 @@
+# elastron_flags(target [PROCESSOR FLAGS...]): warnings and instructions; without flags those of ELASTRON_NATIVE.
 # elastron_library(name SOURCES ... [PUBLIC ...] [PRIVATE ...]): one static library per folder.
 function(elastron_flags target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror)
@@ -11,7 +12,9 @@ function(elastron_flags target)
   endif()
   # -fno-math-errno and -fno-trapping-math change no result; -ffast-math would, and is not used.
   target_compile_options(${target} PRIVATE -fno-math-errno -fno-trapping-math)
-  if(ELASTRON_NATIVE)
+  if(ARGN)
+    target_compile_options(${target} PRIVATE ${ARGN})
+  elseif(ELASTRON_NATIVE)
     target_compile_options(${target} PRIVATE -march=native)
   else()
     target_compile_options(${target} PRIVATE -march=x86-64-v3)

@@ -195,7 +195,7 @@ int main(int argc, char** argv) {
     options.routing = stored->config;
   }
   inference::Engine engine(folder, options, mesh, device);
-  const auto tokenizer = data::load_tokenizer(model);
+  const auto tokenizer = prompts.kinds.empty() ? nullptr : data::load_tokenizer(model);
   prompts.tokenizer = tokenizer.get();
   const Tensor probe = Tensor::zeros({int64_t(1) << 27}, DType::f64, device);
   nlohmann::json figures = {{"threads", omp_get_max_threads()}};
