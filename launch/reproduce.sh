@@ -19,7 +19,7 @@ refuse() {
   echo "error: $1 (command line): see launch/reproduce.sh --help" >&2
   exit 2
 }
-cores=$(nproc)
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
 mode=quick out="" jobs=$cores
 while [ $# -gt 0 ]; do
   case $1 in

@@ -29,7 +29,7 @@ case $case in
     cp "$out/results/results.md" "$out/first.md"
     run || fail "the second start ended with $?"
     [ "$jobs" = "$(wc -l <"$out/results/jobs.jsonl")" ] || fail "jobs were done twice"
-    cmp -s "$out/first.md" "$out/results/results.md" || fail "the second start wrote other results"
+    diff "$out/first.md" "$out/results/results.md" >&2 || fail "the second start wrote other results"
     ;;
   stopped)
     "$source/launch/reproduce.sh" ci --out "$out/results" >"$out/log" 2>&1 &
