@@ -26,10 +26,11 @@ case $case in
     done
     ! grep "^claim .* does not hold" "$out/log" | grep -v "^claim C6" || fail "a claim does not hold"
     jobs=$(wc -l <"$out/results/jobs.jsonl")
-    cp "$out/results/results.md" "$out/first.md"
+    results() { grep -v "^made " "$out/results/results.md"; }  # when it was
+    results >"$out/first.md"
     run || fail "the second start ended with $?"
     [ "$jobs" = "$(wc -l <"$out/results/jobs.jsonl")" ] || fail "jobs were done twice"
-    diff "$out/first.md" "$out/results/results.md" >&2 || fail "the second start wrote other results"
+    results | diff "$out/first.md" - >&2 || fail "the second start wrote other results"
     ;;
   stopped)
     "$source/launch/reproduce.sh" ci --out "$out/results" >"$out/log" 2>&1 &
