@@ -11,6 +11,7 @@ something. Exit code 0: no faults, in this or an earlier run; 1: faults; 2: the 
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -154,6 +155,7 @@ def main(arguments):
         summary.write_into(options.write, summary.text_of({n: r for n, r in results.items() if r}))
         return 0
     program = Program(SOURCE, options.program, options.libraries)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # by way of what cleans up
     try:
         if options.part:
             return one_case(program, options)

@@ -9,7 +9,7 @@ from program import ORPHAN_SECONDS, last_line, name_of
 NAME = "stalls"
 WEIGHT = 1
 TRIED = "ranks"
-KINDS = ("stopped", "woken in time", "hanging storage", "lost, with a restart")
+KINDS = ("stopped", "stopped while starting", "woken in time", "hanging storage", "lost, with a restart")
 STEPS = 8
 # What the watchdog waits; a step must fit in it on a busy machine.
 TIMEOUT = 15
@@ -33,19 +33,19 @@ def run(case):
     if kind == "lost, with a restart":
         launcher = ("--restarts", "2")
     job = case.program.start(command, case.path("log"), 2, environment, launcher=launcher)
-    step = case.random.randint(0, 3) if kind != "hanging storage" else 1
+    step = 0 if kind == "stopped while starting" else 1 if kind == "hanging storage" else case.random.randint(1, 3)
     job.wait_until(lambda: training.reached(job.log()) >= step and len(job.ranks(case.program.path)) == 2)
-    job.wait_until(lambda: False, seconds=case.random.random() * whole.step)
+    job.wait_until(lambda: False, seconds=case.random.random() * (whole.step if step else whole.start / 2))
     begin = time.monotonic()
     ranks = job.ranks(case.program.path)
     chosen = case.random.randrange(2)
     if chosen in ranks and not job.ended():
-        {"stopped": stop, "woken in time": wake, "hanging storage": lambda *_: None,
+        {"stopped": stop, "stopped while starting": stop, "woken in time": wake, "hanging storage": lambda *_: None,
          "lost, with a restart": lose}[kind](job, ranks, chosen)
         case.count("ranks")
     else:
         case.count("came too late")
-    outcome = job.wait()
+    outcome = job.wait(TIMEOUT + END_SECONDS + ORPHAN_SECONDS)
     seconds = time.monotonic() - begin
     left = job.left_after()
     case.expect(not left, f"{kind}: still running after {ORPHAN_SECONDS} s: {left}")
@@ -74,12 +74,14 @@ def lose(job, ranks, chosen):
 
 
 def expect_ended(case, outcome, kind, chosen, seconds):
+    if not case.expect(outcome.code != -signal.SIGALRM, f"{kind}: it hangs after {seconds:.0f} s, {last_line(outcome.err)}"):
+        return
     fault = outcome.fault_of_contract((6,))
     if not case.expect(not fault, f"{kind}: {fault}"):
         return
     line = outcome.error_lines()[0]
     case.expect("no progress for" in line, f"{kind}: {line}")
-    if kind == "stopped":
+    if kind.startswith("stopped"):
         case.expect(f"missing: rank {chosen}" in line, f"rank {chosen} was stopped: {line}")
     case.expect(seconds <= TIMEOUT + END_SECONDS,
                 f"{kind}: it took {seconds:.0f} s, {name_of(outcome.code)}: {last_line(outcome.err)}")
