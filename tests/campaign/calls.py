@@ -12,7 +12,6 @@ from program import last_line, name_of
 
 NAME = "calls"
 WEIGHT = 3
-TRIED = "calls"
 OBJECTIVES = ("pretrain", "router", "reward")
 FUNCTIONS = ("open", "open64", "mkdir", "fallocate", "ftruncate", "ftruncate64", "write", "writev", "pwrite", "pwrite64",
              "pwritev", "fsync", "close", "rename", "unlink",

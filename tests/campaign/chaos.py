@@ -4,7 +4,6 @@ import training
 
 NAME = "chaos"
 WEIGHT = 2
-TRIED = "steps"
 STEPS = 40
 TOLERANCE = 1e-5
 # Keys of a layout, with its ranks.

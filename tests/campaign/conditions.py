@@ -12,7 +12,6 @@ NAME = "conditions"
 WEIGHT = 1
 SKIPS_ONE = True  # what one case lacks another may not need
 KINDS = ("full disk", "two runs", "clock", "locale")
-TRIED = "runs"
 STEPS = 6
 LOCALES = ("tr_TR", "de_DE")
 

@@ -8,7 +8,6 @@ from program import contents_of, last_line, name_of, settings
 
 NAME = "damage"
 WEIGHT = 4
-TRIED = "files"
 FILES = 10  # of a case
 KINDS = ("bits", "cut", "zeros", "swap", "append", "noise", "copy")
 # The first bytes, where the library's own structures are, get half of the damage.

@@ -8,7 +8,6 @@ from cases import Skip
 
 NAME = "fuzz"
 WEIGHT = 2
-TRIED = "executions"
 TARGETS = 8
 _seconds = 60.0
 

@@ -11,7 +11,6 @@ from program import name_of, settings, last_line
 
 NAME = "hostile"
 WEIGHT = 3
-TRIED = "inputs"
 KINDS = ("model", "yaml", "jsonl", "packed", "http")
 INPUTS = {"model": 8, "yaml": 8, "jsonl": 8, "packed": 4, "http": 60}
 MOST_MIB = 2048

@@ -11,7 +11,6 @@ from program import ORPHAN_SECONDS
 
 NAME = "kills"
 WEIGHT = 6
-TRIED = "kills"
 KILLS = 8  # of a case
 TARGETS = {0: ["all"], 1: ["all", "rank 0", "launcher"], 2: ["all", "rank 0", "rank 1", "launcher", "mpirun"]}
 
@@ -33,7 +32,8 @@ def run(case):
         target = case.random.choice(TARGETS[ranks])
         what = f"kill {number + 1}, of {target} in {phase}, {case.note}"
         wait_for(case, job, phase, whole, folder)
-        if job.ended():
+        if job.ended():  # it came to its end first
+            folder.check(job.log(), what)
             break
         kill(case, job, target, what)
         case.count("kills")

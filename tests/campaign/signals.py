@@ -13,7 +13,6 @@ from program import last_line, name_of
 
 NAME = "signals"
 WEIGHT = 2
-TRIED = "signals"
 SIGNALS = ("TERM", "INT", "HUP", "USR1")
 PHASES = ("start", "data", "step", "save", "evaluation", "end")
 WHOM = ("the program alone", "elastron-run", "all of 2 ranks", "one of 2 ranks")

@@ -8,7 +8,6 @@ from program import ORPHAN_SECONDS, last_line, name_of
 
 NAME = "stalls"
 WEIGHT = 1
-TRIED = "ranks"
 KINDS = ("stopped", "stopped while starting", "woken in time", "hanging storage", "lost, with a restart")
 STEPS = 8
 # What the watchdog waits; a step must fit in it on a busy machine.
