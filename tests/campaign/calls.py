@@ -19,6 +19,7 @@ FUNCTIONS = ("open", "open64", "mkdir", "fallocate", "ftruncate", "ftruncate64",
 PAIRS = [(objective, function) for function in FUNCTIONS for objective in OBJECTIVES]
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS)
 STEPS = 2
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 def pair_of(number):
@@ -42,21 +43,33 @@ def wanted(number, results):
     return call <= ends_of(results).get(pair, call)
 
 
+def exported(folder):
+    """Bytes of the model folder that pretraining writes at its end, by name."""
+    found = {}
+    for name in MODEL_FILES:
+        try:
+            with open(os.path.join(folder, "model", name), "rb") as file:
+                found[name] = file.read()
+        except FileNotFoundError:
+            pass
+    return found
+
+
 def before(case, objective):
-    """A folder with one step, and the contents after the second."""
+    """A folder with one step; the contents and the exported model after the second."""
     def make(folder):
         run = os.path.join(folder, "run")
         case.program.done(training.arguments(case.program, run, objective, 1))
         after = os.path.join(folder, "after")
         shutil.copytree(run, after)
         case.program.done(training.arguments(case.program, after, objective, STEPS))
-        return run, case.program.contents(after)
+        return run, case.program.contents(after), exported(after)
     return case.program.once(f"calls-{objective}", make)
 
 
 def run(case):
     (objective, function), call = pair_of(case.number)
-    start, expected = before(case, objective)
+    start, expected, model = before(case, objective)
     error = case.random.choice(ERRORS)
     folder = case.path("run")
     shutil.copytree(start, folder)
@@ -75,6 +88,9 @@ def run(case):
     fault = outcome.fault_of_contract((0, 2, 3, 4))
     case.expect(not fault, f"{what}: {fault}")
     expect_no_half_file(case, folder, what)
+    models = [exported(start), model]
+    half = [name for name, data in exported(folder).items() if data not in [m.get(name) for m in models]]
+    case.expect(not half, f"{what}: neither the old nor the new model's: {half}")
     if outcome.code == 0:
         case.count("done without it")
         case.expect(case.program.contents(folder) == expected, f"{what}: done, with another final state")
@@ -85,6 +101,7 @@ def run(case):
     fault = again.fault_of_contract((0,))
     if case.expect(not fault, f"{what}: the next start: {fault}"):
         case.expect(case.program.contents(folder) == expected, f"{what}: the next start came to another final state")
+        case.expect(exported(folder) == model, f"{what}: the next start exported another model")
 
 
 def expect_no_half_file(case, folder, what):

@@ -31,14 +31,14 @@ class Outcome:
     def error_lines(self):
         return [line for line in self.err.splitlines() if "error: " in line]
 
-    def fault_of_contract(self, codes=CODES):
-        """What is wrong with how it ended, or ""."""
+    def fault_of_contract(self, codes=CODES, most_lines=1):
+        """What is wrong with how it ended, or "". Of a configuration each fault is a line, up to some number."""
         if self.code < 0 or self.code not in codes:
             return f"ended with {name_of(self.code)}: {last_line(self.err)}"
         errors = self.error_lines()
         if self.code in (0, 75):
             return f"exit code {self.code} with an error: {errors[0]}" if errors else ""
-        if len(errors) != 1:
+        if not 1 <= len(errors) <= most_lines:
             return f"exit code {self.code} with {len(errors)} lines of error: {' / '.join(errors[:3])}"
         if "internal error" in errors[0]:
             return errors[0]

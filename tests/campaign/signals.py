@@ -19,7 +19,7 @@ WHOM = ("the program alone", "elastron-run", "all of 2 ranks", "one of 2 ranks")
 CASES = list(itertools.product((False, True), WHOM, PHASES, SIGNALS))
 # What a second request is, and not the first one again: docs/launching.md.
 APART = 2.3
-STEPS = 4
+STEPS = 8
 
 
 def cases(_results):
