@@ -89,6 +89,9 @@ class Job:
         self.begin = time.monotonic()
 
         def limit():
+            # nohup, and shells that start something in the background, have them ignored.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             if cpu_seconds:
                 resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))

@@ -55,6 +55,7 @@ def run(case):
                        "SLOW_BYTES": str(size / (5 if second else 1))}
     job = case.program.start(command, case.path("log"), ranks, environment)
     wait_for(case, job, phase, whole, folder)
+    sent_at = training.reached(job.log())
     if job.ended():
         case.count("came too late")
     else:
@@ -70,6 +71,8 @@ def run(case):
     outcome = job.wait()
     left = job.left_after()
     case.expect(not left, f"{what}: still running: {left}")
+    if whom == "the program alone" and sent_at <= STEPS - 4:  # the step at hand, and one that has begun meanwhile
+        case.expect(outcome.code != 0, f"{what}: it was sent at step {sent_at}, and not heard")
     judge(case, outcome, folder, again, what)
     if not case.faults:
         last = case.program.run(command, ranks)
