@@ -3,6 +3,7 @@
 // without one, is the process's last: it is killed. FAIL_REPORT is made then, and nothing fails
 // where it is there already. Only in rank FAIL_RANK.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -137,6 +138,18 @@ int fcntl(int fd, int command, ...) {
   va_end(rest);
   FAIL_IF(command == F_SETLK && watched(fd), "fcntl");
   CALL(fcntl, fd, command, argument);
+}
+int mkdir(const char* path, mode_t mode) noexcept {
+  FAIL_IF(watched(path), "mkdir");
+  CALL(mkdir, path, mode);
+}
+int unlink(const char* path) noexcept {
+  FAIL_IF(watched(path), "unlink");
+  CALL(unlink, path);
+}
+int remove(const char* path) noexcept {
+  FAIL_IF(watched(path), "remove");
+  CALL(remove, path);
 }
 int rename(const char* from, const char* to) noexcept {
   FAIL_IF(watched(to), "rename");
