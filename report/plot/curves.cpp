@@ -64,7 +64,8 @@ bool is_dense(const std::vector<Point>& part) {
   return part.size() > 200 && double(part.size()) > 3 * (part.back().x - part.front().x);
 }
 
-void draw(Svg& svg, const Curve& c, size_t number, const Axis& horizontal, const Axis& vertical) {
+void draw(Svg& svg, const Curve& c, size_t number, const Axis& horizontal, const Axis& vertical,
+          bool shares) {
   const size_t series = c.like.value_or(number);
   const Paint& paint = series_paint(series);
   const auto parts = parts_of(c, horizontal, vertical);
@@ -83,7 +84,8 @@ void draw(Svg& svg, const Curve& c, size_t number, const Axis& horizontal, const
   for (size_t i = 0; i < c.low.size(); ++i) {
     if (!vertical.has(c.low[i]) || !vertical.has(c.high[i])) continue;
     const double x = horizontal.at(c.x[i]);
-    svg.whisker({x, vertical.at(c.low[i])}, {x, vertical.at(c.high[i])}, paint);
+    const auto end = [&](double v) { return vertical.at(shares ? std::clamp(v, 0.0, 1.0) : v); };
+    svg.whisker({x, end(c.low[i])}, {x, end(c.high[i])}, paint);
   }
 }
 
@@ -150,8 +152,9 @@ bool has_values(const Curves& curves) { return Extents(curves).y.any(); }
 Figure curves_figure(const Curves& all) {
   const Extents extents(all);
   ELASTRON_CHECK(extents.y.any(), "a figure without a value");
-  const bool logarithmic = wants_logarithm(extents.y.low, extents.y.high);
-  Axis vertical(extents.y.low, extents.y.high, logarithmic, 6);
+  const bool logarithmic = !all.shares && wants_logarithm(extents.y.low, extents.y.high);
+  Axis vertical =
+      all.shares ? Axis(0, 1, false, 6) : Axis(extents.y.low, extents.y.high, logarithmic, 6);
   Axis horizontal(extents.x.low, extents.x.high, all.logarithmic_x && extents.x.low > 0, 6);
   // Few lengths are marked themselves.
   const std::vector<double> xs = places_of(all);
@@ -174,7 +177,8 @@ Figure curves_figure(const Curves& all) {
   Svg svg(kFigureWidth, frame.bottom + kBelow, all.title);
   draw_legend(&svg, legend, 0, true);
   draw_frame(svg, frame, horizontal, vertical, all.of);
-  for (size_t i = 0; i < all.curves.size(); ++i) draw(svg, all.curves[i], i, horizontal, vertical);
+  for (size_t i = 0; i < all.curves.size(); ++i)
+    draw(svg, all.curves[i], i, horizontal, vertical, all.shares);
   Figure figure{.title = all.title, .note = all.note, .svg = std::move(svg).finish()};
   const bool dense = std::ranges::any_of(all.curves, [&](const Curve& c) {
     return std::ranges::any_of(parts_of(c, horizontal, vertical), is_dense);

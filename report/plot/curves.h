@@ -21,6 +21,7 @@ struct Curves {
   std::string of;  // what x is
   std::vector<Curve> curves;
   bool logarithmic_x = false;
+  bool shares = false;  // the axis goes from 0 to 1, and so do intervals in the picture
 };
 
 // The picture has every point's peak; the table at most 2000 rows, evenly, with the last one. A

@@ -64,11 +64,13 @@ Part lengths_part(const Reproduction& all) {
     const std::string name = side == Side::all         ? "lengths-mixture"
                              : side == Side::sensitive ? "lengths-sensitive"
                                                        : "lengths-robust";
-    add(part, by_series(all, "lengths", accuracy_over(side)), name,
-        "Accuracy on " + std::string(name_of(side)), "words");
+    Curves accuracy = by_series(all, "lengths", accuracy_over(side));
+    accuracy.shares = true;
+    add(part, accuracy, name, "Accuracy on " + std::string(name_of(side)), "words");
   }
   Curves msr;
   msr.logarithmic_x = true;
+  msr.shares = true;
   msr.note = kIntervals;
   const auto places = places_of(jobs_of(all, "lengths", "elastic"));
   for (const Side side : {Side::sensitive, Side::robust}) {

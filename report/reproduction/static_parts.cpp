@@ -19,7 +19,7 @@ std::vector<CurvePoint> curve_points(const std::vector<StaticPoint>& points) {
 }
 
 Curves static_curves(const Reproduction& all, const std::string& title, const Measure& measure) {
-  Curves curves{.title = title, .note = kIntervals, .of = kOfMsr, .curves = {}};
+  Curves curves{.title = title, .note = kIntervals, .of = kOfMsr, .curves = {}, .shares = true};
   for (const std::string_view series : kStaticSeries) {
     const auto points = static_points(all, series);
     if (points.empty()) continue;

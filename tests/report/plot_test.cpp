@@ -200,6 +200,24 @@ TEST(CurvesFigure, WideRangesAreLogarithmic) {
   EXPECT_FALSE(has_values({.title = "t", .of = "step", .curves = {{.x = {1}, .y = {NAN}}}}));
 }
 
+// Of shares the axis is the same whatever the values, and an interval beyond them ends at its end.
+TEST(CurvesFigure, SharesStandBetweenZeroAndOne) {
+  const Curves wide{
+      .title = "t",
+      .of = "x",
+      .curves = {{.name = "a", .x = {0, 1}, .y = {1, 0.4}, .low = {0.9, 1e-4}, .high = {1.5, 0.8}}},
+      .shares = true};
+  Curves cut = wide;
+  cut.curves[0].high[0] = 1;
+  const Figure figure = curves_figure(wide);
+  EXPECT_EQ(figure.svg, curves_figure(cut).svg);
+  EXPECT_EQ(figure.note.find("logarithmic"), std::string::npos);
+  EXPECT_EQ(figure.svg.find(">1.5<"), std::string::npos);
+  EXPECT_NE(
+      curves_figure({.title = "t", .of = "x", .curves = wide.curves}).note.find("logarithmic"),
+      std::string::npos);
+}
+
 TEST(CurvesFigure, FewLengthsAreMarkedThemselves) {
   const Curves curves{.title = "t",
                       .of = "tokens",
