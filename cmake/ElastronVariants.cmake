@@ -20,6 +20,7 @@ function(elastron_cpu_variants library)
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/variants)
   set(arguments "")
   set(objects "")
+  set(compiled "")
   foreach(variant IN LISTS ELASTRON_VARIANTS)
     set(target ${library}_${variant})
     add_library(${target} OBJECT ${ARG_SOURCES})
@@ -29,13 +30,13 @@ function(elastron_cpu_variants library)
     elastron_flags(${target} ${ELASTRON_FLAGS_${variant}} -fno-gnu-unique)  # unique symbols cannot be made local
     list(APPEND arguments --variant ${variant} $<TARGET_OBJECTS:${target}>)
     list(APPEND objects ${folder}/${variant}.o)
+    list(APPEND compiled $<TARGET_OBJECTS:${target}>)
   endforeach()
   list(APPEND objects ${folder}/dispatch.o)
   add_custom_command(OUTPUT ${objects}
     COMMAND ${CMAKE_COMMAND} -E env LD=${CMAKE_LINKER} NM=${CMAKE_NM} OBJCOPY=${CMAKE_OBJCOPY} CXX=${CMAKE_CXX_COMPILER}
       ${PROJECT_SOURCE_DIR}/cmake/link_variants.sh ${folder} ${arguments}
-    DEPENDS ${PROJECT_SOURCE_DIR}/cmake/link_variants.sh
-    $<TARGET_OBJECTS:${library}_avx2> $<TARGET_OBJECTS:${library}_avx512> $<TARGET_OBJECTS:${library}_avx512_bf16>
+    DEPENDS ${PROJECT_SOURCE_DIR}/cmake/link_variants.sh ${compiled}
     COMMENT "Linking the variants of ${library}" COMMAND_EXPAND_LISTS VERBATIM)
   set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   target_sources(${library} PRIVATE ${objects})

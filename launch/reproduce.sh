@@ -14,7 +14,8 @@ patterns, and writes FOLDER/report.html and FOLDER/results.md (default: runs/rep
 
   --jobs N   as many at a time, each with one thread (default: the number of cores)
 
-Run again after a stop, it does what is missing. Another mode or other settings want another folder.'
+Run again after a stop, it does what is missing. Another mode or another program want another folder.
+ELASTRON=PROGRAM runs one that is there already, of a build folder; nothing is installed or built then.'
 refuse() {
   echo "error: $1 (command line): see launch/reproduce.sh --help" >&2
   exit 2
@@ -46,20 +47,27 @@ esac
 kinds="needle recall trace hops count gist continuation pattern"  # as in the configurations
 middle=0.875  # the target of what is compared otherwise
 
-# ELASTRON: a program that is there already
 if [ -z "${ELASTRON:-}" ]; then
   launch/setup.sh
   launch/build.sh release elastron elastron_bench_inference
 fi
 program=${ELASTRON:-build/elastron}
+[ -x "$program" ] || refuse "ELASTRON: there is no program '$program'"
 bench=$(dirname "$program")/bench/elastron_bench_inference
+[ "$mode" != full ] || [ -x "$bench" ] || refuse "ELASTRON: full needs '$bench' too"
 export OMP_NUM_THREADS=1
 
 config=configs/small
 mkdir -p "$out"
+exec 9>"$out/lock"
+flock -n 9 || refuse "another start is at work in $out"
 record=$out/jobs.jsonl    # what figures are made of
 others=$out/others.jsonl  # what that needed
-touch "$record" "$others"
+for file in "$record" "$others"; do
+  touch "$file"
+  # What a power cut left of a line.
+  [ -z "$(tail -c 1 "$file")" ] || sed -i '$d' "$file"
+done
 
 # --- Jobs: a command that makes a file or a folder, and a line of the record once it has.
 
@@ -99,6 +107,7 @@ start() {
   while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
   [ ! -e "$failed" ] || finish
   (
+    exec 9>&-
     trap '[ $? -eq 0 ] || touch "$failed"' EXIT
     "$@"
   ) &
@@ -167,22 +176,42 @@ longer_elastic() {
   done
 }
 longer() { evaluate lengths "$1" "$2" 1 "lengths/$1-$2.json" "$2" --set "router.force=$1"; }
+# What the variants differ from: the configuration as it is, judged once for every figure that varies it.
+usual() {  # SEED
+  trained - elastic usual "$1" usual $config/router.yaml --set "router.reg.t_sen=$middle"
+  local figure series at kind
+  while IFS=: read -r figure series at; do
+    evaluate "$figure" "$series" "$at" "$1" "$figure/usual-$1.json" 512 --checkpoint "$out/routers/usual-$1"
+  done <<<"pooling:budget:8
+place:place:ctx_q
+modes:elastic:fa-ssa
+routing:elastic:head, keys
+temperature:elastic:exp_fraction
+width:elastic:4"
+  for kind in $kinds; do
+    evaluate unseen seen "$kind" "$1" "unseen/seen-$kind-$1.json" 512 --checkpoint "$out/routers/usual-$1"
+  done
+}
+# all_alike MODE: every head full, and sparse, as the mode has it
+all_alike() {
+  local series
+  for series in full sparse; do
+    evaluate modes "$series" "$1" 1 "modes/$series-$1.json" 512 --set "router.force=$series" \
+      --set "router.mode=$1" "${blocks[@]}"
+  done
+}
 # variant FIGURE SERIES AT NAME SEED SETTINGS...: a router trained and judged with other settings
 variant() {
   local figure=$1 series=$2 at=$3 name=$4 seed=$5
   shift 5
-  local settings=()
-  local setting
-  for setting in "$@"; do settings+=(--set "$setting"); done
-  trained - "$series" "$at" "$seed" "$name" $config/router.yaml \
-    --set "router.reg.t_sen=$middle" "${settings[@]}"
-  evaluate "$figure" "$series" "$at" "$seed" "$figure/$name-$seed.json" 512 "${settings[@]}" \
+  trained - "$series" "$at" "$seed" "$name" $config/router.yaml --set "router.reg.t_sen=$middle" "$@"
+  evaluate "$figure" "$series" "$at" "$seed" "$figure/$name-$seed.json" 512 "$@" \
     --checkpoint "$out/routers/$name-$seed"
 }
 
 # Blocks that fit documents of a few hundred words, for XAttention and the best blocks.
-blocks=(router.xa.block=64 router.topk.block=64 router.topk.blocks=3)
-# unseen KIND SEED: a router of all kinds but one, judged on all; beside it those that saw it.
+blocks=(--set router.xa.block=64 --set router.topk.block=64 --set router.topk.blocks=3)
+# unseen KIND SEED: a router of all kinds but one, judged on all.
 unseen() {
   local kind rest=""
   for kind in $kinds; do
@@ -201,14 +230,19 @@ plain() {
     --checkpoint "$out/routers/elastic-$middle-$1" --set 'data.synthetic.kinds={repeat: 1}' \
     --set 'data.synthetic.lengths=[512]' --out "$out/unseen/repeat-$1.json"
 }
-# rewarded SERIES SEED: elastic has a router beside the adapters; static is full with gates drawn at its MSR
+# rewarded SEED: one model with a router beside its adapters, one without, which also runs with heads drawn at the
+# MSR that the router came to.
 rewarded() {
-  local settings=()
-  [ "$1" != elastic ] || settings=(--set 'train.trainable=[reward_head, lora, router]')
-  job - "$1" 512 "$2" run "rewards/$1-$2" "$program" train $config/reward.yaml \
-    --set "output.dir=$out/rewards/$1-$2" --set "train.seed=$2" "${settings[@]}"
-  judge "$1" "$2" "$1"
-  [ "$1" != full ] || judge static "$2" full --set "router.force=random:$middle:$2"
+  local series msr
+  for series in elastic full; do
+    local settings=()
+    [ $series != elastic ] || settings=(--set 'train.trainable=[reward_head, lora, router]')
+    job - $series 512 "$1" run "rewards/$series-$1" "$program" train $config/reward.yaml \
+      --set "output.dir=$out/rewards/$series-$1" --set "train.seed=$1" "${settings[@]}"
+    judge $series "$1" $series
+  done
+  msr=$(grep -o '"eval_msr":[0-9.]*' "$out/rewards/elastic-$1/metrics.jsonl" | tail -n 1 | cut -d: -f2)
+  judge static "$1" full --set "router.force=random:$msr:$1"
 }
 judge() {  # SERIES SEED RUN SETTINGS...
   local series=$1 seed=$2 run=$3
@@ -230,10 +264,10 @@ costs() {
 }
 
 echo "$mode: into $out, $jobs at a time"
+made_by=$(json_text "$("$program" --version | head -n 1)")
 if [ ! -e "$out/reproduction.json" ]; then
   {
-    printf '{"format": "elastron-reproduction", "version": 1, "mode": "%s", "program": %s,\n' "$mode" \
-      "$(json_text "$("$program" --version | head -n 1)")"
+    printf '{"format": "elastron-reproduction", "version": 1, "mode": "%s", "program": %s,\n' "$mode" "$made_by"
     printf ' "commit": "%s", "machine": %s, "begun": "%s", "backbone": "%s",\n' \
       "$(git rev-parse --short HEAD 2>/dev/null || true)" \
       "$(json_text "$cores x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)")" \
@@ -244,6 +278,9 @@ if [ ! -e "$out/reproduction.json" ]; then
 elif ! grep -q "\"mode\": \"$mode\"" "$out/reproduction.json"; then
   echo "error: the folder holds another mode's results ($out): give another one with --out" >&2
   exit 2
+elif ! grep -qF "\"program\": $made_by," "$out/reproduction.json"; then
+  echo "error: another program made what is there ($out/reproduction.json): give another folder with --out" >&2
+  exit 2
 fi
 
 if [ "$mode" = full ]; then
@@ -252,10 +289,19 @@ if [ "$mode" = full ]; then
     [ -e "$out/pairs/words-$words.jsonl" ] || "$program" synthesize --pairs --form benchmark --lexicon coded \
       --length "$words" --records 320 --out "$out/pairs/words-$words.jsonl"
   done
-  awk 'BEGIN { srand(7); for (d = 0; d < 64; ++d) {
-    text = ""
-    for (w = 0; w < 508; ++w) text = text (w ? " " : "") "n" int(rand() * 32)
-    printf "{\"context\": \"%s\", \"question\": \"the\", \"answer\": \"\", \"metadata\": {\"task\": \"Single QA\", \"kind\": \"noise\", \"is_prefix\": false}}\n", text } }' >"$out/noise.jsonl"
+  # The same words for every awk: a generator of Lehmer's.
+  awk 'BEGIN {
+    x = 7
+    for (d = 0; d < 64; ++d) {
+      text = ""
+      for (w = 0; w < 508; ++w) {
+        x = (x * 16807) % 2147483647
+        text = text (w ? " " : "") "n" int(x / 65536) % 32
+      }
+      printf "{\"context\": \"%s\", \"question\": \"the\", \"answer\": \"\", ", text
+      print "\"metadata\": {\"task\": \"Single QA\", \"kind\": \"noise\", \"is_prefix\": false}}"
+    }
+  }' >"$out/noise.jsonl"
 fi
 # Heads' scores, full and sparse: what everything else is beside.
 start job - scores "" 1 heads heads.json "$program" score-heads $config/router.yaml \
@@ -275,30 +321,35 @@ if [ "$mode" != ci ]; then
   done
 fi
 if [ "$mode" = full ]; then
+  for how in fa-ssa fa-xa xa-ssa fa-topk; do start all_alike "$how"; done
   for seed in $seeds; do
+    start usual "$seed"
     for budget in 2 4 16 32 100; do
-      start variant pooling budget "$budget" "pooling-$budget" "$seed" "router.pool_budget=$budget"
+      start variant pooling budget "$budget" "pooling-$budget" "$seed" \
+        --set "router.pool_budget=$budget"
     done
-    start variant pooling budget mean pooling-mean "$seed" router.pool=mean
+    start variant pooling budget mean pooling-mean "$seed" --set router.pool=mean
     for place in first_token ctx q; do
-      start variant place place "$place" "place-$place" "$seed" "router.pool_segment=$place"
+      start variant place place "$place" "place-$place" "$seed" \
+        --set "router.pool_segment=$place"
     done
     for how in fa-xa xa-ssa fa-topk; do
-      start variant modes elastic "$how" "mode-$how" "$seed" "router.mode=$how" "${blocks[@]}"
+      start variant modes elastic "$how" "mode-$how" "$seed" --set "router.mode=$how" "${blocks[@]}"
     done
-    start variant routing elastic "head, queries" head-queries "$seed" router.input=query
-    start variant routing elastic "layer, keys" layer-keys "$seed" router.granularity=layer
-    start variant routing elastic "layer, queries" layer-queries "$seed" router.granularity=layer \
-      router.input=query
-    start variant temperature elastic cosine temperature-cosine "$seed" router.tau_schedule=cosine
-    start variant temperature elastic learned temperature-learned "$seed" router.tau_schedule=learned \
-      router.tau.init=0.7
+    start variant routing elastic "head, queries" head-queries "$seed" --set router.input=query
+    start variant routing elastic "layer, keys" layer-keys "$seed" --set router.granularity=layer
+    start variant routing elastic "layer, queries" layer-queries "$seed" \
+      --set router.granularity=layer --set router.input=query
+    start variant temperature elastic cosine temperature-cosine "$seed" \
+      --set router.tau_schedule=cosine
+    start variant temperature elastic learned temperature-learned "$seed" \
+      --set router.tau_schedule=learned --set router.tau.init=0.7
     for width in 2 6 8; do
-      start variant width elastic "$width" "width-$width" "$seed" "router.hidden_mult=$width"
+      start variant width elastic "$width" "width-$width" "$seed" \
+        --set "router.hidden_mult=$width"
     done
     for kind in $kinds; do start unseen "$kind" "$seed"; done
-    start rewarded elastic "$seed"
-    start rewarded full "$seed"
+    start rewarded "$seed"
   done
 fi
 for sparsity in $sparsities; do
@@ -317,5 +368,5 @@ if [ "$mode" = full ]; then
   for words in $lengths; do costs "$words"; done
 fi
 
-"$program" report "$out" --out "$out/report.html"
+"$program" report "$out" --out "$out/report.html" >/dev/null  # claims are said once
 "$program" report "$out" --out "$out/results.md"

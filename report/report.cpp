@@ -87,7 +87,7 @@ Report report_markdown(const ReportOptions& options, const std::string& folder) 
                      "give the folder of one reproduction alone, or --out FILE.html");
   }
   const Findings findings = findings_of(*reproductions[0]);
-  Report report = markdown_page(*reproductions[0], findings, folder, options.made_by);
+  Report report = markdown_page(*reproductions[0], findings, folder);
   add_claims(report, findings);
   return report;
 }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <memory>
@@ -101,6 +102,7 @@ ExitCode run(const Options& options) {
     for (const std::string& claim : write_page(options, /*refreshes=*/false)) {
       fmt::print("{}\n", claim);
     }
+    std::fflush(stdout);  // before what goes to the log: where both are one file, lines stay whole
   }
   log_info("page in {}", options.out);
   return code;

@@ -46,8 +46,7 @@ void add_part(Report& report, const Part& part, const std::string& folder) {
 
 }  // namespace
 
-Report markdown_page(const Reproduction& all, const Findings& findings, const std::string& folder,
-                     const std::string& made_by) {
+Report markdown_page(const Reproduction& all, const Findings& findings, const std::string& folder) {
   Report report;
   std::string& text = report.text;
   text = "# " + markdown_text("Reproduction: " + all.name) + "\n\n| | |\n| --- | --- |\n";
@@ -63,9 +62,8 @@ Report markdown_page(const Reproduction& all, const Findings& findings, const st
   text += "## Every job\n\n<details><summary>Jobs that are done</summary>\n\n" +
           markdown_of(jobs_table(all)) + "\n</details>\n\n";
   if (!all.command.empty()) {
-    text += "## How to run it again\n\n" + markdown_code(all.command) + "\n";
+    text += "## How to run it again\n\n" + markdown_code(all.command);
   }
-  text += "## This file\n\n" + markdown_code(made_by);
   return report;
 }
 

@@ -7,8 +7,8 @@
 
 namespace elastron::report {
 
-// `folder`: of the figures, relative to the text's own; `made_by` as in ReportOptions.
-Report markdown_page(const Reproduction& all, const Findings& findings, const std::string& folder,
-                     const std::string& made_by);
+// `folder`: of the figures, relative to the text's own. The same bytes of the same results: it says
+// neither when it was written nor from where.
+Report markdown_page(const Reproduction& all, const Findings& findings, const std::string& folder);
 
 }  // namespace elastron::report
